@@ -1,0 +1,3 @@
+"""Plan, launch and validate tensor-parallel LLM serving."""
+
+__version__ = "0.1.0"
