@@ -1,0 +1,105 @@
+"""The interface between a plan and an engine. An engine is known here and nowhere else."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.profiles.model import ModelShape
+
+Platform = Literal["cuda", "rocm", "gaudi", "cpu"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something a plan asks for that the engine cannot do, and what would work instead."""
+
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Tensor-parallel widths an engine can run for one model, and why it refuses the others."""
+
+    legal: tuple[int, ...]
+    refused: dict[int, str]
+
+
+@dataclass(frozen=True)
+class Command:
+    """How to start one replica: an argument list and what to add to the environment.
+
+    `argv[0]` is the name of an executable inside the engine's environment.
+    """
+
+    argv: tuple[str, ...]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EnvironmentSpec:
+    """What to install so that an engine can run, on one platform.
+
+    `requirements` are lines of a requirements file, hashes allowed; `overrides` replace what
+    their packages ask for; `metadata_only` are name==version distributions that must seem
+    installed.
+    """
+
+    name: str
+    version: str
+    requirements: tuple[str, ...]
+    overrides: tuple[str, ...] = ()
+    metadata_only: tuple[str, ...] = ()
+    executable: str = "python"
+    download_bytes: int = 0
+    disk_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class MemoryRule:
+    """How an engine divides a device's memory."""
+
+    default_fraction: float
+    of: Literal["total", "free after weights"]
+
+
+class Backend(ABC):
+    """One engine.
+
+    The caller's contract: `check` first, and start nothing while it returns problems; `render`
+    once a replica; then start `argv` as a process group of its own and poll `health_path` until
+    it answers 200, showing what `progress` makes of the engine's own log lines meanwhile.
+    """
+
+    name: ClassVar[str]
+    health_path: ClassVar[str] = "/health"
+    metrics_path: ClassVar[str | None] = "/metrics"
+
+    @abstractmethod
+    def environment(self, platform: Platform) -> EnvironmentSpec:
+        """What has to be installed to run this engine on `platform`.
+
+        Raises:
+            InputError: the engine does not run there; the message names what does.
+        """
+
+    @abstractmethod
+    def memory_rule(self, platform: Platform) -> MemoryRule:
+        """How the engine divides memory on `platform`."""
+
+    @abstractmethod
+    def widths(self, model: ModelShape, up_to: int) -> Widths:
+        """Legal tensor-parallel widths from 1 to `up_to` for `model`."""
+
+    @abstractmethod
+    def check(self, plan: DeploymentPlan) -> list[Problem]:
+        """Everything in `plan` this engine cannot run, each with its remedy; empty if none."""
+
+    @abstractmethod
+    def render(self, plan: DeploymentPlan, place: Placement, host: str, port: int) -> Command:
+        """The command that starts replica `place` of `plan`, listening on `host`:`port`."""
+
+    @abstractmethod
+    def progress(self, line: str) -> str | None:
+        """The start-up stage that a log line announces, in a few words; None for other lines."""

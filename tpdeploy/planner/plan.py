@@ -1,0 +1,174 @@
+"""DeploymentPlan: the contract that `plan` writes and `launch` and `validate` read."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from tpdeploy.planner.workload import Percentile, Workload
+from tpdeploy.profiles.record import Dtype, Record, Text
+
+
+class Estimate(Record):
+    """A predicted value with the range it is expected in and where it comes from."""
+
+    value: float = Field(ge=0)
+    low: float = Field(ge=0)
+    high: float = Field(ge=0)
+    source: Text
+
+    @model_validator(mode="after")
+    def _value_in_range(self) -> "Estimate":
+        if not self.low <= self.value <= self.high:
+            raise ValueError(f"need low <= value <= high, got {self.low}, {self.value}, {self.high}")
+        return self
+
+
+class PlannedModel(Record):
+    """The model as it will be served."""
+
+    id: Text = Field(description="hub id, or the local folder's name; clients send this name")
+    path: str | None = Field(default=None, description="local folder; None: the engine downloads")
+    architecture: Text
+    parameters: int = Field(gt=0)
+    vocab: int = Field(gt=0)
+    dtype: Dtype = Field(description="activations and unquantized weights")
+    quantization: str | None = Field(default=None, description="None: as the checkpoint is")
+    kv_cache_dtype: Dtype
+
+
+class PlannedCluster(Record):
+    """The devices the plan is for."""
+
+    gpu: Text
+    platform: Literal["cuda", "rocm", "gaudi", "cpu"]
+    count: int = Field(gt=0)
+    nodes: int = Field(gt=0)
+    fabric: Text
+    island: int = Field(gt=0)
+    memory_bytes: int = Field(gt=0, description="of one device, as the driver reports it")
+    assumptions: tuple[str, ...] = ()
+
+
+class Parallelism(Record):
+    """How the devices are used: replicas of a tensor x pipeline parallel engine."""
+
+    tensor: int = Field(gt=0)
+    pipeline: int = Field(default=1, gt=0)
+    replicas: int = Field(gt=0)
+
+    @property
+    def devices(self) -> int:
+        """Devices used."""
+        return self.tensor * self.pipeline * self.replicas
+
+
+class Placement(Record):
+    """Where one replica runs: one device a rank, in rank order."""
+
+    replica: int = Field(ge=0)
+    node: int = Field(default=0, ge=0)
+    devices: tuple[int, ...] = Field(min_length=1, description="device numbers on that node")
+    cpus: tuple[Text, ...] = Field(default=(), description="on CPUs: the cores of each rank")
+
+
+class Limits(Record):
+    """Engine-neutral limits; every engine is told each of them explicitly."""
+
+    max_model_len: int = Field(gt=0, description="tokens of one request, prompt and answer")
+    max_num_seqs: int = Field(gt=0, description="requests in one step")
+    max_num_batched_tokens: int = Field(gt=0, description="tokens in one step")
+    memory_fraction: float = Field(gt=0, le=1, description="of the device's total memory")
+    kv_cache_bytes: int = Field(gt=0, description="KV cache per device that the plan counts on")
+
+
+class MemoryPerGpu(Record):
+    """Bytes on each device, by what they are for; the parts sum to `total_bytes`."""
+
+    total_bytes: int = Field(gt=0)
+    weights_bytes: int = Field(ge=0)
+    kv_cache_bytes: int = Field(ge=0)
+    activation_bytes: int = Field(ge=0)
+    graph_bytes: int = Field(ge=0)
+    communicator_bytes: int = Field(ge=0)
+    context_bytes: int = Field(ge=0, description="CUDA context and libraries")
+    reserved_bytes: int = Field(ge=0, description="left to others by memory_fraction")
+    kv_cache_tokens: int = Field(ge=0, description="tokens one replica's KV cache holds")
+
+
+class Distribution(Record):
+    """Statistics of one latency over the simulated requests, in ms."""
+
+    mean: float = Field(ge=0)
+    p50: float = Field(ge=0)
+    p90: float = Field(ge=0)
+    p99: float = Field(ge=0)
+
+    def at(self, percentile: Percentile) -> float:
+        """The named statistic, in ms."""
+        return float(getattr(self, percentile))
+
+
+class Prediction(Record):
+    """What the plan is expected to do under its workload (p50 unless a target names another)."""
+
+    ttft_ms: Estimate
+    tpot_ms: Estimate
+    output_tokens_per_s: Estimate = Field(description="of all replicas together")
+    requests_per_s: Estimate
+    ttft_distribution: Distribution
+    tpot_distribution: Distribution
+
+
+class Alternative(Record):
+    """Another split of the same devices, and why it was not chosen."""
+
+    tensor: int = Field(gt=0)
+    replicas: int = Field(gt=0)
+    feasible: bool
+    reason: Text
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    output_tokens_per_s: float | None = None
+
+
+class DeploymentPlan(Record):
+    """One complete answer: model, devices, workload, split, limits, prediction and reasons."""
+
+    version: Literal[1] = 1
+    model: PlannedModel
+    cluster: PlannedCluster
+    workload: Workload
+    backend: Text
+    parallelism: Parallelism
+    placement: tuple[Placement, ...] = Field(min_length=1)
+    limits: Limits
+    memory_per_gpu: MemoryPerGpu
+    prediction: Prediction
+    reasons: tuple[str, ...]
+    alternatives: tuple[Alternative, ...] = ()
+
+    @model_validator(mode="after")
+    def _placement_matches(self) -> "DeploymentPlan":
+        ranks = self.parallelism.tensor * self.parallelism.pipeline
+        if len(self.placement) != self.parallelism.replicas:
+            raise ValueError(
+                f"placement lists {len(self.placement)} replicas, "
+                f"parallelism.replicas is {self.parallelism.replicas}"
+            )
+        if self.parallelism.devices > self.cluster.count:
+            raise ValueError(
+                f"parallelism needs {self.parallelism.devices} devices, "
+                f"cluster.count is {self.cluster.count}"
+            )
+        seen: set[tuple[int, int]] = set()
+        for place in self.placement:
+            if len(place.devices) != ranks:
+                raise ValueError(
+                    f"placement of replica {place.replica} has {len(place.devices)} devices, "
+                    f"tensor x pipeline is {ranks}"
+                )
+            mine = {(place.node, device) for device in place.devices}
+            if len(mine) != ranks or mine & seen:
+                raise ValueError(f"placement of replica {place.replica} shares a device")
+            seen |= mine
+        return self

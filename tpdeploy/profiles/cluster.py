@@ -1,0 +1,30 @@
+"""Cluster: the devices a plan may use, their islands and links."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tpdeploy.profiles.accelerator import Accelerator, Efficiency
+from tpdeploy.profiles.fabric import Fabric
+from tpdeploy.profiles.record import Record, Text
+
+
+class Cluster(Record):
+    """`count` equal devices on `nodes` equal machines, each machine with one fabric."""
+
+    accelerator: Accelerator
+    efficiency: Efficiency
+    fabric: Fabric
+    beyond: Fabric | None = Field(default=None, description="fabric between islands")
+    count: int = Field(gt=0)
+    nodes: int = Field(default=1, gt=0)
+    cpus: tuple[Text, ...] = Field(
+        default=(), description="on CPUs: the cores of each device, as '0-3' or '0,2'"
+    )
+    assumptions: tuple[str, ...] = ()
+    origin: Literal["stated", "detected"] = "stated"
+
+    @property
+    def island(self) -> int:
+        """Devices joined directly: the widest group that never leaves the fabric."""
+        return min(self.fabric.island, self.count // self.nodes)

@@ -1,0 +1,52 @@
+"""What every profile record is made of: strict models and where each number comes from."""
+
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class Record(BaseModel):
+    """A strict, immutable record: an unknown key or a wrong type is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Provenance(Record):
+    """Where a block of numbers comes from."""
+
+    source: Text = Field(description="document, repository file at a commit, or measurement")
+    date: date
+    confidence: Literal["high", "medium", "low"] = "high"
+    note: str = ""
+
+
+class Dtype(StrEnum):
+    """Number formats that weights, activations or KV cache are stored in."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP8 = "fp8"
+    INT8 = "int8"
+    FP4 = "fp4"
+    INT4 = "int4"
+
+    @property
+    def bits(self) -> int:
+        """Bits of one stored value, scales not included."""
+        return _BITS[self]
+
+
+_BITS = {
+    Dtype.FP32: 32,
+    Dtype.BF16: 16,
+    Dtype.FP16: 16,
+    Dtype.FP8: 8,
+    Dtype.INT8: 8,
+    Dtype.FP4: 4,
+    Dtype.INT4: 4,
+}
