@@ -1,0 +1,1 @@
+"""Engine environments, process groups, router, state, logs and stop."""

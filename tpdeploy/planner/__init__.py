@@ -1,0 +1,1 @@
+"""Pure functions from model, cluster and workload to a DeploymentPlan."""

@@ -1,0 +1,1 @@
+"""Data with provenance: accelerators, fabrics, models, and what this machine has."""
