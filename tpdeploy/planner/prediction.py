@@ -1,0 +1,62 @@
+"""From simulated requests to a prediction with ranges and sources."""
+
+from tpdeploy.planner.plan import Distribution, Estimate, Prediction
+from tpdeploy.planner.question import Question, share_of_load
+from tpdeploy.planner.serving import Served
+from tpdeploy.planner.statistics import percentile
+from tpdeploy.planner.step import StepModel
+
+# Waiting multiplies errors of the step time: TTFT is known less well than TPOT.
+TTFT_ERROR_FACTOR = 1.5
+
+
+def predict(question: Question, model: StepModel, served: Served, replicas: int) -> Prediction:
+    """The prediction for all replicas from what one replica served."""
+    workload = question.workload
+    error = question.cluster.efficiency.relative_error
+    source = _source(question, model)
+    requests = served.requests_per_s * _busy_replicas(question, replicas)
+    ttft, tpot = distribution(served.ttft_s), distribution(served.tpot_s)
+    ttft_at = workload.ttft.at if workload.ttft else "p50"
+    tpot_at = workload.tpot.at if workload.tpot else "p50"
+    return Prediction(
+        ttft_ms=estimate(ttft.at(ttft_at), error * TTFT_ERROR_FACTOR, source),
+        tpot_ms=estimate(tpot.at(tpot_at), error, source),
+        output_tokens_per_s=estimate(requests * workload.output_tokens, error, source),
+        requests_per_s=estimate(requests, error, source),
+        ttft_distribution=ttft,
+        tpot_distribution=tpot,
+    )
+
+
+def estimate(value: float, error: float, source: str) -> Estimate:
+    """`value` with a range a factor of 1 + `error` wide to either side."""
+    return Estimate(value=value, low=value / (1 + error), high=value * (1 + error), source=source)
+
+
+def distribution(seconds: tuple[float, ...]) -> Distribution:
+    """Mean and percentiles, in ms."""
+    ordered = sorted(value * 1000 for value in seconds)
+    return Distribution(
+        mean=sum(ordered) / len(ordered),
+        p50=percentile(ordered, 0.50),
+        p90=percentile(ordered, 0.90),
+        p99=percentile(ordered, 0.99),
+    )
+
+
+def _busy_replicas(question: Question, replicas: int) -> float:
+    """Replicas with as much load as the one simulated; a fraction when it does not divide."""
+    concurrency = question.workload.concurrency
+    if concurrency is None:
+        return replicas
+    return concurrency / (share_of_load(question.workload, replicas).concurrency or 1)
+
+
+def _source(question: Question, model: StepModel) -> str:
+    efficiency = question.cluster.efficiency
+    architecture = question.cluster.accelerator.architecture
+    parts = [f"model: roofline with {architecture} efficiencies ({efficiency.source})"]
+    if model.reduce.group > 1:
+        parts.append(model.reduce.source)
+    return "; ".join(parts)

@@ -1,0 +1,51 @@
+"""Question: everything a plan is decided from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Literal
+
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.cluster import Cluster
+from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.record import Dtype
+
+Objective = Literal["latency", "throughput"]
+
+
+@dataclass(frozen=True)
+class EngineRules:
+    """What the planner has to know about the engine that will run the plan."""
+
+    name: str
+    memory_fraction: float  # of the device's total memory
+    refused_widths: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A model as it will be served, the devices, the load, and what the user fixed."""
+
+    shape: ModelShape
+    cluster: Cluster
+    workload: Workload
+    engine: EngineRules
+    kv_cache_dtype: Dtype
+    quantization: str | None = None
+    max_model_len: int | None = None
+    tensor: int | None = None
+    replicas: int | None = None
+    optimize: Objective = "throughput"
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the devices are shares of a CPU."""
+        return self.cluster.accelerator.platform == "cpu"
+
+
+def share_of_load(workload: Workload, replicas: int) -> Workload:
+    """The load of the busiest replica behind an even router."""
+    if workload.concurrency is not None:
+        clients = ceil(workload.concurrency / replicas)
+        return workload.model_copy(update={"concurrency": clients})
+    return workload.model_copy(update={"rate": (workload.rate or 0.0) / replicas})
