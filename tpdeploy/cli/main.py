@@ -23,18 +23,17 @@ COMMANDS = {
     "query": "query",
     "validate": "validate",
     "backends": "backends",
-    "demo": "demo",
 }
 
 
 class LazyCommands(TyperGroup):
     """The commands of COMMANDS, each imported at first use."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the parent's signature
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # noqa: ARG002 - the parent's signature
         """Names in the order a user meets them."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002 - the parent's signature
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # noqa: ARG002 - the parent's signature
         """The command called `cmd_name`, or None."""
         if cmd_name not in COMMANDS:
             return None
@@ -48,6 +47,7 @@ app = typer.Typer(
     cls=LazyCommands,
     add_completion=False,
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Plan, launch and validate tensor-parallel LLM serving on your own GPUs.",
 )

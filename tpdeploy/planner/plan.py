@@ -131,6 +131,14 @@ class Alternative(Record):
     output_tokens_per_s: float | None = None
 
 
+class Refused(Record):
+    """The answer when no split is feasible: why, and what each split came to."""
+
+    feasible: Literal[False] = False
+    reason: Text
+    alternatives: tuple[Alternative, ...]
+
+
 class DeploymentPlan(Record):
     """One complete answer: model, devices, workload, split, limits, prediction and reasons."""
 

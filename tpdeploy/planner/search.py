@@ -37,8 +37,9 @@ def search(question: Question) -> Outcome:
     """Evaluate and rank every split the user's choices allow.
 
     Raises:
-        InputError: the width or replica count asked for cannot be had on these devices.
+        InputError: a width, replica count or context that cannot be had here.
     """
+    _check_context(question)
     evaluated = [evaluate(question, tensor, replicas) for tensor, replicas in splits(question)]
     candidates = [c for c in evaluated if isinstance(c, Candidate)]
     refused = tuple(c for c in evaluated if isinstance(c, Refusal))
@@ -127,6 +128,19 @@ def alternatives(question: Question, outcome: Outcome) -> tuple[Alternative, ...
         for r in outcome.refused
     )
     return losers + refused
+
+
+def _check_context(question: Question) -> None:
+    workload, most = question.workload, question.shape.max_context
+    asked = workload.context_tokens
+    request = f"--input-tokens {workload.input_tokens} + --output-tokens {workload.output_tokens}"
+    if asked > most:
+        raise InputError(f"{request} = {asked}: the context of {question.shape.id} is {most}")
+    longest = question.max_model_len
+    if longest and longest > most:
+        raise InputError(f"--max-model-len {longest}: the context of {question.shape.id} is {most}")
+    if longest and longest < asked:
+        raise InputError(f"--max-model-len {longest}: too short for {request} = {asked}")
 
 
 def _planned_model(question: Question) -> PlannedModel:

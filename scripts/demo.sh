@@ -1,0 +1,33 @@
+#!/bin/sh
+# The main job, end to end on this machine's CPU: set up, plan, launch, query, validate, stop.
+set -eu
+cd "$(dirname "$0")/.."
+. scripts/environment.sh
+
+# Shows a command, then runs it.
+run() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+
+stop_quietly() {
+    tpdeploy stop --name demo >/dev/null 2>&1 || true
+}
+
+prepare_environment
+PATH="$PWD/.venv/bin:$PATH"
+trap stop_quietly EXIT
+trap 'exit 130' INT TERM
+
+run tpdeploy backends install vllm
+printf '\nPreparing SmolLM2-135M-Instruct\n'
+model=$(python -m tpdeploy.launcher.small_model)
+
+plan=${TMPDIR:-/tmp}/tpdeploy-demo-plan.yaml
+run tpdeploy plan "$model" --gpus 2xCPU --replicas 2 --concurrency 4 \
+    --input-tokens 128 --output-tokens 64 --ttft 4000 --tpot 400 --output "$plan"
+run tpdeploy launch "$plan" --backend vllm --detach --name demo
+run tpdeploy status --name demo
+run tpdeploy query "What is the capital of France?" --name demo
+run tpdeploy validate --name demo
+run tpdeploy stop --name demo

@@ -1,0 +1,136 @@
+"""How a plan looks in a terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tpdeploy.planner.plan import Alternative, DeploymentPlan, Estimate, MemoryPerGpu
+from tpdeploy.planner.workload import Target, Workload
+
+GIB = 1 << 30
+BAR_WIDTH = 60
+INDENT = (0, 0, 0, 2)
+
+
+def show_plan(console: Console, plan: DeploymentPlan, path: Path) -> None:
+    """The choice, the prediction, the reasons, the memory, the other splits, what was assumed."""
+    console.print(_headline(plan))
+    console.print(_prediction(plan))
+    _section(console, "Why")
+    _bullets(console, plan.reasons)
+    _section(console, f"Memory per GPU: {plan.memory_per_gpu.total_bytes / GIB:.1f} GiB")
+    _memory(console, plan.memory_per_gpu)
+    if plan.alternatives:
+        _section(console, "Other splits")
+        show_alternatives(console, plan.alternatives)
+    _section(console, "Assumed")
+    _bullets(console, [*plan.cluster.assumptions, *_assumptions(plan)])
+    console.print(f"\nPlan kept in {path}. Next: tpdeploy launch --backend {plan.backend}")
+
+
+def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> None:
+    """One row a split: what it would do, or why it cannot run."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("TP x replicas", no_wrap=True)
+    for title in ("tokens/s", "TTFT ms", "TPOT ms"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("why not")
+    for row in alternatives:
+        table.add_row(
+            f"{row.tensor} x {row.replicas}",
+            _number(row.output_tokens_per_s),
+            _number(row.ttft_ms),
+            _number(row.tpot_ms),
+            row.reason,
+        )
+    console.print(Padding(table, INDENT))
+
+
+def _headline(plan: DeploymentPlan) -> Text:
+    split = plan.parallelism
+    replicas = f"{split.replicas} replica{'s' if split.replicas > 1 else ''}"
+    return Text.assemble(
+        (f"{plan.model.id} on {plan.cluster.count}x {plan.cluster.gpu}: ", ""),
+        (f"TP {split.tensor} x {replicas}", "bold green"),
+    )
+
+
+def _prediction(plan: DeploymentPlan) -> Padding:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    prediction, load = plan.prediction, plan.workload
+    table.add_row("workload", _load(load))
+    table.add_row("TTFT", _estimate(prediction.ttft_ms, "ms", load.ttft))
+    table.add_row("TPOT", _estimate(prediction.tpot_ms, "ms", load.tpot))
+    table.add_row("throughput", _estimate(prediction.output_tokens_per_s, "output tokens/s", None))
+    table.add_row("source", Text(prediction.tpot_ms.source, style="dim"))
+    return Padding(table, INDENT)
+
+
+def _load(load: Workload) -> str:
+    arriving = (
+        f"{load.concurrency} requests in flight"
+        if load.concurrency is not None
+        else f"{load.rate:g} requests/s"
+    )
+    return f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out, {arriving}"
+
+
+def _estimate(estimate: Estimate, unit: str, target: Target | None) -> str:
+    statistic = f"{target.at} " if target else "p50 " if unit == "ms" else ""
+    goal = f", target {target.ms:g}" if target else ""
+    low, high = _number(estimate.low), _number(estimate.high)
+    return f"{statistic}{_number(estimate.value)} {unit} (expected {low} to {high}{goal})"
+
+
+def _memory(console: Console, memory: MemoryPerGpu) -> None:
+    parts = [
+        ("weights", memory.weights_bytes, "█", "blue"),
+        ("KV cache", memory.kv_cache_bytes, "▓", "green"),
+        ("activations", memory.activation_bytes, "▒", "yellow"),
+        ("graphs", memory.graph_bytes, "▒", "yellow"),
+        ("communicators", memory.communicator_bytes, "▒", "yellow"),
+        ("context", memory.context_bytes, "▒", "yellow"),
+        ("not used", memory.reserved_bytes, "░", "dim"),
+    ]
+    bar, legend, drawn, so_far = Text(), Text(), 0, 0
+    for name, size, glyph, style in parts:
+        so_far += size
+        end = round(BAR_WIDTH * so_far / memory.total_bytes)
+        bar.append(glyph * (end - drawn), style)
+        drawn = end
+        legend.append(f"{glyph} ", style).append(f"{name} {size / GIB:.1f}  ")
+    console.print(Padding(bar, INDENT))
+    console.print(Padding(legend, INDENT))
+
+
+def _assumptions(plan: DeploymentPlan) -> list[str]:
+    limits, model = plan.limits, plan.model
+    weights = model.quantization or "as the checkpoint is"
+    return [
+        f"Activations {model.dtype}, weights {weights}, KV cache {model.kv_cache_dtype}.",
+        f"Requests up to {limits.max_model_len:,} tokens; {limits.max_num_seqs:,} sequences and "
+        f"{limits.max_num_batched_tokens:,} tokens a step; {limits.memory_fraction:.0%} of memory "
+        f"for {plan.backend}.",
+        "TPOT = (end-to-end - TTFT) / (output tokens - 1); no prefix-cache hits.",
+    ]
+
+
+def _section(console: Console, title: str) -> None:
+    console.print(f"\n{title}", style="bold")
+
+
+def _bullets(console: Console, lines: Sequence[str]) -> None:
+    for line in lines:
+        table = Table.grid(padding=(0, 1, 0, 0))
+        table.add_row("-", line)
+        console.print(Padding(table, INDENT))
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 1 else f"{value:.2f}"
