@@ -1,0 +1,46 @@
+"""Placement: whole groups, no device twice, no island straddled needlessly."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tpdeploy.planner.placement import device_groups, place
+from tpdeploy.profiles.gpus_spec import parse_gpus
+
+EIGHT = parse_gpus("8xH100")
+
+
+@given(tp=st.integers(1, 8))
+def test_no_device_is_used_twice(tp: int) -> None:
+    """Groups of every width are disjoint and as many as fit."""
+    groups = device_groups(EIGHT, tp)
+    used = [device for _, devices in groups for device in devices]
+    assert len(used) == len(set(used)) == tp * len(groups)
+    assert len(groups) == 8 // tp
+
+
+def test_pairs_stay_on_their_bridge() -> None:
+    """On bridged pairs a width of two never joins devices of different pairs."""
+    cluster = parse_gpus("4xA100-PCIe-80GB", "nvlink")
+    assert cluster.island == 2
+    assert device_groups(cluster, 2) == [(0, (0, 1)), (0, (2, 3))]
+
+
+def test_groups_never_cross_nodes() -> None:
+    """Two nodes of eight hold two groups of eight, and four of five-wide groups do not appear."""
+    cluster = parse_gpus("2x8xH200")
+    assert [node for node, _ in device_groups(cluster, 8)] == [0, 1]
+    assert device_groups(cluster, 16) == []
+
+
+def test_cpu_replicas_get_their_cores() -> None:
+    """On a CPU each rank's placement names its cores."""
+    cluster = EIGHT.model_copy(update={"cpus": tuple(str(core) for core in range(8))})
+    assert [p.cpus for p in place(cluster, 2, 2)] == [("0", "1"), ("2", "3")]
+
+
+@pytest.mark.parametrize("tp", [1, 3, 8])
+def test_replicas_are_numbered_from_zero(tp: int) -> None:
+    """Replica numbers count up without gaps."""
+    most = len(device_groups(EIGHT, tp))
+    assert [p.replica for p in place(EIGHT, tp, most)] == list(range(most))

@@ -1,0 +1,79 @@
+"""The simulated scheduler: every request served once, and load never makes it faster."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tpdeploy.planner.serving import Engine, serve
+from tpdeploy.planner.step import Step, StepModel
+from tpdeploy.planner.workload import Workload
+
+
+class LinearModel:
+    """A step takes 10 ms, plus 1 ms a decoding sequence and 0.1 ms a prompt token."""
+
+    def time(self, step: Step) -> Any:
+        seconds = 0.010 + 0.001 * step.decode_sequences + 0.0001 * step.prefill_tokens
+        return SimpleNamespace(total=seconds)
+
+
+def engine(*, sequences: int = 64, batched: int = 512, kv_requests: int = 64) -> Engine:
+    return Engine(cast(StepModel, LinearModel()), sequences, batched, kv_requests)
+
+
+def closed(clients: int, inputs: int = 100, outputs: int = 11) -> Workload:
+    return Workload(input_tokens=inputs, output_tokens=outputs, concurrency=clients)
+
+
+def test_one_client_gets_the_bare_step_times() -> None:
+    """Alone, TTFT is one prefill step (10 + 100 x 0.1 ms) and TPOT one decode step (11 ms)."""
+    served = serve(engine(), closed(1))
+    assert served.ttft_s == pytest.approx([0.020] * len(served.ttft_s))
+    assert served.tpot_s == pytest.approx([0.011] * len(served.tpot_s))
+    assert served.requests_per_s == pytest.approx(1 / 0.130)
+
+
+def test_a_long_prompt_is_prefilled_in_chunks() -> None:
+    """1,000 tokens in steps of at most 512 take two steps: 10 + 51.2 and 10 + 48.8 ms."""
+    served = serve(engine(batched=512), closed(1, inputs=1000))
+    assert served.ttft_s[0] == pytest.approx(0.120)
+
+
+def test_requests_wait_when_the_kv_cache_is_full() -> None:
+    """With room for one request at a time the second client waits for the whole first request."""
+    alone = serve(engine(), closed(1))
+    waiting = serve(engine(kv_requests=1), closed(2))
+    assert waiting.requests_per_s == pytest.approx(alone.requests_per_s)
+    assert min(waiting.ttft_s) > 0.130
+
+
+def test_a_single_output_token_has_no_tpot() -> None:
+    """One output token ends with the prefill: the time per further token is zero."""
+    served = serve(engine(), closed(2, outputs=1))
+    assert set(served.tpot_s) == {0.0}
+
+
+@settings(max_examples=25, deadline=None)
+@given(clients=st.integers(1, 48), inputs=st.integers(1, 1500), outputs=st.integers(2, 40))
+def test_more_clients_never_lower_tpot(clients: int, inputs: int, outputs: int) -> None:
+    """TPOT at any concurrency is at least the lone client's."""
+    lone = serve(engine(), closed(1, inputs, outputs))
+    many = serve(engine(), closed(clients, inputs, outputs))
+    assert min(many.tpot_s) >= lone.tpot_s[0] * (1 - 1e-9)
+    assert len(many.tpot_s) >= 2 * clients
+
+
+def test_an_open_loop_below_capacity_keeps_up() -> None:
+    """At a tenth of what it can do, a replica serves what arrives and answers quickly."""
+    served = serve(engine(), Workload(input_tokens=100, output_tokens=11, rate=1.0))
+    assert served.keeps_up
+    assert served.requests_per_s == pytest.approx(1.0, rel=0.2)
+
+
+def test_an_open_loop_above_capacity_does_not_keep_up() -> None:
+    """At ten times what it can do, the queue grows and the answer says so."""
+    served = serve(engine(), Workload(input_tokens=100, output_tokens=11, rate=500.0))
+    assert not served.keeps_up
