@@ -24,7 +24,9 @@ def target(option: str, text: str | None) -> Target | None:
         raise InputError(f"{option} {text}: give milliseconds above 0, as 500 or 500@p99")
     statistic = match[2] or "p50"
     if statistic not in get_args(Percentile):
-        raise InputError(f"{option} {text}: {statistic}: {nearest(statistic, get_args(Percentile))}")
+        raise InputError(
+            f"{option} {text}: {statistic}: {nearest(statistic, get_args(Percentile))}"
+        )
     return Target.model_validate({"ms": float(match[1]), "at": statistic})
 
 

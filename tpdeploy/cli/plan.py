@@ -68,9 +68,7 @@ def plan(
 ) -> None:
     """Choose the tensor-parallel width and the replica count for MODEL on these GPUs."""
     cluster = parse_gpus(gpus, interconnect)
-    shape = served_shape(
-        load_model(model), cluster.accelerator, options.dtype(dtype), quantization
-    )
+    shape = served_shape(load_model(model), cluster.accelerator, options.dtype(dtype), quantization)
     engine = load_backend(backend)
     question = Question(
         shape=shape,

@@ -60,6 +60,9 @@ class Quantization(Record):
     weights: Dtype
     group_size: int | None = Field(default=None, gt=0, description="values that share one scale")
     scale_bits: int = Field(default=0, ge=0, description="bits of one scale (and zero point)")
+    block: int | None = Field(
+        default=None, gt=0, description="width that a shard of a weight must be a multiple of"
+    )
     scope: Literal["linear", "experts"] = Field(
         default="linear", description="which layers are stored this way"
     )

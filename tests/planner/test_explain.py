@@ -1,0 +1,59 @@
+"""The worked examples of one layer's split, and what is refused."""
+
+import pytest
+
+from tpdeploy.errors import InputError
+from tpdeploy.planner.explain import explain
+from tpdeploy.profiles.config_json import shape_from_config
+from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.models import load_model
+
+
+def llama(hidden: int, heads: int) -> ModelShape:
+    config: dict[str, object] = {
+        "model_type": "llama",
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "num_key_value_heads": heads,
+        "num_hidden_layers": 2,
+        "intermediate_size": 4 * hidden,
+        "vocab_size": 32000,
+        "max_position_embeddings": 4096,
+        "torch_dtype": "float16",
+    }
+    return shape_from_config(config, id=f"llama-{hidden}")
+
+
+def test_hidden_16384_at_tp_4() -> None:
+    """4,096 columns a GPU; 8 FP16 tokens: 65,536 bytes of local output, 262,144 all-reduced."""
+    split = explain(llama(16384, 128), tp=4, tokens=8)
+    assert split.hidden_columns_per_gpu == 4096
+    assert split.local_output_bytes == 65_536
+    assert split.all_reduce_bytes == 262_144
+
+
+def test_hidden_12288_at_tp_3() -> None:
+    """4,096 columns a GPU; 8 FP16 tokens: an all-reduce of 196,608 bytes."""
+    split = explain(llama(12288, 96), tp=3, tokens=8)
+    assert split.hidden_columns_per_gpu == 4096
+    assert split.all_reduce_bytes == 196_608
+
+
+def test_each_layer_ends_its_two_blocks_in_an_all_reduce() -> None:
+    """Two all-reduces a layer, none when one GPU holds everything."""
+    model = load_model("llama-70b")
+    assert explain(model, tp=8, tokens=1).all_reduces_per_step == 160
+    assert explain(model, tp=1, tokens=1).all_reduces_per_step == 0
+
+
+def test_kv_heads_are_replicated_beyond_their_number() -> None:
+    """At TP 16 a model with 8 KV heads holds one on every GPU, and says so."""
+    attention = explain(load_model("llama-70b"), tp=16, tokens=1).blocks[0]
+    assert "1 of 8 KV heads (replicated)" in attention.middle
+
+
+def test_an_illegal_width_names_the_legal_ones() -> None:
+    """SmolLM2's 9 heads cannot be divided by 2; 1, 3 and 9 work."""
+    with pytest.raises(InputError, match=r"--tp 2: 9 .*legal widths for .*: 1, 3, 9$"):
+        explain(load_model("smollm2-135m"), tp=2, tokens=1)
