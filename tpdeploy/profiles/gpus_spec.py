@@ -1,0 +1,62 @@
+"""The short form of a cluster: `8xH100`, `2x8xH200`, `2xCPU`, `auto`."""
+
+import re
+
+from tpdeploy.errors import InputError, nearest
+from tpdeploy.profiles.accelerator import Accelerator
+from tpdeploy.profiles.catalog import (
+    accelerator_names,
+    assemble,
+    choose_fabric,
+    find_accelerator,
+)
+from tpdeploy.profiles.cluster import Cluster
+from tpdeploy.profiles.machine import cpu_cluster, detect
+
+FORMS = "8xH100, 2x8xH200 (two nodes of eight), 2xCPU or auto"
+SPEC = re.compile(r"(?P<counts>(?:-?\d+[xX]){0,2})(?P<name>\S.*)")
+
+
+def parse_gpus(spec: str, interconnect: str | None = None) -> Cluster:
+    """The cluster that `spec` and `interconnect` describe.
+
+    Raises:
+        InputError: a count below 1, an unknown name or an interconnect the device is not sold
+            with; the message says what would work.
+    """
+    text = spec.strip()
+    if text.lower() == "auto":
+        return detect(interconnect)
+    match = SPEC.fullmatch(text)
+    if match is None:
+        raise InputError(f"--gpus {spec!r}: give {FORMS}")
+    nodes, count = ([1, 1] + [int(n) for n in re.findall(r"-?\d+", match["counts"])])[-2:]
+    if nodes < 1 or count < 1:
+        raise InputError(f"--gpus {spec}: counts must be at least 1, as in {FORMS}")
+    if match["name"].lower() not in accelerator_names():
+        short = [name.upper() for name in accelerator_names() if " " not in name]
+        raise InputError(f"--gpus {spec}: unknown GPU {match['name']}; {nearest(match['name'], short)}")
+    device = find_accelerator(match["name"])
+    if device.platform == "cpu":
+        return cpu_cluster(count)
+    return _stated(device, nodes, count, match["name"], interconnect)
+
+
+def _stated(
+    device: Accelerator, nodes: int, per_node: int, called: str, interconnect: str | None
+) -> Cluster:
+    cluster = assemble(device, choose_fabric(device, interconnect), nodes, per_node)
+    fabric = cluster.fabric
+    if per_node > fabric.island and cluster.beyond is None:
+        raise InputError(
+            f"{per_node} {called} on one machine: {fabric.name} joins {fabric.island}; "
+            f"state the machines, as 2x{fabric.island}x{called}"
+        )
+    how = "as asked" if interconnect else "assumed"
+    assumptions = [
+        f"{called} is {device.name}, {per_node} a machine, on {fabric.name} ({how}): "
+        f"{fabric.description}."
+    ]
+    if nodes > 1:
+        assumptions.append(f"{nodes} machines; no tensor-parallel group spans two of them.")
+    return cluster.model_copy(update={"assumptions": tuple(assumptions)})
