@@ -43,8 +43,9 @@ ENVIRONMENTS = {
         version="0.32.0",
         requirements=(CPU_REQUIREMENT,),
         overrides=tuple(f"{name}; sys_platform == 'never'" for name in NOT_ON_CPU),
-        # The command line asks for the version of `vllm`, which the rebuild does not provide.
-        metadata_only=("vllm==0.32.0",),
+        # The engine asks for the version of `vllm`, which the rebuild does not provide, and takes
+        # itself for a CPU build when that version says so.
+        metadata_only=("vllm==0.32.0+cpu",),
         executable="vllm",
         download_bytes=int(0.6 * GB),
         disk_bytes=int(2.1 * GB),
@@ -55,13 +56,13 @@ DTYPES = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16", Dtype.FP32: "float32"}
 
 # What the engine writes while it starts, in the order in which it does.
 STAGES = (
-    (re.compile(r"Starting to load model|Loading safetensors|Loading model weights"), "loading"),
+    (re.compile(r"Initializing a V1 LLM engine"), "starting workers"),
+    (re.compile(r"Starting to load model"), "loading weights"),
     (re.compile(r"Loading weights took|Model loading took"), "weights loaded"),
-    (re.compile(r"torch\.compile|Dynamo bytecode|Compiling a graph"), "compiling"),
+    (re.compile(r"Dynamo bytecode|Compiling a graph"), "compiling"),
+    (re.compile(r"KV cache size"), "KV cache allocated"),
     (re.compile(r"Capturing CUDA graphs|Graph capturing"), "capturing graphs"),
-    (re.compile(r"KV cache size|# GPU blocks|# CPU blocks"), "KV cache allocated"),
-    (re.compile(r"Warming up model"), "warming up"),
-    (re.compile(r"Starting vLLM (API )?server"), "starting the server"),
+    (re.compile(r"Starting vLLM server|Starting vLLM API server"), "starting the server"),
     (re.compile(r"Application startup complete"), "ready"),
 )
 
@@ -143,7 +144,8 @@ class VllmBackend(Backend):
 
 
 def _environment(plan: DeploymentPlan, place: Placement) -> dict[str, str]:
-    env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    # Ranks of one machine talk over loopback; by itself vLLM opens its queues on the network.
+    env = {"VLLM_HOST_IP": "127.0.0.1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     if plan.model.path:
         env["HF_HUB_OFFLINE"] = "1"
     if plan.cluster.platform == "cpu":

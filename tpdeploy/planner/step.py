@@ -90,7 +90,9 @@ class StepModel:
         touched = 1 - (1 - self.routed_share) ** step.tokens
         return (
             sum(self._roofline(op, step.tokens, 1.0) for op in self.dense)
-            + sum(self._roofline(op, step.tokens * self.routed_share, touched) for op in self.routed)
+            + sum(
+                self._roofline(op, step.tokens * self.routed_share, touched) for op in self.routed
+            )
             + sum(self._roofline(op, step.sampled, 1.0) for op in self.head)
         )
 
@@ -133,7 +135,7 @@ def step_model(shape: ModelShape, cluster: Cluster, tp: int, kv_dtype: Dtype) ->
         attention_flops_per_s=native,
         kv_token_bytes=token_bytes(shape, tp, kv_dtype),
         bytes_per_s=device.peaks.memory_bytes_per_s * efficiency.memory,
-        overhead_s=efficiency.step_overhead_s,
+        overhead_s=efficiency.step_overhead_s + shape.layers * efficiency.layer_overhead_s,
         shape=shape,
         reduce=all_reduce(cluster, tp),
     )

@@ -25,6 +25,9 @@ class Efficiency(Provenance):
     matmul: Fraction = Field(description="achieved / peak FLOP/s in large matrix products")
     memory: Fraction = Field(description="achieved / peak bytes/s when reading weights and KV")
     step_overhead_s: float = Field(ge=0, description="engine time per step outside the kernels")
+    layer_overhead_s: float = Field(
+        ge=0, description="per layer and step: small kernels and the start of large ones"
+    )
     relative_error: float = Field(gt=0, description="spread of measurements around the fit")
 
 
