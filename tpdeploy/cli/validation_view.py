@@ -1,0 +1,124 @@
+"""How a validation looks in a terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from tpdeploy.harness.comparison import Row
+from tpdeploy.harness.report import ValidationReport
+from tpdeploy.planner.plan import Distribution, Estimate
+from tpdeploy.planner.workload import Workload
+
+INDENT = (0, 0, 0, 2)
+VERDICT_STYLES = {"pass": "green", "fail": "bold red", "no target": ""}
+
+
+def show_report(console: Console, report: ValidationReport, path: Path) -> None:
+    """Predicted, measured and target side by side, the distributions, the verdict."""
+    console.print(f"{report.plan.model.id} at {report.endpoint}: {load_in_words(report.workload)}")
+    console.print(Padding(_comparison(report.rows), INDENT))
+    if report.rows[0].predicted is None:
+        console.print(Padding("The prediction is left out: it was made for another load.", INDENT))
+    console.print("\nMeasured, ms", style="bold")
+    console.print(Padding(_distributions(report), INDENT))
+    console.print()
+    for line in _facts(report):
+        console.print(line)
+    for name, definition in report.definitions.items():
+        console.print(f"{name}: {definition}.", style="dim")
+    console.print(f"\nReport kept in {path}", soft_wrap=True)
+    console.print(f"Verdict: {_verdict(report)}", style=VERDICT_STYLES[report.verdict])
+
+
+def load_in_words(load: Workload) -> str:
+    """What is sent, as `128 tokens in, 64 out, 4 requests in flight`."""
+    arriving = (
+        f"{load.concurrency:,} requests in flight"
+        if load.concurrency is not None
+        else f"{load.rate:g} requests/s"
+    )
+    return f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out, {arriving}"
+
+
+def _comparison(rows: Sequence[Row]) -> Table:
+    table = _table("", "predicted", "measured", "target")
+    for title in ("verdict", "prediction"):
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        table.add_row(
+            f"{row.name}, ms" if row.unit == "ms" else row.unit,
+            _estimate(row.predicted),
+            _number(row.measured),
+            _number(row.target),
+            row.verdict,
+            row.place or "-",
+        )
+    return table
+
+
+def _distributions(report: ValidationReport) -> Table:
+    table = _table("", "mean", "p50", "p90", "p99")
+    measured = report.measured
+    rows: list[tuple[str, Distribution | None]] = [
+        ("TTFT", measured.ttft_ms),
+        ("TPOT", measured.tpot_ms),
+        ("ITL", measured.itl_ms),
+        ("end-to-end", measured.e2e_ms),
+    ]
+    for name, values in rows:
+        if values is not None:
+            numbers = (values.mean, values.p50, values.p90, values.p99)
+            table.add_row(name, *(_number(number) for number in numbers))
+    return table
+
+
+def _table(first: str, *numbers: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(first, no_wrap=True)
+    for title in numbers:
+        table.add_column(title, justify="right", no_wrap=True)
+    return table
+
+
+def _facts(report: ValidationReport) -> list[str]:
+    measured, warm_up = report.measured, report.warm_up
+    settled = "latency had settled" if warm_up.stable else "latency had not settled"
+    failed = "none failed"
+    if measured.failed:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in measured.failures.items())
+        first = next(request.message for request in report.requests if request.message)
+        failed = f"{measured.failed} failed ({kinds}; first: {first})"
+    lines = [
+        f"{measured.requests:,} requests in {measured.span_s:.1f} s after a warm-up of "
+        f"{warm_up.requests:,} ({settled}); {failed}.",
+        f"{_number(measured.total_tokens_per_s)} prompt and output tokens/s; requests left this "
+        f"client at most {measured.client_lag_ms:.1f} ms late.",
+    ]
+    if measured.goodput_per_s is not None:
+        lines.append(f"Goodput: {_number(measured.goodput_per_s)} requests/s.")
+    return lines
+
+
+def _verdict(report: ValidationReport) -> str:
+    missed = [row.name for row in report.rows if row.verdict == "fail"]
+    if missed:
+        return f"fail, missed the target for {' and '.join(missed)}"
+    if report.measured.failed:
+        return "fail, requests failed"
+    return "pass" if report.verdict == "pass" else "no target was stated"
+
+
+def _estimate(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "-"
+    low, high = _number(estimate.low), _number(estimate.high)
+    return f"{_number(estimate.value)} ({low} to {high})"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 1 else f"{value:.2f}"

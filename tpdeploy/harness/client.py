@@ -1,0 +1,88 @@
+"""The HTTP client every measurement uses, and the first question to any endpoint."""
+
+import ipaddress
+import os
+
+import httpx
+
+from tpdeploy.errors import InputError, TpdeployError
+
+CONNECT_TIMEOUT_S = 5.0
+# Between two pieces of a stream. A long prompt on a busy CPU takes minutes to its first token.
+READ_TIMEOUT_S = 300.0
+# Servers close idle connections after 5 s (uvicorn's default); ours are given up well before,
+# else a request is now and then sent into a connection that is just being closed.
+KEEPALIVE_S = 2.0
+
+
+def key_from_environment() -> str | None:
+    """The endpoint's API key: TPDEPLOY_API_KEY, else OPENAI_API_KEY, else none."""
+    return os.environ.get("TPDEPLOY_API_KEY") or os.environ.get("OPENAI_API_KEY")
+
+
+def open_client(url: str, api_key: str | None = None) -> httpx.AsyncClient:
+    """A client for the OpenAI-compatible endpoint at `url` (with or without a final /v1).
+
+    Proxies of the environment are not used: their latency would be measured along.
+
+    Raises:
+        InputError: `url` is not an http(s) address, or would carry the key in clear text.
+    """
+    address = _address(url)
+    if api_key and address.scheme == "http" and not _is_private(address.host):
+        raise InputError(
+            f"{url}: the API key in the environment would travel unencrypted; use https"
+        )
+    return httpx.AsyncClient(
+        base_url=address,
+        headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+        timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+        limits=httpx.Limits(
+            max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEEPALIVE_S
+        ),
+        trust_env=False,
+    )
+
+
+async def served_models(client: httpx.AsyncClient) -> tuple[str, ...]:
+    """The model names the endpoint answers to.
+
+    Raises:
+        TpdeployError: nothing answers there, or what answers is no OpenAI-compatible server.
+    """
+    try:
+        response = await client.get("/v1/models")
+        response.raise_for_status()
+        names = tuple(str(model["id"]) for model in response.json()["data"])
+    except httpx.HTTPStatusError as error:
+        status = error.response.status_code
+        hint = "; set TPDEPLOY_API_KEY" if status in {401, 403} else ""
+        raise TpdeployError(f"{error.request.url} answered {status}{hint}") from error
+    except httpx.HTTPError as error:
+        reason = str(error) or type(error).__name__
+        raise TpdeployError(f"nothing answers at {client.base_url}: {reason}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise TpdeployError(f"{client.base_url} is no OpenAI-compatible endpoint") from error
+    if not names:
+        raise TpdeployError(f"{client.base_url} serves no model")
+    return names
+
+
+def _address(url: str) -> httpx.URL:
+    try:
+        address = httpx.URL(url.rstrip("/").removesuffix("/v1"))
+    except httpx.InvalidURL as error:
+        raise InputError(
+            f"{url}: {error}; give an address such as http://127.0.0.1:8000"
+        ) from error
+    if address.scheme not in {"http", "https"} or not address.host:
+        raise InputError(f"{url}: give an address such as http://127.0.0.1:8000")
+    return address
+
+
+def _is_private(host: str) -> bool:
+    """Whether `host` is this machine or an address or name of a private network."""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host

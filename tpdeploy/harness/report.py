@@ -1,0 +1,63 @@
+"""The record of one validation, kept as JSON."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from tpdeploy.harness.comparison import Row, Verdict
+from tpdeploy.harness.exchange import Exchange, FailureKind
+from tpdeploy.harness.metrics import Measured
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.record import Record, Text
+
+
+class RequestRecord(Record):
+    """One measured request."""
+
+    sent_s: float = Field(description="seconds after the end of the warm-up; negative: before it")
+    ttft_ms: float | None = None
+    e2e_ms: float | None = None
+    output_tokens: int = Field(ge=0)
+    failure: FailureKind | None = None
+    message: str | None = Field(default=None, description="of the failure")
+
+
+class WarmUp(Record):
+    """What was sent before the measurement and is not counted."""
+
+    requests: int = Field(ge=0)
+    failed: int = Field(ge=0)
+    stable: bool = Field(description="whether two rounds of requests took the same time")
+
+
+class ValidationReport(Record):
+    """What was asked of which endpoint, what came of it, and the verdict."""
+
+    version: Literal[1] = 1
+    started_at: datetime
+    endpoint: Text
+    versions: dict[str, str] = Field(description="of tpdeploy, Python, and the server if it says")
+    plan: DeploymentPlan
+    workload: Workload = Field(description="what was sent; the plan's unless overridden")
+    seed: int = Field(description="of the prompts and arrivals")
+    definitions: dict[str, str]
+    warm_up: WarmUp
+    measured: Measured
+    rows: tuple[Row, ...]
+    verdict: Verdict
+    requests: tuple[RequestRecord, ...]
+
+
+def request_record(exchange: Exchange, since: float) -> RequestRecord:
+    """The lasting part of an exchange, `since` (monotonic, s) being the end of the warm-up."""
+    failure = exchange.failure
+    return RequestRecord(
+        sent_s=exchange.sent - since,
+        ttft_ms=exchange.ttft_s * 1000 if exchange.arrivals else None,
+        e2e_ms=exchange.e2e_s * 1000 if exchange.arrivals else None,
+        output_tokens=exchange.output_tokens,
+        failure=failure.kind if failure else None,
+        message=failure.message if failure else None,
+    )

@@ -1,0 +1,164 @@
+"""Validation: the plan's workload against a running endpoint, held to prediction and target."""
+
+import platform
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import httpx
+
+from tpdeploy import __version__
+from tpdeploy.errors import InputError, TpdeployError
+from tpdeploy.harness.client import open_client, served_models
+from tpdeploy.harness.comparison import compare, overall
+from tpdeploy.harness.completion import complete
+from tpdeploy.harness.exchange import Exchange
+from tpdeploy.harness.load import Arrivals, closed_loop, gaps_between, open_loop
+from tpdeploy.harness.metrics import DEFINITIONS, Measured, measure
+from tpdeploy.harness.prompts import random_prompts
+from tpdeploy.harness.recorder import Amount, Progress, Recorder
+from tpdeploy.harness.report import ValidationReport, WarmUp, request_record
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.workload import Workload
+
+# Rounds of requests by default; a round is what is in flight at once.
+ROUNDS = 4
+WARM_UP_ROUNDS = 3
+MIN_REQUESTS = 32
+# An open loop has no fixed number in flight; this many requests make a round.
+OPEN_LOOP_ROUND = 8
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How to measure: the load, how much of it, and how arrivals and prompts are drawn."""
+
+    workload: Workload
+    amount: Amount
+    warm_up: int
+    arrivals: Arrivals = "poisson"
+    seed: int = 0
+
+
+def measurement(
+    workload: Workload,
+    requests: int | None = None,
+    seconds: float | None = None,
+    warm_up: int | None = None,
+) -> Measurement:
+    """How to measure `workload`, with defaults for what is None."""
+    size = round_size(workload)
+    if requests is None and seconds is None:
+        requests = max(MIN_REQUESTS, ROUNDS * size)
+    limit = WARM_UP_ROUNDS * size if warm_up is None else warm_up
+    return Measurement(workload, Amount(requests, seconds), limit)
+
+
+def round_size(workload: Workload) -> int:
+    """Requests whose typical latency is compared with the next ones' to see it settle."""
+    return workload.concurrency or OPEN_LOOP_ROUND
+
+
+async def validate(
+    plan: DeploymentPlan,
+    base_url: str,
+    how: Measurement,
+    *,
+    api_key: str | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> ValidationReport:
+    """Measure `how` on the endpoint at `base_url` and hold it against `plan`.
+
+    Raises:
+        InputError: the endpoint serves another model, or requests longer than the plan allows.
+        TpdeployError: nothing answers there, or not one request succeeded.
+    """
+    _check_length(plan, how.workload)
+    started_at = datetime.now(UTC)
+    recorder = Recorder(how.warm_up, round_size(how.workload), how.amount, on_progress)
+    async with open_client(base_url, api_key) as client:
+        await _check_model(client, plan.model.id)
+        versions = await _versions(client)
+        await _drive(client, plan, how, recorder)
+    measured = _measured(recorder, how.workload)
+    prediction = plan.prediction if how.workload == plan.workload else None
+    rows = compare(measured, prediction, how.workload)
+    return ValidationReport(
+        started_at=started_at,
+        endpoint=base_url,
+        versions=versions,
+        plan=plan,
+        workload=how.workload,
+        seed=how.seed,
+        definitions=DEFINITIONS,
+        warm_up=_warm_up(recorder),
+        measured=measured,
+        rows=rows,
+        verdict=overall(rows, measured.failed),
+        requests=tuple(request_record(e, recorder.since) for e in recorder.measured),
+    )
+
+
+async def _drive(
+    client: httpx.AsyncClient, plan: DeploymentPlan, how: Measurement, recorder: Recorder
+) -> None:
+    """Put the load on until the recorder has enough."""
+    load = how.workload
+    prompts = random_prompts(plan.model.vocab, load.input_tokens, how.seed)
+
+    async def send(due: float) -> Exchange:
+        return await complete(client, plan.model.id, next(prompts), load.output_tokens, due)
+
+    if load.concurrency is not None:
+        await closed_loop(send, load.concurrency, recorder.take)
+    elif load.rate is not None:
+        await open_loop(send, gaps_between(load.rate, how.arrivals, how.seed), recorder.take)
+
+
+def _measured(recorder: Recorder, workload: Workload) -> Measured:
+    if all(exchange.failure for exchange in recorder.measured):
+        raise TpdeployError(_nothing_succeeded([*recorder.warm_up, *recorder.measured]))
+    return measure(recorder.measured, recorder.span_s, workload)
+
+
+def _nothing_succeeded(exchanges: list[Exchange]) -> str:
+    failures = [exchange.failure for exchange in exchanges if exchange.failure]
+    kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(f.kind for f in failures).items())
+    return (
+        f"no measured request succeeded; of {len(exchanges)} sent, failed: {kinds}; "
+        f"first: {failures[0].message}"
+    )
+
+
+def _warm_up(recorder: Recorder) -> WarmUp:
+    failed = sum(exchange.failure is not None for exchange in recorder.warm_up)
+    return WarmUp(requests=len(recorder.warm_up), failed=failed, stable=recorder.stable)
+
+
+def _check_length(plan: DeploymentPlan, workload: Workload) -> None:
+    limit = plan.limits.max_model_len
+    if workload.context_tokens > limit:
+        raise InputError(
+            f"{workload.input_tokens} tokens in and {workload.output_tokens} out exceed the "
+            f"plan's max_model_len {limit}"
+        )
+
+
+async def _check_model(client: httpx.AsyncClient, model: str) -> None:
+    served = await served_models(client)
+    if model not in served:
+        raise InputError(
+            f"{client.base_url} serves {', '.join(served)}, the plan is for {model}: give the "
+            "plan it was launched with"
+        )
+
+
+async def _versions(client: httpx.AsyncClient) -> dict[str, str]:
+    """Versions of what took part; many servers, not all, say theirs."""
+    versions = {"tpdeploy": __version__, "python": platform.python_version()}
+    try:
+        said = (await client.get("/version")).json()["version"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return versions
+    return {**versions, "server": str(said)}
