@@ -1,0 +1,63 @@
+"""The short form of a cluster is understood, or refused with what would work."""
+
+import os
+
+import pytest
+
+from tpdeploy.errors import InputError
+from tpdeploy.profiles.gpus_spec import parse_gpus
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "count", "nodes"),
+    [
+        ("8xH100", "H100-SXM-80GB", 8, 1),
+        ("H100", "H100-SXM-80GB", 1, 1),
+        ("4xA100-40GB", "A100-SXM-40GB", 4, 1),
+        ("2x8xH200", "H200-SXM-141GB", 16, 2),
+        (" 2X4090 ", "RTX-4090", 2, 1),
+    ],
+)
+def test_counts_nodes_and_names_are_read(spec: str, name: str, count: int, nodes: int) -> None:
+    """Devices, and machines before them, are counted."""
+    cluster = parse_gpus(spec)
+    assert (cluster.accelerator.name, cluster.count, cluster.nodes) == (name, count, nodes)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("0xH100", "counts must be at least 1"),
+        ("-2xH100", "counts must be at least 1"),
+        ("8xFOO", "unknown GPU FOO"),
+        ("8xH10", "did you mean H100"),
+        ("8x", "unknown GPU 8x"),
+        ("", "give 8xH100"),
+        ("16xH100", "state the machines, as 2x8xH100"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_what_would_work(spec: str, words: str) -> None:
+    """One clear line for every kind of mistake."""
+    with pytest.raises(InputError, match=words):
+        parse_gpus(spec)
+
+
+def test_what_the_short_form_assumes_is_stated() -> None:
+    """8xH100 says that it means SXM on NVSwitch."""
+    (assumption,) = parse_gpus("8xH100").assumptions
+    assert "H100-SXM-80GB" in assumption
+    assert "nvswitch-gen4 (assumed)" in assumption
+
+
+def test_a_cpu_is_shared_in_equal_parts_of_its_cores() -> None:
+    """Each share names its own cores, none twice."""
+    cores = os.sched_getaffinity(0)
+    cluster = parse_gpus(f"{len(cores)}xCPU")
+    named = [int(core) for share in cluster.cpus for core in share.split(",")]
+    assert sorted(named) == sorted(cores)
+
+
+def test_more_shares_than_cores_are_refused() -> None:
+    """A share has at least one core."""
+    with pytest.raises(InputError, match="cores to share"):
+        parse_gpus("100000xCPU")

@@ -1,0 +1,37 @@
+"""JSON schemas of the profile records, generated from their types.
+
+`python -m tpdeploy.profiles.schemas` writes them; editors use them on the YAML files.
+"""
+
+import json
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from tpdeploy.files import write_whole
+from tpdeploy.profiles.accelerator import Accelerator, Efficiency
+from tpdeploy.profiles.fabric import Fabric
+from tpdeploy.profiles.model import ModelProfile
+
+FOLDER = Path(__file__).parent / "data" / "schemas"
+RECORDS: dict[str, type[BaseModel]] = {
+    "accelerator": Accelerator,
+    "efficiency": Efficiency,
+    "fabric": Fabric,
+    "model": ModelProfile,
+}
+
+
+def schema_text(record: type[BaseModel]) -> str:
+    """The JSON schema of `record`, as it is committed."""
+    return json.dumps(record.model_json_schema(), indent=2) + "\n"
+
+
+def main() -> None:
+    """Write every schema."""
+    for name, record in RECORDS.items():
+        write_whole(FOLDER / f"{name}.schema.json", schema_text(record))
+
+
+if __name__ == "__main__":
+    main()
