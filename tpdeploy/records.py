@@ -54,7 +54,8 @@ def dump_record(record: BaseModel) -> str:
 
 
 def _refusal(text: str, kind: type[BaseModel], name: str, error: ValidationError) -> str:
-    first, *others = error.errors()
+    # A key with a typing error is both unknown and missing: the unknown one is there to be seen.
+    first, *others = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     line = _line_of(text, first["loc"])
     where = ".".join(str(part) for part in first["loc"]) or "the whole file"
     more = f" (and {len(others)} more)" if others else ""

@@ -50,7 +50,7 @@ def draw(split: LayerSplit) -> list[str]:
         if split.tensor > 1:
             lines += [
                 f"  ==== all-reduce over {split.tensor} GPUs: {split.tokens:,} x "
-                f"{split.hidden:,} = {split.all_reduce_bytes:,} bytes ====",
+                f"{split.hidden:,} x {split.dtype.bits // 8} = {split.all_reduce_bytes:,} bytes ====",
             ]
         lines.append("  + x (residual)")
     return [*lines, "", *_summary(split)]

@@ -1,0 +1,143 @@
+"""`tpdeploy plan` and `explain` as a user meets them: answers, files, errors and exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tpdeploy.cli.planfile import read_plan
+from tpdeploy.errors import InputError
+
+JSON_KEYS = {
+    "model",
+    "cluster",
+    "parallelism",
+    "placement",
+    "prediction",
+    "memory_per_gpu",
+    "reasons",
+    "alternatives",
+}
+
+
+def tpdeploy(*args: str, home: Path, width: int = 80) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "TPDEPLOY_HOME": str(home), "COLUMNS": str(width), "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "tpdeploy", *args]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def refused(*args: str, home: Path, code: int = 2) -> str:
+    """The one line a refused command wrote on stderr."""
+    result = tpdeploy(*args, home=home)
+    assert result.returncode == code, result.stderr
+    assert "Traceback" not in result.stderr
+    *usage, line = result.stderr.strip().splitlines()
+    assert all(u.startswith(("Usage:", "Try")) or not u for u in usage), result.stderr
+    return line
+
+
+def test_the_plan_is_shown_and_remembered(tmp_path: Path) -> None:
+    """The choice, reasons, memory and other splits are printed, and the plan is the current one."""
+    result = tpdeploy("plan", "llama-70b", "--gpus", "8xH100", home=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for words in ("TP 8 x 1 replica", "Why", "Memory per GPU", "Other splits", "Assumed", "TPOT"):
+        assert words in result.stdout
+    plan = tmp_path / "plan.yaml"
+    assert read_plan(plan).parallelism.tensor == 8
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_nothing_is_wider_than_the_terminal(tmp_path: Path, width: int) -> None:
+    """Every line fits, but for the path of the plan, which is never broken."""
+    result = tpdeploy("plan", "llama-70b", "--gpus", "8xH100", home=tmp_path, width=width)
+    lines = [line for line in result.stdout.splitlines() if str(tmp_path) not in line]
+    assert max(len(line.rstrip()) for line in lines) <= width
+
+
+def test_json_has_the_promised_keys(tmp_path: Path) -> None:
+    """`--json` is one document with every promised key, and estimates with ranges and sources."""
+    result = tpdeploy("plan", "llama-8b", "--gpus", "2xL40S", "--json", home=tmp_path)
+    answer = json.loads(result.stdout)
+    assert set(answer) >= JSON_KEYS
+    assert set(answer["parallelism"]) >= {"tensor", "pipeline", "replicas"}
+    for metric in ("ttft_ms", "tpot_ms", "output_tokens_per_s"):
+        estimate = answer["prediction"][metric]
+        assert estimate["low"] <= estimate["value"] <= estimate["high"]
+        assert estimate["source"]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["lama-70b", "--gpus", "8xH100"], "did you mean llama-70b"),
+        (["llama-8b", "--gpus", "0xH100"], "counts must be at least 1"),
+        (["llama-8b", "--gpus", "8xFOO"], "unknown GPU FOO"),
+        (["llama-8b", "--gpus", "8xH100", "--tp", "3"], "legal widths"),
+        (["smollm2", "--gpus", "4xH100", "--tp", "2"], "9 attention heads"),
+        (["llama-8b", "--gpus", "8xH100", "--input-tokens", "-5"], "--input-tokens -5"),
+        (["llama-8b", "--gpus", "8xH100", "--input-tokens", "200000"], "context"),
+        (["llama-8b", "--gpus", "8xH100", "--max-model-len", "999999"], "context"),
+        (["llama-8b", "--gpus", "8xH100", "--tp", "0"], "--tp 0"),
+        (["llama-8b", "--gpus", "8xH100", "--replicas", "9"], "--replicas up to 8"),
+        (["llama-8b", "--gpus", "8xH100", "--ttft", "fast"], "--ttft fast"),
+        (["llama-8b", "--gpus", "8xH100", "--tpot", "30@p98"], "p98"),
+        (["llama-8b", "--gpus", "8xH100", "--rate", "0"], "--rate 0"),
+        (["llama-8b", "--gpus", "8xH100", "--rate", "1", "--concurrency", "1"], "not both"),
+        (["llama-8b", "--gpus", "8xH100", "--dtype", "fp7"], "--dtype fp7"),
+        (["llama-8b", "--gpus", "8xH100", "--quantization", "awq"], "--quantization awq"),
+        (["llama-8b", "--gpus", "8xL40S", "--interconnect", "nvlink"], "pcie-gen4"),
+        (["llama-8b", "--gpus", "8xH100", "--backend", "vlm"], "did you mean vllm"),
+        (["llama-8b", "--gpus", "8xH100", "--optimize", "speed"], "speed"),
+    ],
+)
+def test_bad_input_is_one_clear_line(tmp_path: Path, args: list[str], words: str) -> None:
+    """Exit code 2, the value and what would work, and no plan is left behind."""
+    assert words in refused("plan", *args, home=tmp_path)
+    assert not (tmp_path / "plan.yaml").exists()
+
+
+def test_nothing_feasible_exits_with_3(tmp_path: Path) -> None:
+    """A sound question without an answer shows every split and says what would help."""
+    args = ["plan", "llama-405b", "--gpus", "2xL40S"]
+    assert "does not run on 2xL40S" in refused(*args, home=tmp_path, code=3)
+    assert "does not fit" in tpdeploy(*args, home=tmp_path).stdout
+    answer = json.loads(tpdeploy(*args, "--json", home=tmp_path).stdout)
+    assert answer["feasible"] is False
+    assert [a["tensor"] for a in answer["alternatives"]] == [1, 2]
+
+
+def test_a_plan_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    """Writing into a folder that is a file is one clear line."""
+    (tmp_path / "file").write_text("")
+    args = ["plan", "llama-8b", "--gpus", "1xH100", "-o", str(tmp_path / "file" / "plan.yaml")]
+    assert "cannot write" in refused(*args, home=tmp_path, code=1)
+
+
+def test_an_edited_plan_is_refused_with_its_line(tmp_path: Path) -> None:
+    """An unknown key and an impossible split are found in the file, by line."""
+    tpdeploy("plan", "llama-8b", "--gpus", "2xH100", home=tmp_path)
+    plan = tmp_path / "plan.yaml"
+    text = plan.read_text()
+    plan.write_text(text.replace("backend:", "bakend:"))
+    with pytest.raises(InputError, match=r"plan\.yaml:\d+: .*unknown key; did you mean backend"):
+        read_plan(plan)
+    plan.write_text(text.replace("pipeline: 1", "pipeline: 5"))
+    with pytest.raises(InputError, match="devices"):
+        read_plan(plan)
+
+
+def test_explain_draws_the_split(tmp_path: Path) -> None:
+    """Column-parallel, row-parallel and all-reduces are drawn within 80 columns."""
+    shown = tpdeploy("explain", "llama-70b", "--tp", "4", "--tokens", "8", home=tmp_path).stdout
+    for words in ("column-parallel", "row-parallel", "all-reduce over 4 GPUs", "131,072 bytes"):
+        assert words in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_explain_refuses_an_illegal_width(tmp_path: Path) -> None:
+    """SmolLM2 has nine heads: two ranks cannot share them."""
+    line = refused("explain", "smollm2", "--tp", "2", home=tmp_path)
+    assert "legal widths for HuggingFaceTB/SmolLM2-135M-Instruct: 1, 3" in line

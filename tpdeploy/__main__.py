@@ -1,0 +1,5 @@
+"""`python -m tpdeploy` is `tpdeploy`."""
+
+from tpdeploy.cli.main import main
+
+main()
