@@ -42,7 +42,7 @@ class EnvironmentSpec:
     """What to install so that an engine can run, on one platform.
 
     `requirements` are lines of a requirements file, hashes allowed; `overrides` replace what
-    their packages ask for; `metadata_only` are name==version distributions that must seem
+    their packages ask for, `fallback_overrides` too when that cannot be had; `metadata_only` are name==version distributions that must seem
     installed.
     """
 
@@ -50,6 +50,7 @@ class EnvironmentSpec:
     version: str
     requirements: tuple[str, ...]
     overrides: tuple[str, ...] = ()
+    fallback_overrides: tuple[str, ...] = ()
     metadata_only: tuple[str, ...] = ()
     executable: str = "python"
     download_bytes: int = 0
@@ -75,6 +76,7 @@ class Backend(ABC):
     name: ClassVar[str]
     health_path: ClassVar[str] = "/health"
     metrics_path: ClassVar[str | None] = "/metrics"
+    api_key_variable: ClassVar[str | None] = None  # how the engine is told its clients' key
 
     @abstractmethod
     def environment(self, platform: Platform) -> EnvironmentSpec:

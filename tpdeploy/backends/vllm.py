@@ -43,6 +43,8 @@ ENVIRONMENTS = {
         version="0.32.0",
         requirements=(CPU_REQUIREMENT,),
         overrides=tuple(f"{name}; sys_platform == 'never'" for name in NOT_ON_CPU),
+        # Where no CPU build of torch is at hand, the ordinary one runs just as well (5.2 GB).
+        fallback_overrides=("torch==2.13.0",),
         # The engine asks for the version of `vllm`, which the rebuild does not provide, and takes
         # itself for a CPU build when that version says so.
         metadata_only=("vllm==0.32.0+cpu",),
@@ -71,6 +73,7 @@ class VllmBackend(Backend):
     """Adapter for `vllm serve`; every limit of the plan is passed explicitly."""
 
     name: ClassVar[str] = "vllm"
+    api_key_variable: ClassVar[str | None] = "VLLM_API_KEY"
 
     def environment(self, platform: Platform) -> EnvironmentSpec:
         """The release to install on `platform`."""

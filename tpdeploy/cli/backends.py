@@ -1,0 +1,116 @@
+"""`tpdeploy backends`: the engines, whether they are installed, and installing them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tpdeploy.backends.base import EnvironmentSpec, Platform
+from tpdeploy.backends.registry import backend_names, load_backend, load_backends
+from tpdeploy.cli.output import err, out, print_json
+from tpdeploy.errors import InputError, nearest
+from tpdeploy.launcher import router
+from tpdeploy.launcher.environments import find_environment, folder_of, install
+from tpdeploy.profiles.machine import detect
+from tpdeploy.profiles.record import Record
+
+app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+
+ROUTER = "router"
+
+
+class EngineStatus(Record):
+    """One engine on this machine."""
+
+    name: str
+    version: str
+    installed: bool
+    environment: Path | None = None
+    remedy: str = ""
+
+
+class Engines(Record):
+    """Every engine, and the router."""
+
+    engines: tuple[EngineStatus, ...]
+
+
+@app.callback()
+def backends(
+    context: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List the engines: installed or not, and the command that installs one."""
+    if context.invoked_subcommand:
+        return
+    platform = _platform(None)
+    loaded, broken = load_backends()
+    found = [_status(b.name, b.environment(platform)) for b in loaded]
+    found.append(_status(ROUTER, router.ENVIRONMENT))
+    found += [
+        EngineStatus(name=b.name, version="-", installed=False, remedy=f"broken: {b.reason}")
+        for b in broken
+    ]
+    if json:
+        print_json(Engines(engines=tuple(found)))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("engine", "version", "state"):
+        table.add_column(title)
+    for engine in found:
+        table.add_row(engine.name, engine.version, engine.remedy or f"in {engine.environment}")
+    out.print(table)
+
+
+@app.command("install")
+def install_backend(
+    name: Annotated[str, typer.Argument(help="vllm or router; vllm brings the router.")],
+    platform: Annotated[
+        str | None, typer.Option(help="cuda or cpu. [default: what this machine has]")
+    ] = None,
+) -> None:
+    """Make an engine's own environment; nothing else on the machine changes."""
+    if name == ROUTER:
+        _install(router.ENVIRONMENT)
+        return
+    if name not in backend_names():
+        raise InputError(f"unknown backend {name!r}; {nearest(name, [*backend_names(), ROUTER])}")
+    _install(load_backend(name).environment(_platform(platform)))
+    _install(router.ENVIRONMENT)
+
+
+def _platform(asked: str | None) -> Platform:
+    if asked is None:
+        return detect().accelerator.platform
+    if asked == "cuda":
+        return "cuda"
+    if asked == "cpu":
+        return "cpu"
+    raise InputError(f"--platform {asked}: choose cuda or cpu")
+
+
+def _status(name: str, spec: EnvironmentSpec) -> EngineStatus:
+    present = find_environment(spec)
+    return EngineStatus(
+        name=name,
+        version=spec.version,
+        installed=present is not None,
+        environment=folder_of(spec) if present else None,
+        remedy="" if present else f"not installed: tpdeploy backends install {name}",
+    )
+
+
+def _install(spec: EnvironmentSpec) -> None:
+    label = f"{spec.name} {spec.version}"
+    if find_environment(spec):
+        err.print(f"{label} is installed")
+        return
+    err.print(
+        f"Installing {label} into {folder_of(spec)}: downloads about "
+        f"{spec.download_bytes / 1e9:.1f} GB, takes {spec.disk_bytes / 1e9:.1f} GB",
+        soft_wrap=True,
+    )
+    with err.status(f"Installing {label}"):
+        install(spec, lambda line: err.print(f"  {line}", style="dim", markup=False))
+    err.print(f"{label} is installed")

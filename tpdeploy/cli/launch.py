@@ -1,0 +1,140 @@
+"""`tpdeploy launch`: start the engine with exactly the plan."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tpdeploy.backends.registry import load_backend
+from tpdeploy.cli.launch_view import Watcher
+from tpdeploy.cli.output import err, out, print_json
+from tpdeploy.cli.planfile import read_plan
+from tpdeploy.errors import TpdeployError
+from tpdeploy.launcher.launch import (
+    LOOPBACK,
+    Labelled,
+    Order,
+    begin,
+    check,
+    choose_port,
+    engine_environment,
+    follow,
+    replica_commands,
+    router_command,
+    router_environment,
+    stop,
+)
+from tpdeploy.launcher.processes import Leader
+from tpdeploy.launcher.state import DEFAULT_NAME, Deployment
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.profiles.record import Record
+
+app = typer.Typer(rich_markup_mode=None)
+
+ENDED = {"failed", "stopped"}
+
+
+class DryRun(Record):
+    """The commands a launch would run."""
+
+    commands: tuple[str, ...]
+
+
+@app.command()
+def launch(
+    plan: Annotated[Path | None, typer.Argument(help="Plan file. [default: current plan]")] = None,
+    engine_args: Annotated[
+        list[str] | None, typer.Argument(help="After --: further arguments for the engine.")
+    ] = None,
+    *,
+    backend: Annotated[str | None, typer.Option(help="Engine. [default: the plan's]")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the endpoint. [default: first free from 8000]")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = LOOPBACK,
+    name: Annotated[str, typer.Option(help="Name of the deployment.")] = DEFAULT_NAME,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")] = False,
+    executable: Annotated[
+        Path | None, typer.Option(help="An engine installed elsewhere, e.g. its vllm.")
+    ] = None,
+    startup_timeout: Annotated[float, typer.Option(help="Seconds to become ready.")] = 1200.0,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Start every replica of the plan, and a router when there are several.
+
+    The endpoint needs a key if TPDEPLOY_API_KEY is set. Ctrl-C ends everything.
+    """
+    chosen = read_plan(plan)
+    engine = load_backend(backend or chosen.backend)
+    order = Order(
+        name=name,
+        backend=engine.name,
+        host=host,
+        port=choose_port(host, port),
+        executable=executable.absolute() if executable else None,
+        startup_timeout_s=startup_timeout,
+        engine_args=tuple(engine_args or ()),
+    )
+    check(chosen, engine, order)
+    if dry_run:
+        replicas = replica_commands(chosen, engine, order)
+        _show_commands([*replicas, router_command(order, replicas)], as_json=json)
+        return
+    engine_environment(chosen, engine, order)
+    if len(chosen.placement) > 1:
+        router_environment()
+    _run(chosen, order, detach=detach, as_json=json)
+
+
+def _run(plan: DeploymentPlan, order: Order, *, detach: bool, as_json: bool) -> None:
+    """Start, show the way to readiness, and stay unless detached."""
+    supervisor = begin(plan, order)
+    try:
+        with Watcher(err) as watcher:
+            deployment = follow(
+                order.name, supervisor, lambda d: d.phase != "starting", watcher.show
+            )
+        if deployment.phase in ENDED:
+            raise TpdeployError(f"launch failed: {deployment.reason}")
+        if as_json:
+            print_json(deployment)
+        else:
+            out.print(f"Ready: {deployment.model} at {deployment.url}/v1", soft_wrap=True)
+        if not detach:
+            _attend(order.name, supervisor)
+    except KeyboardInterrupt:
+        err.print("Stopping")
+        stop(order.name)
+        raise
+
+
+def _attend(name: str, supervisor: Leader) -> None:
+    """Stay until the deployment ends; say what happens to it."""
+    err.print("Ctrl-C stops it.")
+    told = [""]
+
+    def tell(deployment: Deployment) -> None:
+        if deployment.reason != told[0]:
+            told[0] = deployment.reason
+            err.print(f"{deployment.phase}: {deployment.reason}", markup=False)
+
+    last = follow(name, supervisor, lambda d: d.phase in ENDED, tell)
+    if last.phase == "failed":
+        raise TpdeployError(f"deployment {name} has failed: {last.reason}")
+
+
+def _show_commands(commands: list[Labelled | None], *, as_json: bool) -> None:
+    lines = [(c.label, _as_typed(c)) for c in commands if c]
+    if as_json:
+        print_json(DryRun(commands=tuple(line for _, line in lines)))
+        return
+    for label, line in lines:
+        typer.echo(f"# {label}\n{line}\n")
+
+
+def _as_typed(labelled: Labelled) -> str:
+    """The command as one could type it, environment first."""
+    env = [f"{name}={shlex.quote(value)}" for name, value in labelled.command.env.items()]
+    return " ".join([*env, shlex.join(labelled.command.argv)])

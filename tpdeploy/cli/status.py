@@ -1,0 +1,66 @@
+"""`tpdeploy status`: what is deployed, and whether it is well right now."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from tpdeploy.cli.output import out, print_json
+from tpdeploy.launcher.processes import is_alive
+from tpdeploy.launcher.state import Deployment, Member, deployments, running
+from tpdeploy.profiles.record import Record
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+class Status(Record):
+    """Every running deployment."""
+
+    deployments: tuple[Deployment, ...]
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Option(help="Only this deployment.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Show the running deployments. Exit code 2 when the one named is not running."""
+    found = [running(name)] if name else [d for d in deployments() if d.running]
+    if json:
+        print_json(Status(deployments=tuple(found)))
+        return
+    if not found:
+        out.print("Nothing is running. Start with: tpdeploy launch")
+    for deployment in found:
+        _show(deployment)
+
+
+def _show(deployment: Deployment) -> None:
+    up = datetime.now(UTC) - deployment.started_at
+    supervised = deployment.supervisor and is_alive(deployment.supervisor)
+    phase = deployment.phase if supervised else "orphaned (its supervisor is gone): tpdeploy stop"
+    out.print(f"{deployment.name}: {phase}, up {str(up).partition('.')[0]}", markup=False)
+    out.print(f"  {deployment.model} by {deployment.backend} at {deployment.url}/v1", markup=False)
+    if deployment.reason:
+        out.print(f"  {deployment.reason}", markup=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
+    for title in ("member", "devices", "port", "pid", "state"):
+        table.add_column(title)
+    for member in deployment.members:
+        table.add_row(*_row(member))
+    out.print(table)
+
+
+def _row(member: Member) -> tuple[str, ...]:
+    alive = member.leader is not None and is_alive(member.leader)
+    phase = member.phase if alive or member.phase == "failed" else "gone"
+    stage = f": {member.stage}" if member.stage not in {"", member.phase} else ""
+    pid = str(member.leader.pid) if member.leader else "-"
+    return (
+        member.label,
+        ",".join(map(str, member.devices)) or "-",
+        str(member.port),
+        pid,
+        phase + stage,
+    )

@@ -1,0 +1,144 @@
+"""Engine environments: each engine lives in one of its own, never in the user's."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from tpdeploy.backends.base import EnvironmentSpec
+from tpdeploy.errors import InputError, TpdeployError
+from tpdeploy.files import data_home, write_whole
+
+Report = Callable[[str], None]
+
+# Written last: an environment without it was interrupted and is made again.
+MARKER = "tpdeploy-complete"
+# uv reads its own variables; a machine set up for pip alone is served all the same.
+PIP_TO_UV = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX"}
+
+
+@dataclass(frozen=True)
+class Environment:
+    """An environment that can run an engine."""
+
+    executables: Path  # the folder of its programs
+
+    @property
+    def python(self) -> Path:
+        """Its Python."""
+        return self.executables / "python"
+
+    def program(self, name: str) -> Path:
+        """The program called `name` in it."""
+        return self.executables / name
+
+
+def folder_of(spec: EnvironmentSpec) -> Path:
+    """Where the environment of `spec` is, or would be."""
+    return data_home() / "environments" / f"{spec.name}-{spec.version}"
+
+
+def find_environment(spec: EnvironmentSpec) -> Environment | None:
+    """The complete environment of `spec`, if it is installed."""
+    folder = folder_of(spec)
+    return Environment(folder / "bin") if (folder / MARKER).exists() else None
+
+
+def environment_of_executable(executable: Path) -> Environment:
+    """The environment that an existing engine executable belongs to.
+
+    Raises:
+        InputError: it is not an executable file.
+    """
+    if not (executable.is_file() and os.access(executable, os.X_OK)):
+        raise InputError(f"--executable {executable}: not an executable file")
+    return Environment(executable.absolute().parent)
+
+
+def install(spec: EnvironmentSpec, report: Report) -> Environment:
+    """Make the environment of `spec`, unless it is there; `report` gets uv's own progress lines.
+
+    Interrupted or failed, it is made again next time; what was downloaded is not lost.
+
+    Raises:
+        TpdeployError: uv could not install it; the message holds uv's reason.
+    """
+    present = find_environment(spec)
+    if present:
+        return present
+    folder = folder_of(spec)
+    shutil.rmtree(folder, ignore_errors=True)
+    _uv(["venv", "--quiet", "--python", sys.executable, str(folder)], report)
+    try:
+        _install_packages(spec, folder, spec.overrides, report)
+    except TpdeployError:
+        if not spec.fallback_overrides:
+            raise
+        report(f"Not to be had as it is; trying {', '.join(spec.fallback_overrides)} instead")
+        _install_packages(spec, folder, spec.overrides + spec.fallback_overrides, report)
+    for distribution in spec.metadata_only:
+        _pretend_installed(folder, distribution)
+    write_whole(folder / MARKER, f"{spec.name} {spec.version}\n")
+    return Environment(folder / "bin")
+
+
+def _install_packages(
+    spec: EnvironmentSpec, folder: Path, overrides: Sequence[str], report: Report
+) -> None:
+    requirements, overriding = folder / "requirements.txt", folder / "overrides.txt"
+    write_whole(requirements, "\n".join(spec.requirements) + "\n")
+    write_whole(overriding, "\n".join(overrides) + "\n")
+    command = ["pip", "install", "--python", str(folder / "bin" / "python")]
+    command += ["--requirements", str(requirements), "--overrides", str(overriding)]
+    for wheels in os.environ.get("PIP_FIND_LINKS", "").split():
+        command += ["--find-links", wheels]
+    _uv(command, report)
+
+
+def _uv(arguments: Sequence[str], report: Report) -> None:
+    """Run uv to its end, passing on what it writes line by line."""
+    env = {**os.environ, "UV_NO_PROGRESS": "1"}
+    for pip, uv in PIP_TO_UV.items():
+        if pip in env:
+            env.setdefault(uv, env[pip])
+    process = subprocess.Popen(
+        [find_uv_bin(), *arguments],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    lines: list[str] = []
+    try:
+        assert process.stdout is not None  # noqa: S101 - it was asked for as a pipe
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            report(lines[-1])
+    finally:
+        # Interrupted while reading: uv, in the same terminal, was interrupted as well.
+        process.terminate() if process.poll() is None else None
+        process.wait()
+    if process.returncode:
+        raise TpdeployError(f"uv {arguments[0]} failed: {_last_words(lines)}")
+
+
+def _last_words(lines: Sequence[str]) -> str:
+    """The end of uv's explanation, on one line."""
+    words = " ".join(line.strip(" │╰─▶×") for line in lines if line.strip())
+    return words[-600:] or "no output"
+
+
+def _pretend_installed(folder: Path, distribution: str) -> None:
+    """Write the metadata, and nothing else, of NAME==VERSION."""
+    name, _, version = distribution.partition("==")
+    (packages,) = folder.glob("lib/python*/site-packages")
+    metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+    info = packages / f"{name}-{version}.dist-info"
+    write_whole(info / "METADATA", metadata)
+    write_whole(info / "INSTALLER", "tpdeploy\n")
+    write_whole(info / "RECORD", "")

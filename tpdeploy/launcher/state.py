@@ -1,0 +1,120 @@
+"""What is deployed: one folder a deployment, written by its supervisor, read by every command."""
+
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from tpdeploy.errors import InputError
+from tpdeploy.files import data_home, write_whole
+from tpdeploy.launcher.processes import Leader, is_alive, members
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.profiles.record import Record, Text
+from tpdeploy.records import dump_record, read_record
+
+DEFAULT_NAME = "default"
+Phase = Literal["starting", "ready", "degraded", "failed", "stopped"]
+
+
+class Member(Record):
+    """One process group of a deployment: a replica or the router."""
+
+    label: Text = Field(description="replica-0, replica-1 … or router")
+    port: int
+    devices: tuple[int, ...] = ()
+    leader: Leader | None = Field(default=None, description="None until it is started")
+    phase: Phase = "starting"
+    stage: str = Field(default="", description="what it is doing, in the engine's words")
+
+
+class Deployment(Record):
+    """A deployment as its supervisor last saw it."""
+
+    name: Text
+    model: Text
+    backend: Text
+    url: Text
+    phase: Phase = "starting"
+    reason: str = Field(default="", description="why it failed or is degraded")
+    started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    supervisor: Leader | None = None
+    members: tuple[Member, ...]
+
+    @property
+    def running(self) -> bool:
+        """Whether any process of it is alive, be it an orphan of a killed supervisor."""
+        if self.supervisor and is_alive(self.supervisor):
+            return True
+        return any(member.leader and members(member.leader) for member in self.members)
+
+
+class Endpoint(Record):
+    """Where a deployment answers, and the plan it was started with."""
+
+    url: Text
+    plan: DeploymentPlan
+
+
+def folder_of(name: str) -> Path:
+    """The folder of the deployment called `name`.
+
+    Raises:
+        InputError: a name that cannot be a folder's.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise InputError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
+    return data_home() / "deployments" / name
+
+
+def log_of(name: str, label: str) -> Path:
+    """The log file of one member, or of the supervisor."""
+    return folder_of(name) / "logs" / f"{label}.log"
+
+
+def save(deployment: Deployment) -> None:
+    """Write the state whole."""
+    write_whole(folder_of(deployment.name) / "state.yaml", dump_record(deployment))
+
+
+def load(name: str) -> Deployment | None:
+    """The state of the deployment called `name`, or None if there never was one."""
+    path = folder_of(name) / "state.yaml"
+    return read_record(path, Deployment) if path.exists() else None
+
+
+def running(name: str) -> Deployment:
+    """The running deployment called `name`.
+
+    Raises:
+        InputError: nothing of that name is running; those that are are named.
+    """
+    deployment = load(name)
+    if deployment and deployment.running:
+        return deployment
+    others = ", ".join(d.name for d in deployments() if d.running)
+    hint = f"running: {others} (choose with --name)" if others else "start one: tpdeploy launch"
+    raise InputError(f"no deployment called {name} is running; {hint}")
+
+
+def deployments() -> list[Deployment]:
+    """Every deployment there ever was, by name."""
+    folders = sorted((data_home() / "deployments").glob("*/state.yaml"))
+    return [read_record(path, Deployment) for path in folders]
+
+
+def running_endpoint(name: str = DEFAULT_NAME) -> Endpoint:
+    """The endpoint and the plan of the running deployment called `name`.
+
+    Raises:
+        InputError: it is not running, or not ready yet.
+    """
+    deployment = running(name)
+    if deployment.phase not in {"ready", "degraded"}:
+        raise InputError(
+            f"deployment {name} is {deployment.phase}"
+            f"{': ' + deployment.reason if deployment.reason else ''}; see: tpdeploy status"
+        )
+    plan = read_record(folder_of(name) / "plan.yaml", DeploymentPlan)
+    return Endpoint(url=deployment.url, plan=plan)
