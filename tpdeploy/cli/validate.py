@@ -114,7 +114,9 @@ def _run(plan: DeploymentPlan, endpoint: str, how: Measurement) -> ValidationRep
 @contextmanager
 def _progress_bar() -> Iterator[Bar]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Bar(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
+    with Bar(
+        *columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal
+    ) as bar:
         yield bar
 
 

@@ -18,7 +18,8 @@ VERDICT_STYLES = {"pass": "green", "fail": "bold red", "no target": ""}
 
 def show_report(console: Console, report: ValidationReport, path: Path) -> None:
     """Predicted, measured and target side by side, the distributions, the verdict."""
-    console.print(f"{report.plan.model.id} at {report.endpoint}: {load_in_words(report.workload)}")
+    console.print(f"{report.plan.model.id} at {report.endpoint}", style="bold", soft_wrap=True)
+    console.print(Padding(f"{load_in_words(report.workload)}\n", INDENT))
     console.print(Padding(_comparison(report.rows), INDENT))
     if report.rows[0].predicted is None:
         console.print(Padding("The prediction is left out: it was made for another load.", INDENT))
@@ -26,9 +27,9 @@ def show_report(console: Console, report: ValidationReport, path: Path) -> None:
     console.print(Padding(_distributions(report), INDENT))
     console.print()
     for line in _facts(report):
-        console.print(line)
-    for name, definition in report.definitions.items():
-        console.print(f"{name}: {definition}.", style="dim")
+        console.print(Padding(line, INDENT))
+    console.print("\nMeaning", style="bold")
+    console.print(Padding(_definitions(report.definitions), INDENT), style="dim")
     console.print(f"\nReport kept in {path}", soft_wrap=True)
     console.print(f"Verdict: {_verdict(report)}", style=VERDICT_STYLES[report.verdict])
 
@@ -75,6 +76,13 @@ def _distributions(report: ValidationReport) -> Table:
     return table
 
 
+def _definitions(definitions: dict[str, str]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, definition in definitions.items():
+        table.add_row(name, definition)
+    return table
+
+
 def _table(first: str, *numbers: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(first, no_wrap=True)
@@ -86,17 +94,16 @@ def _table(first: str, *numbers: str) -> Table:
 def _facts(report: ValidationReport) -> list[str]:
     measured, warm_up = report.measured, report.warm_up
     settled = "latency had settled" if warm_up.stable else "latency had not settled"
-    failed = "none failed"
-    if measured.failed:
-        kinds = ", ".join(f"{number} {kind}" for kind, number in measured.failures.items())
-        first = next(request.message for request in report.requests if request.message)
-        failed = f"{measured.failed} failed ({kinds}; first: {first})"
     lines = [
         f"{measured.requests:,} requests in {measured.span_s:.1f} s after a warm-up of "
-        f"{warm_up.requests:,} ({settled}); {failed}.",
+        f"{warm_up.requests:,} ({settled}); {measured.failed or 'none'} failed.",
         f"{_number(measured.total_tokens_per_s)} prompt and output tokens/s; requests left this "
         f"client at most {measured.client_lag_ms:.1f} ms late.",
     ]
+    if measured.failed:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in measured.failures.items())
+        first = next(request.message for request in report.requests if request.message)
+        lines.append(f"Failed: {kinds}; the first: {first}.")
     if measured.goodput_per_s is not None:
         lines.append(f"Goodput: {_number(measured.goodput_per_s)} requests/s.")
     return lines

@@ -1,0 +1,212 @@
+"""`tpdeploy validate` as a user meets it: the table, the report, the errors, the exit codes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tests.harness.plans import prediction, small_plan
+from tests.harness.standin import StandIn, first_then_answer, serving
+from tests.harness.test_metrics import exchange
+from tpdeploy.cli.validation_view import show_report
+from tpdeploy.harness.comparison import compare, overall
+from tpdeploy.harness.exchange import Exchange, Failure
+from tpdeploy.harness.metrics import DEFINITIONS, measure
+from tpdeploy.harness.report import ValidationReport, WarmUp, request_record
+from tpdeploy.planner.workload import Target, Workload
+from tpdeploy.records import dump_record
+
+LOAD = Workload(input_tokens=16, output_tokens=4, concurrency=2, ttft=Target(ms=60_000))
+
+TABLE = """\
+SmolLM2-135M-Instruct at http://127.0.0.1:8000
+  16 tokens in, 4 out, 2 requests in flight
+
+                            predicted  measured  target  verdict    prediction
+  TTFT p90, ms     50.0 (25.0 to 100)       280     200  fail       above
+  TPOT p50, ms     10.0 (5.0 to 20.0)      20.0    25.0  pass       in range
+  output tokens/s   100 (50.0 to 200)       1.5       -  no target  below
+  requests/s       12.5 (6.2 to 25.0)      0.50       -  no target  below
+
+Measured, ms
+              mean   p50   p90   p99
+  TTFT         200   200   280   298
+  TPOT        20.0  20.0  28.0  29.8
+  ITL         20.0  20.0  30.0  30.0
+  end-to-end   240   240   336   358
+
+  2 requests in 4.0 s after a warm-up of 4 (latency had settled); 1 failed.
+  9.5 prompt and output tokens/s; requests left this client at most 2.0 ms late.
+  Failed: 1 timeout; the first: no answer in time.
+  Goodput: 0.25 requests/s.
+"""
+
+
+def report(load: Workload) -> ValidationReport:
+    """A report of two good requests, one of them within its targets, and one that failed."""
+    lost = Exchange(0.0, 0.0, failure=Failure("timeout", "no answer in time"))
+    exchanges = [exchange(0.1, 0.01, lag=0.002), exchange(0.3, 0.03), lost]
+    measured = measure(exchanges, 4.0, load)
+    rows = compare(measured, prediction(), load)
+    return ValidationReport(
+        started_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        endpoint="http://127.0.0.1:8000",
+        versions={"tpdeploy": "0"},
+        plan=small_plan(load),
+        workload=load,
+        seed=0,
+        definitions=DEFINITIONS,
+        warm_up=WarmUp(requests=4, failed=0, stable=True),
+        measured=measured,
+        rows=rows,
+        verdict=overall(rows, measured.failed),
+        requests=tuple(request_record(e, 0.0) for e in exchanges),
+    )
+
+
+def shown(width: int) -> list[str]:
+    targets = {"ttft": Target(ms=200, at="p90"), "tpot": Target(ms=25)}
+    console = Console(width=width, file=StringIO(), highlight=False)
+    show_report(console, report(LOAD.model_copy(update=targets)), Path("kept.json"))
+    assert isinstance(console.file, StringIO)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+def test_the_table_at_80_columns_without_colour() -> None:
+    """Predicted, measured, target and a verdict in words, all of it readable in a plain log."""
+    lines = shown(80)
+    assert "\n".join(lines).startswith(TABLE)
+    assert lines[-2] == "Report kept in kept.json"
+    assert lines[-1] == "Verdict: fail, missed the target for TTFT p90"
+    assert max(map(len, lines)) <= 80
+
+
+def test_the_table_is_the_same_in_a_wide_terminal() -> None:
+    """At 120 columns the figures stand where they stood."""
+    assert shown(120)[3:15] == shown(80)[3:15]
+
+
+def tpdeploy(*args: str, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    full = {**os.environ, "TPDEPLOY_HOME": str(home), "COLUMNS": "80", "NO_COLOR": "1", **env}
+    command = [sys.executable, "-m", "tpdeploy", "validate", *args]
+    return subprocess.run(command, env=full, capture_output=True, text=True, check=False)
+
+
+def plan_file(folder: Path, load: Workload = LOAD) -> str:
+    path = folder / "plan.yaml"
+    path.write_text(dump_record(small_plan(load)))
+    return str(path)
+
+
+def test_a_met_target_exits_with_0_and_keeps_the_report(tmp_path: Path) -> None:
+    """The verdict is on stdout, progress is not, and the report is a whole file under the home."""
+    with serving(StandIn(ttft_s=0.002)) as server:
+        result = tpdeploy(
+            plan_file(tmp_path), "--url", server.url, "--requests", "6", home=tmp_path
+        )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[-1] == "Verdict: pass"
+    assert "Measuring" not in result.stdout
+    (kept,) = (tmp_path / "validations").glob("*.json")
+    report = ValidationReport.model_validate_json(kept.read_text())
+    assert str(kept) in result.stdout
+    assert len(report.requests) == report.measured.requests == 6
+    assert {request.output_tokens for request in report.requests} == {4}
+    assert report.versions["server"] == "1.2.3"
+    assert {len(seen.body["prompt"]) for seen in server.seen} == {16}
+
+
+def test_a_missed_target_exits_with_1(tmp_path: Path) -> None:
+    """A target far below what the server does: the report is still shown and kept."""
+    plan = plan_file(tmp_path, LOAD.model_copy(update={"ttft": Target(ms=0.001)}))
+    with serving(StandIn()) as server:
+        result = tpdeploy(plan, "--url", server.url, "--requests", "4", home=tmp_path)
+    assert result.returncode == 1
+    assert result.stdout.splitlines()[-1] == "Verdict: fail, missed the target for TTFT p50"
+
+
+def test_a_failed_request_exits_with_1_though_targets_are_met(tmp_path: Path) -> None:
+    """One lost request among good ones is a failure, named by kind and reason."""
+    server = StandIn(behaviours=first_then_answer("answer", "refuse"))
+    with serving(server):
+        result = tpdeploy(
+            *(plan_file(tmp_path), "--url", server.url, "--requests", "6", "--warmup", "0"),
+            home=tmp_path,
+        )
+    assert result.returncode == 1
+    assert "Failed: 1 status; the first: the endpoint answered 503: no room" in result.stdout
+    assert result.stdout.splitlines()[-1] == "Verdict: fail, requests failed"
+
+
+def test_json_and_another_load(tmp_path: Path) -> None:
+    """--json prints the same report -o writes; under another load nothing is predicted."""
+    file = tmp_path / "report.json"
+    with serving(StandIn()) as server:
+        result = tpdeploy(
+            *(plan_file(tmp_path), "--url", server.url, "--rate", "200", "--requests", "10"),
+            *("--json", "-o", str(file)),
+            home=tmp_path,
+        )
+    assert result.returncode == 0, result.stderr
+    content = json.loads(result.stdout)
+    assert content == json.loads(file.read_text())
+    assert content["workload"]["rate"] == 200
+    assert {row["predicted"] for row in content["rows"]} == {None}
+
+
+def test_no_success_at_all_is_an_error_with_the_kinds(tmp_path: Path) -> None:
+    """Nothing to measure: how many failed of which kind, and the first reason."""
+    server = StandIn(behaviours=iter(["refuse"] * 1000))
+    with serving(server):
+        result = tpdeploy(plan_file(tmp_path), "--url", server.url, home=tmp_path)
+    assert result.returncode == 1
+    line = " ".join(result.stderr.split())
+    assert "no measured request succeeded" in line
+    assert "20 status; first: the endpoint answered 503: no room for this" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--concurrency", "2", "--rate", "1"], "give one of them, not both"),
+        (["--rate", "0"], "--rate 0: must be greater than 0"),
+        (["--requests", "0"], "--requests"),
+        (["--url", "nonsense"], "http://127.0.0.1:8000"),
+    ],
+)
+def test_bad_options_exit_with_2(options: list[str], words: str, tmp_path: Path) -> None:
+    """Bad input is one clear line."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        result = tpdeploy(plan_file(tmp_path), "--url", url, *options, home=tmp_path)
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_another_model_is_refused(tmp_path: Path) -> None:
+    """A plan for one model does not measure another."""
+    plan = small_plan(LOAD)
+    other = plan.model_copy(update={"model": plan.model.model_copy(update={"id": "other"})})
+    path = tmp_path / "other.yaml"
+    path.write_text(dump_record(other))
+    with serving(StandIn()) as server:
+        result = tpdeploy(str(path), "--url", server.url, home=tmp_path)
+    assert result.returncode == 2
+    assert "serves SmolLM2-135M-Instruct, the plan is for other" in result.stderr
+
+
+def test_nothing_running_is_one_line(tmp_path: Path) -> None:
+    """Without a deployment and without --url there is nothing to measure."""
+    result = tpdeploy(home=tmp_path)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: no deployment called default is running")

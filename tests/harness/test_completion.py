@@ -1,0 +1,96 @@
+"""One streaming completion: what is asked, what is timed, and how failures are told apart."""
+
+import asyncio
+import socket
+import time
+
+import pytest
+
+from tests.harness.plans import MODEL
+from tests.harness.standin import Behaviour, StandIn, first_then_answer, serving
+from tpdeploy.harness import client as client_module
+from tpdeploy.harness.client import open_client
+from tpdeploy.harness.completion import complete
+from tpdeploy.harness.exchange import Exchange
+
+# How much later than the server wrote it a token may be seen on a busy machine.
+SLACK_S = 0.25
+
+
+def exchange(url: str, output_tokens: int = 8) -> Exchange:
+    async def run() -> Exchange:
+        async with open_client(url) as client:
+            return await complete(client, MODEL, [5, 6, 7], output_tokens, time.monotonic())
+
+    return asyncio.run(run())
+
+
+def test_times_are_those_of_the_server() -> None:
+    """TTFT, inter-token and end-to-end latency agree with what the server did when."""
+    with serving(StandIn(ttft_s=0.05, itl_s=0.01)) as server:
+        result = exchange(server.url, output_tokens=60)
+    seen = server.first
+    first, last = seen.token_times[0] - seen.received, seen.token_times[-1] - seen.received
+    assert result.failure is None
+    assert first <= result.ttft_s <= first + SLACK_S
+    assert last <= result.e2e_s <= last + SLACK_S
+    assert last - first - SLACK_S <= sum(result.gaps_s) <= last - first + SLACK_S
+    assert len(result.gaps_s) == 59
+    assert result.tpot_s == pytest.approx(sum(result.gaps_s) / 59)
+
+
+def test_the_answer_is_forced_to_its_length() -> None:
+    """The request carries token ids, forbids an early end and asks for counts."""
+    with serving(StandIn()) as server:
+        exchange(server.url)
+    body = server.first.body
+    assert body["prompt"] == [5, 6, 7]
+    assert (body["max_tokens"], body["min_tokens"], body["ignore_eos"]) == (8, 8, True)
+    assert body["temperature"] == 0.0
+    assert body["stream_options"]["include_usage"] is True
+
+
+def test_a_server_without_a_running_count_is_counted_by_events() -> None:
+    """A router drops the wish for running counts; tokens and times are still right."""
+    with serving(StandIn(counts=False)) as server:
+        result = exchange(server.url)
+    assert result.failure is None
+    assert result.output_tokens == 8
+    assert [tokens for _, tokens in result.arrivals] == [1] * 8
+
+
+FAILURES: list[tuple[Behaviour, str, str]] = [
+    ("refuse", "status", "the endpoint answered 503: no room for this"),
+    ("error event", "status", "the endpoint answered: engine died"),
+    ("cut", "broken", "the stream broke"),
+    ("not json", "broken", "the stream is not JSON"),
+    ("short", "tokens", "7 output tokens instead of 8"),
+]
+
+
+@pytest.mark.parametrize(("behaviour", "kind", "message"), FAILURES)
+def test_failures_are_told_apart(behaviour: Behaviour, kind: str, message: str) -> None:
+    """Each kind of failure is named and carries its reason in one line."""
+    with serving(StandIn(behaviours=first_then_answer(behaviour))) as server:
+        failure = exchange(server.url).failure
+    assert failure is not None
+    assert failure.kind == kind
+    assert failure.message.startswith(message)
+
+
+def test_silence_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that sends nothing for too long is a timeout, not a broken stream."""
+    monkeypatch.setattr(client_module, "READ_TIMEOUT_S", 0.1)
+    with serving(StandIn(behaviours=first_then_answer("silent"))) as server:
+        failure = exchange(server.url).failure
+    assert failure is not None
+    assert failure.kind == "timeout"
+
+
+def test_nobody_listening_is_a_failed_connection() -> None:
+    """A closed port is named as a failure to connect."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        failure = exchange(f"http://127.0.0.1:{unused.getsockname()[1]}").failure
+    assert failure is not None
+    assert failure.kind == "connect"
