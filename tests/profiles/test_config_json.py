@@ -4,7 +4,7 @@ import pytest
 
 from tpdeploy.errors import InputError
 from tpdeploy.profiles.config_json import shape_from_config
-from tpdeploy.profiles.model import Attention, LatentAttention
+from tpdeploy.profiles.model import Attention, LatentAttention, ModelShape
 from tpdeploy.profiles.models import load_model
 from tpdeploy.profiles.record import Dtype
 
@@ -19,10 +19,24 @@ LLAMA: dict[str, object] = {
 }
 
 
+def llama(**changes: object) -> ModelShape:
+    """A small Llama with some keys changed."""
+    return shape_from_config({**LLAMA, **changes}, id="x")
+
+
+def grouped(shape: ModelShape) -> Attention:
+    """The shape's attention, which is not latent."""
+    assert isinstance(shape.attention, Attention)
+    return shape.attention
+
+
 def refusal(**changes: object) -> str:
+    """The one line that refuses a small Llama with some keys changed."""
     with pytest.raises(InputError) as caught:
-        shape_from_config({**LLAMA, **changes}, id="x")
-    return str(caught.value)
+        llama(**changes)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
 
 
 def test_transformers_defaults_fill_what_a_llama_config_leaves_out() -> None:
@@ -40,12 +54,38 @@ def test_a_missing_key_is_named(key: str) -> None:
         shape_from_config(config, id="x")
 
 
-@pytest.mark.parametrize("value", ["32", -1, 2.5, True])
+def test_null_counts_as_left_out() -> None:
+    """Configs write null for what they do not set."""
+    assert llama(head_dim=None, num_key_value_heads=None, torch_dtype=None) == llama()
+
+
+@pytest.mark.parametrize("value", ["32", -1, 0, 2.5, True, [32]])
 def test_a_wrong_type_is_refused_with_key_and_value(value: object) -> None:
     """Text, negative, fractional and boolean layer counts are not guessed at."""
     message = refusal(num_hidden_layers=value)
     assert "num_hidden_layers" in message
     assert repr(value) in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_attention_heads": 5}, "hidden_size = 64: need a multiple of the 5 heads"),
+        ({"num_key_value_heads": 3}, "num_key_value_heads = 3: need a divisor of the 4 heads"),
+        ({"tie_word_embeddings": "no"}, "tie_word_embeddings = 'no': need true or false"),
+        ({"attention_bias": 1}, "attention_bias = 1: need true or false"),
+        ({"torch_dtype": "bf16"}, "torch_dtype = 'bf16': did you mean"),
+        ({"torch_dtype": 16}, "torch_dtype = 16: need text"),
+        ({"architectures": "Llama"}, "architectures = 'Llama': need a list of text"),
+        ({"model_type": None}, "config.json lacks model_type"),
+        ({"quantization_config": "fp8"}, "quantization_config = 'fp8': need an object"),
+    ],
+)
+def test_an_impossible_value_is_refused_with_what_would_work(
+    changes: dict[str, object], words: str
+) -> None:
+    """The key, its value and the need are in one line."""
+    assert words in refusal(**changes)
 
 
 def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
@@ -55,24 +95,20 @@ def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
     )
 
 
-def test_an_unknown_quantization_is_refused() -> None:
-    """A storage format that is not known is not taken for another."""
-    assert "quantization method 'foo'" in refusal(quantization_config={"quant_method": "foo"})
+def test_attention_and_mlp_biases_are_switched_by_their_keys() -> None:
+    """Llama's biases are off unless attention_bias or mlp_bias says so."""
+    attention = grouped(llama(attention_bias=True))
+    assert (attention.qkv_bias, attention.output_bias) == (True, True)
+    mlp = llama(mlp_bias=True).mlp
+    assert mlp is not None
+    assert mlp.bias
 
 
-def test_blockwise_fp8_has_scales_and_a_block() -> None:
-    """DeepSeek's FP8 stores one 32-bit scale per 128 x 128 block."""
-    quantization = load_model("deepseek-r1").quantization
-    assert quantization is not None
-    assert (quantization.weights, quantization.group_size) == (Dtype.FP8, 128 * 128)
-    assert quantization.scale_bits == 32
-
-
-def test_mxfp4_is_for_experts_alone() -> None:
-    """gpt-oss stores its experts in MXFP4 and the rest in BF16."""
-    quantization = load_model("gpt-oss-20b").quantization
-    assert quantization is not None
-    assert quantization.scope == "experts"
+def test_a_structure_that_is_not_known_is_not_guessed() -> None:
+    """DeepSeek with attention biases, OPT with norms behind: refused, with the value."""
+    message = refusal(model_type="deepseek_v3", attention_bias=True)
+    assert "attention_bias = True: only false is known here for deepseek_v3" in message
+    assert "only true is known" in refusal(model_type="opt", do_layer_norm_before=False)
 
 
 def test_latent_attention_is_read_from_deepseek() -> None:
@@ -87,3 +123,100 @@ def test_gemma_3_uses_its_window_in_five_of_six_layers() -> None:
     attention = load_model("gemma-3-12b").attention
     assert isinstance(attention, Attention)
     assert (attention.sliding_window, attention.sliding_layers) == (1024, 40)
+
+
+def test_the_text_model_of_a_multimodal_config_is_read() -> None:
+    """Gemma 3's text_config omits what its class defaults to; the wrapper names the rest."""
+    text = {
+        "hidden_size": 2560,
+        "intermediate_size": 10240,
+        "num_hidden_layers": 34,
+        "model_type": "gemma3_text",
+        "sliding_window": 1024,
+    }
+    config = {
+        "architectures": ["Gemma3ForConditionalGeneration"],
+        "model_type": "gemma3",
+        "torch_dtype": "float16",
+        "text_config": text,
+    }
+    shape = shape_from_config(config, id="google/gemma-3-4b-it")
+    assert shape.architecture == "Gemma3ForConditionalGeneration"
+    assert (shape.dtype, shape.vocab, shape.max_context) == (Dtype.FP16, 262208, 131072)
+    assert shape.tied_embeddings
+    attention = grouped(shape)
+    assert (attention.heads, attention.kv_heads, attention.head_size) == (8, 4, 256)
+    assert (attention.sliding_window, attention.sliding_layers) == (1024, 29)
+
+
+@pytest.mark.parametrize(
+    ("changes", "window"),
+    [
+        ({"model_type": "mistral"}, (4096, 2)),
+        ({"model_type": "mistral", "sliding_window": None}, (None, 0)),
+        ({"model_type": "llama", "sliding_window": 4096}, (None, 0)),
+        ({"model_type": "qwen2", "sliding_window": 64, "use_sliding_window": False}, (None, 0)),
+        (
+            {
+                "model_type": "qwen2",
+                "sliding_window": 64,
+                "use_sliding_window": True,
+                "max_window_layers": 1,
+            },
+            (64, 1),
+        ),
+        (
+            {
+                "model_type": "gemma2",
+                "sliding_window": 64,
+                "layer_types": ["sliding_attention", "sliding_attention"],
+            },
+            (64, 2),
+        ),
+    ],
+)
+def test_sliding_windows_are_those_of_the_architecture(
+    changes: dict[str, object], window: tuple[int | None, int]
+) -> None:
+    """A window counts only where the architecture uses it; layer_types, if given, decides."""
+    attention = grouped(llama(num_key_value_heads=4, **changes))
+    assert (attention.sliding_window, attention.sliding_layers) == window
+
+
+def test_layers_with_experts_are_counted() -> None:
+    """DeepSeek's first layers and Llama 4 Maverick's even ones are dense."""
+    for model, layers in (("deepseek-v3", 58), ("llama-4-maverick", 24), ("glm-4.5-air", 45)):
+        experts = load_model(model).experts
+        assert experts is not None
+        assert experts.layers == layers
+
+
+QWEN_MOE: dict[str, object] = {
+    **LLAMA,
+    "model_type": "qwen3_moe",
+    "num_key_value_heads": 4,
+    "num_experts": 8,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_experts_per_tok": 9}, "num_experts_per_tok = 9: there are 8 experts"),
+        ({"decoder_sparse_step": 3}, "decoder_sparse_step = 3: leaves no layer with experts"),
+        ({"decoder_sparse_step": 0}, "decoder_sparse_step = 0: need a whole number"),
+        ({"mlp_only_layers": ["0"]}, "mlp_only_layers = ['0']: need a list of whole numbers"),
+    ],
+)
+def test_impossible_experts_are_refused(changes: dict[str, object], words: str) -> None:
+    """More experts a token than there are, or none at all, is an error of the config."""
+    assert words in refusal(**{**QWEN_MOE, **changes})
+
+
+def test_experts_in_some_layers_leave_a_dense_mlp_in_the_others() -> None:
+    """mlp_only_layers names dense layers; the rest have experts."""
+    shape = shape_from_config({**QWEN_MOE, "mlp_only_layers": [0]}, id="x")
+    assert shape.experts is not None
+    assert (shape.experts.layers, shape.mlp is not None) == (1, True)

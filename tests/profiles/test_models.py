@@ -13,13 +13,14 @@ from tpdeploy.planner.sharding import parameter_count
 from tpdeploy.profiles.config_json import shape_from_config
 from tpdeploy.profiles.model import ModelProfile
 from tpdeploy.profiles.models import load_model, model_profiles
+from tpdeploy.profiles.record import Dtype
 
 PROFILES = model_profiles()
 
 
-def test_at_least_25_models_are_bundled() -> None:
+def test_at_least_32_models_are_bundled() -> None:
     """The models people serve are there, over at least 12 architectures."""
-    assert len(PROFILES) >= 25
+    assert len(PROFILES) >= 32
     assert len({profile.config["model_type"] for profile in PROFILES}) >= 12
 
 
@@ -41,6 +42,30 @@ def test_aliases_do_not_care_about_case() -> None:
     assert load_model("Llama-70B").id == "meta-llama/Llama-3.3-70B-Instruct"
 
 
+@pytest.mark.parametrize(
+    ("alias", "id"),
+    [
+        ("llama-8b", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("smollm2", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ("deepseek-r1", "deepseek-ai/DeepSeek-R1"),
+        ("openai/GPT-OSS-120b", "openai/gpt-oss-120b"),
+    ],
+)
+def test_aliases_and_ids_are_known(alias: str, id: str) -> None:
+    """Short names and hub ids find the bundled model."""
+    assert load_model(alias).id == id
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda p: p.id)
+def test_an_fp8_or_fp4_checkpoint_is_known_as_one(profile: ModelProfile) -> None:
+    """A name that ends in a number format goes with a quantization of that format."""
+    quantization = shape_from_config(profile.config, id=profile.id).quantization
+    for suffix, dtype in (("-FP8", Dtype.FP8), ("-NVFP4", Dtype.FP4)):
+        if profile.id.endswith(suffix):
+            assert quantization is not None
+            assert quantization.weights is dtype
+
+
 def test_an_unknown_name_offers_the_nearest() -> None:
     """A typing error is answered with what was probably meant."""
     with pytest.raises(InputError, match=r"unknown model 'lama-70b'; did you mean llama-70b"):
@@ -60,6 +85,44 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
         load_model(str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["", "a/b/c", "org/na me", "org/name?x=1"])
+def test_a_name_that_is_nothing_is_refused(name: str) -> None:
+    """Neither folder nor id: no request is made of it."""
+    with pytest.raises(InputError, match="unknown model"):
+        load_model(name)
+
+
+def test_a_local_folder_gives_its_path(tmp_path: Path) -> None:
+    """The folder's name is the id, its full path is kept for the engine."""
+    write_config(tmp_path, "Qwen/Qwen3-8B")
+    shape = load_model(str(tmp_path))
+    assert (shape.id, shape.path, shape.quantization) == (tmp_path.name, str(tmp_path), None)
+
+
+def test_modelopts_own_file_beside_the_config_is_read(tmp_path: Path) -> None:
+    """Checkpoints that state their quantization in hf_quant_config.json are not taken for BF16."""
+    write_config(tmp_path, "Qwen/Qwen3-8B")
+    content = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "FP8"}}
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps(content))
+    quantization = load_model(str(tmp_path)).quantization
+    assert quantization is not None
+    assert quantization.weights is Dtype.FP8
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null"])
+def test_a_config_that_is_no_object_is_refused(tmp_path: Path, content: str) -> None:
+    """JSON of another kind is named as such."""
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match="expected an object"):
+        load_model(str(tmp_path))
+
+
+def write_config(folder: Path, id: str) -> None:
+    """Put the config.json of a bundled model into `folder`."""
+    config = next(profile.config for profile in PROFILES if profile.id == id)
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[int, str]]]:
     """A hub on loopback that answers what the test puts into the dictionary."""
@@ -67,7 +130,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[int, str]]]
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, body = answers.get(self.path, (404, ""))
+            token = self.headers.get("Authorization")
+            status, body = answers.get(f"{self.path} {token}", answers.get(self.path, (404, "")))
             self.send_response(status)
             self.end_headers()
             self.wfile.write(body.encode())
@@ -99,6 +163,45 @@ def test_a_hub_that_refuses_is_told_apart(
     """No access, no such model and a broken hub are three different messages."""
     hub["/some/model/resolve/main/config.json"] = (status, "")
     with pytest.raises(InputError, match=words):
+        load_model("some/model")
+
+
+def test_a_hub_model_of_modelopt_is_quantized(hub: dict[str, tuple[int, str]]) -> None:
+    """The hub's hf_quant_config.json is read where config.json names no quantization."""
+    config = next(p.config for p in PROFILES if p.id == "Qwen/Qwen3-8B")
+    hub["/some/model/resolve/main/config.json"] = (200, json.dumps(config))
+    stored = {"quantization": {"quant_algo": "NVFP4", "group_size": 16}}
+    hub["/some/model/resolve/main/hf_quant_config.json"] = (200, json.dumps(stored))
+    quantization = load_model("some/model").quantization
+    assert quantization is not None
+    assert quantization.weights is Dtype.FP4
+
+
+def test_the_token_is_sent_and_never_shown(
+    hub: dict[str, tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HF_TOKEN opens a gated model; without access the message does not repeat it."""
+    config = next(p.config for p in PROFILES if p.id == "Qwen/Qwen3-8B")
+    path = "/some/model/resolve/main/config.json"
+    hub[path] = (403, "")
+    hub[f"{path} Bearer hf_open"] = (200, json.dumps(config))
+    monkeypatch.setenv("HF_TOKEN", "hf_open")
+    assert load_model("some/model").layers == 36
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    with pytest.raises(InputError) as caught:
+        load_model("some/model")
+    assert "hf_wrong" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["1", "true", "ON"])
+def test_offline_mode_makes_no_request(
+    hub: dict[str, tuple[int, str]], monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    """HF_HUB_OFFLINE is obeyed even when the hub would answer."""
+    config = next(p.config for p in PROFILES if p.id == "Qwen/Qwen3-8B")
+    hub["/some/model/resolve/main/config.json"] = (200, json.dumps(config))
+    monkeypatch.setenv("HF_HUB_OFFLINE", value)
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set: give a local folder"):
         load_model("some/model")
 
 

@@ -1,71 +1,29 @@
-"""From a Hugging Face config.json to a ModelShape: one parser for every source of the file.
-
-The defaults for keys a config leaves out are those of transformers' configuration classes.
-"""
+"""From a Hugging Face config.json to a ModelShape: one parser for every source of the file."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
-from pydantic import ValidationError
 
 from tpdeploy.errors import InputError, nearest
+from tpdeploy.profiles.config_keys import ConfigKeys
+from tpdeploy.profiles.families import FAMILIES, Family, Switch
 from tpdeploy.profiles.model import (
     Attention,
     DenseMlp,
     Experts,
     LatentAttention,
     ModelShape,
-    Quantization,
 )
+from tpdeploy.profiles.quantization_config import quantization_from_config
 from tpdeploy.profiles.record import Dtype
 
 DTYPES = {"bfloat16": Dtype.BF16, "float16": Dtype.FP16, "float32": Dtype.FP32}
-
-
-@dataclass(frozen=True)
-class Family:
-    """What a `model_type` implies that its config.json does not say."""
-
-    attention: str = "grouped"  # or "latent"
-    experts: str = "none"  # or "mixtral", "qwen", "deepseek", "gpt-oss"
-    qkv_bias: bool = False
-    output_bias: bool = False
-    bias_key: str | None = None  # a key that switches the attention biases
-    qk_norm: bool = False
-    sinks: bool = False
-    norms_per_layer: int = 2
-    norm_bias: bool = False
-    gated: bool = True
-    mlp_bias: bool = False
-    head_bias: bool = False
-    tied: bool = False
-    learned_positions: int = 0  # rows beyond the context in a position table; 0: no table
-    windows: str = "none"  # or "all", "alternate", "pattern"
-
-
-FAMILIES = {
-    "llama": Family(bias_key="attention_bias"),
-    "mistral": Family(windows="all"),
-    "mixtral": Family(experts="mixtral", windows="all"),
-    "qwen2": Family(qkv_bias=True),
-    "qwen2_moe": Family(qkv_bias=True, experts="qwen"),
-    "qwen3": Family(qk_norm=True, bias_key="attention_bias"),
-    "qwen3_moe": Family(qk_norm=True, bias_key="attention_bias", experts="qwen"),
-    "deepseek_v2": Family(attention="latent", experts="deepseek"),
-    "deepseek_v3": Family(attention="latent", experts="deepseek"),
-    "kimi_k2": Family(attention="latent", experts="deepseek"),
-    "glm4_moe": Family(bias_key="attention_bias", experts="deepseek"),
-    "gpt_oss": Family(qkv_bias=True, output_bias=True, sinks=True, experts="gpt-oss",
-                      windows="alternate"),
-    "gemma2": Family(norms_per_layer=4, tied=True, windows="alternate"),
-    "gemma3_text": Family(norms_per_layer=4, tied=True, qk_norm=True, windows="pattern"),
-    "phi3": Family(windows="all"),
-    "phi": Family(qkv_bias=True, output_bias=True, norms_per_layer=1, norm_bias=True, gated=False,
-                  mlp_bias=True, head_bias=True),
-    "opt": Family(qkv_bias=True, output_bias=True, norm_bias=True, gated=False, mlp_bias=True,
-                  tied=True, learned_positions=2),
-}
+# Keys of a multimodal config.json that hold for its text model too.
+SHARED_KEYS = (
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "tie_word_embeddings",
+    "quantization_config",
+)
 
 
 def shape_from_config(
@@ -73,58 +31,25 @@ def shape_from_config(
 ) -> ModelShape:
     """The shape of the model that `config` describes, called `id`.
 
+    Of a multimodal model it is the text model's.
+
     Raises:
-        InputError: an architecture that is not known, a key that is missing or has an
+        InputError: an architecture or format that is not known, a key that is missing or has an
             impossible value.
     """
-    keys = _Keys(_language_part(config), id)
-    family = FAMILIES.get(keys.kind)
+    language = _language_part(config)
+    kind = ConfigKeys(language, id).text("model_type")
+    family = FAMILIES.get(kind)
     if family is None:
         raise InputError(
-            f"{id}: config.json has model_type {keys.kind!r}, which is not known here; "
-            f"{nearest(keys.kind, FAMILIES)}"
+            f"{id}: config.json has model_type {kind!r}, which is not known here; "
+            f"{nearest(kind, FAMILIES)}"
         )
-    try:
-        return _shape(keys, family, id, path)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{id}: config.json gives {where} = {first['input']!r}: {first['msg'].lower()}"
-        ) from error
-
-
-class _Keys:
-    """Typed look-ups in a config that name the model and the key when they fail."""
-
-    def __init__(self, config: Mapping[str, object], id: str) -> None:
-        self.config = config
-        self.id = id
-        self.kind = str(config.get("model_type", ""))
-
-    def whole(self, *names: str, default: int | None = None) -> int:
-        """The first of `names` that is present, as a positive whole number."""
-        for name in names:
-            value = self.config.get(name)
-            if value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-                raise InputError(
-                    f"{self.id}: config.json gives {name} = {value!r}: need a whole number"
-                )
-            return value
-        if default is None:
-            raise InputError(f"{self.id}: config.json lacks {' or '.join(names)}")
-        return default
-
-    def optional(self, name: str) -> int | None:
-        """A positive whole number, or None when absent, null or 0."""
-        return self.whole(name, default=0) or None
-
-    def flag(self, name: str, default: bool = False) -> bool:
-        """A true or false."""
-        value = self.config.get(name)
-        return default if value is None else bool(value)
+    keys = ConfigKeys({**family.defaults, **language}, id)
+    for name, value in family.only.items():
+        if keys.flag(name, default=bool(value)) is not value:
+            raise keys.refused(name, f"only {str(value).lower()} is known here for {kind}")
+    return _shape(keys, family, path)
 
 
 def _language_part(config: Mapping[str, object]) -> Mapping[str, object]:
@@ -132,26 +57,25 @@ def _language_part(config: Mapping[str, object]) -> Mapping[str, object]:
     inner = config.get("text_config")
     if not isinstance(inner, Mapping):
         return config
-    outer = {k: config[k] for k in ("torch_dtype", "dtype", "quantization_config") if k in config}
-    return {"model_type": f"{config.get('model_type')}_text", **outer, **inner}
+    shared = {key: config[key] for key in SHARED_KEYS if key in config}
+    return {"model_type": f"{config.get('model_type')}_text", **shared, **inner}
 
 
-def _shape(keys: _Keys, family: Family, id: str, path: str | None) -> ModelShape:
+def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
     layers, hidden = keys.whole("num_hidden_layers"), keys.whole("hidden_size")
-    context = keys.whole("max_position_embeddings", "model_max_length")
+    context = keys.whole("max_position_embeddings")
     experts = _experts(keys, family, layers)
     has_dense = experts is None or experts.layers < layers
-    table = family.learned_positions
-    architectures = keys.config.get("architectures")
-    named = isinstance(architectures, list) and architectures
+    extra = family.extra_positions
+    architectures = keys.words("architectures") or [keys.text("model_type")]
     return ModelShape(
-        id=id,
+        id=keys.id,
         path=path,
-        architecture=str(architectures[0]) if named else keys.kind,
+        architecture=architectures[0],
         layers=layers,
         hidden=hidden,
         vocab=keys.whole("vocab_size"),
-        tied_embeddings=keys.flag("tie_word_embeddings", family.tied),
+        tied_embeddings=keys.flag("tie_word_embeddings"),
         max_context=context,
         dtype=_dtype(keys),
         attention=_attention(keys, family, layers, hidden),
@@ -160,20 +84,26 @@ def _shape(keys: _Keys, family: Family, id: str, path: str | None) -> ModelShape
         norms_per_layer=family.norms_per_layer,
         norm_bias=family.norm_bias,
         head_bias=family.head_bias,
-        learned_positions=context + table if table else 0,
-        quantization=_quantization(keys),
+        learned_positions=0 if extra is None else context + extra,
+        quantization=quantization_from_config(keys, layers, has_experts=experts is not None),
     )
 
 
-def _dtype(keys: _Keys) -> Dtype:
-    name = str(keys.config.get("dtype") or keys.config.get("torch_dtype") or "bfloat16")
+def _dtype(keys: ConfigKeys) -> Dtype:
+    """The native dtype; engines take BF16 where the config names none (gpt-oss)."""
+    key = "dtype" if keys.config.get("dtype") is not None else "torch_dtype"
+    name = keys.text(key, default="bfloat16")
     if name not in DTYPES:
-        raise InputError(f"{keys.id}: config.json gives dtype {name!r}: {nearest(name, DTYPES)}")
+        raise keys.refused(key, nearest(name, DTYPES))
     return DTYPES[name]
 
 
+def _switched(keys: ConfigKeys, switch: Switch) -> bool:
+    return keys.flag(switch) if isinstance(switch, str) else switch
+
+
 def _attention(
-    keys: _Keys, family: Family, layers: int, hidden: int
+    keys: ConfigKeys, family: Family, layers: int, hidden: int
 ) -> Attention | LatentAttention:
     heads = keys.whole("num_attention_heads")
     if family.attention == "latent":
@@ -185,169 +115,131 @@ def _attention(
             qk_rope_size=keys.whole("qk_rope_head_dim"),
             v_size=keys.whole("v_head_dim"),
         )
-    switched = keys.flag(family.bias_key) if family.bias_key else False
+    kv_heads = keys.whole("num_key_value_heads", default=heads)
+    if heads % kv_heads:
+        raise keys.refused("num_key_value_heads", f"need a divisor of the {heads} heads")
+    has_norm = family.qk_norm_key is None or keys.flag(family.qk_norm_key)
     window, sliding = _windows(keys, family, layers)
     return Attention(
         heads=heads,
-        kv_heads=keys.whole("num_key_value_heads", default=heads),
-        head_size=keys.whole("head_dim", default=hidden // heads),
-        qkv_bias=family.qkv_bias or switched,
-        # GLM-4.5's switch is for Q, K and V alone.
-        output_bias=family.output_bias or (switched and keys.kind != "glm4_moe"),
-        qk_norm=keys.flag("use_qk_norm") if keys.kind == "glm4_moe" else family.qk_norm,
+        kv_heads=kv_heads,
+        head_size=_head_size(keys, hidden, heads),
+        qkv_bias=_switched(keys, family.qkv_bias),
+        output_bias=_switched(keys, family.output_bias),
+        qk_norm=family.qk_norm if has_norm else "none",
         sinks=family.sinks,
         sliding_window=window,
         sliding_layers=sliding,
     )
 
 
-def _windows(keys: _Keys, family: Family, layers: int) -> tuple[int | None, int]:
-    """The sliding window and how many layers use it."""
-    window = keys.optional("sliding_window")
-    if window is None or family.windows == "none":
+def _head_size(keys: ConfigKeys, hidden: int, heads: int) -> int:
+    stated = keys.optional("head_dim")
+    if stated is None and hidden % heads:
+        raise keys.refused("hidden_size", f"need a multiple of the {heads} heads, or a head_dim")
+    return stated or hidden // heads
+
+
+def _windows(keys: ConfigKeys, family: Family, layers: int) -> tuple[int | None, int]:
+    """The sliding window (or chunk) and how many layers use it."""
+    window = keys.optional(
+        "attention_chunk_size" if family.windows == "chunked" else "sliding_window"
+    )
+    if window is None:
         return None, 0
-    kinds = keys.config.get("layer_types")
-    if isinstance(kinds, list):
-        return window, kinds.count("sliding_attention")
-    if family.windows == "alternate":
-        return window, (layers + 1) // 2
-    if family.windows == "pattern":
-        return window, layers - layers // keys.whole("sliding_window_pattern", default=6)
-    return window, layers
+    kinds = keys.words("layer_types")
+    if kinds and len(kinds) != layers:
+        raise keys.refused("layer_types", f"need one for each of the {layers} layers")
+    sliding = len(kinds) - kinds.count("full_attention") if kinds else 0
+    if not kinds:
+        sliding = _windowed_layers(keys, family, layers)
+    return (window, sliding) if sliding else (None, 0)
 
 
-def _mlp(keys: _Keys, family: Family) -> DenseMlp:
-    width = keys.whole("intermediate_size", "ffn_dim")
+def _windowed_layers(keys: ConfigKeys, family: Family, layers: int) -> int:
+    """Layers with a window where the config does not list them."""
+    match family.windows:
+        case "all":
+            return layers
+        case "alternate":
+            return (layers + 1) // 2
+        case "pattern":
+            return layers - layers // keys.whole("sliding_window_pattern")
+        case "flagged" if keys.flag("use_sliding_window"):
+            return max(0, layers - keys.whole("max_window_layers", default=28, least=0))
+        case "chunked":
+            return layers - layers // 4  # every fourth layer sees everything
+        case _:
+            return 0
+
+
+def _mlp(keys: ConfigKeys, family: Family) -> DenseMlp:
+    beside_experts = "intermediate_size_mlp"  # llama4: intermediate_size is the experts'
+    names = (beside_experts,) if family.experts == "llama4" else ("intermediate_size", "ffn_dim")
     return DenseMlp(
-        intermediate=width, gated=family.gated, bias=family.mlp_bias or keys.flag("mlp_bias")
+        intermediate=keys.whole(*names),
+        gated=family.gated,
+        bias=_switched(keys, family.mlp_bias),
     )
 
 
-def _experts(keys: _Keys, family: Family, layers: int) -> Experts | None:
-    if family.experts == "none":
-        return None
-    if family.experts in {"mixtral", "gpt-oss"}:
-        return Experts(
-            count=keys.whole("num_local_experts"),
-            per_token=keys.whole("num_experts_per_tok"),
-            intermediate=keys.whole("intermediate_size"),
-            bias=family.experts == "gpt-oss",
-            router_bias=family.experts == "gpt-oss",
-            layers=layers,
-        )
-    if family.experts == "qwen":
-        shared = keys.whole("shared_expert_intermediate_size", default=0)
-        return Experts(
-            count=keys.whole("num_experts"),
-            per_token=keys.whole("num_experts_per_tok"),
-            intermediate=keys.whole("moe_intermediate_size"),
-            shared_intermediate=shared if keys.kind == "qwen2_moe" else 0,
-            shared_gate=keys.kind == "qwen2_moe",
-            layers=_qwen_layers(keys, layers),
-        )
+def _experts(keys: ConfigKeys, family: Family, layers: int) -> Experts | None:
+    match family.experts:
+        case "none":
+            return None
+        case "qwen":
+            experts = _qwen_experts(keys, layers)
+        case "deepseek":
+            experts = _deepseek_experts(keys, layers)
+        case _:
+            experts = _mixtral_experts(keys, family, layers)
+    if experts.per_token > experts.count:
+        raise keys.refused("num_experts_per_tok", f"there are {experts.count} experts")
+    return experts
+
+
+def _mixtral_experts(keys: ConfigKeys, family: Family, layers: int) -> Experts:
+    """Mixtral, MiniMax-M2, gpt-oss and Llama 4, whose layers may alternate with dense ones."""
+    width = keys.whole("intermediate_size")
+    has_bias, is_llama4 = family.experts == "gpt-oss", family.experts == "llama4"
+    return Experts(
+        count=keys.whole("num_local_experts"),
+        per_token=keys.whole("num_experts_per_tok"),
+        intermediate=width,
+        bias=has_bias,
+        router_bias=has_bias,
+        shared_intermediate=width if is_llama4 else 0,
+        layers=layers // keys.whole("interleave_moe_layer_step") if is_llama4 else layers,
+    )
+
+
+def _qwen_experts(keys: ConfigKeys, layers: int) -> Experts:
+    """In every `decoder_sparse_step`-th layer that `mlp_only_layers` does not name."""
+    step, dense = keys.whole("decoder_sparse_step", default=1), keys.numbers("mlp_only_layers")
+    sparse = sum(1 for i in range(layers) if i not in dense and (i + 1) % step == 0)
+    if sparse == 0:
+        raise keys.refused("decoder_sparse_step", "leaves no layer with experts")
+    is_qwen2 = keys.text("model_type") == "qwen2_moe"
+    return Experts(
+        count=keys.whole("num_experts"),
+        per_token=keys.whole("num_experts_per_tok"),
+        intermediate=keys.whole("moe_intermediate_size"),
+        shared_intermediate=keys.whole("shared_expert_intermediate_size") if is_qwen2 else 0,
+        shared_gate=is_qwen2,
+        layers=sparse,
+    )
+
+
+def _deepseek_experts(keys: ConfigKeys, layers: int) -> Experts:
+    """The bias that balances the routing is a buffer, not a parameter."""
+    dense = keys.whole("first_k_dense_replace", default=0, least=0)
+    if dense >= layers:
+        raise keys.refused("first_k_dense_replace", f"need less than the {layers} layers")
     width = keys.whole("moe_intermediate_size")
     return Experts(
         count=keys.whole("n_routed_experts"),
         per_token=keys.whole("num_experts_per_tok"),
         intermediate=width,
-        # The correction bias that balances DeepSeek-V3's routing is a buffer, not a parameter.
-        shared_intermediate=width * keys.whole("n_shared_experts", default=0),
-        layers=layers - keys.whole("first_k_dense_replace", default=0),
+        shared_intermediate=width * keys.whole("n_shared_experts", default=0, least=0),
+        layers=layers - dense,
     )
-
-
-def _qwen_layers(keys: _Keys, layers: int) -> int:
-    """Layers with experts: every `decoder_sparse_step`-th that `mlp_only_layers` does not name."""
-    step = keys.whole("decoder_sparse_step", default=1)
-    dense = keys.config.get("mlp_only_layers") or []
-    only = dense if isinstance(dense, list) else []
-    return sum(1 for i in range(layers) if i not in only and (i + 1) % step == 0)
-
-
-def _quantization(keys: _Keys) -> Quantization | None:
-    stored = keys.config.get("quantization_config")
-    if stored is None:
-        return None
-    if not isinstance(stored, Mapping):
-        raise InputError(f"{keys.id}: config.json gives quantization_config = {stored!r}")
-    method = str(stored.get("quant_method", stored.get("quant_algo", ""))).lower()
-    reader = QUANTIZATIONS.get(method)
-    if reader is None:
-        raise InputError(
-            f"{keys.id}: config.json has quantization method {method!r}, which is not known "
-            f"here; {nearest(method, QUANTIZATIONS)}"
-        )
-    return reader(stored, keys.id)
-
-
-def _fp8(stored: Mapping[str, Any], id: str) -> Quantization:  # noqa: ARG001 - one signature
-    """FP8 with one FP32 scale a block (DeepSeek, Qwen), or one a tensor."""
-    block = stored.get("weight_block_size")
-    if block is None:
-        return Quantization(method="fp8", weights=Dtype.FP8)
-    return Quantization(
-        method="fp8", weights=Dtype.FP8, group_size=block[0] * block[1], scale_bits=32,
-        block=block[0],
-    )
-
-
-def _int4(stored: Mapping[str, Any], id: str) -> Quantization:
-    """AWQ and GPTQ: groups along the input share an FP16 scale and a packed zero point."""
-    bits = stored.get("bits", stored.get("w_bit", 4))
-    if bits not in {4, 8}:
-        raise InputError(f"{id}: {bits}-bit weights are not known here; 4 and 8 are")
-    group = stored.get("group_size", stored.get("q_group_size", 128))
-    return Quantization(
-        method=str(stored.get("quant_method", "awq")).lower(),
-        weights=Dtype.INT4 if bits == 4 else Dtype.INT8,
-        group_size=group if group > 0 else None,
-        scale_bits=16 + bits,
-        block=group if group > 0 else None,
-    )
-
-
-def _mxfp4(stored: Mapping[str, Any], id: str) -> Quantization:  # noqa: ARG001 - one signature
-    """MXFP4: blocks of 32 values share one 8-bit exponent; only the experts are stored so."""
-    return Quantization(
-        method="mxfp4", weights=Dtype.FP4, group_size=32, scale_bits=8, scope="experts"
-    )
-
-
-def _compressed(stored: Mapping[str, Any], id: str) -> Quantization:
-    """compressed-tensors: the weights of its first group tell the format."""
-    groups = stored.get("config_groups") or {}
-    weights = next((g.get("weights") for g in groups.values() if g.get("weights")), None)
-    if not isinstance(weights, Mapping):
-        raise InputError(f"{id}: config.json's compressed-tensors names no weight format")
-    formats = {("float", 8): Dtype.FP8, ("int", 8): Dtype.INT8, ("int", 4): Dtype.INT4,
-               ("float", 4): Dtype.FP4}
-    kind = (str(weights.get("type")), weights.get("num_bits"))
-    if kind not in formats:
-        raise InputError(f"{id}: compressed-tensors weights {kind} are not known here")
-    group = weights.get("group_size") or 0
-    return Quantization(
-        method="compressed-tensors",
-        weights=formats[kind],
-        group_size=group if group > 0 else None,
-        scale_bits=16 if group > 0 else 0,
-    )
-
-
-def _modelopt(stored: Mapping[str, Any], id: str) -> Quantization:
-    """NVIDIA ModelOpt: FP8 with one scale a tensor, or NVFP4 with an FP8 scale every 16 values."""
-    algorithm = str(stored.get("quant_algo", "")).upper()
-    if algorithm == "FP8":
-        return Quantization(method="modelopt", weights=Dtype.FP8)
-    if algorithm == "NVFP4":
-        return Quantization(method="modelopt", weights=Dtype.FP4, group_size=16, scale_bits=8)
-    raise InputError(f"{id}: ModelOpt's {algorithm!r} is not known here; FP8 and NVFP4 are")
-
-
-QUANTIZATIONS = {
-    "fp8": _fp8,
-    "awq": _int4,
-    "gptq": _int4,
-    "mxfp4": _mxfp4,
-    "compressed-tensors": _compressed,
-    "modelopt": _modelopt,
-}

@@ -15,7 +15,9 @@ class Attention(Record):
     head_size: int = Field(gt=0)
     qkv_bias: bool = False
     output_bias: bool = False
-    qk_norm: bool = Field(default=False, description="one norm of head_size for Q, one for K")
+    qk_norm: Literal["none", "head", "projection"] = Field(
+        default="none", description="norms of Q and of K: over one head, or over all of them"
+    )
     sinks: bool = Field(default=False, description="one learned logit a head (gpt-oss)")
     sliding_window: int | None = Field(default=None, gt=0)
     sliding_layers: int = Field(default=0, ge=0, description="layers that use sliding_window")
@@ -60,11 +62,14 @@ class Quantization(Record):
     weights: Dtype
     group_size: int | None = Field(default=None, gt=0, description="values that share one scale")
     scale_bits: int = Field(default=0, ge=0, description="bits of one scale (and zero point)")
-    block: int | None = Field(
-        default=None, gt=0, description="width that a shard of a weight must be a multiple of"
+    input_block: int | None = Field(
+        default=None, gt=0, description="a shard's inputs must be a multiple of this"
     )
-    scope: Literal["linear", "experts"] = Field(
-        default="linear", description="which layers are stored this way"
+    output_block: int | None = Field(
+        default=None, gt=0, description="a shard's outputs must be a multiple of this"
+    )
+    excluded: tuple[Text, ...] = Field(
+        default=(), description="linear layers kept in the native dtype, by their tensor's name"
     )
 
 

@@ -1,7 +1,7 @@
 """Finding a model: a local folder, a bundled profile by id or alias, or the hub."""
 
 import json
-import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -10,29 +10,33 @@ import yaml
 
 from tpdeploy.errors import InputError, nearest
 from tpdeploy.profiles.config_json import shape_from_config
+from tpdeploy.profiles.hub import hub_config, hub_quantization
 from tpdeploy.profiles.model import ModelProfile, ModelShape
 from tpdeploy.records import Loader, read_record
 
 FOLDER = Path(__file__).parent / "data" / "models"
-HUB = "https://huggingface.co"
-HUB_CONNECT_TIMEOUT_S = 2.0
+STORED = "quantization_config"
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 def load_model(name: str) -> ModelShape:
-    """The shape of the model called `name`.
+    """The shape of the model called `name`: a folder, a bundled id or alias, or a hub id.
 
     Raises:
         InputError: no such folder, model or config.json, or a hub that is out of reach.
     """
-    if _is_path(name):
+    if _is_folder(name):
         return _from_folder(Path(name).expanduser())
     bundled = _names().get(name.lower())
     if bundled is not None:
         profile = read_record(bundled, ModelProfile)
         return shape_from_config(profile.config, id=profile.id)
-    if name.count("/") != 1:
+    if not HUB_ID.fullmatch(name):
         raise InputError(f"unknown model {name!r}; {nearest(name, _aliases())}")
-    return shape_from_config(_from_hub(name), id=name)
+    config = hub_config(name)
+    if STORED not in config:
+        config = _with_modelopt(config, hub_quantization(name))
+    return shape_from_config(config, id=name)
 
 
 def model_profiles() -> tuple[ModelProfile, ...]:
@@ -40,8 +44,8 @@ def model_profiles() -> tuple[ModelProfile, ...]:
     return tuple(read_record(path, ModelProfile) for path in sorted(FOLDER.glob("*.yaml")))
 
 
-def _is_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or Path(name).is_dir()
+def _is_folder(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or (name != "" and Path(name).is_dir())
 
 
 @cache
@@ -49,7 +53,7 @@ def _names() -> Mapping[str, Path]:
     """Each bundled id and alias, in lower case, and the file of its profile."""
     names: dict[str, Path] = {}
     for path in FOLDER.glob("*.yaml"):
-        head = path.read_text(encoding="utf-8").partition("\nconfig:")[0]
+        head = path.read_text(encoding="utf-8").partition("\nsource:")[0]
         content = yaml.load(head, Loader)  # noqa: S506 - a SafeLoader in both cases
         for name in (content["id"], *content["aliases"]):
             names[name.lower()] = path
@@ -61,53 +65,31 @@ def _aliases() -> list[str]:
 
 
 def _from_folder(folder: Path) -> ModelShape:
-    file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not valid JSON: {error}; is it truncated?") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{file}: expected an object, got {config!r:.60}")
+    config = _read_json(folder / "config.json")
+    beside = folder / "hf_quant_config.json"
+    if STORED not in config and beside.is_file():
+        config = _with_modelopt(config, _read_json(beside))
     path = folder.resolve()
     return shape_from_config(config, id=path.name, path=str(path))
 
 
-def _from_hub(name: str) -> Mapping[str, object]:
-    """The config.json of a hub model; HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured."""
-    import httpx  # noqa: PLC0415 - 80 ms that only this path needs
+def _with_modelopt(
+    config: dict[str, object], beside: Mapping[str, object] | None
+) -> dict[str, object]:
+    """`config` with what older ModelOpt checkpoints say in hf_quant_config.json beside it."""
+    stored = beside.get("quantization") if beside else None
+    if not isinstance(stored, dict):
+        return config
+    return {**config, STORED: {"quant_method": "modelopt", **stored}}
 
-    instead = "give a local folder with its config.json, or a bundled model"
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        raise InputError(f"{name} is not bundled and HF_HUB_OFFLINE=1: {instead}")
-    endpoint = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
-    token = os.environ.get("HF_TOKEN")
+
+def _read_json(file: Path) -> dict[str, object]:
     try:
-        answer = httpx.get(
-            f"{endpoint}/{name}/resolve/main/config.json",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=httpx.Timeout(10.0, connect=HUB_CONNECT_TIMEOUT_S),
-            follow_redirects=True,
-        )
-        answer.raise_for_status()
-        config = answer.json()
-    except httpx.HTTPStatusError as error:
-        status = error.response.status_code
-        raise InputError(f"{name}: {_refusal(status, endpoint)}; {instead}") from error
-    except (httpx.HTTPError, ValueError) as error:
-        raise InputError(
-            f"{name} is not bundled and {endpoint} is out of reach "
-            f"({type(error).__name__}): {instead}"
-        ) from error
-    if not isinstance(config, dict):
-        raise InputError(f"{name}: its config.json is not an object; {instead}")
-    return config
-
-
-def _refusal(status: int, endpoint: str) -> str:
-    if status in {401, 403}:
-        return f"{endpoint} wants a token with access to it (set HF_TOKEN)"
-    if status == 404:
-        return f"{endpoint} has no such model with a config.json"
-    return f"{endpoint} answered {status}"
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{file} is not valid JSON: {error}; is it truncated?") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: expected an object, got {content!r:.60}")
+    return content

@@ -1,0 +1,84 @@
+"""The Hugging Face hub: the JSON files of a model that is not bundled."""
+
+import os
+from typing import TYPE_CHECKING
+
+from tpdeploy.errors import InputError
+
+if TYPE_CHECKING:
+    import httpx
+
+HUB = "https://huggingface.co"
+CONNECT_TIMEOUT_S = 2.0
+READ_TIMEOUT_S = 10.0
+INSTEAD = "give a local folder with its config.json, or a bundled model"
+YES = {"1", "on", "yes", "true"}
+
+
+def hub_config(model: str) -> dict[str, object]:
+    """The config.json of the hub model `model`, with ModelOpt's quantization if it has one.
+
+    HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured as by the hub's own client.
+
+    Raises:
+        InputError: the hub is off or out of reach, refuses, or has no such model.
+    """
+    config = _fetch(model, "config.json")
+    if config is None:
+        raise InputError(f"{model}: {_endpoint()} has no such model with a config.json; {INSTEAD}")
+    return config
+
+
+def hub_quantization(model: str) -> dict[str, object] | None:
+    """The hf_quant_config.json of the hub model `model`; None when it has none."""
+    return _fetch(model, "hf_quant_config.json")
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+
+
+def _fetch(model: str, file: str) -> dict[str, object] | None:
+    """A JSON file of `model`, or None when the hub knows the model but not the file."""
+    import httpx  # noqa: PLC0415 - 80 ms that only this path needs
+
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in YES:
+        raise InputError(f"{model} is not bundled and HF_HUB_OFFLINE is set: {INSTEAD}")
+    token = os.environ.get("HF_TOKEN")
+    try:
+        answer = httpx.get(
+            f"{_endpoint()}/{model}/resolve/main/{file}",
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
+            follow_redirects=True,
+        )
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        raise InputError(
+            f"{model} is not bundled and {_endpoint()} is out of reach "
+            f"({type(error).__name__}): {INSTEAD}"
+        ) from error
+    if answer.status_code == httpx.codes.NOT_FOUND:
+        return None
+    if not answer.is_success:
+        raise InputError(f"{model}: {_refusal(answer)}; {INSTEAD}")
+    return _object(answer, model, file)
+
+
+def _refusal(answer: "httpx.Response") -> str:
+    match answer.status_code:
+        case 401:
+            return f"{_endpoint()} does not know it, or wants a token for it (set HF_TOKEN)"
+        case 403:
+            return f"{_endpoint()} denies access: accept the model's terms there, or set HF_TOKEN"
+        case status:
+            return f"{_endpoint()} answered {status}"
+
+
+def _object(answer: "httpx.Response", model: str, file: str) -> dict[str, object]:
+    try:
+        content = answer.json()
+    except ValueError as error:
+        raise InputError(f"{model}: {_endpoint()}'s {file} is not valid JSON; {INSTEAD}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{model}: {_endpoint()}'s {file} is not an object; {INSTEAD}")
+    return content
