@@ -26,7 +26,9 @@ def ask(
     workload: Workload = LOAD,
     quantization: str | None = None,
     interconnect: str | None = None,
-    **fixed: int | None,
+    max_model_len: int | None = None,
+    tensor: int | None = None,
+    replicas: int | None = None,
 ) -> Question:
     cluster = parse_gpus(gpus, interconnect)
     refused: Mapping[int, str] = {}
@@ -37,7 +39,9 @@ def ask(
         engine=EngineRules("vllm", 0.92, refused),
         kv_cache_dtype=Dtype.BF16,
         quantization=quantization,
-        **fixed,
+        max_model_len=max_model_len,
+        tensor=tensor,
+        replicas=replicas,
     )
 
 

@@ -42,8 +42,8 @@ class EnvironmentSpec:
     """What to install so that an engine can run, on one platform.
 
     `requirements` are lines of a requirements file, hashes allowed; `overrides` replace what
-    their packages ask for, `fallback_overrides` too when that cannot be had; `metadata_only` are name==version distributions that must seem
-    installed.
+    their packages ask for, `fallback_overrides` too when that cannot be had; `metadata_only` are
+    name==version distributions that must seem installed.
     """
 
     name: str

@@ -48,10 +48,11 @@ def draw(split: LayerSplit) -> list[str]:
     for block in split.blocks:
         lines += ["  |", "  +- norm, replicated", "  v", *_box(block, split.tensor)]
         if split.tensor > 1:
-            lines += [
-                f"  ==== all-reduce over {split.tensor} GPUs: {split.tokens:,} x "
-                f"{split.hidden:,} x {split.dtype.bits // 8} = {split.all_reduce_bytes:,} bytes ====",
-            ]
+            size = f"{split.tokens:,} x {split.hidden:,} x {split.dtype.bits // 8}"
+            lines.append(
+                f"  ==== all-reduce over {split.tensor} GPUs: {size} = "
+                f"{split.all_reduce_bytes:,} bytes ===="
+            )
         lines.append("  + x (residual)")
     return [*lines, "", *_summary(split)]
 
@@ -76,8 +77,8 @@ def _box(block: Block, tensor: int) -> list[str]:
 
 def _summary(split: LayerSplit) -> list[str]:
     lines = [
-        f"A hidden-wide output: {split.hidden_columns_per_gpu:,} of {split.hidden:,} columns a GPU, "
-        f"{split.local_output_bytes:,} bytes.",
+        f"A hidden-wide output: {split.hidden_columns_per_gpu:,} of {split.hidden:,} columns a "
+        f"GPU, {split.local_output_bytes:,} bytes.",
     ]
     if split.tensor == 1:
         return [*lines, "One GPU holds everything: no all-reduce."]

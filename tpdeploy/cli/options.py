@@ -41,6 +41,7 @@ def dtype(text: str | None) -> Dtype | None:
 
 
 def workload(
+    *,
     input_tokens: int,
     output_tokens: int,
     concurrency: int | None,

@@ -25,6 +25,7 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def plan(
     model: Annotated[str, typer.Argument(help="Alias, local folder or hub id, e.g. llama-70b.")],
+    *,
     gpus: Annotated[str, typer.Option(help="8xH100, 4xL40S, 2x8xH200 (nodes), auto.")] = "auto",
     input_tokens: Annotated[int, typer.Option(help="Prompt tokens of a request.")] = 1024,
     output_tokens: Annotated[int, typer.Option(help="Answer tokens of a request.")] = 256,
@@ -73,7 +74,14 @@ def plan(
     question = Question(
         shape=shape,
         cluster=cluster,
-        workload=options.workload(input_tokens, output_tokens, concurrency, rate, ttft, tpot),
+        workload=options.workload(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            concurrency=concurrency,
+            rate=rate,
+            ttft=ttft,
+            tpot=tpot,
+        ),
         engine=EngineRules(
             engine.name,
             engine.memory_rule(cluster.accelerator.platform).default_fraction,

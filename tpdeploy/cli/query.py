@@ -11,7 +11,7 @@ from tpdeploy.harness.chat import Answer, Question, ask
 from tpdeploy.harness.client import key_from_environment, open_client, served_models
 from tpdeploy.launcher.state import running_endpoint
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()

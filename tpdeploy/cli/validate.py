@@ -24,7 +24,7 @@ from tpdeploy.launcher.state import running_endpoint
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.workload import Workload
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 @app.command()

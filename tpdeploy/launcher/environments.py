@@ -17,6 +17,7 @@ from tpdeploy.files import data_home, write_whole
 Report = Callable[[str], None]
 
 # Written last: an environment without it was interrupted and is made again.
+UV_FRAME = " \u2502\u2570\u2500\u25b6\u00d7"  # the lines and arrows uv draws around its reasons
 MARKER = "tpdeploy-complete"
 # uv reads its own variables; a machine set up for pip alone is served all the same.
 PIP_TO_UV = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX"}
@@ -129,7 +130,7 @@ def _uv(arguments: Sequence[str], report: Report) -> None:
 
 def _last_words(lines: Sequence[str]) -> str:
     """The end of uv's explanation, on one line."""
-    words = " ".join(line.strip(" │╰─▶×") for line in lines if line.strip())
+    words = " ".join(line.strip(UV_FRAME) for line in lines if line.strip())
     return words[-600:] or "no output"
 
 

@@ -1,5 +1,6 @@
 """What a launch consists of: the commands of a plan, and starting and stopping it by name."""
 
+import re
 import subprocess
 import sys
 import time
@@ -28,6 +29,8 @@ POLL_S = 0.2
 # The supervisor ends replicas within its own grace; then it is ended itself.
 STOP_TIMEOUT_S = 40.0
 LAST_LINES = 400
+# Python's own last line of a traceback, wherever a logger's prefix puts it.
+ERROR_LINE = re.compile(r"\b\w*(Error|Exception): ")
 
 
 class Order(Record):
@@ -219,7 +222,7 @@ def last_words(name: str, label: str) -> str:
     if not log.exists():
         return "no log"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-    told = [line.strip() for line in lines if "Error" in line and "Traceback" not in line]
+    told = [line.strip() for line in lines if ERROR_LINE.search(line)]
     written = [line.strip() for line in lines if line.strip()]
     return (told or written or ["nothing was written"])[-1][-300:]
 

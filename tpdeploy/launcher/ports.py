@@ -52,8 +52,8 @@ def _holder(port: int) -> str:
     """` by NAME (PID)` of the process that listens on `port`, if this user may see it."""
     try:
         for connection in psutil.net_connections("tcp"):
-            listening = connection.status == psutil.CONN_LISTEN
-            if listening and connection.laddr.port == port and connection.pid:
+            here = getattr(connection.laddr, "port", None) == port
+            if here and connection.status == psutil.CONN_LISTEN and connection.pid:
                 return f" by {psutil.Process(connection.pid).name()} ({connection.pid})"
     except psutil.Error:
         pass

@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -185,13 +184,16 @@ class Supervisor:
 
     def _lost(self, label: str, code: int) -> None:
         """A member's first process has ended: end the rest of it, and go on if others serve."""
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
-        reason = f"{label} {how}: {last_words(self.order.name, label)}"
+        if code < 0:
+            how = f"was ended by signal {-code}"
+        else:
+            how = f"ended with code {code}: {last_words(self.order.name, label)}"
+        reason = f"{label} {how}"
         del self.processes[label]
         leader = self._of(label).leader
         if leader:
             end_session(leader, grace_s=0.0)
-        self._member(label, phase="failed", stage=how)
+        self._member(label, phase="failed", stage="")
         if not self.router or label == "router" or set(self.processes) == {"router"}:
             raise TpdeployError(reason)
         self._update(phase="degraded", reason=reason)
@@ -212,13 +214,13 @@ class Supervisor:
     def _of(self, label: str) -> state.Member:
         return next(m for m in self.deployment.members if m.label == label)
 
-    def _member(self, label: str, **changes: Any) -> None:
+    def _member(self, label: str, **changes: object) -> None:
         members = tuple(
             m.model_copy(update=changes) if m.label == label else m for m in self.deployment.members
         )
         self._update(members=members)
 
-    def _update(self, **changes: Any) -> None:
+    def _update(self, **changes: object) -> None:
         self.deployment = self.deployment.model_copy(update=changes)
         state.save(self.deployment)
 
