@@ -1,11 +1,13 @@
 """config.json is parsed strictly: what is missing or impossible is named, never guessed."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tpdeploy.errors import InputError
 from tpdeploy.profiles.config_json import shape_from_config
-from tpdeploy.profiles.model import Attention, LatentAttention, ModelShape
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.model import Attention, LatentAttention, ModelProfile, ModelShape
+from tpdeploy.profiles.models import load_model, model_profiles
 from tpdeploy.profiles.record import Dtype
 
 LLAMA: dict[str, object] = {
@@ -220,3 +222,25 @@ def test_experts_in_some_layers_leave_a_dense_mlp_in_the_others() -> None:
     shape = shape_from_config({**QWEN_MOE, "mlp_only_layers": [0]}, id="x")
     assert shape.experts is not None
     assert (shape.experts.layers, shape.mlp is not None) == (1, True)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(model_profiles()), st.data())
+def test_any_value_of_any_key_gives_a_shape_or_one_clear_line(
+    profile: ModelProfile, data: st.DataObject
+) -> None:
+    """Whatever JSON stands in a config, the answer is a shape or an InputError."""
+    key = data.draw(st.sampled_from(sorted(profile.config)))
+    config = {**profile.config, key: data.draw(JSON)}
+    try:
+        shape = shape_from_config(config, id="drawn")
+    except InputError as error:
+        assert str(error).startswith("drawn: config.json")
+    else:
+        assert shape.layers > 0

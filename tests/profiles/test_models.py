@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tpdeploy.errors import InputError
 from tpdeploy.planner.sharding import parameter_count
+from tpdeploy.profiles import hub as hub_module
 from tpdeploy.profiles.config_json import shape_from_config
 from tpdeploy.profiles.model import ModelProfile
 from tpdeploy.profiles.models import load_model, model_profiles
@@ -211,3 +213,17 @@ def test_a_hub_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     with pytest.raises(InputError, match=r"out of reach .*local folder"):
         load_model("some/model")
+
+
+def test_a_hub_whose_name_cannot_be_looked_up_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A look-up that never ends does not hold the command."""
+    never = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: never.wait())
+    monkeypatch.setattr(hub_module, "CONNECT_TIMEOUT_S", 0.05)
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with pytest.raises(InputError, match=r"out of reach \(ConnectTimeout\)"):
+        load_model("some/model")
+    never.set()

@@ -91,11 +91,14 @@ def test_known_formats_are_read(
         ({"quant_method": "foo"}, "quantization method 'foo'"),
         ({"quant_method": 4}, "quant_method = 4: need text"),
         ({}, "config.json's quantization_config lacks quant_method"),
-        ({"quant_method": "awq", "bits": 3}, "3-bit weights are not known here"),
+        ({"quant_method": "awq", "bits": 3}, "bits = 3: known here: 4, 8"),
         ({"quant_method": "awq", "group_size": "128"}, "group_size = '128': need a whole"),
         ({"quant_method": "fp8", "weight_block_size": [128]}, "block [128]: need two sizes"),
         ({"quant_method": "fp8", "weight_block_size": 128}, "need a list of whole numbers"),
-        ({"quant_method": "modelopt", "quant_algo": "W4A8"}, "'W4A8' is not known here"),
+        (
+            {"quant_method": "modelopt", "quant_algo": "W4A8"},
+            "quant_algo = 'W4A8': known here: FP8, NVFP4",
+        ),
         ({"quant_method": "compressed-tensors"}, "names no format for the weights"),
         (
             {

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from pydantic import ValidationError
+
 from tpdeploy.errors import InputError, nearest
 from tpdeploy.profiles.config_keys import ConfigKeys
 from tpdeploy.profiles.families import FAMILIES, Family, Switch
@@ -49,7 +51,12 @@ def shape_from_config(
     for name, value in family.only.items():
         if keys.flag(name, default=bool(value)) is not value:
             raise keys.refused(name, f"only {str(value).lower()} is known here for {kind}")
-    return _shape(keys, family, path)
+    try:
+        return _shape(keys, family, path)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{id}: config.json gives no valid {where}: {first['msg']}") from error
 
 
 def _language_part(config: Mapping[str, object]) -> Mapping[str, object]:
@@ -216,7 +223,8 @@ def _mixtral_experts(keys: ConfigKeys, family: Family, layers: int) -> Experts:
 def _qwen_experts(keys: ConfigKeys, layers: int) -> Experts:
     """In every `decoder_sparse_step`-th layer that `mlp_only_layers` does not name."""
     step, dense = keys.whole("decoder_sparse_step", default=1), keys.numbers("mlp_only_layers")
-    sparse = sum(1 for i in range(layers) if i not in dense and (i + 1) % step == 0)
+    left_out = {i for i in dense if 0 <= i < layers and (i + 1) % step == 0}
+    sparse = layers // step - len(left_out)
     if sparse == 0:
         raise keys.refused("decoder_sparse_step", "leaves no layer with experts")
     is_qwen2 = keys.text("model_type") == "qwen2_moe"

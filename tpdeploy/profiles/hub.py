@@ -1,6 +1,8 @@
 """The Hugging Face hub: the JSON files of a model that is not bundled."""
 
 import os
+import threading
+from queue import Queue
 from typing import TYPE_CHECKING
 
 from tpdeploy.errors import InputError
@@ -45,13 +47,9 @@ def _fetch(model: str, file: str) -> dict[str, object] | None:
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in YES:
         raise InputError(f"{model} is not bundled and HF_HUB_OFFLINE is set: {INSTEAD}")
     token = os.environ.get("HF_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = httpx.get(
-            f"{_endpoint()}/{model}/resolve/main/{file}",
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
-            follow_redirects=True,
-        )
+        answer = _get(f"{_endpoint()}/{model}/resolve/main/{file}", headers)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise InputError(
             f"{model} is not bundled and {_endpoint()} is out of reach "
@@ -62,6 +60,38 @@ def _fetch(model: str, file: str) -> dict[str, object] | None:
     if not answer.is_success:
         raise InputError(f"{model}: {_refusal(answer)}; {INSTEAD}")
     return _object(answer, model, file)
+
+
+def _get(url: str, headers: dict[str, str]) -> "httpx.Response":
+    """GET in a thread of its own, given up when no connection stands in time.
+
+    The connect timeout of the client is not enough: looking up the name has no limit, and every
+    address of a host gets the full time again.
+    """
+    import httpx  # noqa: PLC0415 - as above
+
+    settled = threading.Event()
+    answers: Queue[httpx.Response | Exception] = Queue()
+
+    def note(event: str, _: object) -> None:
+        if event == "connection.connect_tcp.complete":
+            settled.set()
+
+    def run() -> None:
+        try:
+            with httpx.Client(timeout=READ_TIMEOUT_S, follow_redirects=True) as client:
+                answers.put(client.get(url, headers=headers, extensions={"trace": note}))
+        except Exception as error:  # raised again by the caller
+            answers.put(error)
+        settled.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    if not settled.wait(CONNECT_TIMEOUT_S):
+        raise httpx.ConnectTimeout(f"no connection in {CONNECT_TIMEOUT_S:g} s")
+    answer = answers.get()
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _refusal(answer: "httpx.Response") -> str:

@@ -119,7 +119,7 @@ def _int4(stored: ConfigKeys) -> Quantization:
     """AWQ and GPTQ: a group along the inputs shares an FP16 scale and a packed zero point."""
     bits = stored.whole("bits", "w_bit", default=4)
     if bits not in {4, 8}:
-        raise InputError(f"{stored.id}: {bits}-bit weights are not known here; 4 and 8 are")
+        raise stored.refused("bits" if "bits" in stored.config else "w_bit", "known here: 4, 8")
     group = stored.whole("group_size", "q_group_size", default=128, least=-1)
     return Quantization(
         method=stored.text("quant_method").lower(),
@@ -183,7 +183,7 @@ def _modelopt(stored: ConfigKeys) -> Quantization:
         return Quantization(method="modelopt", weights=Dtype.FP8)
     if algorithm == "NVFP4":
         return _grouped("modelopt", Dtype.FP4, stored, scale_bits=8, default=16)
-    raise InputError(f"{stored.id}: ModelOpt's {algorithm!r} is not known here; known: FP8, NVFP4")
+    raise stored.refused("quant_algo", "known here: FP8, NVFP4")
 
 
 FORMATS = {
