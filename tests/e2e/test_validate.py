@@ -1,0 +1,109 @@
+"""Validation and queries on a real engine: right counts, no errors, figures like its bench's."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tpdeploy.backends.registry import load_backend
+from tpdeploy.harness.report import ValidationReport
+from tpdeploy.launcher.environments import find_environment
+from tpdeploy.launcher.small_model import engine_python, prepare_smollm2
+from tpdeploy.launcher.state import running_endpoint
+
+pytestmark = pytest.mark.engine
+
+NAME = "e2e-validate"
+INPUT, OUTPUT, CONCURRENCY, REQUESTS = 128, 32, 4, 24
+# The machine that runs this is shared and noisy; the two tools take turns for that reason.
+SAME_WITHIN = 0.25
+TURNS = 3
+
+
+def tpdeploy(*args: str) -> str:
+    command = [sys.executable, "-m", "tpdeploy", *args]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The small model's folder, with one replica of it running as NAME."""
+    folder = prepare_smollm2(engine_python())
+    plan = str(tmp_path_factory.mktemp("plan") / "plan.yaml")
+    shape = ["--input-tokens", str(INPUT), "--output-tokens", str(OUTPUT)]
+    load = ["--concurrency", str(CONCURRENCY), "--replicas", "1"]
+    tpdeploy("plan", str(folder), "--gpus", "1xCPU", *shape, *load, "-o", plan)
+    try:
+        tpdeploy("launch", plan, "--detach", "--name", NAME)
+        yield folder
+    finally:
+        subprocess.run(
+            [sys.executable, "-m", "tpdeploy", "stop", "--name", NAME],
+            capture_output=True,
+            check=False,
+        )
+
+
+def validate() -> ValidationReport:
+    out = tpdeploy("validate", "--name", NAME, "--requests", str(REQUESTS), "--json")
+    return ValidationReport.model_validate_json(out)
+
+
+@pytest.mark.usefixtures("model")
+def test_every_request_has_the_tokens_asked_for() -> None:
+    """No errors, and every prompt and answer of exactly the length of the workload."""
+    report = validate()
+    assert report.measured.failures == {}
+    assert report.warm_up.failed == 0
+    assert [request.output_tokens for request in report.requests] == [OUTPUT] * REQUESTS
+    tokens_per_request = report.measured.total_tokens_per_s / report.measured.requests_per_s
+    assert tokens_per_request == pytest.approx(INPUT + OUTPUT)
+
+
+@pytest.mark.usefixtures("model")
+def test_the_model_answers() -> None:
+    """The converted weights are the real model's."""
+    answer = json.loads(
+        tpdeploy("query", "What is the capital of France?", "--name", NAME, "--json")
+    )
+    assert answer["text"] == "The capital of France is Paris."
+
+
+def bench(model: Path) -> tuple[float, float]:
+    """Mean TTFT and TPOT (ms) by vLLM's own load generator under the same load."""
+    endpoint = running_endpoint(NAME)
+    environment = find_environment(load_backend("vllm").environment("cpu"))
+    assert environment is not None
+    command = [str(environment.program("vllm")), "bench", "serve", "--backend", "vllm"]
+    command += ["--base-url", endpoint.url, "--endpoint", "/v1/completions"]
+    command += ["--model", str(model), "--served-model-name", endpoint.plan.model.id]
+    command += ["--dataset-name", "random", "--ignore-eos", "--temperature", "0"]
+    command += ["--random-input-len", str(INPUT), "--random-output-len", str(OUTPUT)]
+    command += ["--max-concurrency", str(CONCURRENCY), "--num-prompts", str(REQUESTS)]
+    command += ["--num-warmups", str(2 * CONCURRENCY)]
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    out = subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
+    ttft, tpot = (re.search(rf"Mean {name} \(ms\): +([\d.]+)", out) for name in ("TTFT", "TPOT"))
+    assert ttft and tpot, out
+    return float(ttft[1]), float(tpot[1])
+
+
+def test_latencies_agree_with_the_engines_own_load_generator(model: Path) -> None:
+    """Taking turns on one server, the two see the same TTFT and TPOT."""
+    ours, theirs = [], []
+    for _ in range(TURNS):
+        theirs.append(bench(model))
+        measured = validate().measured
+        assert measured.tpot_ms is not None
+        ours.append((measured.ttft_ms.mean, measured.tpot_ms.mean))
+    for figure in (0, 1):
+        ratio = median(turn[figure] for turn in ours) / median(turn[figure] for turn in theirs)
+        assert ratio == pytest.approx(1, abs=SAME_WITHIN), (ours, theirs)
