@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import resource
 
 import httpx
 
@@ -13,6 +14,12 @@ READ_TIMEOUT_S = 300.0
 # Servers close idle connections after 5 s (uvicorn's default); ours are given up well before,
 # else a request is now and then sent into a connection that is just being closed.
 KEEPALIVE_S = 2.0
+
+
+def allow_many_connections() -> None:
+    """Raise this process's limit of open files, often 1,024, to what the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def key_from_environment() -> str | None:

@@ -10,7 +10,7 @@ import httpx
 
 from tpdeploy import __version__
 from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.harness.client import open_client, served_models
+from tpdeploy.harness.client import allow_many_connections, open_client, served_models
 from tpdeploy.harness.comparison import compare, overall
 from tpdeploy.harness.completion import complete
 from tpdeploy.harness.exchange import Exchange
@@ -104,6 +104,7 @@ async def _drive(
     client: httpx.AsyncClient, plan: DeploymentPlan, how: Measurement, recorder: Recorder
 ) -> None:
     """Put the load on until the recorder has enough."""
+    allow_many_connections()
     load = how.workload
     prompts = random_prompts(plan.model.vocab, load.input_tokens, how.seed)
 
