@@ -5,6 +5,7 @@ import pytest
 from tpdeploy.errors import InputError
 from tpdeploy.profiles.accelerator import Accelerator
 from tpdeploy.profiles.catalog import (
+    DATA,
     accelerators,
     choose_fabric,
     efficiency_of,
@@ -31,8 +32,11 @@ def test_an_accelerator_is_plausible_and_complete(device: Accelerator) -> None:
     peaks = device.peaks.flops_per_s
     if Dtype.FP8 in peaks:
         assert peaks[Dtype.FP8] >= peaks[Dtype.BF16]
+    if Dtype.FP4 in peaks:
+        assert peaks[Dtype.FP4] >= peaks[Dtype.FP8]
     assert 10e9 < device.peaks.memory_bytes < 400e9
-    assert 0 < efficiency_of(device.architecture).relative_error
+    assert device.platform == "cpu" or 0.1e12 < device.peaks.memory_bytes_per_s < 10e12
+    assert efficiency_of(device.architecture).relative_error > 0
     for name in device.fabrics:
         find_fabric(name)
 
@@ -43,14 +47,52 @@ def test_a_fabric_leads_somewhere(fabric: Fabric) -> None:
     if fabric.island <= 4:
         assert fabric.beyond in fabric_names()
     assert fabric.link.source
-    assert all(curve.source for curve in fabric.curves)
+
+
+@pytest.mark.parametrize("fabric", FABRICS, ids=lambda f: f.name)
+def test_measured_curves_are_plausible(fabric: Fabric) -> None:
+    """A larger message never takes less time, and no group is wider than the machine."""
+    for curve in fabric.curves:
+        times = [seconds for _, seconds in curve.points]
+        assert times == sorted(times), (curve.algorithm, curve.group_size)
+        assert 1e-6 < times[0] < 1e-3
+        assert curve.group_size <= 8
+        find_accelerator(curve.gpu)
+
+
+@pytest.mark.parametrize("fabric", FABRICS, ids=lambda f: f.name)
+def test_the_link_model_agrees_with_the_curves(fabric: Fabric) -> None:
+    """The bandwidth stated for unmeasured widths is within what NCCL reached on some width."""
+    reached = [
+        2 * (n - 1) / n * size / seconds
+        for curve in fabric.curves
+        if curve.algorithm == "nccl"
+        for n, (size, seconds) in [(curve.group_size, curve.points[-1])]
+    ]
+    if reached:
+        assert 0.95 * min(reached) <= fabric.link.ring_bytes_per_s <= 1.05 * max(reached)
+
+
+@pytest.mark.parametrize("kind", ["accelerator", "efficiency", "fabric"])
+def test_files_name_their_schema(kind: str) -> None:
+    """An editor finds the schema of every data file from its first line."""
+    folder = {"accelerator": "accelerators", "efficiency": "efficiency", "fabric": "fabrics"}[kind]
+    for path in sorted((DATA / folder).glob("*.yaml")):
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        assert first == f"# yaml-language-server: $schema=../schemas/{kind}.schema.json", path
+
+
+def test_an_accelerator_file_bears_its_name() -> None:
+    """A record is found where its name says."""
+    assert {path.stem for path in (DATA / "accelerators").glob("*.yaml")} == {
+        device.name.lower() for device in ALL
+    }
 
 
 def test_no_name_means_two_accelerators() -> None:
     """Names and aliases are unique whatever their case."""
-    names = [name.lower() for d in ALL for name in {d.name, *d.aliases}]
-    duplicates = {name for name in names if names.count(name) > 1}
-    assert duplicates <= {"cpu"}
+    names = [name.lower() for d in ALL for name in (d.name, *d.aliases)]
+    assert {name for name in names if names.count(name) > 1} == set()
 
 
 @pytest.mark.parametrize(
@@ -60,6 +102,8 @@ def test_no_name_means_two_accelerators() -> None:
         ("a100-40gb", "A100-SXM-40GB"),
         ("NVIDIA L40S", "L40S"),
         ("4090", "RTX-4090"),
+        ("A10G", "A10G"),
+        ("NVIDIA A100-SXM4-80GB", "A100-SXM-80GB"),
     ],
 )
 def test_short_and_driver_names_are_understood(alias: str, name: str) -> None:
@@ -74,6 +118,8 @@ def test_short_and_driver_names_are_understood(alias: str, name: str) -> None:
         ("H100", "pcie", "pcie-gen5"),
         ("A100-PCIe", "nvlink", "nvlink-bridge-gen3"),
         ("H200", "nvlink", "nvswitch-gen4"),
+        ("H200", "NVSwitch", "nvswitch-gen4"),
+        ("RTX-3090", "nvlink", "nvlink-bridge-112"),
     ],
 )
 def test_interconnects_are_chosen_by_a_word(gpu: str, asked: str | None, fabric: str) -> None:
@@ -85,6 +131,16 @@ def test_an_interconnect_the_device_lacks_is_refused() -> None:
     """An L40S has no NVLink; what it comes with is named."""
     with pytest.raises(InputError, match="L40S comes with pcie-gen4"):
         choose_fabric(find_accelerator("L40S"), "nvlink")
+
+
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    """A slip of the keyboard is answered by the name that was meant, as it is written."""
+    with pytest.raises(InputError, match=r"unknown GPU A100-PCI; did you mean .*A100-PCIe"):
+        find_accelerator("A100-PCI")
+    with pytest.raises(InputError, match=r"unknown interconnect nvswitch-gen9; did you mean"):
+        find_fabric("nvswitch-gen9")
+    with pytest.raises(InputError, match=r"--interconnect nvlnk: unknown; did you mean nvlink"):
+        choose_fabric(find_accelerator("H100"), "nvlnk")
 
 
 @pytest.mark.parametrize("name", RECORDS)

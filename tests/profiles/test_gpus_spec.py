@@ -1,10 +1,9 @@
 """The short form of a cluster is understood, or refused with what would work."""
 
-import os
-
 import pytest
 
 from tpdeploy.errors import InputError
+from tpdeploy.profiles.cores import usable_cores
 from tpdeploy.profiles.gpus_spec import parse_gpus
 
 
@@ -31,9 +30,12 @@ def test_counts_nodes_and_names_are_read(spec: str, name: str, count: int, nodes
         ("-2xH100", "counts must be at least 1"),
         ("8xFOO", "unknown GPU FOO"),
         ("8xH10", "did you mean H100"),
-        ("8x", "unknown GPU 8x"),
-        ("", "give 8xH100"),
+        ("8x", "give a count and a name"),
+        ("abc", "unknown GPU abc"),
+        ("2x8xCPU", "give 8xCPU"),
+        ("", "give a count and a name, as 8xH100"),
         ("16xH100", "state the machines, as 2x8xH100"),
+        ("2x16xH100", "state the machines, as 4x8xH100"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_what_would_work(spec: str, words: str) -> None:
@@ -51,10 +53,23 @@ def test_what_the_short_form_assumes_is_stated() -> None:
 
 def test_a_cpu_is_shared_in_equal_parts_of_its_cores() -> None:
     """Each share names its own cores, none twice."""
-    cores = os.sched_getaffinity(0)
+    cores = usable_cores()
     cluster = parse_gpus(f"{len(cores)}xCPU")
     named = [int(core) for share in cluster.cpus for core in share.split(",")]
-    assert sorted(named) == sorted(cores)
+    assert named == cores
+
+
+def test_an_interconnect_that_was_asked_for_is_said_to_be() -> None:
+    """`--interconnect pcie` takes H100 off NVSwitch and says so."""
+    cluster = parse_gpus("8xH100", "pcie")
+    assert cluster.fabric.name == "pcie-gen5"
+    assert "pcie-gen5 (as asked)" in cluster.assumptions[0]
+
+
+def test_cpu_shares_have_no_other_interconnect() -> None:
+    """Cores of one machine share its memory and nothing else."""
+    with pytest.raises(InputError, match="CPU comes with cpu-shared-memory"):
+        parse_gpus("1xCPU", "nvlink")
 
 
 def test_more_shares_than_cores_are_refused() -> None:

@@ -12,6 +12,8 @@ from tpdeploy.profiles.fabric import Fabric
 from tpdeploy.records import Loader, read_record
 
 DATA = Path(__file__).parent / "data"
+# What a short word stands for: the beginnings of the names of its fabrics.
+WORDS = {"nvlink": "nv", "nvswitch": "nvswitch", "pcie": "pcie"}
 
 
 def find_accelerator(name: str) -> Accelerator:
@@ -20,11 +22,12 @@ def find_accelerator(name: str) -> Accelerator:
     Raises:
         InputError: no such accelerator; the nearest names are offered.
     """
-    path = accelerator_names().get(name.lower())
-    if path is None:
-        known = [n for n in accelerator_names() if " " not in n]
-        raise InputError(f"unknown GPU {name!r}; {nearest(name, [k.upper() for k in known])}")
-    return read_record(path, Accelerator)
+    names = _accelerator_files()
+    for known, path in names.items():
+        if known.lower() == name.strip().lower():
+            return read_record(path, Accelerator)
+    # People type short names; the driver's product names hold spaces.
+    raise InputError(f"unknown GPU {name}; {nearest(name, [n for n in names if ' ' not in n])}")
 
 
 def find_fabric(name: str) -> Fabric:
@@ -35,7 +38,7 @@ def find_fabric(name: str) -> Fabric:
     """
     path = DATA / "fabrics" / f"{name.lower()}.yaml"
     if path not in _files("fabrics"):
-        raise InputError(f"unknown interconnect {name!r}; {nearest(name, fabric_names())}")
+        raise InputError(f"unknown interconnect {name}; {nearest(name, fabric_names())}")
     return read_record(path, Fabric)
 
 
@@ -62,15 +65,16 @@ def choose_fabric(device: Accelerator, interconnect: str | None) -> str:
     """
     if interconnect is None:
         return device.fabrics[0]
-    asked = interconnect.lower()
-    prefix = "nv" if asked == "nvlink" else asked
-    fitting = [fabric for fabric in device.fabrics if fabric.startswith(prefix)]
-    if fitting:
-        return fitting[0]
-    if asked in {*fabric_names(), "pcie", "nvlink", "nvswitch"}:
+    asked = interconnect.strip().lower()
+    word = WORDS.get(asked)
+    for fabric in device.fabrics:
+        if fabric == asked or (word and fabric.startswith(word)):
+            return fabric
+    if word or asked in fabric_names():
         sold = " or ".join(device.fabrics)
         raise InputError(f"--interconnect {interconnect}: {device.name} comes with {sold}")
-    raise InputError(f"--interconnect {interconnect}: {nearest(asked, fabric_names())}")
+    known = (*WORDS, *fabric_names())
+    raise InputError(f"--interconnect {interconnect}: unknown; {nearest(asked, known)}")
 
 
 def assemble(device: Accelerator, fabric_name: str, nodes: int, per_node: int) -> Cluster:
@@ -87,16 +91,17 @@ def assemble(device: Accelerator, fabric_name: str, nodes: int, per_node: int) -
 
 
 @cache
-def accelerator_names() -> dict[str, Path]:
-    """Each name and alias, in lower case, and the file of its accelerator."""
+def _accelerator_files() -> dict[str, Path]:
+    """Each name and alias, and the file of its accelerator; only their heads are parsed."""
     names: dict[str, Path] = {}
     for path in _files("accelerators"):
         head = path.read_text(encoding="utf-8").partition("\nvendor:")[0]
         content = yaml.load(head, Loader)  # noqa: S506 - a SafeLoader in both cases
         for name in (content["name"], *content.get("aliases", ())):
-            names[name.lower()] = path
+            names[name] = path
     return names
 
 
+@cache
 def _files(kind: str) -> tuple[Path, ...]:
     return tuple(sorted((DATA / kind).glob("*.yaml")))

@@ -12,7 +12,7 @@ Point = tuple[Annotated[int, Field(gt=0)], Annotated[float, Field(gt=0)]]
 class AllReduceCurve(Provenance):
     """Measured time of one all-reduce by message size, for one group size and algorithm."""
 
-    algorithm: Literal["nccl", "custom-graph", "custom-eager", "trtllm", "shared-memory", "gloo"]
+    algorithm: Literal["nccl", "custom-graph", "custom-eager", "trtllm", "shared-memory"]
     group_size: int = Field(ge=2)
     gpu: Text
     points: tuple[Point, ...] = Field(min_length=2, description="(message bytes, seconds), rising")
@@ -36,7 +36,6 @@ class Fabric(Record):
     """One way of joining GPUs. Groups wider than `island` leave it and use `beyond`."""
 
     name: Text
-    aliases: tuple[Text, ...] = ()
     description: Text
     island: int = Field(ge=1, description="devices joined by this fabric directly")
     beyond: Text | None = Field(default=None, description="fabric between islands of one machine")

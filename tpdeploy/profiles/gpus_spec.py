@@ -2,19 +2,15 @@
 
 import re
 
-from tpdeploy.errors import InputError, nearest
+from tpdeploy.errors import InputError
 from tpdeploy.profiles.accelerator import Accelerator
-from tpdeploy.profiles.catalog import (
-    accelerator_names,
-    assemble,
-    choose_fabric,
-    find_accelerator,
-)
+from tpdeploy.profiles.catalog import assemble, choose_fabric, find_accelerator
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.machine import cpu_cluster, detect
 
 FORMS = "8xH100, 2x8xH200 (two nodes of eight), 2xCPU or auto"
 SPEC = re.compile(r"(?P<counts>(?:-?\d+[xX]){0,2})(?P<name>\S.*)")
+COUNT_ALONE = re.compile(r"-?\d+[xX]")
 
 
 def parse_gpus(spec: str, interconnect: str | None = None) -> Cluster:
@@ -28,18 +24,20 @@ def parse_gpus(spec: str, interconnect: str | None = None) -> Cluster:
     if text.lower() == "auto":
         return detect(interconnect)
     match = SPEC.fullmatch(text)
-    if match is None:
-        raise InputError(f"--gpus {spec!r}: give {FORMS}")
+    if match is None or COUNT_ALONE.fullmatch(match["name"]):
+        raise InputError(f"--gpus {spec!r}: give a count and a name, as {FORMS}")
     nodes, count = ([1, 1] + [int(n) for n in re.findall(r"-?\d+", match["counts"])])[-2:]
     if nodes < 1 or count < 1:
         raise InputError(f"--gpus {spec}: counts must be at least 1, as in {FORMS}")
-    if match["name"].lower() not in accelerator_names():
-        short = [name.upper() for name in accelerator_names() if " " not in name]
-        raise InputError(f"--gpus {spec}: unknown GPU {match['name']}; {nearest(match['name'], short)}")
-    device = find_accelerator(match["name"])
-    if device.platform == "cpu":
-        return cpu_cluster(count)
-    return _stated(device, nodes, count, match["name"], interconnect)
+    try:
+        device = find_accelerator(match["name"])
+    except InputError as error:
+        raise InputError(f"--gpus {spec}: {error}") from error
+    if device.platform != "cpu":
+        return _stated(device, nodes, count, match["name"], interconnect)
+    if nodes > 1:
+        raise InputError(f"--gpus {spec}: CPU shares are of this machine; give {count}xCPU")
+    return cpu_cluster(count, interconnect)
 
 
 def _stated(
@@ -48,9 +46,10 @@ def _stated(
     cluster = assemble(device, choose_fabric(device, interconnect), nodes, per_node)
     fabric = cluster.fabric
     if per_node > fabric.island and cluster.beyond is None:
+        machines = -(-nodes * per_node // fabric.island)
         raise InputError(
             f"{per_node} {called} on one machine: {fabric.name} joins {fabric.island}; "
-            f"state the machines, as 2x{fabric.island}x{called}"
+            f"state the machines, as {machines}x{fabric.island}x{called}"
         )
     how = "as asked" if interconnect else "assumed"
     assumptions = [

@@ -1,0 +1,66 @@
+"""The cores and the memory that this process may use, as the kernel tells."""
+
+import os
+from pathlib import Path
+
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")
+NUMA_NODES = Path("/sys/devices/system/node")
+CPUINFO = Path("/proc/cpuinfo")
+
+
+def usable_cores() -> list[int]:
+    """The cores of this process, those of one NUMA node side by side.
+
+    Affinity and a control group's CPU quota count: under a quota of two cores, two are used.
+    """
+    cores = [core for node in numa_nodes() for core in node]
+    return cores[: _quota(len(cores))]
+
+
+def numa_nodes() -> list[list[int]]:
+    """The allowed cores of each NUMA node that has any; one node where the kernel shows none."""
+    # Affinity is Linux's; elsewhere every core is allowed.
+    affinity = getattr(os, "sched_getaffinity", None)
+    allowed = set(affinity(0)) if affinity else set(range(os.cpu_count() or 1))
+    lists = sorted(NUMA_NODES.glob("node[0-9]*/cpulist"), key=lambda p: int(p.parent.name[4:]))
+    nodes = [sorted(allowed & set(_cores_in(_read(path)))) for path in lists]
+    found = [node for node in nodes if node]
+    return found if {core for node in found for core in node} == allowed else [sorted(allowed)]
+
+
+def memory_bytes() -> int:
+    """Memory of this machine, or what its control group may use."""
+    total = psutil.virtual_memory().total
+    limit = _read(CGROUP / "memory.max")
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def computes_in_bf16() -> bool:
+    """Whether the cores multiply BF16 natively (AVX512-BF16 or AMX)."""
+    flags = _read(CPUINFO)
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _quota(cores: int) -> int:
+    quota, _, period = _read(CGROUP / "cpu.max").partition(" ")
+    return max(1, min(cores, int(quota) // int(period))) if quota.isdigit() else cores
+
+
+def _cores_in(text: str) -> list[int]:
+    """The cores of a kernel list such as `0-3,8-11`.
+
+    >>> _cores_in("0-2,5")
+    [0, 1, 2, 5]
+    """
+    spans = [part.partition("-") for part in text.split(",") if part]
+    return [core for a, _, b in spans for core in range(int(a), int(b or a) + 1)]
+
+
+def _read(path: Path) -> str:
+    """The text of a kernel file, empty where the kernel has none."""
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
