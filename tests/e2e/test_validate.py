@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
 import pytest
 
@@ -105,5 +104,6 @@ def test_latencies_agree_with_the_engines_own_load_generator(model: Path) -> Non
         assert measured.tpot_ms is not None
         ours.append((measured.ttft_ms.mean, measured.tpot_ms.mean))
     for figure in (0, 1):
-        ratio = median(turn[figure] for turn in ours) / median(turn[figure] for turn in theirs)
+        # What else the machine does only ever slows a turn: the quickest of each is compared.
+        ratio = min(turn[figure] for turn in ours) / min(turn[figure] for turn in theirs)
         assert ratio == pytest.approx(1, abs=SAME_WITHIN), (ours, theirs)
