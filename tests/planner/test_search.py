@@ -105,9 +105,13 @@ def test_a_target_nothing_meets_names_the_closest() -> None:
         answer(ask("llama-8b", "2xH100", workload=load))
 
 
-def test_small_models_over_pcie_are_replicated() -> None:
-    """On PCIe a 1B model gains nothing from TP: replicas win."""
-    assert answer(ask("llama-1b", "4xL40S")).parallelism.tensor == 1
+def test_a_small_model_is_not_spread_over_eight_cards_on_pcie() -> None:
+    """On PCIe eight ranks spend more in all-reduces than they save: a narrower width wins."""
+    chosen = answer(ask("llama-1b", "8xL40S"))
+    widest = next(a for a in chosen.alternatives if a.tensor == 8)
+    assert chosen.parallelism.tensor < 8
+    assert widest.tpot_ms is not None
+    assert widest.tpot_ms > 2 * chosen.prediction.tpot_ms.value
 
 
 def test_a_slower_interconnect_never_raises_throughput() -> None:

@@ -44,9 +44,6 @@ class DryRun(Record):
 @app.command()
 def launch(
     plan: Annotated[Path | None, typer.Argument(help="Plan file. [default: current plan]")] = None,
-    engine_args: Annotated[
-        list[str] | None, typer.Argument(help="After --: further arguments for the engine.")
-    ] = None,
     *,
     backend: Annotated[str | None, typer.Option(help="Engine. [default: the plan's]")] = None,
     port: Annotated[
@@ -58,6 +55,10 @@ def launch(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")] = False,
     executable: Annotated[
         Path | None, typer.Option(help="An engine installed elsewhere, e.g. its vllm.")
+    ] = None,
+    engine_arg: Annotated[
+        list[str] | None,
+        typer.Option(help="Passed on as it is, as --engine-arg=--load-format=dummy."),
     ] = None,
     startup_timeout: Annotated[float, typer.Option(help="Seconds to become ready.")] = 1200.0,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
@@ -75,7 +76,7 @@ def launch(
         port=choose_port(host, port),
         executable=executable.absolute() if executable else None,
         startup_timeout_s=startup_timeout,
-        engine_args=tuple(engine_args or ()),
+        engine_args=tuple(engine_arg or ()),
     )
     check(chosen, engine, order)
     if dry_run:

@@ -18,7 +18,7 @@ from tpdeploy.launcher.environments import (
     find_environment,
 )
 from tpdeploy.launcher.ports import check_port, free_ports, is_free
-from tpdeploy.launcher.processes import Leader, end_session, is_alive, leader_of
+from tpdeploy.launcher.processes import Leader, end_sessions, is_alive, leader_of
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record
 from tpdeploy.records import dump_record
@@ -203,10 +203,8 @@ def stop(name: str) -> state.Deployment:
     """
     deployment = state.running(name)
     if deployment.supervisor and is_alive(deployment.supervisor):
-        end_session(deployment.supervisor, grace_s=STOP_TIMEOUT_S)
-    for member in deployment.members:
-        if member.leader:
-            end_session(member.leader, grace_s=0.0)
+        end_sessions(deployment.supervisor, grace_s=STOP_TIMEOUT_S)
+    end_sessions(*(m.leader for m in deployment.members if m.leader), grace_s=0.0)
     left = [m.port for m in deployment.members if not _freed(m.port)]
     if left:
         raise TpdeployError(f"ports {', '.join(map(str, left))} are still taken")

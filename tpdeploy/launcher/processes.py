@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -16,6 +18,8 @@ from tpdeploy.profiles.record import Record
 # Set by schedulers and other launchers; an engine would take them for its own.
 FOREIGN_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 POLL_S = 0.1
+KILL_TIMEOUT_S = 10.0
+KILL_TIMEOUT_S = 10.0
 # Clocks of the process table are this coarse.
 CLOCK_SLACK_S = 1.0
 
@@ -61,46 +65,47 @@ def is_alive(leader: Leader) -> bool:
     """Whether that very process still runs."""
     try:
         process = psutil.Process(leader.pid)
-        return _same(process, leader) and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
+        return _same(process, leader) and _runs(process)
+    except psutil.NoSuchProcess:
         return False
 
 
-def members(leader: Leader) -> list[psutil.Process]:
-    """The living processes of `leader`'s session, also after the leader itself has died."""
+def members(*leaders: Leader) -> list[psutil.Process]:
+    """The living processes of the leaders' sessions, also after a leader itself has died."""
+    since = {leader.pid: leader.created - CLOCK_SLACK_S for leader in leaders}
     found = []
     for process in psutil.process_iter():
         try:
-            in_session = os.getsid(process.pid) == leader.pid
-            ours = process.create_time() >= leader.created - CLOCK_SLACK_S
-            if in_session and ours and process.status() != psutil.STATUS_ZOMBIE:
+            session = os.getsid(process.pid)
+            ours = session in since and process.create_time() >= since[session]
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
         except (psutil.Error, ProcessLookupError, PermissionError):
             continue
     return found
 
 
-def end_session(leader: Leader, grace_s: float) -> None:
-    """End every process of the session: ask, wait up to `grace_s`, then kill.
+def end_sessions(*leaders: Leader, grace_s: float) -> None:
+    """End every process of the sessions: ask, wait up to `grace_s` for all of them, then kill.
 
     Engines ignore SIGTERM while they start, and leave workers behind when they are killed.
     """
-    _signal(members(leader), signal.SIGTERM)
-    if _gone_within(leader, grace_s):
+    _signal(members(*leaders), signal.SIGTERM)
+    if _gone_within(leaders, grace_s):
         return
     # A process may still start another while it is being killed.
-    deadline = time.monotonic() + 10
-    while (left := members(leader)) and time.monotonic() < deadline:
+    deadline = time.monotonic() + KILL_TIMEOUT_S
+    while (left := members(*leaders)) and time.monotonic() < deadline:
         _signal(left, signal.SIGKILL)
         time.sleep(POLL_S)
     if left:
         names = ", ".join(str(process.pid) for process in left)
-        raise TpdeployError(f"processes {names} of session {leader.pid} cannot be ended")
+        raise TpdeployError(f"processes {names} cannot be ended")
 
 
-def _gone_within(leader: Leader, seconds: float) -> bool:
+def _gone_within(leaders: Sequence[Leader], seconds: float) -> bool:
     deadline = time.monotonic() + seconds
-    while members(leader):
+    while members(*leaders):
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_S)
@@ -109,10 +114,28 @@ def _gone_within(leader: Leader, seconds: float) -> bool:
 
 def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
     for process in processes:
-        try:
+        with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-        except psutil.NoSuchProcess:
-            continue
+
+
+def _is_of_the_past(leader: Leader) -> bool:
+    """Whether the leader's number means something else now, so that its session is gone.
+
+    Another process has the number, or the machine (or container) has started anew since.
+    """
+    with suppress(psutil.Error):
+        if not _same(psutil.Process(leader.pid), leader):
+            return True
+    with suppress(psutil.Error):
+        return psutil.Process(1).create_time() > leader.created + CLOCK_SLACK_S
+    return False
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _same(process: psutil.Process, leader: Leader) -> bool:

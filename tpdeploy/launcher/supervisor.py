@@ -32,7 +32,7 @@ from tpdeploy.launcher.launch import (
     router_command,
     router_environment,
 )
-from tpdeploy.launcher.processes import end_session, leader_of, start
+from tpdeploy.launcher.processes import end_sessions, leader_of, start
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.records import read_record
 
@@ -192,7 +192,7 @@ class Supervisor:
         del self.processes[label]
         leader = self._of(label).leader
         if leader:
-            end_session(leader, grace_s=0.0)
+            end_sessions(leader, grace_s=0.0)
         self._member(label, phase="failed", stage="")
         if not self.router or label == "router" or set(self.processes) == {"router"}:
             raise TpdeployError(reason)
@@ -203,10 +203,11 @@ class Supervisor:
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, signal.SIG_IGN)
         self._update(reason=reason)
-        for member in reversed(self.deployment.members):
-            if member.leader:
-                grace = READY_GRACE_S if member.phase == "ready" else STARTING_GRACE_S
-                end_session(member.leader, grace_s=grace)
+        grace = READY_GRACE_S if self.deployment.phase != "starting" else STARTING_GRACE_S
+        for group in (["router"], [replica.label for replica in self.replicas]):
+            leaders = [m.leader for m in self.deployment.members if m.label in group and m.leader]
+            end_sessions(*leaders, grace_s=grace)
+        for member in self.deployment.members:
             if member.phase != "failed":
                 self._member(member.label, phase="stopped", stage="")
         self._update(phase=phase)

@@ -1,0 +1,42 @@
+"""A backend of a third party, found by its entry point, that starts the stand-in engine."""
+
+import re
+from typing import ClassVar
+
+from tpdeploy.backends.base import (
+    Backend,
+    Command,
+    EnvironmentSpec,
+    MemoryRule,
+    Platform,
+    Problem,
+    Widths,
+)
+from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.profiles.model import ModelShape
+
+
+class StandinBackend(Backend):
+    """Runs everything, everywhere."""
+
+    name: ClassVar[str] = "standin"
+    api_key_variable: ClassVar[str | None] = "STANDIN_KEY"
+
+    def environment(self, platform: Platform) -> EnvironmentSpec:
+        return EnvironmentSpec(name="standin", version="1", requirements=())
+
+    def memory_rule(self, platform: Platform) -> MemoryRule:
+        return MemoryRule(0.9, "total")
+
+    def widths(self, model: ModelShape, up_to: int) -> Widths:
+        return Widths(tuple(range(1, up_to + 1)), {})
+
+    def check(self, plan: DeploymentPlan) -> list[Problem]:
+        return [Problem("no FP32", "use bf16")] if plan.model.dtype == "fp32" else []
+
+    def render(self, plan: DeploymentPlan, place: Placement, host: str, port: int) -> Command:
+        return Command(("standin-engine", "--host", host, "--port", str(port)))
+
+    def progress(self, line: str) -> str | None:
+        match = re.match("STAGE (.*)", line)
+        return match[1] if match else None

@@ -1,0 +1,293 @@
+"""Launching leaves nothing behind, whatever happens: shown with a stand-in engine."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tpdeploy.files import write_whole
+from tpdeploy.launcher import router
+from tpdeploy.launcher.environments import MARKER
+from tpdeploy.launcher.ports import is_free
+from tpdeploy.launcher.processes import is_alive, members
+from tpdeploy.launcher.state import Deployment
+from tpdeploy.planner.precision import served_shape
+from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.record import Dtype
+from tpdeploy.records import dump_record
+
+HERE = Path(__file__).parent
+ENGINE = "standin-engine"
+
+
+class Machine:
+    """A home of its own for tpdeploy, with the stand-in engine and router installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self.packages = folder / "packages"
+        info = self.packages / "standin-1.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: standin\nVersion: 1\n")
+        points = "[tpdeploy.backends]\nstandin = standin_backend:StandinBackend\n"
+        (info / "entry_points.txt").write_text(points)
+        shutil.copy(HERE / "standin_backend.py", self.packages)
+        self.install("standin-1", ENGINE)
+        self.install(f"router-{router.ENVIRONMENT.version}", router.ENVIRONMENT.executable)
+
+    def install(self, environment: str, program: str) -> None:
+        target = self.home / "environments" / environment / "bin" / program
+        target.parent.mkdir(parents=True)
+        source = (HERE / "standin_engine.py").read_text()
+        target.write_text(source.replace("/usr/bin/env python3", sys.executable, 1))
+        target.chmod(0o755)
+        (target.parent.parent / MARKER).write_text("")
+
+    def run(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tpdeploy", *args],
+            env=self.environment(**env),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def environment(self, **more: str) -> dict[str, str]:
+        ours = {"TPDEPLOY_HOME": str(self.home), "PYTHONPATH": str(self.packages), "COLUMNS": "80"}
+        return {**os.environ, **ours, **more}
+
+    def plan(self, replicas: int = 1, dtype: Dtype = Dtype.BF16) -> None:
+        cluster = parse_gpus(f"{replicas}xH100")
+        question = Question(
+            shape=served_shape(load_model("smollm2"), cluster.accelerator, dtype, None),
+            cluster=cluster,
+            workload=Workload(concurrency=replicas),
+            engine=EngineRules("standin", 0.9),
+            kv_cache_dtype=dtype,
+            tensor=1,
+            replicas=replicas,
+        )
+        text = dump_record(plan(question, search(question)))
+        write_whole(self.home / "plan.yaml", text)
+
+    def launched(self, *args: str, **env: str) -> Deployment:
+        done = self.run("launch", "--detach", "--json", *args, **env)
+        assert done.returncode == 0, done.stderr
+        return Deployment.model_validate_json(done.stdout)
+
+    def status(self) -> Deployment:
+        (one,) = json.loads(self.run("status", "--json").stdout)["deployments"]
+        return Deployment.model_validate(one)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    made = Machine(tmp_path)
+    yield made
+    if (made.home / "deployments").exists():
+        made.run("stop")
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    """Wait for something another process is about to do."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen within 30 s"
+        time.sleep(0.1)
+
+
+def nothing_left(deployment: Deployment) -> bool:
+    leaders = [m.leader for m in deployment.members if m.leader]
+    supervised = deployment.supervisor is not None and is_alive(deployment.supervisor)
+    ports = all(is_free("127.0.0.1", m.port) for m in deployment.members)
+    return not supervised and ports and not any(members(leader) for leader in leaders)
+
+
+def test_a_launch_is_ready_and_stop_leaves_nothing(machine: Machine) -> None:
+    """Two replicas behind the router come up; stop ends every process and frees every port."""
+    machine.plan(replicas=2)
+    deployment = machine.launched()
+    assert [m.label for m in deployment.members] == ["replica-0", "replica-1", "router"]
+    assert {m.phase for m in deployment.members} == {"ready"}
+    assert len(members(deployment.members[0].leader)) == 2  # type: ignore[arg-type]
+    assert machine.run("stop").returncode == 0
+    assert nothing_left(deployment)
+
+
+def test_a_killed_replica_leaves_no_orphan_and_the_others_serve_on(machine: Machine) -> None:
+    """kill -9 of one server: its worker is ended too, the state is degraded, the rest is up."""
+    machine.plan(replicas=2)
+    deployment = machine.launched()
+    victim = deployment.members[0].leader
+    assert victim is not None
+    os.kill(victim.pid, signal.SIGKILL)
+    eventually(lambda: machine.status().phase == "degraded")
+    assert members(victim) == []
+    after = machine.status()
+    assert "replica-0 was ended by signal 9" in after.reason
+    assert [m.phase for m in after.members] == ["failed", "ready", "ready"]
+
+
+def test_the_last_replica_takes_the_deployment_with_it(machine: Machine) -> None:
+    """When nothing serves any more, supervisor, router and ports go."""
+    machine.plan(replicas=2)
+    deployment = machine.launched()
+    for member in deployment.members[:2]:
+        assert member.leader is not None
+        os.kill(member.leader.pid, signal.SIGKILL)
+    eventually(lambda: nothing_left(deployment))
+    assert "Nothing is running" in machine.run("status").stdout
+
+
+def test_stop_ends_the_orphans_of_a_killed_supervisor(machine: Machine) -> None:
+    """kill -9 of the supervisor: status says so, and stop still ends everything."""
+    machine.plan()
+    deployment = machine.launched()
+    assert deployment.supervisor is not None
+    psutil.Process(deployment.supervisor.pid).kill()
+    eventually(lambda: deployment.supervisor is not None and not is_alive(deployment.supervisor))
+    assert "orphaned" in machine.run("status").stdout
+    assert machine.run("stop").returncode == 0
+    assert nothing_left(deployment)
+
+
+def test_a_crash_at_start_up_shows_the_engines_words(machine: Machine) -> None:
+    """The engine's error is the message, exit code 1, and nothing is left."""
+    machine.plan()
+    done = machine.run("launch", "--detach", "--engine-arg=--crash")
+    assert done.returncode == 1
+    assert "RuntimeError: out of stand-in memory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert machine.run("stop").returncode == 2
+
+
+def test_a_start_that_takes_too_long_is_ended(machine: Machine) -> None:
+    """Engines ignore SIGTERM while they start: after the time allowed they are ended anyway."""
+    machine.plan()
+    done = machine.run("launch", "--detach", "--startup-timeout", "1", "--engine-arg=--never-ready")
+    assert done.returncode == 1
+    assert "replica-0 not ready after 1 s; allow more with --startup-timeout" in done.stderr
+    assert "Nothing is running" in machine.run("status").stdout
+
+
+def test_ctrl_c_ends_everything(machine: Machine) -> None:
+    """A launch in the foreground stays; interrupted, it stops what it started, exit code 130."""
+    machine.plan()
+    command = [sys.executable, "-m", "tpdeploy", "launch"]
+    process = subprocess.Popen(command, env=machine.environment(), stderr=subprocess.PIPE)
+    eventually(lambda: "ready" in machine.run("status").stdout)
+    deployment = machine.status()
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+    assert nothing_left(deployment)
+
+
+def test_launching_twice_is_refused(machine: Machine) -> None:
+    """The second launch of a name says where the first one is and how to end it."""
+    machine.plan()
+    machine.launched()
+    done = machine.run("launch", "--detach")
+    assert done.returncode == 2
+    assert "deployment default is running at http://127.0.0.1:" in done.stderr
+    assert "tpdeploy stop" in done.stderr
+
+
+def test_a_taken_port_is_refused_with_a_free_one(machine: Machine) -> None:
+    """The holder and a port that would work are named; nothing is started."""
+    machine.plan()
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        done = machine.run("launch", "--detach", "--port", str(port))
+    assert done.returncode == 2
+    assert f"--port {port} on 127.0.0.1 is taken by " in done.stderr
+    assert done.stderr.strip().endswith("is free")
+
+
+def test_stop_with_nothing_running_is_refused(machine: Machine) -> None:
+    """One clear line, exit code 2."""
+    done = machine.run("stop")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no deployment called default is running" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--engine-arg=--port=1"], "--port is set by the plan"),
+        (["--engine-arg=--api-key=x"], "TPDEPLOY_API_KEY"),
+        (["--name", "../x"], "use letters"),
+        (["--port", "99999"], "ports go from 1 to 65535"),
+        (["--executable", "/nowhere"], "not an executable file"),
+        (["--backend", "standinn"], "did you mean standin"),
+        (["--backend", "vllm"], "tpdeploy backends install vllm"),
+        (["nowhere.yaml"], "cannot read nowhere.yaml"),
+    ],
+)
+def test_what_cannot_be_launched_is_one_clear_line(
+    machine: Machine, args: list[str], words: str
+) -> None:
+    """Contradictions, bad names and missing engines are refused before anything starts."""
+    machine.plan()
+    done = machine.run("launch", *args)
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+    assert not (machine.home / "deployments").exists()
+
+
+def test_a_plan_the_engine_cannot_run_is_refused_with_the_remedy(machine: Machine) -> None:
+    """What the adapter finds is shown with what would work."""
+    machine.plan(dtype=Dtype.FP32)
+    done = machine.run("launch")
+    assert done.returncode == 2
+    assert "standin cannot run this plan: no FP32: use bf16" in done.stderr
+
+
+def test_a_dry_run_prints_every_command_and_starts_nothing(machine: Machine) -> None:
+    """Replicas and router, one command a line, as one could type them."""
+    machine.plan(replicas=2)
+    done = machine.run("launch", "--dry-run")
+    assert [line for line in done.stdout.splitlines() if line.startswith("#")] == [
+        "# replica-0",
+        "# replica-1",
+        "# router",
+    ]
+    assert "--worker-urls http://127.0.0.1:" in done.stdout
+    assert "Nothing is running" in machine.run("status").stdout
+
+
+def test_the_key_reaches_the_engine_and_no_file_or_command_line(machine: Machine) -> None:
+    """TPDEPLOY_API_KEY is handed on in the environment only."""
+    machine.plan()
+    secret = "sk-very-secret"  # noqa: S105 - the point of the test
+    deployment = machine.launched(TPDEPLOY_API_KEY=secret)
+    leader = deployment.members[0].leader
+    assert leader is not None
+    assert secret not in " ".join(psutil.Process(leader.pid).cmdline())
+    assert "key is set" in machine.run("logs").stdout
+    written = [p for p in machine.home.rglob("*") if p.is_file()]
+    assert not any(secret.encode() in path.read_bytes() for path in written)
+
+
+def test_logs_name_the_members_there_are(machine: Machine) -> None:
+    """An unknown member is refused with those that have logs; logs outlive the deployment."""
+    machine.plan()
+    machine.launched()
+    machine.run("stop")
+    assert "STAGE loading" in machine.run("logs", "replica-0").stdout
+    done = machine.run("logs", "replica-7")
+    assert done.returncode == 2
+    assert "did you mean replica-0" in done.stderr
