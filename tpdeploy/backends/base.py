@@ -1,6 +1,8 @@
 """The interface between a plan and an engine. An engine is known here and nowhere else."""
 
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -8,6 +10,9 @@ from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.model import ModelShape
 
 Platform = Literal["cuda", "rocm", "gaudi", "cpu"]
+
+# The last line of a Python traceback.
+EXCEPTION = re.compile(r"[\w.]*(Error|Exception): .")
 
 
 @dataclass(frozen=True)
@@ -42,19 +47,28 @@ class EnvironmentSpec:
     """What to install so that an engine can run, on one platform.
 
     `requirements` are lines of a requirements file, hashes allowed; `overrides` replace what
-    their packages ask for, `fallback_overrides` too when that cannot be had; `metadata_only` are
-    name==version distributions that must seem installed.
+    their packages ask for; `metadata_only` are name==version distributions that must seem
+    installed. When something of it cannot be had, `fallback` says what else runs as well.
     """
 
     name: str
     version: str
     requirements: tuple[str, ...]
     overrides: tuple[str, ...] = ()
-    fallback_overrides: tuple[str, ...] = ()
+    fallback: "Fallback | None" = None
     metadata_only: tuple[str, ...] = ()
     executable: str = "python"
     download_bytes: int = 0
     disk_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """Further overrides for where a special build is out of reach, and what they cost."""
+
+    overrides: tuple[str, ...]
+    download_bytes: int
+    disk_bytes: int
 
 
 @dataclass(frozen=True)
@@ -77,6 +91,8 @@ class Backend(ABC):
     health_path: ClassVar[str] = "/health"
     metrics_path: ClassVar[str | None] = "/metrics"
     api_key_variable: ClassVar[str | None] = None  # how the engine is told its clients' key
+    # Arguments that only the plan may set, beside those that `render` gives; all their spellings.
+    reserved_arguments: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def environment(self, platform: Platform) -> EnvironmentSpec:
@@ -105,3 +121,10 @@ class Backend(ABC):
     @abstractmethod
     def progress(self, line: str) -> str | None:
         """The start-up stage that a log line announces, in a few words; None for other lines."""
+
+    def failure(self, lines: Sequence[str]) -> str | None:
+        """Why the engine ended, found in the `lines` of its log; None if they do not tell.
+
+        Here the last exception; an engine that wraps its errors tells more itself.
+        """
+        return next((line.strip() for line in reversed(lines) if EXCEPTION.match(line)), None)

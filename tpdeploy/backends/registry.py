@@ -60,7 +60,7 @@ def _load(entry: EntryPoint) -> Backend | Broken:
     """The backend of an entry point; a foreign package may fail in any way while it loads."""
     try:
         backend = entry.load()()
-    except Exception as error:  # noqa: BLE001 - whatever a foreign package raises is reported
+    except Exception as error:
         return Broken(entry.name, f"{type(error).__name__}: {error}")
     if not isinstance(backend, Backend):
         return Broken(entry.name, f"{entry.value} is not a tpdeploy.backends.base.Backend")

@@ -1,19 +1,21 @@
 """vLLM, on NVIDIA GPUs and, as the same engine rebuilt for it, on CPUs."""
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from tpdeploy.backends.base import (
     Backend,
     Command,
     EnvironmentSpec,
+    Fallback,
     MemoryRule,
     Platform,
     Problem,
     Widths,
 )
 from tpdeploy.errors import InputError
-from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.plan import DeploymentPlan, Placement, PlannedModel
 from tpdeploy.planner.sharding import head_problem
 from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
@@ -35,7 +37,7 @@ ENVIRONMENTS = {
         version="0.33.0",
         requirements=("vllm==0.33.0",),
         executable="vllm",
-        download_bytes=4 * GB,
+        download_bytes=int(4.3 * GB),
         disk_bytes=9 * GB,
     ),
     "cpu": EnvironmentSpec(
@@ -43,8 +45,12 @@ ENVIRONMENTS = {
         version="0.32.0",
         requirements=(CPU_REQUIREMENT,),
         overrides=tuple(f"{name}; sys_platform == 'never'" for name in NOT_ON_CPU),
-        # Where no CPU build of torch is at hand, the ordinary one runs just as well (5.2 GB).
-        fallback_overrides=("torch==2.13.0",),
+        # Where no CPU build of torch is at hand, the ordinary one runs just as well.
+        fallback=Fallback(
+            overrides=("torch==2.13.0",),
+            download_bytes=int(2.9 * GB),
+            disk_bytes=int(5.2 * GB),
+        ),
         # The engine asks for the version of `vllm`, which the rebuild does not provide, and takes
         # itself for a CPU build when that version says so.
         metadata_only=("vllm==0.32.0+cpu",),
@@ -55,6 +61,7 @@ ENVIRONMENTS = {
 }
 
 DTYPES = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16", Dtype.FP32: "float32"}
+KV_DTYPES = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16", Dtype.FP8: "fp8"}
 
 # What the engine writes while it starts, in the order in which it does.
 STAGES = (
@@ -68,12 +75,34 @@ STAGES = (
     (re.compile(r"Application startup complete"), "ready"),
 )
 
+# Arguments that would place, size or hide the engine otherwise than the plan and launch say.
+RESERVED = frozenset(
+    {
+        *("-tp", "-pp", "-dp", "-ep", "-dcp", "-pcp", "-q", "-n", "-r", "--model", "--config"),
+        *("--data-parallel-size", "--enable-expert-parallel", "--distributed-executor-backend"),
+        *("--decode-context-parallel-size", "--prefill-context-parallel-size"),
+        *("--nnodes", "--node-rank", "--master-addr", "--master-port", "--headless"),
+        *("--gpu-memory-utilization", "--kv-cache-memory-bytes", "--kv-cache-dtype"),
+        *("--quantization", "--api-server-count", "--uds", "--ssl-keyfile", "--ssl-certfile"),
+    }
+)
+
+# Where vLLM's log tells why it ended: an exception, perhaps of a worker, or a refused argument.
+REASONS = (
+    re.compile(r"^  Value error, (.+?)(?: \[type=\w+, .*)?$"),
+    re.compile(r"^(?:\(.+?\) ERROR .+?\] )?((?:[\w.]+\.)?\w+(?:Error|Exception): .+)$"),
+    re.compile(r"^vllm.*?: error: (.+)$"),
+)
+# Errors that only say that there was another one.
+WRAPPERS = ("Engine core initialization failed", "validation error", "WorkerProc initialization")
+
 
 class VllmBackend(Backend):
     """Adapter for `vllm serve`; every limit of the plan is passed explicitly."""
 
     name: ClassVar[str] = "vllm"
     api_key_variable: ClassVar[str | None] = "VLLM_API_KEY"
+    reserved_arguments: ClassVar[frozenset[str]] = RESERVED
 
     def environment(self, platform: Platform) -> EnvironmentSpec:
         """The release to install on `platform`."""
@@ -96,24 +125,7 @@ class VllmBackend(Backend):
 
     def check(self, plan: DeploymentPlan) -> list[Problem]:
         """Problems of running `plan` with this adapter."""
-        found = []
-        if plan.cluster.platform == "gaudi":
-            found.append(Problem("this adapter does not run on Gaudi", "use CUDA, ROCm or a CPU"))
-        if plan.parallelism.pipeline > 1 and plan.cluster.platform == "cpu":
-            found.append(Problem("no pipeline parallelism on CPUs", "plan again: pipeline 1"))
-        if any(place.node for place in plan.placement):
-            found.append(
-                Problem(
-                    f"the plan spans {plan.cluster.nodes} machines, launch starts one",
-                    "plan one machine and launch on each",
-                )
-            )
-        if plan.cluster.platform == "cpu" and plan.model.kv_cache_dtype is Dtype.FP8:
-            found.append(Problem("no FP8 KV cache on CPUs", "plan with --kv-cache-dtype auto"))
-        if plan.model.dtype not in DTYPES:
-            usable = ", ".join(DTYPES)
-            found.append(Problem(f"dtype {plan.model.dtype} is no activation dtype", usable))
-        return found
+        return [*_machine_problems(plan), *_number_problems(plan.model)]
 
     def render(self, plan: DeploymentPlan, place: Placement, host: str, port: int) -> Command:
         """`vllm serve` for one replica."""
@@ -132,8 +144,8 @@ class VllmBackend(Backend):
         ]
         if model.quantization:
             argv += ["--quantization", model.quantization]
-        if model.kv_cache_dtype is Dtype.FP8:
-            argv += ["--kv-cache-dtype", "fp8"]
+        if model.kv_cache_dtype is not model.dtype:
+            argv += ["--kv-cache-dtype", KV_DTYPES[model.kv_cache_dtype]]
         if on_cpu:
             # Compilation takes 20 s longer to start and no small model wins it back.
             argv += ["--enforce-eager", "--kv-cache-memory-bytes", str(limits.kv_cache_bytes)]
@@ -145,6 +157,37 @@ class VllmBackend(Backend):
         """The stage a line of vLLM's log announces."""
         return next((stage for pattern, stage in STAGES if pattern.search(line)), None)
 
+    def failure(self, lines: Sequence[str]) -> str | None:
+        """The last error in vLLM's log that is not about another one."""
+        told = (match[1] for line in reversed(lines) for r in REASONS if (match := r.match(line)))
+        return next((t for t in told if not any(wrapper in t for wrapper in WRAPPERS)), None)
+
+
+def _machine_problems(plan: DeploymentPlan) -> Iterator[Problem]:
+    if plan.cluster.platform == "gaudi":
+        yield Problem("this adapter does not run on Gaudi", "use CUDA, ROCm or a CPU")
+    if any(place.node for place in plan.placement):
+        yield Problem(
+            f"the plan spans {plan.cluster.nodes} machines, launch starts one",
+            "plan one machine and launch on each",
+        )
+    if plan.cluster.platform != "cpu":
+        return
+    if plan.parallelism.pipeline > 1:
+        yield Problem("no pipeline parallelism on CPUs", "plan again: pipeline 1")
+    if plan.model.kv_cache_dtype is Dtype.FP8:
+        yield Problem("no FP8 KV cache on CPUs", "plan with --kv-cache-dtype auto")
+    if any(place.cpus and len(place.cpus) != len(place.devices) for place in plan.placement):
+        yield Problem("placement.cpus must list cores for every rank", "plan again on this machine")
+
+
+def _number_problems(model: PlannedModel) -> Iterator[Problem]:
+    if model.dtype not in DTYPES:
+        yield Problem(f"dtype {model.dtype} is no activation dtype", f"use {', '.join(DTYPES)}")
+    if model.kv_cache_dtype not in {*KV_DTYPES, model.dtype}:
+        usable = ", ".join(KV_DTYPES)
+        yield Problem(f"no {model.kv_cache_dtype} KV cache", f"use {usable} or the model's dtype")
+
 
 def _environment(plan: DeploymentPlan, place: Placement) -> dict[str, str]:
     # Ranks of one machine talk over loopback; by itself vLLM opens its queues on the network.
@@ -152,7 +195,7 @@ def _environment(plan: DeploymentPlan, place: Placement) -> dict[str, str]:
     if plan.model.path:
         env["HF_HUB_OFFLINE"] = "1"
     if plan.cluster.platform == "cpu":
-        env["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(place.cpus)
+        env["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(place.cpus) or "auto"
     elif plan.cluster.platform == "rocm":
         env["HIP_VISIBLE_DEVICES"] = ",".join(map(str, place.devices))
     else:

@@ -19,8 +19,13 @@ Report = Callable[[str], None]
 # Written last: an environment without it was interrupted and is made again.
 UV_FRAME = " \u2502\u2570\u2500\u25b6\u00d7"  # the lines and arrows uv draws around its reasons
 MARKER = "tpdeploy-complete"
+UNRESOLVED = "No solution found"  # in uv's words
 # uv reads its own variables; a machine set up for pip alone is served all the same.
 PIP_TO_UV = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX"}
+
+
+class UnresolvableError(TpdeployError):
+    """No release that can be had fulfils what is required."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,10 @@ def folder_of(spec: EnvironmentSpec) -> Path:
 def find_environment(spec: EnvironmentSpec) -> Environment | None:
     """The complete environment of `spec`, if it is installed."""
     folder = folder_of(spec)
-    return Environment(folder / "bin") if (folder / MARKER).exists() else None
+    environment = Environment(folder / "bin")
+    # Its Python is a link, dead once the Python it was made from is gone.
+    whole = (folder / MARKER).exists() and environment.python.exists()
+    return environment if whole else None
 
 
 def environment_of_executable(executable: Path) -> Environment:
@@ -77,11 +85,15 @@ def install(spec: EnvironmentSpec, report: Report) -> Environment:
     _uv(["venv", "--quiet", "--python", sys.executable, str(folder)], report)
     try:
         _install_packages(spec, folder, spec.overrides, report)
-    except TpdeployError:
-        if not spec.fallback_overrides:
+    except UnresolvableError:
+        if spec.fallback is None:
             raise
-        report(f"Not to be had as it is; trying {', '.join(spec.fallback_overrides)} instead")
-        _install_packages(spec, folder, spec.overrides + spec.fallback_overrides, report)
+        report(
+            f"Not to be had as it is; with {', '.join(spec.fallback.overrides)} it downloads about "
+            f"{spec.fallback.download_bytes / 1e9:.1f} GB and takes "
+            f"{spec.fallback.disk_bytes / 1e9:.1f} GB"
+        )
+        _install_packages(spec, folder, spec.overrides + spec.fallback.overrides, report)
     for distribution in spec.metadata_only:
         _pretend_installed(folder, distribution)
     write_whole(folder / MARKER, f"{spec.name} {spec.version}\n")
@@ -97,7 +109,8 @@ def _install_packages(
     command = ["pip", "install", "--python", str(folder / "bin" / "python")]
     command += ["--requirements", str(requirements), "--overrides", str(overriding)]
     for wheels in os.environ.get("PIP_FIND_LINKS", "").split():
-        command += ["--find-links", wheels]
+        if "://" in wheels or Path(wheels).is_dir():  # as pip does, uv refuses a missing folder
+            command += ["--find-links", wheels]
     _uv(command, report)
 
 
@@ -125,7 +138,8 @@ def _uv(arguments: Sequence[str], report: Report) -> None:
         process.terminate() if process.poll() is None else None
         process.wait()
     if process.returncode:
-        raise TpdeployError(f"uv {arguments[0]} failed: {_last_words(lines)}")
+        kind = UnresolvableError if any(UNRESOLVED in line for line in lines) else TpdeployError
+        raise kind(f"uv {arguments[0]} failed: {_last_words(lines)}")
 
 
 def _last_words(lines: Sequence[str]) -> str:

@@ -71,18 +71,32 @@ def is_alive(leader: Leader) -> bool:
 
 
 def members(*leaders: Leader) -> list[psutil.Process]:
-    """The living processes of the leaders' sessions, also after a leader itself has died."""
-    since = {leader.pid: leader.created - CLOCK_SLACK_S for leader in leaders}
-    found = []
+    """The living processes of the leaders' sessions, and what those started in sessions of theirs.
+
+    Also after a leader itself has died: no other session gets its number while one of them lives.
+    """
+    since = {of.pid: of.created - CLOCK_SLACK_S for of in leaders if not _is_of_the_past(of)}
+    children: dict[int, list[psutil.Process]] = defaultdict(list)
+    found: list[psutil.Process] = []
     for process in psutil.process_iter():
-        try:
+        with suppress(psutil.Error, ProcessLookupError, PermissionError):
+            children[process.ppid()].append(process)
             session = os.getsid(process.pid)
-            ours = session in since and process.create_time() >= since[session]
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
+            if session in since and process.create_time() >= since[session]:
                 found.append(process)
-        except (psutil.Error, ProcessLookupError, PermissionError):
-            continue
-    return found
+    for process in found:  # grows on the way: children of children
+        found += [child for child in children[process.pid] if child not in found]
+    return [process for process in found if _runs(process)]
+
+
+def end_process(leader: Leader, grace_s: float) -> None:
+    """End that one process, not its session: ask, wait up to `grace_s`, then kill."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(leader.pid)
+        if _same(process, leader):
+            process.terminate()
+            if not _within(grace_s, lambda: not is_alive(leader)):
+                process.kill()
 
 
 def end_sessions(*leaders: Leader, grace_s: float) -> None:
@@ -91,7 +105,7 @@ def end_sessions(*leaders: Leader, grace_s: float) -> None:
     Engines ignore SIGTERM while they start, and leave workers behind when they are killed.
     """
     _signal(members(*leaders), signal.SIGTERM)
-    if _gone_within(leaders, grace_s):
+    if _within(grace_s, lambda: not members(*leaders)):
         return
     # A process may still start another while it is being killed.
     deadline = time.monotonic() + KILL_TIMEOUT_S
@@ -103,9 +117,10 @@ def end_sessions(*leaders: Leader, grace_s: float) -> None:
         raise TpdeployError(f"processes {names} cannot be ended")
 
 
-def _gone_within(leaders: Sequence[Leader], seconds: float) -> bool:
+def _within(seconds: float, holds: Callable[[], bool]) -> bool:
+    """Whether `holds` comes true in that time."""
     deadline = time.monotonic() + seconds
-    while members(*leaders):
+    while not holds():
         if time.monotonic() > deadline:
             return False
         time.sleep(POLL_S)
