@@ -3,9 +3,9 @@
 Usage: python scripts/fit_efficiency.py RUNS.csv --architecture hopper [--write]
 
 RUNS.csv has the columns engine, model, precision, gpu, tp, dp, input_tokens, output_tokens,
-concurrency and tpot_ms. Dense models that are bundled here are used, single-engine runs of vLLM.
+concurrency, ttft_ms and tpot_ms. Dense models that are bundled here are used, in runs of vLLM.
 The four parameters are fitted to TPOT by coordinate descent on the mean absolute log error, on
-every second run; the error reported, and written, is that of the other runs.
+every second run; the errors reported, and written, are those of the other runs.
 """
 
 import argparse
@@ -33,7 +33,7 @@ PARAMETERS = ("matmul", "memory", "step_overhead_s", "layer_overhead_s")
 COVERAGE = 0.8
 HEADER = "# yaml-language-server: $schema=../schemas/efficiency.schema.json\n"
 
-Run = tuple[Question, int, int, float]
+Run = tuple[Question, int, int, float, float]
 
 
 def main() -> None:
@@ -46,28 +46,35 @@ def main() -> None:
     runs = read_runs(asked.runs, asked.architecture)
     start = efficiency_of(asked.architecture)
     fitted = fit(start, runs[::2])
-    residuals = errors(fitted, runs[1::2])
-    sizes = sorted(abs(r) for r in residuals)
-    spread = math.expm1(sizes[int(COVERAGE * len(sizes))])
+    kept_apart = [(abs(t), abs(p)) for t, p in errors(fitted, runs[1::2])]
+    ttft, tpot = (sorted(sizes) for sizes in zip(*kept_apart, strict=True))
     result = fitted.model_copy(
         update={
-            "relative_error": round(spread, 3),
+            "tpot_relative_error": _within(tpot),
+            "ttft_relative_error": _within(ttft),
             "source": f"scripts/fit_efficiency.py on {len(runs[::2])} public vLLM runs "
-            f"(latency.csv of ai-dynamo/aiconfigurator@095f58a5), error on {len(sizes)} others",
+            f"(latency.csv of ai-dynamo/aiconfigurator@095f58a5), error on {len(tpot)} others",
             "date": date.today(),
             "confidence": "medium",
         }
     )
     print(dump_record(result))
-    print(f"TPOT on runs not fitted: median error {math.expm1(statistics.median(sizes)):.1%}")
+    for name, sizes in (("TPOT", tpot), ("TTFT", ttft)):
+        median = math.expm1(statistics.median(sizes))
+        print(f"{name} on runs not fitted: median error {median:.1%}")
     if asked.write:
         write_whole(
             DATA / "efficiency" / f"{asked.architecture}.yaml", HEADER + dump_record(result)
         )
 
 
+def _within(sizes: Sequence[float]) -> float:
+    """The relative error that COVERAGE of the ascending log errors stay under."""
+    return round(math.expm1(sizes[int(COVERAGE * len(sizes))]), 3)
+
+
 def read_runs(path: Path, architecture: str) -> list[Run]:
-    """The runs that can be used: (question, tp, replicas, measured TPOT in ms)."""
+    """The runs that can be used: (question, tp, replicas, measured TTFT and TPOT in ms)."""
     with path.open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["engine"] == "vllm"]
     found = []
@@ -96,20 +103,22 @@ def _run(row: dict[str, str]) -> Run | None:
         concurrency=int(row["concurrency"]),
     )
     question = Question(shape, cluster, load, EngineRules("vllm", 0.92), shape.dtype)
-    return question, tp, replicas, float(row["tpot_ms"])
+    return question, tp, replicas, float(row["ttft_ms"]), float(row["tpot_ms"])
 
 
-def errors(efficiency: Efficiency, runs: Sequence[Run]) -> list[float]:
-    """log(predicted / measured) of the mean TPOT of every run that fits."""
+def errors(efficiency: Efficiency, runs: Sequence[Run]) -> list[tuple[float, float]]:
+    """log(predicted / measured) of the mean TTFT and TPOT of every run that fits."""
     found = []
-    for question, tp, replicas, measured in runs:
+    for question, tp, replicas, ttft_ms, tpot_ms in runs:
         cluster = question.cluster.model_copy(update={"efficiency": efficiency})
         asked = Question(
             question.shape, cluster, question.workload, question.engine, question.kv_cache_dtype
         )
         predicted = evaluate(asked, tp, replicas)
         if isinstance(predicted, Candidate):
-            found.append(math.log(predicted.prediction.tpot_distribution.mean / measured))
+            told = predicted.prediction
+            ttft = math.log(told.ttft_distribution.mean / ttft_ms)
+            found.append((ttft, math.log(told.tpot_distribution.mean / tpot_ms)))
     return found
 
 
@@ -117,7 +126,7 @@ def fit(start: Efficiency, runs: Sequence[Run]) -> Efficiency:
     """`start` with its four parameters moved, one at a time, while the error falls."""
 
     def loss(candidate: Efficiency) -> float:
-        return statistics.fmean(abs(e) for e in errors(candidate, runs))
+        return statistics.fmean(abs(tpot) for _, tpot in errors(candidate, runs))
 
     best, least, factor = start, loss(start), 1.3
     while factor > 1.01:

@@ -36,7 +36,7 @@ def test_an_accelerator_is_plausible_and_complete(device: Accelerator) -> None:
         assert peaks[Dtype.FP4] >= peaks[Dtype.FP8]
     assert 10e9 < device.peaks.memory_bytes < 400e9
     assert device.platform == "cpu" or 0.1e12 < device.peaks.memory_bytes_per_s < 10e12
-    assert efficiency_of(device.architecture).relative_error > 0
+    assert efficiency_of(device.architecture).tpot_relative_error > 0
     for name in device.fabrics:
         find_fabric(name)
 

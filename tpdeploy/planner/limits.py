@@ -88,9 +88,7 @@ def _memory(
     )
 
 
-def _shortage(
-    needs: MemoryNeeds, usable: float, room: float, least: float, tokens: int
-) -> str:
+def _shortage(needs: MemoryNeeds, usable: float, room: float, least: float, tokens: int) -> str:
     have = f"{usable / GIB:.1f} GiB a GPU may be used"
     if needs.weights > usable:
         return f"does not fit: the weights alone take {needs.weights / GIB:.1f} GiB, {have}"

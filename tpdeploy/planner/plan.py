@@ -19,7 +19,9 @@ class Estimate(Record):
     @model_validator(mode="after")
     def _value_in_range(self) -> "Estimate":
         if not self.low <= self.value <= self.high:
-            raise ValueError(f"need low <= value <= high, got {self.low}, {self.value}, {self.high}")
+            raise ValueError(
+                f"need low <= value <= high, got {self.low}, {self.value}, {self.high}"
+            )
         return self
 
 

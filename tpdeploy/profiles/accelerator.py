@@ -28,7 +28,10 @@ class Efficiency(Provenance):
     layer_overhead_s: float = Field(
         ge=0, description="per layer and step: small kernels and the start of large ones"
     )
-    relative_error: float = Field(gt=0, description="spread of measurements around the fit")
+    tpot_relative_error: float = Field(
+        gt=0, description="four of five measured TPOT lie within a factor of 1 + this"
+    )
+    ttft_relative_error: float = Field(gt=0, description="the same for TTFT")
 
 
 class Accelerator(Record):
