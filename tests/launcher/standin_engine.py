@@ -12,19 +12,6 @@ import subprocess
 import sys
 import time
 
-arguments = sys.argv[1:]
-port = int(arguments[arguments.index("--port") + 1])
-if "--worker-urls" not in arguments:
-    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if "--worker-urls" not in arguments:
-    print("STAGE loading", flush=True)
-    print(f"key {'is' if os.environ.get('STANDIN_KEY') else 'is not'} set", flush=True)
-if "--crash" in arguments:
-    sys.exit("RuntimeError: out of stand-in memory")
-if "--never-ready" in arguments:
-    time.sleep(600)
-
 
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers 200 to everything."""
@@ -37,6 +24,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
-signal.signal(signal.SIGTERM, signal.SIG_DFL)
-server.serve_forever()
+def main() -> None:
+    arguments = sys.argv[1:]
+    port = int(arguments[arguments.index("--port") + 1])
+    if "--worker-urls" not in arguments:
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if "--worker-urls" not in arguments:
+        print("STAGE loading", flush=True)
+        print(f"key {'is' if os.environ.get('STANDIN_KEY') else 'is not'} set", flush=True)
+    if "--crash" in arguments:
+        sys.exit("RuntimeError: out of stand-in memory")
+    if "--never-ready" in arguments:
+        time.sleep(600)
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

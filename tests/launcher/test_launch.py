@@ -54,6 +54,7 @@ class Machine:
         source = (HERE / "standin_engine.py").read_text()
         target.write_text(source.replace("/usr/bin/env python3", sys.executable, 1))
         target.chmod(0o755)
+        (target.parent / "python").symlink_to(sys.executable)
         (target.parent.parent / MARKER).write_text("")
 
     def run(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
