@@ -1,0 +1,117 @@
+"""Launching real vLLM: replicas behind the router, tensor parallelism, and a clean end."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tpdeploy.launcher.ports import is_free
+from tpdeploy.launcher.processes import members
+from tpdeploy.launcher.small_model import engine_python, prepare_smollm2
+from tpdeploy.launcher.state import Deployment, log_of, running_endpoint
+
+pytestmark = pytest.mark.engine
+
+TINY = {
+    "model_type": "llama",
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 49152,
+    "max_position_embeddings": 2048,
+    "torch_dtype": "bfloat16",
+}
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+def tpdeploy(*args: str, code: int = 0) -> str:
+    command = [sys.executable, "-m", "tpdeploy", *args]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == code, result.stderr
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Llama of two layers: a config and a real tokenizer, no weights."""
+    source = prepare_smollm2(engine_python())
+    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(TINY))
+    for name in TOKENIZER:
+        if (source / name).exists():
+            shutil.copy(source / name, folder)
+    return folder
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A deployment's name that is stopped in any case."""
+    yield (chosen := f"e2e-{request.node.name[:30].strip('_')}")
+    command = [sys.executable, "-m", "tpdeploy", "stop", "--name", chosen]
+    subprocess.run(command, capture_output=True, check=False)
+
+
+def launched(model: Path, name: str, folder: Path, *split: str) -> Deployment:
+    plan = str(folder / "plan.yaml")
+    load = ["--concurrency", "2", "--input-tokens", "64", "--output-tokens", "16"]
+    tpdeploy("plan", str(model), "--gpus", "2xCPU", *split, *load, "-o", plan)
+    dummy = "--engine-arg=--load-format=dummy"
+    started = tpdeploy("launch", plan, "--detach", "--json", "--name", name, dummy)
+    return Deployment.model_validate_json(started)
+
+
+def kv_cache_tokens(name: str) -> int:
+    """Tokens of KV cache as the engine's own log reports them."""
+    log = log_of(name, "replica-0").read_text()
+    found = re.search(r"KV cache size: ([\d,]+) tokens", log)
+    assert found is not None, log[-2000:]
+    return int(found[1].replace(",", ""))
+
+
+def assert_nothing_left(deployment: Deployment) -> None:
+    assert not members(*(m.leader for m in deployment.members if m.leader))
+    assert all(is_free("127.0.0.1", member.port) for member in deployment.members)
+
+
+def test_two_replicas_survive_the_death_of_one(tiny_model: Path, name: str, tmp_path: Path) -> None:
+    """kill -9 of one API server: its workers are ended, requests are answered, stop ends all."""
+    deployment = launched(tiny_model, name, tmp_path, "--replicas", "2")
+    tpdeploy("query", "Hello", "--max-tokens", "4", "--name", name)
+    victim = deployment.members[0].leader
+    assert victim is not None
+    assert len(members(victim)) > 1
+    os.kill(victim.pid, signal.SIGKILL)
+    deadline = time.monotonic() + 30
+    while members(victim):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    for _ in range(6):
+        tpdeploy("query", "Hello", "--max-tokens", "4", "--name", name)
+    assert "degraded" in tpdeploy("status", "--name", name)
+    tpdeploy("stop", "--name", name)
+    assert_nothing_left(deployment)
+
+
+def test_tensor_parallelism_runs_with_the_plans_kv_cache(
+    tiny_model: Path, name: str, tmp_path: Path
+) -> None:
+    """TP 2 on two cores answers, and the engine's KV cache has the tokens the plan counted."""
+    deployment = launched(tiny_model, name, tmp_path, "--tp", "2")
+    assert [m.label for m in deployment.members] == ["replica-0"]
+    tpdeploy("query", "Hello", "--max-tokens", "4", "--name", name)
+    planned = running_endpoint(name).plan.memory_per_gpu.kv_cache_tokens
+    assert kv_cache_tokens(name) == pytest.approx(planned, rel=0.01)
+    tpdeploy("stop", "--name", name)
+    assert_nothing_left(deployment)
