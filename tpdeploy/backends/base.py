@@ -79,6 +79,11 @@ class MemoryRule:
     of: Literal["total", "free after weights"]
 
 
+def last_exception(lines: Sequence[str]) -> str | None:
+    """The last line of the last Python traceback in `lines`, or None."""
+    return next((line.strip() for line in reversed(lines) if EXCEPTION.match(line)), None)
+
+
 class Backend(ABC):
     """One engine.
 
@@ -127,4 +132,4 @@ class Backend(ABC):
 
         Here the last exception; an engine that wraps its errors tells more itself.
         """
-        return next((line.strip() for line in reversed(lines) if EXCEPTION.match(line)), None)
+        return last_exception(lines)

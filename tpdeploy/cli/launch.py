@@ -1,6 +1,8 @@
 """`tpdeploy launch`: start the engine with exactly the plan."""
 
+import os
 import shlex
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -11,26 +13,15 @@ from tpdeploy.cli.launch_view import Watcher
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.errors import TpdeployError
-from tpdeploy.launcher.launch import (
-    LOOPBACK,
-    Labelled,
-    Order,
-    begin,
-    check,
-    choose_port,
-    engine_environment,
-    follow,
-    replica_commands,
-    router_command,
-    router_environment,
-    stop,
-)
-from tpdeploy.launcher.processes import Leader
+from tpdeploy.launcher.commands import Labelled, Order, replica_commands, router_command
+from tpdeploy.launcher.launch import begin, check, check_installed, follow, stop
+from tpdeploy.launcher.ports import LOOPBACK, choose_port
+from tpdeploy.launcher.processes import Leader, leader_of
 from tpdeploy.launcher.state import DEFAULT_NAME, Deployment
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 ENDED = {"failed", "stopped"}
 
@@ -77,20 +68,22 @@ def launch(
         executable=executable.absolute() if executable else None,
         startup_timeout_s=startup_timeout,
         engine_args=tuple(engine_arg or ()),
+        owner=None if detach else leader_of(os.getpid()),
     )
     check(chosen, engine, order)
     if dry_run:
         replicas = replica_commands(chosen, engine, order)
         _show_commands([*replicas, router_command(order, replicas)], as_json=json)
         return
-    engine_environment(chosen, engine, order)
-    if len(chosen.placement) > 1:
-        router_environment()
+    check_installed(chosen, engine, order)
     _run(chosen, order, detach=detach, as_json=json)
 
 
 def _run(plan: DeploymentPlan, order: Order, *, detach: bool, as_json: bool) -> None:
     """Start, show the way to readiness, and stay unless detached."""
+    # Ended in another way than by Ctrl-C, it ends what it started all the same.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     supervisor = begin(plan, order)
     try:
         with Watcher(err) as watcher:

@@ -11,7 +11,7 @@ from tpdeploy.launcher.processes import is_alive
 from tpdeploy.launcher.state import Deployment, Member, deployments, running
 from tpdeploy.profiles.record import Record
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 class Status(Record):
@@ -27,6 +27,7 @@ def status(
 ) -> None:
     """Show the running deployments. Exit code 2 when the one named is not running."""
     found = [running(name)] if name else [d for d in deployments() if d.running]
+    found = [deployment.seen_now() for deployment in found]
     if json:
         print_json(Status(deployments=tuple(found)))
         return
@@ -38,14 +39,15 @@ def status(
 
 def _show(deployment: Deployment) -> None:
     up = datetime.now(UTC) - deployment.started_at
-    supervised = deployment.supervisor and is_alive(deployment.supervisor)
-    phase = deployment.phase if supervised else "orphaned (its supervisor is gone): tpdeploy stop"
-    out.print(f"{deployment.name}: {phase}, up {str(up).partition('.')[0]}", markup=False)
+    hint = " (its supervisor is gone): tpdeploy stop" if deployment.phase == "orphaned" else ""
+    out.print(
+        f"{deployment.name}: {deployment.phase}{hint}, up {str(up).partition('.')[0]}", markup=False
+    )
     out.print(f"  {deployment.model} by {deployment.backend} at {deployment.url}/v1", markup=False)
     if deployment.reason:
         out.print(f"  {deployment.reason}", markup=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
-    for title in ("member", "devices", "port", "pid", "state"):
+    for title in ("member", "devices", "port", "pid", "state", "health"):
         table.add_column(title)
     for member in deployment.members:
         table.add_row(*_row(member))
@@ -63,4 +65,5 @@ def _row(member: Member) -> tuple[str, ...]:
         str(member.port),
         pid,
         phase + stage,
+        "ok" if member.healthy else "no answer",
     )

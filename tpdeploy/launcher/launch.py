@@ -1,94 +1,29 @@
-"""What a launch consists of: the commands of a plan, and starting and stopping it by name."""
+"""Starting a deployment by its plan, following it, and stopping it by its name."""
 
-import re
+import fcntl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from tpdeploy.backends.base import Backend, Command
+from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import write_whole
 from tpdeploy.launcher import router, state
-from tpdeploy.launcher.environments import (
-    Environment,
-    environment_of_executable,
-    find_environment,
-)
-from tpdeploy.launcher.ports import check_port, free_ports, is_free
-from tpdeploy.launcher.processes import Leader, end_sessions, is_alive, leader_of
+from tpdeploy.launcher.commands import Order
+from tpdeploy.launcher.environments import environment_of_executable, find_environment
+from tpdeploy.launcher.logs import last_words
+from tpdeploy.launcher.ports import LOOPBACK, is_free
+from tpdeploy.launcher.processes import Leader, end_process, end_sessions, is_alive, leader_of
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.profiles.record import Record
+from tpdeploy.profiles.models import load_model
 from tpdeploy.records import dump_record
 
-LOOPBACK = "127.0.0.1"
-FIRST_PORT = 8000
 POLL_S = 0.2
 # The supervisor ends replicas within its own grace; then it is ended itself.
 STOP_TIMEOUT_S = 40.0
-LAST_LINES = 400
-# Python's own last line of a traceback, wherever a logger's prefix puts it.
-ERROR_LINE = re.compile(r"\b\w*(Error|Exception): ")
-
-
-class Order(Record):
-    """What the user asked to launch, beside the plan; the supervisor reads it from its folder."""
-
-    name: str
-    backend: str
-    host: str
-    port: int
-    executable: Path | None = None
-    startup_timeout_s: float
-    engine_args: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """A command of a launch and which member it starts."""
-
-    label: str
-    port: int
-    devices: tuple[int, ...]
-    command: Command
-
-
-def choose_port(host: str, asked: int | None) -> int:
-    """The port asked for, or the first free one from 8000 up.
-
-    Raises:
-        InputError: the port asked for is taken.
-    """
-    if asked is not None:
-        check_port(host, asked)
-        return asked
-    free = (port for port in range(FIRST_PORT, FIRST_PORT + 100) if is_free(host, port))
-    return next(free, 0) or free_ports(host, 1)[0]
-
-
-def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> list[Labelled]:
-    """The command of every replica; the only one listens on the endpoint itself."""
-    alone = len(plan.placement) == 1
-    host = order.host if alone else LOOPBACK
-    ports = [order.port] if alone else free_ports(LOOPBACK, len(plan.placement))
-    found = []
-    for place, port in zip(plan.placement, ports, strict=True):
-        rendered = backend.render(plan, place, host, port)
-        command = Command((*rendered.argv, *order.engine_args), rendered.env)
-        found.append(Labelled(f"replica-{place.replica}", port, place.devices, command))
-    return found
-
-
-def router_command(order: Order, replicas: list[Labelled]) -> Labelled | None:
-    """The router's command, if there are replicas to share the load among."""
-    if len(replicas) == 1:
-        return None
-    (metrics,) = free_ports(LOOPBACK, 1)
-    workers = [f"http://{LOOPBACK}:{replica.port}" for replica in replicas]
-    command = router.command(order.host, order.port, metrics, workers)
-    return Labelled("router", order.port, (), command)
+PORT_TIMEOUT_S = 5.0
 
 
 def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
@@ -97,45 +32,52 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
     Raises:
         InputError: the engine cannot run it, or an engine argument contradicts it.
     """
-    problems = backend.check(plan)
+    problems = [f"{problem.what}: {problem.remedy}" for problem in backend.check(plan)]
+    problems += _width_problems(plan, backend)
     if problems:
-        words = "; ".join(f"{problem.what}: {problem.remedy}" for problem in problems)
-        raise InputError(f"{backend.name} cannot run this plan: {words}")
+        raise InputError(f"{backend.name} cannot run this plan: {'; '.join(problems)}")
     own = backend.render(plan, plan.placement[0], order.host, order.port).argv
+    planned = backend.reserved_arguments | {word for word in own if word.startswith("--")}
     for argument in order.engine_args:
-        flag = argument.partition("=")[0]
+        flag = argument.partition("=")[0].replace("_", "-")
         if flag == "--api-key":
             raise InputError("--api-key would show in the process list; set TPDEPLOY_API_KEY")
-        if flag.startswith("--") and flag in own:
+        # Engines take the beginning of a long name for the whole of it.
+        if flag in planned or (len(flag) > 2 and any(name.startswith(flag) for name in planned)):
             raise InputError(f"{flag} is set by the plan; plan again with another value instead")
 
 
-def engine_environment(plan: DeploymentPlan, backend: Backend, order: Order) -> Environment:
-    """The environment to run the engine in.
+def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
+    """Why the model cannot be split so; a plan may have been edited since it was made."""
+    width = plan.parallelism.tensor
+    if plan.model.path is None and width == 1:
+        return
+    try:
+        widths = backend.widths(load_model(plan.model.path or plan.model.id), width)
+    except InputError:
+        if plan.model.path:
+            raise
+        return  # the hub is out of reach; the engine may have the model all the same
+    if width in widths.refused:
+        yield f"{widths.refused[width]}: legal widths are {', '.join(map(str, widths.legal))}"
+
+
+def check_installed(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
+    """Nothing, if the engine is installed, and the router where it is needed.
 
     Raises:
-        InputError: none is installed; the message holds the command that installs it.
+        InputError: it is not; the message holds the command that installs it.
     """
+    platform = plan.cluster.platform
     if order.executable:
-        return environment_of_executable(order.executable)
-    found = find_environment(backend.environment(plan.cluster.platform))
-    if found is None:
+        environment_of_executable(order.executable)
+    elif find_environment(backend.environment(platform)) is None:
         raise InputError(
-            f"{backend.name} is not installed; run: tpdeploy backends install {backend.name}"
+            f"{backend.name} for {platform} is not installed; run on a machine with {platform}: "
+            f"tpdeploy backends install {backend.name} --platform {platform}"
         )
-    return found
-
-
-def router_environment() -> Environment:
-    """The router's environment.
-
-    Raises:
-        InputError: it is not installed.
-    """
-    found = find_environment(router.ENVIRONMENT)
-    if found is None:
+    if len(plan.placement) > 1 and find_environment(router.ENVIRONMENT) is None:
         raise InputError("the router is not installed; run: tpdeploy backends install router")
-    return found
 
 
 def begin(plan: DeploymentPlan, order: Order) -> Leader:
@@ -144,29 +86,46 @@ def begin(plan: DeploymentPlan, order: Order) -> Leader:
     Raises:
         InputError: a deployment of that name is running.
     """
-    existing = state.load(order.name)
-    if existing and existing.running:
-        raise InputError(
-            f"deployment {order.name} is running at {existing.url}; "
-            f"end it first (tpdeploy stop) or choose another --name"
-        )
-    folder = state.folder_of(order.name)
-    (folder / "state.yaml").unlink(missing_ok=True)
-    for log in (folder / "logs").glob("*.log"):
-        log.unlink()
-    write_whole(folder / "plan.yaml", dump_record(plan))
-    write_whole(folder / "order.yaml", dump_record(order))
-    log = state.log_of(order.name, "supervisor")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tpdeploy.launcher.supervisor", order.name],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    folder, log = state.folder_of(order.name), state.log_of(order.name, "supervisor")
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TpdeployError(f"cannot write {log.parent}: {error.strerror}") from error
+    with _claimed(order.name) as claim:
+        (folder / "state.yaml").unlink(missing_ok=True)
+        for old in log.parent.glob("*.log"):
+            old.unlink()
+        write_whole(folder / "plan.yaml", dump_record(plan))
+        write_whole(folder / "order.yaml", dump_record(order))
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "tpdeploy.launcher.supervisor", order.name],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[claim],
+            )
     return leader_of(process.pid)
+
+
+@contextmanager
+def _claimed(name: str) -> Iterator[int]:
+    """A lock on the deployment's name; its supervisor inherits it and holds it while it lives."""
+    existing = state.load(name)
+    where = f" at {existing.url}" if existing else ""
+    refusal = InputError(
+        f"deployment {name} is running{where}; "
+        f"end it first (tpdeploy stop) or choose another --name"
+    )
+    if existing and existing.running:
+        raise refusal
+    with (state.folder_of(name) / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise refusal from error
+        yield lock.fileno()
 
 
 def follow(
@@ -188,9 +147,8 @@ def follow(
             if until(deployment) or not alive:
                 return deployment
         elif not alive:
-            raise TpdeployError(
-                f"the supervisor of {name} did not start: {last_words(name, 'supervisor')}"
-            )
+            words = last_words(state.log_of(name, "supervisor"), last_exception)
+            raise TpdeployError(f"the supervisor of {name} did not start: {words}")
         time.sleep(POLL_S)
 
 
@@ -202,31 +160,20 @@ def stop(name: str) -> state.Deployment:
         TpdeployError: a process or a port is left.
     """
     deployment = state.running(name)
-    if deployment.supervisor and is_alive(deployment.supervisor):
-        end_sessions(deployment.supervisor, grace_s=STOP_TIMEOUT_S)
-    end_sessions(*(m.leader for m in deployment.members if m.leader), grace_s=0.0)
-    left = [m.port for m in deployment.members if not _freed(m.port)]
-    if left:
-        raise TpdeployError(f"ports {', '.join(map(str, left))} are still taken")
+    if deployment.supervisor:
+        end_process(deployment.supervisor, grace_s=STOP_TIMEOUT_S)
     last = state.load(name) or deployment
+    end_sessions(*(m.leader for m in last.members if m.leader), grace_s=0.0)
+    left = [str(m.port) for m in last.members if not _freed(m.port)]
+    if left:
+        raise TpdeployError(f"ports {', '.join(left)} are still taken")
     stopped = last.model_copy(update={"phase": "stopped"})
     state.save(stopped)
     return stopped
 
 
-def last_words(name: str, label: str) -> str:
-    """The line of a member's log that says best why it ended."""
-    log = state.log_of(name, label)
-    if not log.exists():
-        return "no log"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-    told = [line.strip() for line in lines if ERROR_LINE.search(line)]
-    written = [line.strip() for line in lines if line.strip()]
-    return (told or written or ["nothing was written"])[-1][-300:]
-
-
 def _freed(port: int) -> bool:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PORT_TIMEOUT_S
     while not is_free(LOOPBACK, port):
         if time.monotonic() > deadline:
             return False

@@ -1,22 +1,19 @@
 """TCP ports: whether one is free, and finding free ones."""
 
+import errno
 import socket
 
 import psutil
 
 from tpdeploy.errors import InputError
 
+LOOPBACK = "127.0.0.1"
+FIRST_PORT = 8000
+
 
 def is_free(host: str, port: int) -> bool:
     """Whether a server could listen on `host`:`port` now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As servers do: connections of an earlier server that still linger are no obstacle.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-        return True
+    return _refusal(host, port) is None
 
 
 def free_ports(host: str, count: int) -> list[int]:
@@ -31,21 +28,51 @@ def free_ports(host: str, count: int) -> list[int]:
             probe.close()
 
 
+def choose_port(host: str, asked: int | None) -> int:
+    """The port asked for, or the first free one from 8000 up.
+
+    Raises:
+        InputError: the port asked for is taken, or nothing can listen on `host`.
+    """
+    if asked is not None:
+        check_port(host, asked)
+        return asked
+    for port in range(FIRST_PORT, FIRST_PORT + 100):
+        if is_free(host, port):
+            return port
+    check_port(host, FIRST_PORT)  # says why none is
+    return FIRST_PORT
+
+
 def check_port(host: str, port: int) -> None:
     """Nothing, if `host`:`port` is free.
 
     Raises:
-        InputError: it is taken, or is no port; the message names the holder and a free port.
+        InputError: it is taken, or cannot be; the message names the holder and a free port.
     """
     if not 1 <= port <= 65535:
         raise InputError(f"--port {port}: ports go from 1 to 65535")
-    try:
-        socket.getaddrinfo(host, port, family=socket.AF_INET)
-    except socket.gaierror as error:
-        raise InputError(f"--host {host}: {error.strerror}; 127.0.0.1 is this machine") from error
-    if not is_free(host, port):
+    refusal = _refusal(host, port)
+    if refusal is None:
+        return
+    if refusal.errno == errno.EADDRINUSE:
         (free,) = free_ports(host, 1)
         raise InputError(f"--port {port} on {host} is taken{_holder(port)}; {free} is free")
+    if refusal.errno == errno.EACCES:
+        raise InputError(f"--port {port}: this user may not listen there; above 1023 anyone may")
+    raise InputError(f"--host {host}: {refusal.strerror}; 127.0.0.1 is this machine")
+
+
+def _refusal(host: str, port: int) -> OSError | None:
+    """Why a server could not listen on `host`:`port` now; None if it could."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        # As servers do: connections of an earlier server that still linger are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error
+        return None
 
 
 def _holder(port: int) -> str:

@@ -22,6 +22,7 @@ HEALTH_INTERVAL_S = 2
 HEALTH_FAILURES = 2
 RETRIES = 3
 REQUEST_TIMEOUT_S = 3600
+HEALTH_PATH = "/readiness"
 
 
 def command(host: str, port: int, metrics_port: int, workers: Sequence[str]) -> Command:

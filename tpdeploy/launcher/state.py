@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+import httpx
 from pydantic import Field
 
 from tpdeploy.errors import InputError
@@ -15,7 +16,8 @@ from tpdeploy.profiles.record import Record, Text
 from tpdeploy.records import dump_record, read_record
 
 DEFAULT_NAME = "default"
-Phase = Literal["starting", "ready", "degraded", "failed", "stopped"]
+HEALTH_TIMEOUT_S = 2.0
+Phase = Literal["starting", "ready", "degraded", "failed", "stopped", "orphaned"]
 
 
 class Member(Record):
@@ -27,6 +29,16 @@ class Member(Record):
     leader: Leader | None = Field(default=None, description="None until it is started")
     phase: Phase = "starting"
     stage: str = Field(default="", description="what it is doing, in the engine's words")
+    health_url: str = ""
+    healthy: bool | None = Field(default=None, description="right now; only status asks")
+
+    def answers(self) -> bool:
+        """Whether its health check says that it can serve now."""
+        try:
+            answer = httpx.get(self.health_url, timeout=HEALTH_TIMEOUT_S, trust_env=False)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == httpx.codes.OK
 
 
 class Deployment(Record):
@@ -47,7 +59,14 @@ class Deployment(Record):
         """Whether any process of it is alive, be it an orphan of a killed supervisor."""
         if self.supervisor and is_alive(self.supervisor):
             return True
-        return any(member.leader and members(member.leader) for member in self.members)
+        return bool(members(*(member.leader for member in self.members if member.leader)))
+
+    def seen_now(self) -> "Deployment":
+        """The same with what can be seen now: health, and whether the supervisor still lives."""
+        asked = tuple(m.model_copy(update={"healthy": m.answers()}) for m in self.members)
+        supervised = self.supervisor is not None and is_alive(self.supervisor)
+        phase = self.phase if supervised else "orphaned"
+        return self.model_copy(update={"members": asked, "phase": phase})
 
 
 class Endpoint(Record):
