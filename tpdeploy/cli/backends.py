@@ -15,7 +15,7 @@ from tpdeploy.launcher.environments import find_environment, folder_of, install
 from tpdeploy.profiles.machine import detect
 from tpdeploy.profiles.record import Record
 
-app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+app = typer.Typer(add_completion=False, rich_markup_mode=None, invoke_without_command=True)
 
 ROUTER = "router"
 

@@ -10,7 +10,7 @@ from tpdeploy.planner.explain import Block, LayerSplit
 from tpdeploy.planner.explain import explain as split_layer
 from tpdeploy.profiles.models import load_model
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 BOX_WIDTH = 76
 

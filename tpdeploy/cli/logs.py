@@ -10,7 +10,7 @@ import typer
 from tpdeploy.errors import InputError, nearest
 from tpdeploy.launcher.state import DEFAULT_NAME, folder_of, load
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 POLL_S = 0.3
 

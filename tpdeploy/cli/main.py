@@ -23,7 +23,6 @@ COMMANDS = {
     "query": "query",
     "validate": "validate",
     "backends": "backends",
-    "sample-model": "sample_model",
 }
 
 

@@ -19,7 +19,7 @@ from tpdeploy.planner.search import plan as make_plan
 from tpdeploy.profiles.gpus_spec import parse_gpus
 from tpdeploy.profiles.models import load_model
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()

@@ -8,7 +8,7 @@ from tpdeploy.cli.output import out
 from tpdeploy.launcher.launch import stop as end
 from tpdeploy.launcher.state import DEFAULT_NAME
 
-app = typer.Typer(rich_markup_mode=None)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
 @app.command()
