@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Iterable
 
-
 # A list longer than this is not read.
 MOST_OFFERED = 20
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.columns import Columns
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -14,6 +15,7 @@ from tpdeploy.planner.workload import Target, Workload
 GIB = 1 << 30
 BAR_WIDTH = 60
 INDENT = (0, 0, 0, 2)
+SMALLEST_SHOWN = 0.05 * GIB
 
 
 def show_plan(console: Console, plan: DeploymentPlan, path: Path) -> None:
@@ -22,7 +24,9 @@ def show_plan(console: Console, plan: DeploymentPlan, path: Path) -> None:
     console.print(_prediction(plan))
     _section(console, "Why")
     _bullets(console, plan.reasons)
-    _section(console, f"Memory per GPU: {plan.memory_per_gpu.total_bytes / GIB:.1f} GiB")
+    device = "CPU share" if plan.cluster.platform == "cpu" else "GPU"
+    total = plan.memory_per_gpu.total_bytes / GIB
+    _section(console, f"Memory per {device}: {total:.1f} GiB")
     _memory(console, plan.memory_per_gpu)
     if plan.alternatives:
         _section(console, "Other splits")
@@ -93,18 +97,20 @@ def _memory(console: Console, memory: MemoryPerGpu) -> None:
         ("activations", memory.activation_bytes, "▒", "yellow"),
         ("graphs", memory.graph_bytes, "▒", "yellow"),
         ("communicators", memory.communicator_bytes, "▒", "yellow"),
-        ("context", memory.context_bytes, "▒", "yellow"),
+        ("engine", memory.context_bytes, "▒", "yellow"),
         ("not used", memory.reserved_bytes, "░", "dim"),
     ]
-    bar, legend, drawn, so_far = Text(), Text(), 0, 0
+    bar, drawn, so_far = Text(), 0, 0
+    legend: list[Text] = []
     for name, size, glyph, style in parts:
         so_far += size
         end = round(BAR_WIDTH * so_far / memory.total_bytes)
         bar.append(glyph * (end - drawn), style)
         drawn = end
-        legend.append(f"{glyph} ", style).append(f"{name} {size / GIB:.1f}  ")
+        if size >= SMALLEST_SHOWN:
+            legend.append(Text.assemble((glyph, style), f" {name} {size / GIB:.1f}"))
     console.print(Padding(bar, INDENT))
-    console.print(Padding(legend, INDENT))
+    console.print(Padding(Columns(legend, padding=(0, 2)), INDENT))
 
 
 def _assumptions(plan: DeploymentPlan) -> list[str]:

@@ -9,7 +9,7 @@ from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.fabric import AllReduceCurve, Fabric, LinkModel, Point
 
 # An engine with kernels of its own takes the faster of these for the size of the message.
-ALGORITHMS = frozenset({"custom-graph", "nccl", "shared-memory", "gloo"})
+ALGORITHMS = frozenset({"custom-graph", "nccl", "shared-memory"})
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def size(question: Question, tp: int, replicas: int) -> tuple[Limits, MemoryPerG
     wanted = question.max_model_len or question.workload.context_tokens
     least = request_bytes(shape, wanted, tp, question.kv_cache_dtype)
     if room < least:
-        raise DoesNotFit(_shortage(needs, usable, room, least, wanted))
+        raise DoesNotFit(_shortage(question, needs, usable, least))
     kv_bytes = _kv_on_cpu(question, tp, step, room) if question.on_cpu else room
     longest = longest_context(shape, tp, question.kv_cache_dtype, kv_bytes)
     limits = Limits(
@@ -88,11 +88,12 @@ def _memory(
     )
 
 
-def _shortage(needs: MemoryNeeds, usable: float, room: float, least: float, tokens: int) -> str:
-    have = f"{usable / GIB:.1f} GiB a GPU may be used"
+def _shortage(question: Question, needs: MemoryNeeds, usable: float, least: float) -> str:
+    have = f"{usable / GIB:.1f} GiB a {question.device} may be used"
     if needs.weights > usable:
         return f"does not fit: the weights alone take {needs.weights / GIB:.1f} GiB, {have}"
-    left = max(0.0, room) / GIB
+    tokens = question.max_model_len or question.workload.context_tokens
+    left = max(0.0, usable - needs.total) / GIB
     return (
         f"does not fit: {have}; weights take {needs.weights / GIB:.1f} and the engine "
         f"{(needs.total - needs.weights) / GIB:.1f}, which leaves {left:.1f} GiB for KV where one "

@@ -42,6 +42,11 @@ class Question:
         """Whether the devices are shares of a CPU."""
         return self.cluster.accelerator.platform == "cpu"
 
+    @property
+    def device(self) -> str:
+        """What a reader calls one device."""
+        return "CPU share" if self.on_cpu else "GPU"
+
 
 def share_of_load(workload: Workload, replicas: int) -> Workload:
     """The load of the busiest replica behind an even router."""

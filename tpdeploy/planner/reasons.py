@@ -27,7 +27,7 @@ def reasons_for(
         reasons.append(_widening(best, by_width[min(wider)], done=False))
     idle = question.cluster.count - best.tensor * best.replicas
     if idle:
-        reasons.append(f"{idle} of {question.cluster.count} GPUs stay idle.")
+        reasons.append(f"{idle} of {question.cluster.count} {question.device}s stay idle.")
     return reasons
 
 
@@ -51,7 +51,7 @@ def _fit(question: Question, best: Candidate) -> str:
     memory = best.memory
     requests = memory.kv_cache_tokens // question.workload.context_tokens
     return (
-        f"Each GPU holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
+        f"Each {question.device} holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
         f"{memory.kv_cache_bytes / GIB:.1f} GiB of KV cache: {memory.kv_cache_tokens:,} tokens a "
         f"replica, {requests:,} requests of {question.workload.context_tokens:,} tokens at once."
     )
