@@ -1,11 +1,11 @@
 """The shapes agree with transformers: same parameters, same defaults for what configs omit."""
 
 import json
-import os
 import subprocess
 
 import pytest
 
+from tpdeploy.launcher.small_model import engine_python
 from tpdeploy.planner.sharding import parameter_count
 from tpdeploy.profiles.config_json import shape_from_config
 from tpdeploy.profiles.families import FAMILIES
@@ -42,11 +42,8 @@ print(json.dumps(answers))
 
 def ask_transformers(script: str, question: object) -> dict[str, object]:
     """What `script` prints in the engine's environment, given `question` as JSON."""
-    python = os.environ.get("TPDEPLOY_ENGINE_PYTHON")
-    if not python:
-        pytest.fail("set TPDEPLOY_ENGINE_PYTHON to the python of an environment with transformers")
     done = subprocess.run(
-        [python, "-c", script],
+        [str(engine_python()), "-c", script],
         input=json.dumps(question),
         capture_output=True,
         text=True,
