@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tpdeploy.backends.base import EnvironmentSpec, Platform
+from tpdeploy.backends.base import Backend, EnvironmentSpec, Platform
 from tpdeploy.backends.registry import backend_names, load_backend, load_backends
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.errors import InputError, nearest
@@ -46,7 +46,7 @@ def backends(
         return
     platform = _platform(None)
     loaded, broken = load_backends()
-    found = [_status(b.name, b.environment(platform)) for b in loaded]
+    found = [_engine_status(backend, platform) for backend in loaded]
     found.append(_status(ROUTER, router.ENVIRONMENT))
     found += [
         EngineStatus(name=b.name, version="-", installed=False, remedy=f"broken: {b.reason}")
@@ -82,12 +82,22 @@ def install_backend(
 
 def _platform(asked: str | None) -> Platform:
     if asked is None:
-        return detect().accelerator.platform
+        try:
+            return detect().accelerator.platform
+        except InputError:  # NVIDIA GPUs, but mixed or not in the catalog
+            return "cuda"
     if asked == "cuda":
         return "cuda"
     if asked == "cpu":
         return "cpu"
     raise InputError(f"--platform {asked}: choose cuda or cpu")
+
+
+def _engine_status(backend: Backend, platform: Platform) -> EngineStatus:
+    try:
+        return _status(backend.name, backend.environment(platform))
+    except InputError as error:
+        return EngineStatus(name=backend.name, version="-", installed=False, remedy=str(error))
 
 
 def _status(name: str, spec: EnvironmentSpec) -> EngineStatus:
