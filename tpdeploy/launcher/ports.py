@@ -8,7 +8,6 @@ import psutil
 from tpdeploy.errors import InputError
 
 LOOPBACK = "127.0.0.1"
-FIRST_PORT = 8000
 
 
 def is_free(host: str, port: int) -> bool:
@@ -26,22 +25,6 @@ def free_ports(host: str, count: int) -> list[int]:
     finally:
         for probe in probes:
             probe.close()
-
-
-def choose_port(host: str, asked: int | None) -> int:
-    """The port asked for, or the first free one from 8000 up.
-
-    Raises:
-        InputError: the port asked for is taken, or nothing can listen on `host`.
-    """
-    if asked is not None:
-        check_port(host, asked)
-        return asked
-    for port in range(FIRST_PORT, FIRST_PORT + 100):
-        if is_free(host, port):
-            return port
-    check_port(host, FIRST_PORT)  # says why none is
-    return FIRST_PORT
 
 
 def check_port(host: str, port: int) -> None:
@@ -75,13 +58,24 @@ def _refusal(host: str, port: int) -> OSError | None:
         return None
 
 
+def listeners(port: int) -> list[psutil.Process]:
+    """The processes that listen on `port`, as far as this user may see them.
+
+    There can be several: engines share a port with whoever else is willing to.
+    """
+    try:
+        connections = psutil.net_connections("tcp")
+        pids = {
+            connection.pid
+            for connection in connections
+            if getattr(connection.laddr, "port", None) == port
+            and connection.status == psutil.CONN_LISTEN
+        }
+        return [psutil.Process(pid) for pid in pids if pid]
+    except psutil.Error:
+        return []
+
+
 def _holder(port: int) -> str:
     """` by NAME (PID)` of the process that listens on `port`, if this user may see it."""
-    try:
-        for connection in psutil.net_connections("tcp"):
-            here = getattr(connection.laddr, "port", None) == port
-            if here and connection.status == psutil.CONN_LISTEN and connection.pid:
-                return f" by {psutil.Process(connection.pid).name()} ({connection.pid})"
-    except psutil.Error:
-        pass
-    return ""
+    return "".join(f" by {process.name()} ({process.pid})" for process in listeners(port)[:1])

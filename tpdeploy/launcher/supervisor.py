@@ -23,7 +23,8 @@ from tpdeploy.errors import TpdeployError
 from tpdeploy.launcher import state
 from tpdeploy.launcher.commands import ROUTER, Labelled, Order, replica_commands, router_command
 from tpdeploy.launcher.logs import LogReader, last_words
-from tpdeploy.launcher.processes import end_sessions, is_alive, leader_of, start
+from tpdeploy.launcher.ports import listeners
+from tpdeploy.launcher.processes import end_sessions, is_alive, leader_of, members, start
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.records import read_record
 
@@ -114,6 +115,7 @@ class Supervisor:
                 if self._has_ended(label):
                     raise TpdeployError(f"{label} ended while starting: {self._last_words(label)}")
                 if self._of(label).answers():
+                    self._check_is_ours(label)
                     self._member(label, phase="ready", stage="ready")
                     waiting.remove(label)
             if waiting and time.monotonic() > deadline:
@@ -122,6 +124,21 @@ class Supervisor:
                     "allow more with --startup-timeout"
                 )
             self._pause()
+
+    def _check_is_ours(self, label: str) -> None:
+        """Nothing, if the member's port is its own.
+
+        Raises:
+            TpdeployError: somebody else answers there, who took the port meanwhile.
+        """
+        member = self._of(label)
+        ours = {process.pid for process in members(member.leader)} if member.leader else set()
+        for process in listeners(member.port):
+            if process.pid not in ours:
+                raise TpdeployError(
+                    f"port {member.port} of {label} has been taken by {process.name()} "
+                    f"({process.pid}) meanwhile; launch again"
+                )
 
     def _read_stage(self, label: str) -> None:
         stages = [self.backend.progress(line) for line in self.logs[label].lines()]
