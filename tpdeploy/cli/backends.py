@@ -118,9 +118,19 @@ def _install(spec: EnvironmentSpec) -> None:
         return
     err.print(
         f"Installing {label} into {folder_of(spec)}: downloads about "
-        f"{spec.download_bytes / 1e9:.1f} GB, takes {spec.disk_bytes / 1e9:.1f} GB",
+        f"{_size(spec.download_bytes)}, takes {_size(spec.disk_bytes)}",
         soft_wrap=True,
     )
     with err.status(f"Installing {label}"):
-        install(spec, lambda line: err.print(f"  {line}", style="dim", markup=False))
+        install(spec, _report)
     err.print(f"{label} is installed")
+
+
+def _report(line: str) -> None:
+    """Show a line of uv's; its list of what it installed is left to the environment itself."""
+    if not line.startswith(" + "):
+        err.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

@@ -105,9 +105,11 @@ def _install_packages(
 ) -> None:
     requirements, overriding = folder / "requirements.txt", folder / "overrides.txt"
     write_whole(requirements, "\n".join(spec.requirements) + "\n")
-    write_whole(overriding, "\n".join(overrides) + "\n")
     command = ["pip", "install", "--python", str(folder / "bin" / "python")]
-    command += ["--requirements", str(requirements), "--overrides", str(overriding)]
+    command += ["--requirements", str(requirements)]
+    if overrides:
+        write_whole(overriding, "\n".join(overrides) + "\n")
+        command += ["--overrides", str(overriding)]
     for wheels in os.environ.get("PIP_FIND_LINKS", "").split():
         if "://" in wheels or Path(wheels).is_dir():  # as pip does, uv refuses a missing folder
             command += ["--find-links", wheels]
