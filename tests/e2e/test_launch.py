@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tpdeploy.launcher.ports import is_free
+from tpdeploy.launcher.ports import free_ports, is_free
 from tpdeploy.launcher.processes import members
 from tpdeploy.launcher.small_model import engine_python, prepare_smollm2
 from tpdeploy.launcher.state import Deployment, log_of, running_endpoint
@@ -67,8 +67,9 @@ def launched(model: Path, name: str, folder: Path, *split: str) -> Deployment:
     plan = str(folder / "plan.yaml")
     load = ["--concurrency", "2", "--input-tokens", "64", "--output-tokens", "16"]
     tpdeploy("plan", str(model), "--gpus", "2xCPU", *split, *load, "-o", plan)
-    dummy = "--engine-arg=--load-format=dummy"
-    started = tpdeploy("launch", plan, "--detach", "--json", "--name", name, dummy)
+    options = ["--detach", "--json", "--name", name, "--engine-arg=--load-format=dummy"]
+    (port,) = free_ports("127.0.0.1", 1)
+    started = tpdeploy("launch", plan, *options, "--port", str(port))
     return Deployment.model_validate_json(started)
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
 from tpdeploy.files import write_whole
 from tpdeploy.launcher import router
 from tpdeploy.launcher.environments import MARKER
-from tpdeploy.launcher.ports import is_free
+from tpdeploy.launcher.ports import free_ports, is_free
 from tpdeploy.launcher.processes import is_alive, members
 from tpdeploy.launcher.state import Deployment
 from tpdeploy.planner.precision import served_shape
@@ -85,7 +86,8 @@ class Machine:
         write_whole(self.home / "plan.yaml", text)
 
     def launched(self, *args: str, **env: str) -> Deployment:
-        done = self.run("launch", "--detach", "--json", *args, **env)
+        (port,) = free_ports("127.0.0.1", 1)
+        done = self.run("launch", "--detach", "--json", "--port", str(port), *args, **env)
         assert done.returncode == 0, done.stderr
         return Deployment.model_validate_json(done.stdout)
 
@@ -197,6 +199,75 @@ def test_ctrl_c_ends_everything(machine: Machine) -> None:
     assert nothing_left(deployment)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_launch_that_is_ended_ends_what_it_started(
+    machine: Machine, number: signal.Signals
+) -> None:
+    """A service manager, a closed terminal or kill -9: nothing is left without its launch."""
+    machine.plan()
+    command = [sys.executable, "-m", "tpdeploy", "launch"]
+    process = subprocess.Popen(command, env=machine.environment(), stderr=subprocess.DEVNULL)
+    eventually(lambda: ": ready" in machine.run("status").stdout)
+    deployment = machine.status()
+    process.send_signal(number)
+    process.wait()
+    eventually(lambda: nothing_left(deployment))
+
+
+def test_of_two_launches_at_once_one_is_refused(machine: Machine) -> None:
+    """The name is taken from the first moment, before there is anything to see of the first."""
+    machine.plan()
+    command = [sys.executable, "-m", "tpdeploy", "launch", "--detach"]
+    both = [
+        subprocess.Popen(command, env=machine.environment(), stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    errors = [process.communicate()[1] for process in both]
+    assert sorted(process.returncode for process in both) == [0, 2], errors
+    assert sum("deployment default is running" in error for error in errors) == 1
+
+
+def test_status_asks_each_member_how_it_is(machine: Machine) -> None:
+    """A server that has stopped answering is alive and not well; --json says so too."""
+    machine.plan(replicas=2)
+    deployment = machine.launched()
+    leader = deployment.members[1].leader
+    assert leader is not None
+    os.kill(leader.pid, signal.SIGSTOP)
+    assert [member.healthy for member in machine.status().members] == [True, False, True]
+    assert "no answer" in machine.run("status").stdout
+    os.kill(leader.pid, signal.SIGCONT)
+
+
+def test_an_edited_plan_that_cannot_be_split_is_refused_at_once(machine: Machine) -> None:
+    """The engine would say so after half a minute: 9 heads over 2 ranks."""
+    machine.plan(2)
+    plan = machine.home / "plan.yaml"
+    content = yaml.safe_load(plan.read_text())
+    content["parallelism"] |= {"tensor": 2, "replicas": 1}
+    content["placement"] = [{"replica": 0, "devices": [0, 1]}]
+    plan.write_text(yaml.safe_dump(content))
+    done = machine.run("launch", "--dry-run", "--backend", "vllm")
+    assert done.returncode == 2
+    assert "vllm cannot run this plan: 9 " in done.stderr
+    assert "legal widths are 1" in done.stderr
+
+
+def test_a_port_of_a_deployment_is_taken_before_it_listens(machine: Machine) -> None:
+    """Engines listen when they are ready: until then the state tells whose the port is."""
+    machine.plan()
+    (port,) = free_ports("127.0.0.1", 1)
+    never = [sys.executable, "-m", "tpdeploy", "launch", "--detach", "--port", str(port)]
+    command = [*never, "--engine-arg=--never-ready"]
+    first = subprocess.Popen(command, env=machine.environment(), stderr=subprocess.DEVNULL)
+    eventually(lambda: str(port) in machine.run("status").stdout)
+    done = machine.run("launch", "--name", "second", "--port", str(port))
+    assert done.returncode == 2
+    assert f"--port {port} belongs to the running deployment default" in done.stderr
+    first.send_signal(signal.SIGINT)
+    first.wait()
+
+
 def test_launching_twice_is_refused(machine: Machine) -> None:
     """The second launch of a name says where the first one is and how to end it."""
     machine.plan()
@@ -233,6 +304,9 @@ def test_stop_with_nothing_running_is_refused(machine: Machine) -> None:
         (["--name", "../x"], "use letters"),
         (["--port", "99999"], "ports go from 1 to 65535"),
         (["--executable", "/nowhere"], "not an executable file"),
+        (["--backend", "vllm", "--engine-arg=--tensor_parallel_size=2"], "set by the plan"),
+        (["--backend", "vllm", "--engine-arg=--max-num-s=2"], "set by the plan"),
+        (["--backend", "vllm", "--engine-arg=-tp=2"], "-tp is set by the plan"),
         (["--backend", "standinn"], "did you mean standin"),
         (["--backend", "vllm"], "tpdeploy backends install vllm"),
         (["nowhere.yaml"], "cannot read nowhere.yaml"),
@@ -292,3 +366,20 @@ def test_logs_name_the_members_there_are(machine: Machine) -> None:
     done = machine.run("logs", "replica-7")
     assert done.returncode == 2
     assert "did you mean replica-0" in done.stderr
+
+
+def test_a_port_taken_while_starting_is_not_ready(machine: Machine) -> None:
+    """Whoever answers on a replica's port must be the replica: else the launch fails and says."""
+    machine.plan()
+    (port,) = free_ports("127.0.0.1", 1)
+    command = [sys.executable, "-m", "tpdeploy", "launch", "--port", str(port)]
+    command.append("--engine-arg=--never-ready")
+    launch = subprocess.Popen(command, env=machine.environment(), stderr=subprocess.PIPE, text=True)
+    eventually(lambda: "starting" in machine.run("status").stdout)
+    serve = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    with subprocess.Popen(serve, cwd=machine.packages, stderr=subprocess.DEVNULL) as foreign:
+        (machine.packages / "health").write_text("ok")
+        errors = launch.communicate()[1]
+        foreign.kill()
+    assert launch.returncode == 1
+    assert f"port {port} of replica-0 has been taken by python" in errors

@@ -14,8 +14,8 @@ from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.errors import TpdeployError
 from tpdeploy.launcher.commands import Labelled, Order, replica_commands, router_command
-from tpdeploy.launcher.launch import begin, check, check_installed, follow, stop
-from tpdeploy.launcher.ports import LOOPBACK, choose_port
+from tpdeploy.launcher.launch import begin, check, check_installed, choose_port, follow, stop
+from tpdeploy.launcher.ports import LOOPBACK
 from tpdeploy.launcher.processes import Leader, leader_of
 from tpdeploy.launcher.state import DEFAULT_NAME, Deployment
 from tpdeploy.planner.plan import DeploymentPlan

@@ -14,16 +14,36 @@ from tpdeploy.launcher import router, state
 from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.environments import environment_of_executable, find_environment
 from tpdeploy.launcher.logs import last_words
-from tpdeploy.launcher.ports import LOOPBACK, is_free
+from tpdeploy.launcher.ports import LOOPBACK, check_port, is_free
 from tpdeploy.launcher.processes import Leader, end_process, end_sessions, is_alive, leader_of
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.models import load_model
 from tpdeploy.records import dump_record
 
+FIRST_PORT = 8000
 POLL_S = 0.2
 # The supervisor ends replicas within its own grace; then it is ended itself.
 STOP_TIMEOUT_S = 40.0
 PORT_TIMEOUT_S = 5.0
+
+
+def choose_port(host: str, asked: int | None) -> int:
+    """The port asked for, or the first free one from 8000 up.
+
+    A deployment that starts does not listen yet: its ports count as taken.
+
+    Raises:
+        InputError: the port asked for is taken, or nothing can listen on `host`.
+    """
+    claims = {m.port: d.name for d in state.deployments() if d.running for m in d.members}
+    if asked is None:
+        for port in range(FIRST_PORT, FIRST_PORT + 100):
+            if port not in claims and is_free(host, port):
+                return port
+    elif asked in claims:
+        raise InputError(f"--port {asked} belongs to the running deployment {claims[asked]}")
+    check_port(host, asked or FIRST_PORT)
+    return asked or FIRST_PORT
 
 
 def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
