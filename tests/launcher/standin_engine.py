@@ -20,6 +20,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200)
         self.end_headers()
 
+    def do_POST(self) -> None:
+        print(f"POST {self.path}", flush=True)
+        self.do_GET()
+
     def log_message(self, format: str, *args: object) -> None:
         pass
 

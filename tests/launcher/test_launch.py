@@ -131,7 +131,7 @@ def test_a_launch_is_ready_and_stop_leaves_nothing(machine: Machine) -> None:
 
 
 def test_a_killed_replica_leaves_no_orphan_and_the_others_serve_on(machine: Machine) -> None:
-    """kill -9 of one server: its worker is ended too, the state is degraded, the rest is up."""
+    """kill -9 of one server: its worker is ended, the router told, and the rest serves on."""
     machine.plan(replicas=2)
     deployment = machine.launched()
     victim = deployment.members[0].leader
@@ -142,6 +142,8 @@ def test_a_killed_replica_leaves_no_orphan_and_the_others_serve_on(machine: Mach
     after = machine.status()
     assert "replica-0 was ended by signal 9" in after.reason
     assert [m.phase for m in after.members] == ["failed", "ready", "ready"]
+    told = f"POST /remove_worker?url=http%3A%2F%2F127.0.0.1%3A{after.members[0].port}"
+    assert told in machine.run("logs", "router").stdout
 
 
 def test_the_last_replica_takes_the_deployment_with_it(machine: Machine) -> None:

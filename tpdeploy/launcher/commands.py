@@ -50,7 +50,7 @@ def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> li
         rendered = backend.render(plan, place, host, port)
         program = _engine_program(plan, backend, order, rendered.argv[0])
         argv = (program, *rendered.argv[1:], *order.engine_args)
-        health = _url(host, port) + backend.health_path
+        health = url_of(host, port) + backend.health_path
         command = Command(argv, rendered.env)
         found.append(Labelled(f"replica-{place.replica}", port, place.devices, health, command))
     return found
@@ -61,12 +61,12 @@ def router_command(order: Order, replicas: list[Labelled]) -> Labelled | None:
     if len(replicas) == 1:
         return None
     (metrics,) = free_ports(LOOPBACK, 1)
-    workers = [_url(LOOPBACK, replica.port) for replica in replicas]
+    workers = [url_of(LOOPBACK, replica.port) for replica in replicas]
     rendered = router.command(order.host, order.port, metrics, workers)
     found = find_environment(router.ENVIRONMENT)
     program = str(found.program(rendered.argv[0])) if found else rendered.argv[0]
     command = Command((program, *rendered.argv[1:]), rendered.env)
-    health = _url(order.host, order.port) + router.HEALTH_PATH
+    health = url_of(order.host, order.port) + router.HEALTH_PATH
     return Labelled(ROUTER, order.port, (), health, command)
 
 
@@ -81,6 +81,6 @@ def _engine_program(plan: DeploymentPlan, backend: Backend, order: Order, name: 
     return name
 
 
-def _url(host: str, port: int) -> str:
+def url_of(host: str, port: int) -> str:
     """Where a server that listens on `host` is reached from this machine."""
     return f"http://{LOOPBACK if host == '0.0.0.0' else host}:{port}"  # noqa: S104

@@ -1,6 +1,9 @@
 """The router in front of several replicas: vllm-router, which serves any OpenAI server."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+
+import httpx
 
 from tpdeploy.backends.base import Command, EnvironmentSpec
 
@@ -23,6 +26,7 @@ HEALTH_FAILURES = 2
 RETRIES = 3
 REQUEST_TIMEOUT_S = 3600
 HEALTH_PATH = "/readiness"
+TIMEOUT_S = 2.0
 
 
 def command(host: str, port: int, metrics_port: int, workers: Sequence[str]) -> Command:
@@ -42,3 +46,15 @@ def command(host: str, port: int, metrics_port: int, workers: Sequence[str]) -> 
             *("--prometheus-host", "127.0.0.1", "--prometheus-port", str(metrics_port)),
         )
     )
+
+
+def forget(url: str, worker: str) -> None:
+    """Tell the router at `url` that the engine at `worker` is gone.
+
+    It would notice within two checks; until then it retries completions elsewhere, but answers
+    other requests with an error.
+    """
+    with suppress(httpx.HTTPError):
+        httpx.post(
+            f"{url}/remove_worker", params={"url": worker}, timeout=TIMEOUT_S, trust_env=False
+        )

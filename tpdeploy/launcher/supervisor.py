@@ -20,10 +20,17 @@ from typing import Any
 from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import TpdeployError
-from tpdeploy.launcher import state
-from tpdeploy.launcher.commands import ROUTER, Labelled, Order, replica_commands, router_command
+from tpdeploy.launcher import router, state
+from tpdeploy.launcher.commands import (
+    ROUTER,
+    Labelled,
+    Order,
+    replica_commands,
+    router_command,
+    url_of,
+)
 from tpdeploy.launcher.logs import LogReader, last_words
-from tpdeploy.launcher.ports import listeners
+from tpdeploy.launcher.ports import LOOPBACK, listeners
 from tpdeploy.launcher.processes import end_sessions, is_alive, leader_of, members, start
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.records import read_record
@@ -179,9 +186,12 @@ class Supervisor:
 
     def _lost(self, label: str) -> None:
         """A member's first process has ended: end the rest of it, and go on if others serve."""
-        leader = self._of(label).leader
-        if leader:
-            end_sessions(leader, grace_s=0.0)
+        member = self._of(label)
+        if ROUTER in self.processes and label != ROUTER:
+            url = url_of(self.order.host, self.order.port)
+            router.forget(url, url_of(LOOPBACK, member.port))
+        if member.leader:
+            end_sessions(member.leader, grace_s=0.0)
         code = self.processes.pop(label).wait()
         how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
         reason = f"{label} {how}: {self._last_words(label)}"
