@@ -1,0 +1,64 @@
+"""`tpdeploy backends` as a user meets it: what is there, what is missing, and what mends it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tpdeploy.backends.vllm import ENVIRONMENTS
+from tpdeploy.launcher.environments import MARKER
+
+
+def backends(*args: str, home: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "TPDEPLOY_HOME": str(home), "COLUMNS": "100", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "tpdeploy", "backends", *args]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def pretend_installed(home: Path, environment: str) -> Path:
+    folder = home / "environments" / environment
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    (folder / MARKER).touch()
+    return folder
+
+
+def test_a_fresh_machine_shows_what_installs_each(tmp_path: Path) -> None:
+    """Engine and router, not installed, each with its command."""
+    listed = backends(home=tmp_path)
+    assert listed.returncode == 0
+    assert "tpdeploy backends install vllm" in listed.stdout
+    assert "tpdeploy backends install router" in listed.stdout
+
+
+def test_what_is_installed_shows_where(tmp_path: Path) -> None:
+    """--json has version and folder; what is missing has none."""
+    folders = [pretend_installed(tmp_path, f"{s.name}-{s.version}") for s in ENVIRONMENTS.values()]
+    listed = json.loads(backends("--json", home=tmp_path).stdout)["engines"]
+    vllm = next(engine for engine in listed if engine["name"] == "vllm")
+    router = next(engine for engine in listed if engine["name"] == "router")
+    assert vllm["installed"]
+    assert vllm["environment"] in map(str, folders)
+    assert vllm["environment"].endswith(vllm["version"])
+    assert (router["installed"], router["environment"]) == (False, None)
+
+
+def test_installing_what_is_there_does_nothing(tmp_path: Path) -> None:
+    """Said in a line, at once, without network."""
+    spec = ENVIRONMENTS["cpu"]
+    pretend_installed(tmp_path, f"{spec.name}-{spec.version}")
+    pretend_installed(tmp_path, "router-0.1.17")
+    done = backends("install", "vllm", "--platform", "cpu", home=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.count("is installed") == 2
+
+
+def test_unknown_names_are_one_clear_line(tmp_path: Path) -> None:
+    """The nearest engine, or the platforms there are; exit code 2."""
+    engine = backends("install", "vlm", home=tmp_path)
+    platform = backends("install", "vllm", "--platform", "tpu", home=tmp_path)
+    assert (engine.returncode, platform.returncode) == (2, 2)
+    assert "unknown backend 'vlm'; did you mean vllm?" in engine.stderr
+    assert "--platform tpu: choose cuda or cpu" in platform.stderr
+    assert engine.stderr.count("\n") == platform.stderr.count("\n") == 1
