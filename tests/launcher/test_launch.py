@@ -343,6 +343,9 @@ def test_a_dry_run_prints_every_command_and_starts_nothing(machine: Machine) -> 
         "# router",
     ]
     assert "--worker-urls http://127.0.0.1:" in done.stdout
+    listed = json.loads(machine.run("launch", "--dry-run", "--json").stdout)["commands"]
+    assert [command["member"] for command in listed] == ["replica-0", "replica-1", "router"]
+    assert Path(listed[0]["argv"][0]).name == ENGINE
     assert "Nothing is running" in machine.run("status").stdout
 
 

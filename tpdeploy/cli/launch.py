@@ -26,10 +26,18 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 ENDED = {"failed", "stopped"}
 
 
+class DryCommand(Record):
+    """One command a launch would run; the rest of its environment is the user's own."""
+
+    member: str
+    env: dict[str, str]
+    argv: tuple[str, ...]
+
+
 class DryRun(Record):
     """The commands a launch would run."""
 
-    commands: tuple[str, ...]
+    commands: tuple[DryCommand, ...]
 
 
 @app.command()
@@ -120,15 +128,17 @@ def _attend(name: str, supervisor: Leader) -> None:
 
 
 def _show_commands(commands: list[Labelled | None], *, as_json: bool) -> None:
-    lines = [(c.label, _as_typed(c)) for c in commands if c]
+    found = [
+        DryCommand(member=c.label, env=c.command.env, argv=c.command.argv) for c in commands if c
+    ]
     if as_json:
-        print_json(DryRun(commands=tuple(line for _, line in lines)))
+        print_json(DryRun(commands=tuple(found)))
         return
-    for label, line in lines:
-        typer.echo(f"# {label}\n{line}\n")
+    for command in found:
+        typer.echo(f"# {command.member}\n{_as_typed(command)}\n")
 
 
-def _as_typed(labelled: Labelled) -> str:
+def _as_typed(command: DryCommand) -> str:
     """The command as one could type it, environment first."""
-    env = [f"{name}={shlex.quote(value)}" for name, value in labelled.command.env.items()]
-    return " ".join([*env, shlex.join(labelled.command.argv)])
+    env = [f"{name}={shlex.quote(value)}" for name, value in command.env.items()]
+    return " ".join([*env, shlex.join(command.argv)])
