@@ -384,7 +384,10 @@ def test_a_port_taken_while_starting_is_not_ready(machine: Machine) -> None:
     serve = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
     with subprocess.Popen(serve, cwd=machine.packages, stderr=subprocess.DEVNULL) as foreign:
         (machine.packages / "health").write_text("ok")
-        errors = launch.communicate()[1]
-        foreign.kill()
+        try:
+            errors = launch.communicate(timeout=60)[1]
+        finally:
+            foreign.kill()
+            launch.kill()
     assert launch.returncode == 1
     assert f"port {port} of replica-0 has been taken by python" in errors

@@ -121,8 +121,7 @@ class Supervisor:
                 self._read_stage(label)
                 if self._has_ended(label):
                     raise TpdeployError(f"{label} ended while starting: {self._last_words(label)}")
-                if self._of(label).answers():
-                    self._check_is_ours(label)
+                if self._of(label).answers() and self._is_ours(label):
                     self._member(label, phase="ready", stage="ready")
                     waiting.remove(label)
             if waiting and time.monotonic() > deadline:
@@ -132,20 +131,22 @@ class Supervisor:
                 )
             self._pause()
 
-    def _check_is_ours(self, label: str) -> None:
-        """Nothing, if the member's port is its own.
+    def _is_ours(self, label: str) -> bool:
+        """Whether it is the member itself that listens on its port.
 
         Raises:
-            TpdeployError: somebody else answers there, who took the port meanwhile.
+            TpdeployError: somebody else does, who took the port meanwhile.
         """
         member = self._of(label)
         ours = {process.pid for process in members(member.leader)} if member.leader else set()
-        for process in listeners(member.port):
+        listening = listeners(member.port)
+        for process in listening:
             if process.pid not in ours:
                 raise TpdeployError(
                     f"port {member.port} of {label} has been taken by {process.name()} "
                     f"({process.pid}) meanwhile; launch again"
                 )
+        return bool(listening)
 
     def _read_stage(self, label: str) -> None:
         stages = [self.backend.progress(line) for line in self.logs[label].lines()]
