@@ -13,7 +13,7 @@ export TPDEPLOY_HOME="$PWD/.tpdeploy"
 ruff check .
 ruff format --check .
 mypy
-pytest -m "not engine"
+pytest -n 4 -m "not engine"
 if [ "${1:-all}" = fast ]; then
     echo "Left out by request: the end-to-end tests on a real engine"
     exit 0
