@@ -169,7 +169,9 @@ def test_a_platform_without_a_release_is_one_clear_line() -> None:
         ("(APIServer pid=1) INFO 11-23 05:53:51 [entry.py:140] Starting vLLM server on "
          "http://127.0.0.1:33903", "starting the server"),
         ("(APIServer pid=1) INFO:     Application startup complete.", "ready"),
-        ("(APIServer pid=1) INFO 11-23 05:52:51 [model.py:733] Resolved architecture: Llama", None),
+        ("(APIServer pid=1) INFO 11-23 05:52:51 [model.py:733] Resolved architecture: Llama",
+         "model configured"),
+        ("(APIServer pid=1) INFO 11-23 05:52:51 [model.py:2152] Using max model len 8192", None),
     ],
 )  # fmt: skip
 def test_start_up_is_told_from_the_log(line: str, stage: str | None) -> None:

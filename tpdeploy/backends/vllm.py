@@ -65,6 +65,7 @@ KV_DTYPES = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16", Dtype.FP8: "fp8"}
 
 # What the engine writes while it starts, in the order in which it does.
 STAGES = (
+    (re.compile(r"Resolved architecture"), "model configured"),
     (re.compile(r"Initializing a V1 LLM engine"), "starting workers"),
     (re.compile(r"Starting to load model"), "loading weights"),
     (re.compile(r"Loading weights took|Model loading took"), "weights loaded"),
