@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tpdeploy.cli.planfile import current_plan_path
 from tpdeploy.planner.plan import Alternative, DeploymentPlan, Estimate, MemoryPerGpu
 from tpdeploy.planner.workload import Target, Workload
 
@@ -33,7 +34,8 @@ def show_plan(console: Console, plan: DeploymentPlan, path: Path) -> None:
         show_alternatives(console, plan.alternatives)
     _section(console, "Assumed")
     _bullets(console, [*plan.cluster.assumptions, *_assumptions(plan)])
-    console.print(f"\nPlan kept in {path}. Next: tpdeploy launch --backend {plan.backend}")
+    launch = "tpdeploy launch" if path == current_plan_path() else f"tpdeploy launch {path}"
+    console.print(f"\nPlan kept in {path}. Next: {launch}", soft_wrap=True)
 
 
 def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> None:
