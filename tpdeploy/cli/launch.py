@@ -14,7 +14,15 @@ from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.errors import TpdeployError
 from tpdeploy.launcher.commands import Labelled, Order, replica_commands, router_command
-from tpdeploy.launcher.launch import begin, check, check_installed, choose_port, follow, stop
+from tpdeploy.launcher.launch import (
+    begin,
+    check,
+    check_installed,
+    check_machine,
+    choose_port,
+    follow,
+    stop,
+)
 from tpdeploy.launcher.ports import LOOPBACK
 from tpdeploy.launcher.processes import Leader, leader_of
 from tpdeploy.launcher.state import DEFAULT_NAME, Deployment
@@ -83,6 +91,7 @@ def launch(
         replicas = replica_commands(chosen, engine, order)
         _show_commands([*replicas, router_command(order, replicas)], as_json=json)
         return
+    check_machine(chosen)
     check_installed(chosen, engine, order)
     _run(chosen, order, detach=detach, as_json=json)
 

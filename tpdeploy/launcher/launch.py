@@ -17,6 +17,7 @@ from tpdeploy.launcher.logs import last_words
 from tpdeploy.launcher.ports import LOOPBACK, check_port, is_free
 from tpdeploy.launcher.processes import Leader, end_process, end_sessions, is_alive, leader_of
 from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.profiles.machine import detect
 from tpdeploy.profiles.models import load_model
 from tpdeploy.records import dump_record
 
@@ -98,6 +99,28 @@ def check_installed(plan: DeploymentPlan, backend: Backend, order: Order) -> Non
         )
     if len(plan.placement) > 1 and find_environment(router.ENVIRONMENT) is None:
         raise InputError("the router is not installed; run: tpdeploy backends install router")
+
+
+def check_machine(plan: DeploymentPlan) -> None:
+    """Nothing, if this machine has the devices of the plan.
+
+    Raises:
+        InputError: it has fewer, or none of their kind; the engine would say so much later.
+    """
+    if plan.cluster.platform != "cuda":
+        return  # every machine has a CPU, and other devices are not detected
+    here = detect()
+    if here.accelerator.platform != "cuda":
+        raise InputError(
+            f"the plan is for {plan.cluster.count}x {plan.cluster.gpu}, this machine shows no "
+            "NVIDIA GPU; plan for what it has: --gpus auto"
+        )
+    wanted = 1 + max(device for place in plan.placement for device in place.devices)
+    if here.count < wanted:
+        raise InputError(
+            f"the plan uses {wanted} GPUs, this machine shows {here.count}; "
+            f"plan again: --gpus {here.count}x{plan.cluster.gpu}"
+        )
 
 
 def begin(plan: DeploymentPlan, order: Order) -> Leader:

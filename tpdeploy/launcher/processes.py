@@ -104,16 +104,23 @@ def end_sessions(*leaders: Leader, grace_s: float) -> None:
 
     Engines ignore SIGTERM while they start, and leave workers behind when they are killed.
     """
-    _signal(members(*leaders), signal.SIGTERM)
-    if _within(grace_s, lambda: not members(*leaders)):
+    known: set[psutil.Process] = set()
+
+    def left() -> list[psutil.Process]:
+        # One whose parent has died is no longer found, but was.
+        known.update(members(*leaders))
+        return [process for process in known if _runs(process)]
+
+    _signal(left(), signal.SIGTERM)
+    if _within(grace_s, lambda: not left()):
         return
     # A process may still start another while it is being killed.
     deadline = time.monotonic() + KILL_TIMEOUT_S
-    while (left := members(*leaders)) and time.monotonic() < deadline:
-        _signal(left, signal.SIGKILL)
+    while (still := left()) and time.monotonic() < deadline:
+        _signal(still, signal.SIGKILL)
         time.sleep(POLL_S)
-    if left:
-        names = ", ".join(str(process.pid) for process in left)
+    if still:
+        names = ", ".join(str(process.pid) for process in still)
         raise TpdeployError(f"processes {names} cannot be ended")
 
 

@@ -1,0 +1,49 @@
+"""A plan for other devices than this machine's is refused before anything starts."""
+
+import pytest
+
+from tpdeploy.errors import InputError
+from tpdeploy.launcher import launch
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.models import load_model
+
+
+def plan_for(gpus: str) -> DeploymentPlan:
+    shape, cluster = load_model("llama-8b"), parse_gpus(gpus)
+    rules, load = EngineRules("vllm", 0.92), Workload(concurrency=4)
+    question = Question(shape, cluster, load, rules, shape.dtype, replicas=cluster.count, tensor=1)
+    return plan(question, search(question))
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, gpus: str, here: str) -> str:
+    monkeypatch.setattr(launch, "detect", lambda: parse_gpus(here))
+    with pytest.raises(InputError) as caught:
+        launch.check_machine(plan_for(gpus))
+    return str(caught.value)
+
+
+def test_a_plan_for_gpus_on_a_machine_without_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The devices planned for are named, and how to plan for this machine."""
+    words = refusal(monkeypatch, "2xH100", here="1xCPU")
+    assert "the plan is for 2x H100-SXM-80GB, this machine shows no NVIDIA GPU" in words
+    assert words.endswith("--gpus auto")
+
+
+def test_a_plan_for_more_gpus_than_there_are_names_both_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What vLLM would say after half a minute is said at once."""
+    words = refusal(monkeypatch, "4xH100", here="2xH100")
+    assert "the plan uses 4 GPUs, this machine shows 2" in words
+
+
+def test_enough_gpus_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan for two of this machine's four GPUs can be launched."""
+    monkeypatch.setattr(launch, "detect", lambda: parse_gpus("4xH100"))
+    launch.check_machine(plan_for("2xH100"))
