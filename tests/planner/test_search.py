@@ -88,7 +88,7 @@ def test_more_replicas_than_devices_is_bad_input() -> None:
 def test_context_above_the_models_is_bad_input() -> None:
     """A request longer than the model's context is refused before anything is computed."""
     load = Workload(input_tokens=200_000, concurrency=1)
-    with pytest.raises(InputError, match="the context of .* is 131072"):
+    with pytest.raises(InputError, match=r"the context of .* is 131072"):
         search(ask("llama-70b", "8xH100", workload=load))
 
 
