@@ -22,50 +22,60 @@ from tpdeploy.profiles.models import load_model
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+ModelName = Annotated[str, typer.Argument(help="Alias, local folder or hub id, as llama-70b.")]
+Gpus = Annotated[str, typer.Option(help="8xH100, 4xL40S, 2x8xH200 (nodes), auto.")]
+InputTokens = Annotated[int, typer.Option(help="Prompt tokens of a request.")]
+OutputTokens = Annotated[int, typer.Option(help="Answer tokens of a request.")]
+Concurrency = Annotated[
+    int | None, typer.Option(help=f"Requests in flight. [default: {options.DEFAULT_CONCURRENCY}]")
+]
+Rate = Annotated[float | None, typer.Option(help="Requests a second, not --concurrency.")]
+Ttft = Annotated[str | None, typer.Option(help="Target time to first token, ms: 500, 500@p99.")]
+Tpot = Annotated[str | None, typer.Option(help="Target time per output token, ms: 30, 30@p99.")]
+DtypeName = Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.")]
+QuantizationName = Annotated[
+    str | None, typer.Option(help="fp8 (while loading), or what the checkpoint is.")
+]
+KvCacheDtype = Annotated[str, typer.Option("--kv-cache-dtype", help="auto or fp8.")]
+MaxModelLen = Annotated[
+    int | None, typer.Option(help="Longest request in tokens. [default: the longest that fits]")
+]
+Tp = Annotated[int | None, typer.Option(help="Only this tensor-parallel width.")]
+Replicas = Annotated[int | None, typer.Option(help="Only this many replicas.")]
+Interconnect = Annotated[
+    str | None, typer.Option(help="pcie, nvlink, nvswitch or a fabric's name.")
+]
+BackendName = Annotated[str, typer.Option(help="Engine the plan is for.")]
+Optimize = Annotated[Objective, typer.Option(help="What to rank by.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Plan file. [default: remembered as current plan]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")]
+
+
 @app.command()
 def plan(
-    model: Annotated[str, typer.Argument(help="Alias, local folder or hub id, e.g. llama-70b.")],
+    model: ModelName,
     *,
-    gpus: Annotated[str, typer.Option(help="8xH100, 4xL40S, 2x8xH200 (nodes), auto.")] = "auto",
-    input_tokens: Annotated[int, typer.Option(help="Prompt tokens of a request.")] = 1024,
-    output_tokens: Annotated[int, typer.Option(help="Answer tokens of a request.")] = 256,
-    concurrency: Annotated[
-        int | None,
-        typer.Option(
-            help=f"Requests in flight. [default: {options.DEFAULT_CONCURRENCY}]",
-            show_default=False,
-        ),
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Requests a second, instead of --concurrency.")
-    ] = None,
-    ttft: Annotated[
-        str | None, typer.Option(help="Target time to first token, ms: 500 or 500@p99.")
-    ] = None,
-    tpot: Annotated[
-        str | None, typer.Option(help="Target time per output token, ms: 30 or 30@p99.")
-    ] = None,
-    dtype: Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.")] = "auto",
-    quantization: Annotated[
-        str | None, typer.Option(help="fp8 (while loading), or what the checkpoint is.")
-    ] = None,
-    kv_cache: Annotated[str, typer.Option("--kv-cache-dtype", help="auto or fp8.")] = "auto",
-    max_model_len: Annotated[
-        int | None,
-        typer.Option(help="Longest request in tokens. [default: the longest that fits]"),
-    ] = None,
-    tp: Annotated[int | None, typer.Option(help="Only this tensor-parallel width.")] = None,
-    replicas: Annotated[int | None, typer.Option(help="Only this many replicas.")] = None,
-    interconnect: Annotated[
-        str | None, typer.Option(help="pcie, nvlink, nvswitch or a fabric's name.")
-    ] = None,
-    backend: Annotated[str, typer.Option(help="Engine the plan is for.")] = "vllm",
-    optimize: Annotated[Objective, typer.Option(help="What to rank by.")] = "throughput",
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", help="Plan file. [default: remembered as current plan]"),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    gpus: Gpus = "auto",
+    input_tokens: InputTokens = 1024,
+    output_tokens: OutputTokens = 256,
+    concurrency: Concurrency = None,
+    rate: Rate = None,
+    ttft: Ttft = None,
+    tpot: Tpot = None,
+    dtype: DtypeName = "auto",
+    quantization: QuantizationName = None,
+    kv_cache: KvCacheDtype = "auto",
+    max_model_len: MaxModelLen = None,
+    tp: Tp = None,
+    replicas: Replicas = None,
+    interconnect: Interconnect = None,
+    backend: BackendName = "vllm",
+    optimize: Optimize = "throughput",
+    output: Output = None,
+    json: Json = False,
 ) -> None:
     """Choose the tensor-parallel width and the replica count for MODEL on these GPUs."""
     cluster = parse_gpus(gpus, interconnect)
