@@ -1,5 +1,8 @@
 # Sourced by demo.sh and test.sh: makes .venv with tpdeploy in it, from any Python 3.11 or later.
 
+# Every command is a process of its own: without cached bytecode each start takes twice as long.
+unset PYTHONDONTWRITEBYTECODE
+
 new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
 }

@@ -35,7 +35,7 @@ from tpdeploy.launcher.processes import end_sessions, is_alive, leader_of, membe
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.records import read_record
 
-POLL_S = 0.5
+POLL_S = 0.2
 # A ready vLLM leaves within 3 s of SIGTERM; one that starts ignores it.
 READY_GRACE_S = 10.0
 STARTING_GRACE_S = 1.0
