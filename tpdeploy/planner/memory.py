@@ -10,15 +10,14 @@ from tpdeploy.profiles.record import Dtype
 MIB = 1 << 20
 GIB = 1 << 30
 
-# CUDA context, cuBLAS and kernel images: 0.5 to 0.7 GiB on Ampere and later; vLLM reports it as
-# "non-torch memory" of its profiling run (docs.vllm.ai, "Conserving Memory").
+# The four below are estimates: no figure of a source was fitted, and no GPU was at hand to measure.
+# CUDA context, cuBLAS and kernel images.
 CUDA_CONTEXT_BYTES = 600 * MIB
-# vLLM captures decode graphs for batches up to 512; its log line "Graph capturing finished …
-# took 0.5 to 1 GiB" on dense models of 8B to 70B.
+# Graphs captured for decode batches up to 512 of dense models of 8B to 70B.
 CUDA_GRAPH_BYTES = 768 * MIB
-# NCCL channels (about 10 MiB a peer on NVLink) and the custom all-reduce's registered buffers.
+# NCCL channels and the custom all-reduce's registered buffers.
 COMMUNICATOR_BYTES_PER_PEER = 64 * MIB
-# A vLLM server process on a CPU, without weights and KV: 2.5 to 4 GiB resident were observed.
+# A vLLM server on a CPU, without weights and KV: 2.5 to 4 GiB resident were observed.
 CPU_PROCESS_BYTES = 3 * GIB
 
 
