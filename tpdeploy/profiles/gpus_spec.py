@@ -52,8 +52,10 @@ def _stated(
             f"state the machines, as {machines}x{fabric.island}x{called}"
         )
     how = "as asked" if interconnect else "assumed"
+    same = called.lower() == device.name.lower()
+    meant = device.name if same else f"{called} is {device.name}"
     assumptions = [
-        f"{called} is {device.name}, {per_node} a machine, on {fabric.name} ({how}): "
+        f"{meant}, {per_node} a machine, on {fabric.name} ({how}): "
         f"{fabric.description}."
     ]
     if nodes > 1:
