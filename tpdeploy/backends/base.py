@@ -94,7 +94,6 @@ class Backend(ABC):
 
     name: ClassVar[str]
     health_path: ClassVar[str] = "/health"
-    metrics_path: ClassVar[str | None] = "/metrics"
     api_key_variable: ClassVar[str | None] = None  # how the engine is told its clients' key
     # Arguments that only the plan may set, beside those that `render` gives; all their spellings.
     reserved_arguments: ClassVar[frozenset[str]] = frozenset()

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from tpdeploy.cli.planfile import current_plan_path
+from tpdeploy.planner.memory import GIB
 from tpdeploy.planner.plan import Alternative, DeploymentPlan, Estimate, MemoryPerGpu
 from tpdeploy.planner.workload import Target, Workload
 
-GIB = 1 << 30
 BAR_WIDTH = 60
 INDENT = (0, 0, 0, 2)
 SMALLEST_SHOWN = 0.05 * GIB

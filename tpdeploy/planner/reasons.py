@@ -25,6 +25,7 @@ def reasons_for(
         reasons.append(_widening(by_width[max(narrower)], best, done=True))
     if wider:
         reasons.append(_widening(best, by_width[min(wider)], done=False))
+    reasons.append(f"Ranked by {question.optimize}, near ties by latency; targets come first.")
     idle = question.cluster.count - best.tensor * best.replicas
     if idle:
         reasons.append(f"{idle} of {question.cluster.count} {question.device}s stay idle.")

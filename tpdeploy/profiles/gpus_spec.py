@@ -55,8 +55,7 @@ def _stated(
     same = called.lower() == device.name.lower()
     meant = device.name if same else f"{called} is {device.name}"
     assumptions = [
-        f"{meant}, {per_node} a machine, on {fabric.name} ({how}): "
-        f"{fabric.description}."
+        f"{meant}, {per_node} a machine, on {fabric.name} ({how}): {fabric.description}."
     ]
     if nodes > 1:
         assumptions.append(f"{nodes} machines; no tensor-parallel group spans two of them.")
