@@ -11,14 +11,14 @@ def predict(question: Question, model: StepModel, served: Served, replicas: int)
     """The prediction for all replicas from what one replica served."""
     workload = question.workload
     efficiency = question.cluster.efficiency
-    error = efficiency.tpot_relative_error
+    error = efficiency.errors.tpot
     source = _source(question, model)
     requests = served.requests_per_s * _busy_replicas(question, replicas)
     ttft, tpot = distribution(served.ttft_s), distribution(served.tpot_s)
     ttft_at = workload.ttft.at if workload.ttft else "p50"
     tpot_at = workload.tpot.at if workload.tpot else "p50"
     return Prediction(
-        ttft_ms=estimate(ttft.at(ttft_at), efficiency.ttft_relative_error, source),
+        ttft_ms=estimate(ttft.at(ttft_at), efficiency.errors.ttft, source),
         tpot_ms=estimate(tpot.at(tpot_at), error, source),
         output_tokens_per_s=estimate(requests * workload.output_tokens, error, source),
         requests_per_s=estimate(requests, error, source),
@@ -54,7 +54,7 @@ def _busy_replicas(question: Question, replicas: int) -> float:
 def _source(question: Question, model: StepModel) -> str:
     efficiency = question.cluster.efficiency
     architecture = question.cluster.accelerator.architecture
-    parts = [f"model: roofline, {architecture} efficiencies ({efficiency.confidence} confidence)"]
+    parts = [f"model: roofline, {architecture} efficiencies ({efficiency.errors.confidence} confidence)"]
     if model.reduce.group > 1:
         parts.append(model.reduce.source)
     return "; ".join(parts)

@@ -1,17 +1,40 @@
 """Time of one engine step: a roofline per operator, plus all-reduces, plus the engine itself."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 from tpdeploy.planner.collectives import AllReduce, all_reduce
-from tpdeploy.planner.kv_cache import token_bytes, windowed_tokens
+from tpdeploy.planner.kernels import (
+    Roofline,
+    attention_roofline,
+    cache_format,
+    roofline,
+    weight_format,
+)
+from tpdeploy.planner.kv_cache import layer_token_bytes
 from tpdeploy.planner.sharding import Tensor, rank_bytes, rank_elements, tensors
-from tpdeploy.profiles.accelerator import Accelerator, Efficiency
+from tpdeploy.profiles.accelerator import Kernels, Overheads
 from tpdeploy.profiles.cluster import Cluster
-from tpdeploy.profiles.model import LatentAttention, ModelShape
+from tpdeploy.profiles.model import Attention, LatentAttention, ModelShape
 from tpdeploy.profiles.record import Dtype
 
 # A layer ends its attention block and its MLP block with one all-reduce each.
 ALL_REDUCES_PER_LAYER = 2
+# Engines run these projections of one input as one product.
+MERGED = {
+    "q": "qkv",
+    "k": "qkv",
+    "v": "qkv",
+    "gate": "gate and up",
+    "up": "gate and up",
+    "q down": "down",
+    "kv down": "down",
+    "shared expert gate": "shared gate and up",
+    "shared expert up": "shared gate and up",
+}
+# Values read or written per value of the residual stream around one layer's products: two norms,
+# each reading and writing it and the residual.
+NORM_PASSES = 8
 
 
 @dataclass(frozen=True)
@@ -52,11 +75,72 @@ class StepTime:
 
 @dataclass(frozen=True)
 class Linear:
-    """Equal matrix products on one rank, summed over the layers."""
+    """Equal matrix products on one rank."""
 
+    count: int
     weight_bytes: float
     flops_per_token: float
-    flops_per_s: float
+    moved_per_token: float  # bytes of inputs and outputs
+    kernel: Roofline
+
+    def seconds(self, tokens: float) -> float:
+        """Seconds of all of them for `tokens` tokens."""
+        if tokens <= 0:
+            return 0.0
+        moved = self.weight_bytes + self.moved_per_token * tokens
+        return self.count * self.kernel.seconds(self.flops_per_token * tokens, moved)
+
+
+@dataclass(frozen=True)
+class RoutedExperts:
+    """The routed experts of all layers on one rank, one kernel a layer."""
+
+    layers: int
+    share: float  # experts a token takes / experts there are
+    weight_bytes: float  # of all experts of a layer
+    flops_per_token: float
+    moved_per_token: float
+    kernel: Roofline
+
+    def seconds(self, tokens: float) -> float:
+        """Seconds of all layers for `tokens` tokens, reading the experts that they touch."""
+        if tokens <= 0:
+            return 0.0
+        moved = self.weight_bytes * touched(self.share, tokens) + self.moved_per_token * tokens
+        return self.layers * self.kernel.seconds(self.flops_per_token * tokens, moved)
+
+
+def touched(share: float, tokens: float) -> float:
+    """Share of the experts that `tokens` tokens touch, each taking `share` of them at random."""
+    return 1.0 - (1.0 - share) ** tokens
+
+
+@dataclass(frozen=True)
+class AttentionLayers:
+    """Equal attention layers on one rank."""
+
+    layers: int
+    window: int | None
+    prefill_flops: float  # per (token, context token)
+    prefill_moved: float  # bytes of Q, K, V and output of one prompt token
+    decode_flops: float
+    token_bytes: float  # KV of one token of context
+    prefill: Roofline
+    decode: Roofline
+
+    def seconds(self, step: Step) -> float:
+        """Seconds of all of them in `step`."""
+        pairs = step.prefill_tokens * self._seen(step.prefill_context)
+        contexts = step.decode_sequences * self._seen(step.decode_context)
+        return self.layers * (
+            self.prefill.seconds(
+                pairs * self.prefill_flops, step.prefill_tokens * self.prefill_moved
+            )
+            + self.decode.seconds(contexts * self.decode_flops, contexts * self.token_bytes)
+        )
+
+    def _seen(self, context: float) -> float:
+        return context if self.window is None else min(context, self.window)
 
 
 @dataclass(frozen=True)
@@ -65,116 +149,166 @@ class StepModel:
 
     layers: int
     hidden_bytes: float  # one token's residual stream
-    dense: tuple[Linear, ...]
-    routed: tuple[Linear, ...]
+    products: tuple[Linear, ...]
+    experts: RoutedExperts | None
     head: tuple[Linear, ...]
-    routed_share: float  # experts a token takes / experts there are
-    attention_flops: float  # per (token, context token) pair on a rank, all layers
-    attention_flops_per_s: float
-    kv_token_bytes: float
-    bytes_per_s: float
-    overhead_s: float
-    shape: ModelShape
+    attention: tuple[AttentionLayers, ...]
+    small_kernels: float  # seconds per token outside the products, all layers
+    overheads: Overheads
     reduce: AllReduce
 
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
         return StepTime(
             linear=self._linear_seconds(step),
-            attention=self._attention_seconds(step),
+            attention=sum(layers.seconds(step) for layers in self.attention),
             communication=self._communication_seconds(step),
-            overhead=self.overhead_s,
+            overhead=self._overhead_seconds(step),
         )
 
     def _linear_seconds(self, step: Step) -> float:
-        touched = 1 - (1 - self.routed_share) ** step.tokens
+        routed = self.experts.seconds(step.tokens) if self.experts else 0.0
         return (
-            sum(self._roofline(op, step.tokens, 1.0) for op in self.dense)
-            + sum(
-                self._roofline(op, step.tokens * self.routed_share, touched) for op in self.routed
-            )
-            + sum(self._roofline(op, step.sampled, 1.0) for op in self.head)
+            sum(product.seconds(step.tokens) for product in self.products)
+            + routed
+            + sum(product.seconds(step.sampled) for product in self.head)
+            + step.tokens * self.small_kernels
         )
-
-    def _roofline(self, op: Linear, tokens: float, share_read: float) -> float:
-        compute = op.flops_per_token * tokens / op.flops_per_s
-        return max(compute, op.weight_bytes * share_read / self.bytes_per_s)
-
-    def _attention_seconds(self, step: Step) -> float:
-        decode_kv = step.decode_sequences * windowed_tokens(self.shape, step.decode_context)
-        read = decode_kv * self.kv_token_bytes / self.bytes_per_s
-        pairs = step.prefill_tokens * windowed_tokens(self.shape, step.prefill_context)
-        return read + pairs * self.attention_flops / self.attention_flops_per_s
 
     def _communication_seconds(self, step: Step) -> float:
         once = self.reduce.seconds(step.tokens * self.hidden_bytes)
         return ALL_REDUCES_PER_LAYER * self.layers * once
 
+    def _overhead_seconds(self, step: Step) -> float:
+        engine = self.overheads
+        return engine.step_s + self.layers * engine.layer_s + step.sampled * engine.sequence_s
+
 
 def step_model(shape: ModelShape, cluster: Cluster, tp: int, kv_dtype: Dtype) -> StepModel:
     """The step model of `shape` on tensor-parallel groups of `tp` devices of `cluster`."""
-    device, efficiency = cluster.accelerator, cluster.efficiency
+    build = _Builder(shape, cluster, tp, cluster.efficiency.kernels)
     linear = [t for t in tensors(shape) if t.matmul]
-    head = [t for t in linear if t.head]
-    routed = [t for t in linear if t.routed]
-    dense = [t for t in linear if not t.routed and not t.head]
-
-    def group(chosen: list[Tensor]) -> tuple[Linear, ...]:
-        return tuple(_linear(t, shape, tp, device, efficiency) for t in chosen)
-
-    native = _flops_per_s(device, shape.dtype) * efficiency.matmul
-    experts = shape.experts
     return StepModel(
         layers=shape.layers,
         hidden_bytes=shape.hidden * shape.dtype.bits / 8,
-        dense=group(dense),
-        routed=group(routed),
-        head=group(head),
-        routed_share=experts.per_token / experts.count if experts else 0.0,
-        attention_flops=_attention_flops(shape, tp),
-        attention_flops_per_s=native,
-        kv_token_bytes=token_bytes(shape, tp, kv_dtype),
-        bytes_per_s=device.peaks.memory_bytes_per_s * efficiency.memory,
-        overhead_s=efficiency.step_overhead_s + shape.layers * efficiency.layer_overhead_s,
-        shape=shape,
+        products=build.products([t for t in linear if not t.routed and not t.head]),
+        experts=build.experts([t for t in linear if t.routed]),
+        head=build.products([t for t in linear if t.head]),
+        attention=build.attention(kv_dtype),
+        small_kernels=build.small_kernels(),
+        overheads=cluster.efficiency.overheads,
         reduce=all_reduce(cluster, tp),
     )
 
 
-def _linear(
-    tensor: Tensor, shape: ModelShape, tp: int, device: Accelerator, efficiency: Efficiency
-) -> Linear:
-    return Linear(
-        weight_bytes=tensor.count * rank_bytes(tensor, tp),
-        flops_per_token=2 * tensor.count * rank_elements(tensor, tp),
-        flops_per_s=_weight_flops_per_s(device, tensor, shape.dtype) * efficiency.matmul,
-    )
+@dataclass(frozen=True)
+class _Builder:
+    """Turns a shape on a rank of `tp` into rooflines."""
+
+    shape: ModelShape
+    cluster: Cluster
+    tp: int
+    kernels: Kernels
+
+    @property
+    def activation_bytes(self) -> float:
+        return self.shape.dtype.bits / 8
+
+    def products(self, chosen: list[Tensor]) -> tuple[Linear, ...]:
+        """One product for each group of tensors that engines merge."""
+        groups: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+        for tensor in chosen:
+            groups[MERGED.get(tensor.name, tensor.name), tensor.count].append(tensor)
+        return tuple(self._product(count, group) for (_, count), group in groups.items())
+
+    def _product(self, count: int, group: list[Tensor]) -> Linear:
+        elements = sum(rank_elements(t, self.tp) for t in group)
+        inputs = max(t.inputs for t in group)
+        return Linear(
+            count=count,
+            weight_bytes=sum(rank_bytes(t, self.tp) for t in group),
+            flops_per_token=2 * elements,
+            moved_per_token=(inputs + elements / inputs) * self.activation_bytes,
+            kernel=self._kernel(group[0]),
+        )
+
+    def _kernel(self, tensor: Tensor) -> Roofline:
+        kernels = self.kernels.experts if tensor.routed else self.kernels.matmul
+        kind = weight_format(tensor.dtype, self.shape.quantization)
+        return roofline(self.cluster.accelerator, kernels, kind)
+
+    def experts(self, chosen: list[Tensor]) -> RoutedExperts | None:
+        experts = self.shape.experts
+        if experts is None:
+            return None
+        share = experts.per_token / experts.count
+        layer = [(t, t.count // experts.layers) for t in chosen]
+        elements = sum(each * rank_elements(t, self.tp) for t, each in layer)
+        width = experts.intermediate / self.tp
+        values = experts.per_token * (2 * self.shape.hidden + 2 * width)
+        return RoutedExperts(
+            layers=experts.layers,
+            share=share,
+            weight_bytes=sum(each * rank_bytes(t, self.tp) for t, each in layer),
+            flops_per_token=2 * elements * share,
+            moved_per_token=values * self.activation_bytes,
+            kernel=self._kernel(chosen[0]),
+        )
+
+    def attention(self, kv_dtype: Dtype) -> tuple[AttentionLayers, ...]:
+        attention = self.shape.attention
+        if isinstance(attention, LatentAttention):
+            return (self._attention_layers(self.shape.layers, None, kv_dtype),)
+        sliding = attention.sliding_layers if attention.sliding_window else 0
+        kinds = ((self.shape.layers - sliding, None), (sliding, attention.sliding_window))
+        return tuple(self._attention_layers(n, window, kv_dtype) for n, window in kinds if n)
+
+    def _attention_layers(
+        self, layers: int, window: int | None, kv_dtype: Dtype
+    ) -> AttentionLayers:
+        attention, kernels = self.shape.attention, self.kernels
+        latent = isinstance(attention, LatentAttention)
+        prefill = kernels.latent_prefill if latent else kernels.prefill_attention
+        decode = kernels.latent_decode if latent else kernels.decode_attention
+        device, kind = self.cluster.accelerator, cache_format(kv_dtype)
+        prefill_flops, decode_flops = pair_flops(attention)
+        return AttentionLayers(
+            layers=layers,
+            window=window,
+            prefill_flops=prefill_flops / self.tp,
+            prefill_moved=prompt_values(attention) / self.tp * self.activation_bytes,
+            decode_flops=decode_flops / self.tp,
+            token_bytes=layer_token_bytes(attention, self.tp, kv_dtype),
+            prefill=attention_roofline(device, prefill, kind),
+            decode=attention_roofline(device, decode, kind),
+        )
+
+    def small_kernels(self) -> float:
+        """Seconds a token spends in norms and activations, all layers, bound by memory."""
+        shape = self.shape
+        narrow = self.kernels.decode_attention["bf16"].memory
+        wide = shape.mlp.intermediate if shape.mlp else 0
+        values = NORM_PASSES * shape.hidden + 3 * wide / self.tp
+        rate = self.cluster.accelerator.peaks.memory_bytes_per_s * narrow
+        return shape.layers * values * self.activation_bytes / rate
 
 
-def _weight_flops_per_s(device: Accelerator, tensor: Tensor, native: Dtype) -> float:
-    """Peak for a product with these weights.
+def pair_flops(attention: Attention | LatentAttention) -> tuple[float, float]:
+    """FLOPs of one query token on one context token in prefill and in decode, all heads.
 
-    FP8 and FP4 weights are multiplied as such where the device can; other formats are widened
-    to the activations' dtype first (weight-only quantization).
+    Score and weighted value. MLA expands the latent for a prompt, and decodes on it as it is.
     """
-    for dtype in (Dtype.FP4, Dtype.FP8):
-        narrow = tensor.dtype is dtype and dtype in device.peaks.flops_per_s
-        if narrow:
-            return device.peaks.flops_per_s[dtype]
-    return _flops_per_s(device, native)
-
-
-def _flops_per_s(device: Accelerator, dtype: Dtype) -> float:
-    """Peak for activations of `dtype`; a device without it computes in the widest it has."""
-    peaks = device.peaks.flops_per_s
-    return peaks.get(dtype) or peaks.get(Dtype.FP16) or min(peaks.values())
-
-
-def _attention_flops(shape: ModelShape, tp: int) -> float:
-    """FLOPs for one query token and one context token: score and weighted value, all heads."""
-    attention = shape.attention
     if isinstance(attention, LatentAttention):
-        sizes = attention.qk_nope_size + attention.qk_rope_size + attention.v_size
-    else:
-        sizes = 2 * attention.head_size
-    return 2 * attention.heads / tp * sizes * shape.layers
+        expanded = attention.qk_nope_size + attention.qk_rope_size + attention.v_size
+        absorbed = 2 * attention.kv_lora_rank + attention.qk_rope_size
+        return 2.0 * attention.heads * expanded, 2.0 * attention.heads * absorbed
+    both = 4.0 * attention.heads * attention.head_size
+    return both, both
+
+
+def prompt_values(attention: Attention | LatentAttention) -> float:
+    """Values of Q, K, V and output of one prompt token, all heads."""
+    if isinstance(attention, LatentAttention):
+        keys = attention.qk_nope_size + attention.qk_rope_size
+        return 2.0 * attention.heads * (keys + attention.v_size)
+    return 2.0 * (attention.heads + attention.kv_heads) * attention.head_size

@@ -7,6 +7,8 @@ from pydantic import Field
 from tpdeploy.profiles.record import Dtype, Provenance, Record, Text
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
+# Formats that engines have kernels of their own for: block-scaled FP8, and microscaled FP4, too.
+KernelFormat = Literal["bf16", "fp8", "fp8-block", "fp4", "mxfp4", "int8", "int4"]
 
 
 class Peaks(Provenance):
@@ -19,19 +21,50 @@ class Peaks(Provenance):
     )
 
 
-class Efficiency(Provenance):
-    """Fractions of the peaks that an engine reaches, measured or fitted, and how well they fit."""
+class Kernel(Record):
+    """How near one kind of kernel comes to the device's peaks."""
 
-    matmul: Fraction = Field(description="achieved / peak FLOP/s in large matrix products")
-    memory: Fraction = Field(description="achieved / peak bytes/s when reading weights and KV")
-    step_overhead_s: float = Field(ge=0, description="engine time per step outside the kernels")
-    layer_overhead_s: float = Field(
-        ge=0, description="per layer and step: small kernels and the start of large ones"
-    )
-    tpot_relative_error: float = Field(
-        gt=0, description="four of five measured TPOT lie within a factor of 1 + this"
-    )
-    ttft_relative_error: float = Field(gt=0, description="the same for TTFT")
+    compute: Fraction = Field(description="achieved / peak FLOP/s when compute bounds it")
+    memory: Fraction = Field(description="achieved / peak bytes/s when memory bounds it")
+    start_s: float = Field(default=0.0, ge=0, description="seconds however little there is to do")
+
+
+Formats = Annotated[dict[KernelFormat, Kernel], Field(min_length=1)]
+
+
+class Kernels(Provenance):
+    """An engine's kernels on one class of device, by the format of the weights or of the KV."""
+
+    matmul: Formats = Field(description="dense layers, by weight format")
+    experts: Formats = Field(description="all routed experts of a layer, by weight format")
+    prefill_attention: Formats = Field(description="prompt tokens on their context, by KV format")
+    decode_attention: Formats = Field(description="one new token on its context, by KV format")
+    latent_prefill: Formats = Field(description="the same for MLA")
+    latent_decode: Formats = Field(description="the same for MLA")
+
+
+class Overheads(Provenance):
+    """What an engine spends besides those kernels."""
+
+    step_s: float = Field(ge=0, description="per step: scheduling, sampling, launching")
+    layer_s: float = Field(ge=0, description="per layer and step: norms and other small kernels")
+    sequence_s: float = Field(ge=0, description="per running sequence and step")
+    request_s: float = Field(ge=0, description="per request before its first token: HTTP, tokens")
+
+
+class Errors(Provenance):
+    """How far measured runs lay from predictions."""
+
+    tpot: float = Field(gt=0, description="four of five lie within a factor of 1 + this")
+    ttft: float = Field(gt=0, description="the same for TTFT")
+
+
+class Efficiency(Record):
+    """What one engine reaches on one class of device."""
+
+    kernels: Kernels
+    overheads: Overheads
+    errors: Errors
 
 
 class Accelerator(Record):
@@ -41,7 +74,7 @@ class Accelerator(Record):
     aliases: tuple[Text, ...] = ()
     vendor: Literal["nvidia", "amd", "intel", "cpu"]
     platform: Literal["cuda", "rocm", "gaudi", "cpu"]
-    architecture: Text = Field(description="efficiency class, e.g. hopper")
+    architecture: Text = Field(description="class of device, e.g. hopper")
     compute_capability: float | None = Field(default=None, description="NVIDIA only")
     fabrics: tuple[Text, ...] = Field(
         min_length=1, description="fabrics it is sold with, the assumed one first"

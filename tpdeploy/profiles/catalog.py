@@ -12,6 +12,8 @@ from tpdeploy.profiles.fabric import Fabric
 from tpdeploy.records import Loader, read_record
 
 DATA = Path(__file__).parent / "data"
+# Every class of device has a file for this engine.
+DEFAULT_ENGINE = "vllm"
 # What a short word stands for: the beginnings of the names of its fabrics.
 WORDS = {"nvlink": "nv", "nvswitch": "nvswitch", "pcie": "pcie"}
 
@@ -42,9 +44,18 @@ def find_fabric(name: str) -> Fabric:
     return read_record(path, Fabric)
 
 
-def efficiency_of(architecture: str) -> Efficiency:
-    """What engines reach on accelerators of `architecture`."""
-    return read_record(DATA / "efficiency" / f"{architecture}.yaml", Efficiency)
+def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency:
+    """What `engine` reaches on accelerators of `architecture`; the default's where none is known."""
+    path = DATA / "efficiency" / engine / f"{architecture}.yaml"
+    if not path.is_file():
+        path = DATA / "efficiency" / DEFAULT_ENGINE / f"{architecture}.yaml"
+    return read_record(path, Efficiency)
+
+
+def with_engine(cluster: Cluster, engine: str) -> Cluster:
+    """`cluster` with what `engine` reaches on it."""
+    efficiency = efficiency_of(cluster.accelerator.architecture, engine)
+    return cluster.model_copy(update={"efficiency": efficiency})
 
 
 def accelerators() -> tuple[Accelerator, ...]:

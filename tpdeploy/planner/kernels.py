@@ -1,0 +1,104 @@
+"""Kernels: seconds of one operation on one device, a roofline with achieved rates."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import hypot
+
+from tpdeploy.profiles.accelerator import Accelerator, Kernel, KernelFormat
+from tpdeploy.profiles.model import Quantization
+from tpdeploy.profiles.record import Dtype
+
+# Where no kernel for a format was measured.
+NEXT_BEST: Mapping[KernelFormat, KernelFormat] = {
+    "fp8-block": "fp8",
+    "fp8": "bf16",
+    "mxfp4": "fp4",
+    "fp4": "int4",
+    "int4": "int8",
+    "int8": "bf16",
+}
+NARROW: Mapping[KernelFormat, Dtype] = {
+    "fp8": Dtype.FP8,
+    "fp8-block": Dtype.FP8,
+    "fp4": Dtype.FP4,
+    "mxfp4": Dtype.FP4,
+}
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """One kind of kernel on one device."""
+
+    flops_per_s: float
+    bytes_per_s: float
+    start_s: float
+
+    def seconds(self, flops: float, moved_bytes: float) -> float:
+        """Seconds for `flops` operations and `moved_bytes` of traffic; nothing to do costs nothing.
+
+        The two overlap where one is far larger, and add up where they are alike: their 2-norm.
+        """
+        if flops <= 0 and moved_bytes <= 0:
+            return 0.0
+        return self.start_s + hypot(flops / self.flops_per_s, moved_bytes / self.bytes_per_s)
+
+
+def roofline(
+    device: Accelerator, kernels: Mapping[KernelFormat, Kernel], kind: KernelFormat
+) -> Roofline:
+    """The roofline of the kernels for weights of `kind` on `device`."""
+    return _roofline(device, _measured(kernels, kind), peak_flops(device, kind))
+
+
+def attention_roofline(
+    device: Accelerator, kernels: Mapping[KernelFormat, Kernel], kind: KernelFormat
+) -> Roofline:
+    """The roofline of attention on a KV cache of `kind`, in shares of the 16-bit peak."""
+    return _roofline(device, _measured(kernels, kind), peak_flops(device, "bf16"))
+
+
+def _measured(kernels: Mapping[KernelFormat, Kernel], kind: KernelFormat) -> Kernel:
+    """The kernels for `kind`, or for the next best format that was measured."""
+    while kind not in kernels and kind in NEXT_BEST:
+        kind = NEXT_BEST[kind]
+    return kernels[kind]
+
+
+def _roofline(device: Accelerator, kernel: Kernel, flops_per_s: float) -> Roofline:
+    return Roofline(
+        flops_per_s=flops_per_s * kernel.compute,
+        bytes_per_s=device.peaks.memory_bytes_per_s * kernel.memory,
+        start_s=kernel.start_s,
+    )
+
+
+def peak_flops(device: Accelerator, kind: KernelFormat) -> float:
+    """Peak FLOP/s with operands of `kind`; those the device cannot multiply are widened to 16 bits.
+
+    A device without BF16 computes in the widest format it has.
+    """
+    peaks = device.peaks.flops_per_s
+    narrow = NARROW.get(kind)
+    if narrow in peaks:
+        return peaks[narrow]
+    return peaks.get(Dtype.BF16) or peaks.get(Dtype.FP16) or min(peaks.values())
+
+
+def weight_format(dtype: Dtype, stored: Quantization | None) -> KernelFormat:
+    """The kernels that weights of `dtype` in a checkpoint quantized as `stored` run on."""
+    match dtype:
+        case Dtype.FP8:
+            return "fp8-block" if stored and stored.output_block else "fp8"
+        case Dtype.FP4:
+            return "mxfp4" if stored and stored.method == "mxfp4" else "fp4"
+        case Dtype.INT8:
+            return "int8"
+        case Dtype.INT4:
+            return "int4"
+        case _:
+            return "bf16"
+
+
+def cache_format(dtype: Dtype) -> KernelFormat:
+    """The attention kernels for a KV cache of `dtype`."""
+    return "fp8" if dtype is Dtype.FP8 else "bf16"
