@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from tpdeploy.planner.limits import DoesNotFit, kv_requests, size
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Limits, MemoryPerGpu, Prediction
 from tpdeploy.planner.prediction import predict
 from tpdeploy.planner.question import Question, share_of_load
@@ -43,7 +44,12 @@ def evaluate(question: Question, tensor: int, replicas: int) -> Candidate | Refu
     except DoesNotFit as shortage:
         return Refusal(tensor, replicas, str(shortage))
     engine = Engine(
-        step_model(question.shape, question.cluster, tensor, question.kv_cache_dtype),
+        step_model(
+            question.shape,
+            question.cluster,
+            Parallelism(tensor=tensor, replicas=replicas),
+            question.kv_cache_dtype,
+        ),
         limits.max_num_seqs,
         limits.max_num_batched_tokens,
         kv_requests(question, tensor, limits.kv_cache_bytes),

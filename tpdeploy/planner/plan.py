@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.workload import Percentile, Workload
 from tpdeploy.profiles.record import Dtype, Record, Text
 
@@ -49,19 +50,6 @@ class PlannedCluster(Record):
     island: int = Field(gt=0)
     memory_bytes: int = Field(gt=0, description="of one device, as the driver reports it")
     assumptions: tuple[str, ...] = ()
-
-
-class Parallelism(Record):
-    """How the devices are used: replicas of a tensor x pipeline parallel engine."""
-
-    tensor: int = Field(gt=0)
-    pipeline: int = Field(default=1, gt=0)
-    replicas: int = Field(gt=0)
-
-    @property
-    def devices(self) -> int:
-        """Devices used."""
-        return self.tensor * self.pipeline * self.replicas
 
 
 class Placement(Record):
@@ -159,7 +147,7 @@ class DeploymentPlan(Record):
 
     @model_validator(mode="after")
     def _placement_matches(self) -> "DeploymentPlan":
-        ranks = self.parallelism.tensor * self.parallelism.pipeline
+        ranks = self.parallelism.ranks
         if len(self.placement) != self.parallelism.replicas:
             raise ValueError(
                 f"placement lists {len(self.placement)} replicas, "

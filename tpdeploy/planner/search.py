@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from tpdeploy.errors import InfeasibleError, InputError
 from tpdeploy.planner.candidate import Candidate, Refusal, evaluate
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.placement import device_groups, place
 from tpdeploy.planner.plan import (
     Alternative,
     DeploymentPlan,
-    Parallelism,
     PlannedCluster,
     PlannedModel,
 )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from tpdeploy.planner.collectives import AllReduce, all_reduce
 from tpdeploy.planner.kv_cache import token_bytes, windowed_tokens
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.sharding import Tensor, rank_bytes, rank_elements, tensors
 from tpdeploy.profiles.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.cluster import Cluster
@@ -111,8 +112,11 @@ class StepModel:
         return ALL_REDUCES_PER_LAYER * self.layers * once
 
 
-def step_model(shape: ModelShape, cluster: Cluster, tp: int, kv_dtype: Dtype) -> StepModel:
-    """The step model of `shape` on tensor-parallel groups of `tp` devices of `cluster`."""
+def step_model(
+    shape: ModelShape, cluster: Cluster, parallelism: Parallelism, kv_dtype: Dtype
+) -> StepModel:
+    """The step model of `shape` on one replica of `parallelism` on `cluster`."""
+    tp = parallelism.tensor
     device, efficiency = cluster.accelerator, cluster.efficiency
     linear = [t for t in tensors(shape) if t.matmul]
     head = [t for t in linear if t.head]
