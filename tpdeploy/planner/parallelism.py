@@ -38,8 +38,8 @@ class Parallelism(Record):
 
     @property
     def words(self) -> str:
-        """The split as people write it: `TP 8`, `TP 8 x PP 2`, `TP 8 with EP`."""
+        """The split as people write it: `TP 8`, `TP 8 x PP 2`, `TP 8 + EP`."""
         words = f"TP {self.tensor}"
         if self.pipeline > 1:
             words += f" x PP {self.pipeline}"
-        return f"{words} with EP" if self.expert > 1 else words
+        return f"{words} + EP" if self.expert > 1 else words

@@ -79,6 +79,13 @@ class Workload(Record):
         return self.input_tokens + self.output_tokens
 
     @property
+    def arriving(self) -> str:
+        """How requests arrive, in words."""
+        if self.concurrency is not None:
+            return f"{self.concurrency} requests in flight"
+        return f"{self.rate:g} requests/s"
+
+    @property
     def computed_tokens(self) -> int:
         """Prompt tokens that must be prefilled: those not cached, at least the last one."""
         return max(1, round(self.input_tokens * (1 - self.prefix_hit_rate)))
