@@ -19,6 +19,7 @@ from pathlib import Path
 from tpdeploy.errors import InputError
 from tpdeploy.files import write_whole
 from tpdeploy.planner.candidate import Candidate, evaluate
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.precision import served_shape
 from tpdeploy.planner.question import EngineRules, Question
 from tpdeploy.planner.workload import Workload
@@ -114,7 +115,7 @@ def errors(efficiency: Efficiency, runs: Sequence[Run]) -> list[tuple[float, flo
         asked = Question(
             question.shape, cluster, question.workload, question.engine, question.kv_cache_dtype
         )
-        predicted = evaluate(asked, tp, replicas)
+        predicted = evaluate(asked, Parallelism(tensor=tp, replicas=replicas))
         if isinstance(predicted, Candidate):
             told = predicted.prediction
             ttft = math.log(told.ttft_distribution.mean / ttft_ms)

@@ -152,7 +152,8 @@ def write(engine: str, architecture: str, tables: Tables) -> None:
         for form, fitted in found.items()
     )
     blocks: dict[str, Any] = {
-        kind: {form: fitted.kernel for form, fitted in found.items()} or getattr(before.kernels, kind)
+        kind: {form: fitted.kernel for form, fitted in found.items()}
+        or getattr(before.kernels, kind)
         for kind, found in fits.items()
     }
     kernels = Kernels(
@@ -216,7 +217,9 @@ def by_format(
     for theirs, form in FORMATS.items():
         if form in found:
             continue
-        source = BORROWED.get((engine, form), ENGINES[engine]) if kind == "gemm" else ENGINES[engine]
+        source = (
+            BORROWED.get((engine, form), ENGINES[engine]) if kind == "gemm" else ENGINES[engine]
+        )
         parts = []
         for device, rows in each_gpu(tables, architecture, (kind, source, name, column, theirs)):
             mine = sample(chosen(rows))
@@ -250,9 +253,7 @@ def attention(
     return found
 
 
-def latent(
-    engine: str, architecture: str, tables: Tables
-) -> dict[str, dict[KernelFormat, Fitted]]:
+def latent(engine: str, architecture: str, tables: Tables) -> dict[str, dict[KernelFormat, Fitted]]:
     """MLA: prompts with the latent expanded, decoding on the latent, by KV format."""
     source = BORROWED.get((engine, "mla"), ENGINES[engine])
     found: dict[str, dict[KernelFormat, Fitted]] = {"latent_prefill": {}, "latent_decode": {}}

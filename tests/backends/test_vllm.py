@@ -9,7 +9,8 @@ from tests.harness.plans import small_plan
 from tpdeploy.backends.base import Command
 from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.errors import InputError
-from tpdeploy.planner.plan import DeploymentPlan, Parallelism, Placement
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.models import load_model
 

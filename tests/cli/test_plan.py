@@ -117,7 +117,8 @@ def test_nothing_feasible_exits_with_3(tmp_path: Path) -> None:
     assert "does not fit" in tpdeploy(*args, home=tmp_path).stdout
     answer = json.loads(tpdeploy(*args, "--json", home=tmp_path).stdout)
     assert answer["feasible"] is False
-    assert [a["tensor"] for a in answer["alternatives"]] == [1, 2]
+    splits = [(a["tensor"], a["pipeline"]) for a in answer["alternatives"]]
+    assert splits == [(1, 1), (1, 2), (2, 1)]
 
 
 def test_a_plan_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:

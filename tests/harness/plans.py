@@ -1,12 +1,12 @@
 """A plan to validate against, as `tpdeploy plan` would write it."""
 
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import (
     DeploymentPlan,
     Distribution,
     Estimate,
     Limits,
     MemoryPerGpu,
-    Parallelism,
     Placement,
     PlannedCluster,
     PlannedModel,

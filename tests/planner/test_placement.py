@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.placement import device_groups, place
 from tpdeploy.profiles.gpus_spec import parse_gpus
 
@@ -36,11 +37,16 @@ def test_groups_never_cross_nodes() -> None:
 def test_cpu_replicas_get_their_cores() -> None:
     """On a CPU each rank's placement names its cores."""
     cluster = EIGHT.model_copy(update={"cpus": tuple(str(core) for core in range(8))})
-    assert [p.cpus for p in place(cluster, 2, 2)] == [("0", "1"), ("2", "3")]
+    assert [p.cpus for p in place(cluster, Parallelism(tensor=2, replicas=2))] == [
+        ("0", "1"),
+        ("2", "3"),
+    ]
 
 
 @pytest.mark.parametrize("tp", [1, 3, 8])
 def test_replicas_are_numbered_from_zero(tp: int) -> None:
     """Replica numbers count up without gaps."""
     most = len(device_groups(EIGHT, tp))
-    assert [p.replica for p in place(EIGHT, tp, most)] == list(range(most))
+    assert [p.replica for p in place(EIGHT, Parallelism(tensor=tp, replicas=most))] == list(
+        range(most)
+    )

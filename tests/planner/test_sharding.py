@@ -6,6 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.sharding import (
     Split,
     Tensor,
@@ -16,9 +17,9 @@ from tpdeploy.planner.sharding import (
     parameter_count,
     rank_bytes,
     rank_elements,
-    rank_weight_bytes,
     tensors,
 )
+from tpdeploy.planner.stages import stage_weight_bytes, stages
 from tpdeploy.profiles.model import (
     Attention,
     DenseMlp,
@@ -101,6 +102,11 @@ def shapes(draw: st.DrawFn) -> ModelShape:
     )
 
 
+def weight_bytes(shape: ModelShape, tp: int) -> float:
+    (whole,) = stages(shape, 1)
+    return stage_weight_bytes(shape, Parallelism(tensor=tp), whole)
+
+
 def extra(tensor: Tensor, tp: int) -> int:
     """Values that `tp` ranks hold beyond one copy of the tensor: replicas and padding."""
     match tensor.split:
@@ -128,7 +134,7 @@ def test_the_ranks_together_hold_the_model_once_and_its_replicas(
 @given(shapes(), WIDTHS)
 def test_a_wider_group_never_makes_a_rank_heavier(shape: ModelShape, tp: int) -> None:
     """Bytes of weights on a rank never grow with the width, tensor by tensor."""
-    assert rank_weight_bytes(shape, tp + 1) <= rank_weight_bytes(shape, tp)
+    assert weight_bytes(shape, tp + 1) <= weight_bytes(shape, tp)
     for tensor in tensors(shape):
         assert rank_bytes(tensor, tp + 1) <= rank_bytes(tensor, tp)
 
@@ -218,7 +224,7 @@ def test_one_rank_holds_the_bytes_of_the_checkpoint(model: str, packed: int, bit
     """At TP 1: packed values with their scales, the rest at two bytes each."""
     shape = load_model(model)
     expected = packed * bits / 8 + (parameter_count(shape) - packed) * 2
-    assert rank_weight_bytes(shape, 1) == pytest.approx(expected, rel=1e-12)
+    assert weight_bytes(shape, 1) == pytest.approx(expected, rel=1e-12)
 
 
 def test_kv_heads_are_replicated_beyond_their_number() -> None:

@@ -79,6 +79,15 @@ class MemoryRule:
     of: Literal["total", "free after weights"]
 
 
+@dataclass(frozen=True)
+class Features:
+    """What an engine can do beside tensor parallelism, on one platform."""
+
+    pipeline: bool = False
+    whole_experts: bool = False
+    several_nodes: bool = False  # one replica over several machines
+
+
 def last_exception(lines: Sequence[str]) -> str | None:
     """The last line of the last Python traceback in `lines`, or None."""
     return next((line.strip() for line in reversed(lines) if EXCEPTION.match(line)), None)
@@ -113,6 +122,10 @@ class Backend(ABC):
     @abstractmethod
     def widths(self, model: ModelShape, up_to: int) -> Widths:
         """Legal tensor-parallel widths from 1 to `up_to` for `model`."""
+
+    def features(self, platform: Platform) -> Features:
+        """What the engine can do beside tensor parallelism on `platform`; here nothing."""
+        return Features()
 
     @abstractmethod
     def check(self, plan: DeploymentPlan) -> list[Problem]:

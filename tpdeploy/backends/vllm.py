@@ -9,6 +9,7 @@ from tpdeploy.backends.base import (
     Command,
     EnvironmentSpec,
     Fallback,
+    Features,
     MemoryRule,
     Platform,
     Problem,
@@ -124,6 +125,11 @@ class VllmBackend(Backend):
         refused = {tp: problem for tp, problem in problems.items() if problem}
         return Widths(tuple(tp for tp in problems if tp not in refused), refused)
 
+    def features(self, platform: Platform) -> Features:
+        """vLLM has pipelines, whole experts and several nodes on GPUs, none of them on CPUs."""
+        on_gpu = platform != "cpu"
+        return Features(pipeline=on_gpu, whole_experts=on_gpu, several_nodes=on_gpu)
+
     def check(self, plan: DeploymentPlan) -> list[Problem]:
         """Problems of running `plan` with this adapter."""
         return [*_machine_problems(plan), *_number_problems(plan.model)]
@@ -143,6 +149,8 @@ class VllmBackend(Backend):
             *("--max-num-seqs", str(limits.max_num_seqs)),
             *("--max-num-batched-tokens", str(limits.max_num_batched_tokens)),
         ]
+        if plan.parallelism.expert > 1:
+            argv.append("--enable-expert-parallel")
         if model.quantization:
             argv += ["--quantization", model.quantization]
         if model.kv_cache_dtype is not model.dtype:
@@ -167,7 +175,7 @@ class VllmBackend(Backend):
 def _machine_problems(plan: DeploymentPlan) -> Iterator[Problem]:
     if plan.cluster.platform == "gaudi":
         yield Problem("this adapter does not run on Gaudi", "use CUDA, ROCm or a CPU")
-    if any(place.node for place in plan.placement):
+    if any(node for place in plan.placement for node, _ in place.ranks):
         yield Problem(
             f"the plan spans {plan.cluster.nodes} machines, launch starts one",
             "plan one machine and launch on each",
@@ -176,6 +184,8 @@ def _machine_problems(plan: DeploymentPlan) -> Iterator[Problem]:
         return
     if plan.parallelism.pipeline > 1:
         yield Problem("no pipeline parallelism on CPUs", "plan again: pipeline 1")
+    if plan.parallelism.expert > 1:
+        yield Problem("no expert parallelism on CPUs", "plan again with --no-ep")
     if plan.model.kv_cache_dtype is Dtype.FP8:
         yield Problem("no FP8 KV cache on CPUs", "plan with --kv-cache-dtype auto")
     if any(place.cpus and len(place.cpus) != len(place.devices) for place in plan.placement):

@@ -6,11 +6,20 @@ from typing import get_args
 from pydantic import ValidationError
 
 from tpdeploy.errors import InputError, nearest
-from tpdeploy.planner.workload import Percentile, Target, Workload
+from tpdeploy.planner.workload import Percentile, Speculation, Target, Workload
+from tpdeploy.profiles.cluster import Cluster
+from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 # What a plan is made for when the user states no load.
 DEFAULT_CONCURRENCY = 32
+
+# Fields whose options have other names.
+OPTIONS = {
+    "prefix_hit_rate": "--prefix-cache-hit-rate",
+    "tokens": "--speculative-tokens",
+    "acceptance": "--acceptance-rate",
+}
 
 DTYPE_ALIASES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32"}
 
@@ -48,6 +57,10 @@ def workload(
     rate: float | None,
     ttft: str | None,
     tpot: str | None,
+    prefix_cache_hit_rate: float = 0.0,
+    speculative_tokens: int | None = None,
+    acceptance_rate: float | None = None,
+    draft_cost: float | None = None,
 ) -> Workload:
     """The workload the options describe."""
     if concurrency is None and rate is None:
@@ -62,12 +75,50 @@ def workload(
             rate=rate,
             ttft=target("--ttft", ttft),
             tpot=target("--tpot", tpot),
+            prefix_hit_rate=prefix_cache_hit_rate,
+            speculation=speculation(speculative_tokens, acceptance_rate, draft_cost),
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        option = "--" + str(first["loc"][0]).replace("_", "-")
-        message = first["msg"].removeprefix("Input should be ")
-        raise InputError(f"{option} {first['input']}: must be {message}") from error
+        raise _refusal(error) from error
+
+
+def speculation(
+    tokens: int | None, acceptance: float | None, draft_cost: float | None
+) -> Speculation | None:
+    """Speculative decoding as the options describe it; None without `--speculative-tokens`."""
+    if tokens is None:
+        for option, value in (("--acceptance-rate", acceptance), ("--draft-cost", draft_cost)):
+            if value is not None:
+                raise InputError(f"{option} {value:g}: says nothing without --speculative-tokens")
+        return None
+    if acceptance is None:
+        raise InputError(
+            f"--speculative-tokens {tokens}: give --acceptance-rate too, the share of drafted "
+            "tokens that the model accepts, as 0.7"
+        )
+    try:
+        draft = Speculation(tokens=tokens, acceptance=acceptance)
+        if draft_cost is None:
+            return draft
+        return Speculation(tokens=tokens, acceptance=acceptance, draft_cost=draft_cost)
+    except ValidationError as error:
+        raise _refusal(error) from error
+
+
+def _refusal(error: ValidationError) -> InputError:
+    """One line for the first value that a record refused, under its option's name."""
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    option = OPTIONS.get(name, "--" + name.replace("_", "-"))
+    message = first["msg"].removeprefix("Input should be ")
+    return InputError(f"{option} {first['input']}: must be {message}")
+
+
+def positive_number(option: str, value: float | None) -> float | None:
+    """`value` if it is above 0 or not given."""
+    if value is not None and value <= 0:
+        raise InputError(f"{option} {value:g}: must be greater than 0")
+    return value
 
 
 def positive(option: str, value: int | None) -> int | None:
@@ -75,3 +126,16 @@ def positive(option: str, value: int | None) -> int | None:
     if value is not None and value <= 0:
         raise InputError(f"{option} {value}: must be greater than 0")
     return value
+
+
+def experts(shape: ModelShape, *, asked: bool | None) -> bool | None:
+    """What `--ep` or `--no-ep` asks for; a model without experts has no choice."""
+    if asked and shape.experts is None:
+        raise InputError(f"--ep: {shape.id} has no experts; leave the option out")
+    return asked
+
+
+def leaves_count_open(gpus: str, cluster: Cluster) -> bool:
+    """Whether `--gpus` names a GPU without saying how many, as H100."""
+    stated = cluster.origin == "stated" and cluster.accelerator.platform != "cpu"
+    return stated and re.match(r"\s*\d+[xX]", gpus) is None

@@ -11,15 +11,17 @@ from rich.text import Text
 
 from tpdeploy.cli.planfile import current_plan_path
 from tpdeploy.planner.memory import GIB
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Alternative, DeploymentPlan, Estimate, MemoryPerGpu
 from tpdeploy.planner.workload import Target, Workload
 
 BAR_WIDTH = 60
 INDENT = (0, 0, 0, 2)
 SMALLEST_SHOWN = 0.05 * GIB
+MOST_ROWS = 10
 
 
-def show_plan(console: Console, plan: DeploymentPlan, path: Path) -> None:
+def show_plan(console: Console, plan: DeploymentPlan, path: Path, *, pareto: bool) -> None:
     """The choice, the prediction, the reasons, the memory, the other splits, what was assumed."""
     console.print(_headline(plan))
     console.print(_prediction(plan))
@@ -27,11 +29,15 @@ def show_plan(console: Console, plan: DeploymentPlan, path: Path) -> None:
     _bullets(console, plan.reasons)
     device = "CPU share" if plan.cluster.platform == "cpu" else "GPU"
     total = plan.memory_per_gpu.total_bytes / GIB
-    _section(console, f"Memory per {device}: {total:.1f} GiB")
+    deep = ", fullest stage" if plan.parallelism.pipeline > 1 else ""
+    _section(console, f"Memory per {device}{deep}: {total:.1f} GiB")
     _memory(console, plan.memory_per_gpu)
     if plan.alternatives:
         _section(console, "Other splits")
         show_alternatives(console, plan.alternatives)
+    if pareto:
+        _section(console, "Best of all loads: answers against throughput")
+        show_pareto(console, plan)
     _section(console, "Assumed")
     _bullets(console, [*plan.cluster.assumptions, *_assumptions(plan)])
     launch = "tpdeploy launch" if path == current_plan_path() else f"tpdeploy launch {path}"
@@ -41,27 +47,59 @@ def show_plan(console: Console, plan: DeploymentPlan, path: Path) -> None:
 def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> None:
     """One row a split: what it would do, or why it cannot run."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("TP x replicas", no_wrap=True)
+    table.add_column("split", no_wrap=True)
     for title in ("tokens/s", "TTFT ms", "TPOT ms"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("why not")
-    for row in alternatives:
+    shown = alternatives[:MOST_ROWS]
+    for row in shown:
         table.add_row(
-            f"{row.tensor} x {row.replicas}",
+            split_words(row),
             _number(row.output_tokens_per_s),
             _number(row.ttft_ms),
             _number(row.tpot_ms),
             row.reason,
         )
     console.print(Padding(table, INDENT))
+    if len(alternatives) > len(shown):
+        more = f"and {len(alternatives) - len(shown)} more, all with --json"
+        console.print(Padding(Text(more, style="dim"), INDENT))
+
+
+def show_pareto(console: Console, plan: DeploymentPlan) -> None:
+    """One row a point: quick answers first, most tokens/s a device last."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    device = "share" if plan.cluster.platform == "cpu" else "GPU"
+    for title in ("split", "load"):
+        table.add_column(title, no_wrap=True)
+    for title in ("TPOT ms", "TTFT ms", f"tokens/s a {device}"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("targets")
+    for point in plan.pareto:
+        table.add_row(
+            split_words(point.parallelism),
+            point.load,
+            _number(point.tpot_ms),
+            _number(point.ttft_ms),
+            _number(point.output_tokens_per_s_per_device),
+            "met" if point.meets_targets else "missed",
+        )
+    console.print(Padding(table, INDENT))
+
+
+def split_words(split: Alternative | Parallelism) -> str:
+    """A split in few characters: `TP 4 x 2`, `TP 8 x PP 2 x 1`."""
+    fields = {name: getattr(split, name) for name in Parallelism.model_fields}
+    parallelism = Parallelism.model_validate(fields)
+    return f"{parallelism.words} x {parallelism.replicas}"
 
 
 def _headline(plan: DeploymentPlan) -> Text:
-    split = plan.parallelism
+    split, cluster = plan.parallelism, plan.cluster
     replicas = f"{split.replicas} replica{'s' if split.replicas > 1 else ''}"
     return Text.assemble(
-        (f"{plan.model.id} on {plan.cluster.count}x {plan.cluster.gpu}: ", ""),
-        (f"TP {split.tensor} x {replicas}", "bold green"),
+        (f"{plan.model.id} on {cluster.count}x {cluster.gpu}: ", ""),
+        (f"{split.words} x {replicas}", "bold green"),
     )
 
 
@@ -72,17 +110,23 @@ def _prediction(plan: DeploymentPlan) -> Padding:
     table.add_row("TTFT", _estimate(prediction.ttft_ms, "ms", load.ttft))
     table.add_row("TPOT", _estimate(prediction.tpot_ms, "ms", load.tpot))
     table.add_row("throughput", _estimate(prediction.output_tokens_per_s, "output tokens/s", None))
+    if plan.cost:
+        table.add_row("cost", _cost(plan))
     table.add_row("source", Text(prediction.tpot_ms.source, style="dim"))
     return Padding(table, INDENT)
 
 
 def _load(load: Workload) -> str:
-    arriving = (
-        f"{load.concurrency} requests in flight"
-        if load.concurrency is not None
-        else f"{load.rate:g} requests/s"
+    return f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out, {load.arriving}"
+
+
+def _cost(plan: DeploymentPlan) -> str:
+    assert plan.cost is not None  # noqa: S101 - the caller asked
+    cost, devices = plan.cost.per_million_output_tokens, plan.parallelism.devices
+    return (
+        f"${_number(cost.value)} a million output tokens (expected {_number(cost.low)} to "
+        f"{_number(cost.high)}), {devices} at ${plan.cost.device_price_per_hour:g} an hour"
     )
-    return f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out, {arriving}"
 
 
 def _estimate(estimate: Estimate, unit: str, target: Target | None) -> str:
@@ -123,7 +167,29 @@ def _assumptions(plan: DeploymentPlan) -> list[str]:
         f"Requests up to {limits.max_model_len:,} tokens; {limits.max_num_seqs:,} sequences and "
         f"{limits.max_num_batched_tokens:,} tokens a step; {limits.memory_fraction:.0%} of memory "
         f"for {plan.backend}.",
-        "TPOT = (end-to-end - TTFT) / (output tokens - 1); no prefix-cache hits.",
+        _prompts(plan.workload),
+        *_speculation(plan.workload),
+    ]
+
+
+def _prompts(load: Workload) -> str:
+    cached = "no prefix-cache hits"
+    if load.prefix_hit_rate:
+        cached = (
+            f"{load.prefix_hit_rate:.0%} of prompt tokens found in the prefix cache, "
+            f"{load.computed_tokens:,} computed"
+        )
+    return f"TPOT = (end-to-end - TTFT) / (output tokens - 1); {cached}."
+
+
+def _speculation(load: Workload) -> list[str]:
+    draft = load.speculation
+    if draft is None:
+        return []
+    return [
+        f"{draft.tokens} tokens drafted a step, each accepted with probability "
+        f"{draft.acceptance:g}: {draft.tokens_per_step:.2f} tokens a step. Drafting one takes "
+        f"{draft.draft_cost:.0%} of a decode step."
     ]
 
 

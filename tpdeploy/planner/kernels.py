@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import hypot
 
-from tpdeploy.profiles.accelerator import Accelerator, Kernel, KernelFormat
+from tpdeploy.profiles.accelerator import Accelerator, Efficiency, Kernel, KernelFormat
 from tpdeploy.profiles.model import Quantization
 from tpdeploy.profiles.record import Dtype
 
@@ -43,18 +43,42 @@ class Roofline:
         return self.start_s + hypot(flops / self.flops_per_s, moved_bytes / self.bytes_per_s)
 
 
-def roofline(
-    device: Accelerator, kernels: Mapping[KernelFormat, Kernel], kind: KernelFormat
-) -> Roofline:
-    """The roofline of the kernels for weights of `kind` on `device`."""
-    return _roofline(device, _measured(kernels, kind), peak_flops(device, kind))
+@dataclass(frozen=True)
+class Workshop:
+    """An engine's kernels on one device, as they run in serving."""
 
+    device: Accelerator
+    efficiency: Efficiency
 
-def attention_roofline(
-    device: Accelerator, kernels: Mapping[KernelFormat, Kernel], kind: KernelFormat
-) -> Roofline:
-    """The roofline of attention on a KV cache of `kind`, in shares of the 16-bit peak."""
-    return _roofline(device, _measured(kernels, kind), peak_flops(device, "bf16"))
+    def matmul(self, kind: KernelFormat) -> Roofline:
+        """Dense products with weights of `kind`."""
+        kernel = _measured(self.efficiency.kernels.matmul, kind)
+        return self._serving(kernel, peak_flops(self.device, kind), self.efficiency.serving.compute)
+
+    def experts(self, kind: KernelFormat) -> Roofline:
+        """The routed experts of a layer, with weights of `kind`."""
+        kernel = _measured(self.efficiency.kernels.experts, kind)
+        return self._serving(kernel, peak_flops(self.device, kind), self.efficiency.serving.experts)
+
+    def prefill_attention(self, kind: KernelFormat, *, latent: bool) -> Roofline:
+        """Prompt tokens on their context, with a KV cache of `kind`; shares of the 16-bit peak."""
+        kernels = self.efficiency.kernels
+        formats = kernels.latent_prefill if latent else kernels.prefill_attention
+        peak = peak_flops(self.device, "bf16")
+        return self._serving(_measured(formats, kind), peak, self.efficiency.serving.compute)
+
+    def decode_attention(self, kind: KernelFormat, *, latent: bool) -> Roofline:
+        """One new token on its context, with a KV cache of `kind`; shares of the 16-bit peak."""
+        kernels = self.efficiency.kernels
+        formats = kernels.latent_decode if latent else kernels.decode_attention
+        return self._serving(_measured(formats, kind), peak_flops(self.device, "bf16"), 1.0)
+
+    def _serving(self, kernel: Kernel, peak: float, factor: float) -> Roofline:
+        return Roofline(
+            flops_per_s=peak * kernel.compute * factor,
+            bytes_per_s=self.device.peaks.memory_bytes_per_s * kernel.memory,
+            start_s=kernel.start_s * self.efficiency.serving.start,
+        )
 
 
 def _measured(kernels: Mapping[KernelFormat, Kernel], kind: KernelFormat) -> Kernel:
@@ -62,14 +86,6 @@ def _measured(kernels: Mapping[KernelFormat, Kernel], kind: KernelFormat) -> Ker
     while kind not in kernels and kind in NEXT_BEST:
         kind = NEXT_BEST[kind]
     return kernels[kind]
-
-
-def _roofline(device: Accelerator, kernel: Kernel, flops_per_s: float) -> Roofline:
-    return Roofline(
-        flops_per_s=flops_per_s * kernel.compute,
-        bytes_per_s=device.peaks.memory_bytes_per_s * kernel.memory,
-        start_s=kernel.start_s,
-    )
 
 
 def peak_flops(device: Accelerator, kind: KernelFormat) -> float:

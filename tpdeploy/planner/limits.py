@@ -1,11 +1,14 @@
 """Engine-neutral limits: step size, sequences, context, and the KV cache they leave room for."""
 
+from dataclasses import dataclass
 from math import ceil
 
 from tpdeploy.planner.kv_cache import request_bytes
 from tpdeploy.planner.memory import GIB, MemoryNeeds, StepSize, longest_context, memory_needs
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Limits, MemoryPerGpu
 from tpdeploy.planner.question import Question, share_of_load
+from tpdeploy.planner.stages import Stage, stages
 
 # vLLM's own defaults by card, passed explicitly so that a plan means the same everywhere.
 BATCHED_TOKENS_BY_MEMORY = ((160 * GIB, 16384), (70 * GIB, 8192), (0, 2048))
@@ -17,32 +20,51 @@ class DoesNotFit(Exception):  # noqa: N818 - an outcome of planning, not a failu
     """The model and one request do not fit; the message says by how much."""
 
 
-def step_size(question: Question, replicas: int) -> StepSize:
+@dataclass(frozen=True)
+class Sized:
+    """A replica that fits: its limits, the memory of its tightest rank, and its KV cache."""
+
+    limits: Limits
+    memory: MemoryPerGpu
+    kv_requests: int  # requests of the workload's full length that it holds at once
+
+
+@dataclass(frozen=True)
+class Tightest:
+    """The stage of a replica that holds the fewest tokens of KV, and what a rank of it needs."""
+
+    stage: Stage
+    needs: MemoryNeeds
+    room: float  # bytes left for KV cache; negative when even the weights do not fit
+
+
+def step_size(question: Question, parallelism: Parallelism) -> StepSize:
     """The largest step: enough sequences for the load, tokens by the device's memory."""
     memory = question.cluster.accelerator.peaks.memory_bytes
     tokens = next(tokens for least, tokens in BATCHED_TOKENS_BY_MEMORY if memory >= least)
-    clients = share_of_load(question.workload, replicas).concurrency or 0
+    clients = share_of_load(question.workload, parallelism.replicas).concurrency or 0
     sequences = max(clients, CPU_SEQUENCES if question.on_cpu else SEQUENCES)
     return StepSize(max(tokens, sequences), sequences)
 
 
-def size(question: Question, tp: int, replicas: int) -> tuple[Limits, MemoryPerGpu]:
-    """Limits and memory of one rank of a replica of `tp` devices.
+def size(question: Question, parallelism: Parallelism) -> Sized:
+    """Limits of a replica, the memory of a rank of its tightest stage, and its KV cache.
 
     Raises:
         DoesNotFit: no room for the weights and one request of the workload.
     """
-    shape, step = question.shape, step_size(question, replicas)
-    total = question.cluster.accelerator.peaks.memory_bytes
-    usable = total * question.engine.memory_fraction
-    needs = memory_needs(shape, tp, step, on_cpu=question.on_cpu)
-    room = usable - needs.total
+    step = step_size(question, parallelism)
+    tightest = tightest_stage(question, parallelism, step)
     wanted = question.max_model_len or question.workload.context_tokens
-    least = request_bytes(shape, wanted, tp, question.kv_cache_dtype)
-    if room < least:
-        raise DoesNotFit(_shortage(question, needs, usable, least))
-    kv_bytes = _kv_on_cpu(question, tp, step, room) if question.on_cpu else room
-    longest = longest_context(shape, tp, question.kv_cache_dtype, kv_bytes)
+    least = kv_bytes_of(question, parallelism, tightest.stage, wanted)
+    if tightest.room < least:
+        raise DoesNotFit(_shortage(question, tightest, least))
+    kv_bytes = tightest.room
+    if question.on_cpu:
+        kv_bytes = _kv_on_cpu(question, parallelism, step, tightest.room)
+    shape, stage = question.shape, tightest.stage
+    whole = kv_bytes * shape.layers / stage.layers
+    longest = longest_context(shape, parallelism.tensor, question.kv_cache_dtype, whole)
     limits = Limits(
         max_model_len=question.max_model_len or longest,
         max_num_seqs=step.sequences,
@@ -50,31 +72,54 @@ def size(question: Question, tp: int, replicas: int) -> tuple[Limits, MemoryPerG
         memory_fraction=question.engine.memory_fraction,
         kv_cache_bytes=int(kv_bytes),
     )
-    return limits, _memory(question, tp, needs, total, kv_bytes)
+    one = kv_bytes_of(question, parallelism, stage, question.workload.context_tokens)
+    return Sized(limits, _memory(question, parallelism, tightest, kv_bytes), int(kv_bytes // one))
 
 
-def kv_requests(question: Question, tp: int, kv_bytes: float) -> int:
-    """Requests of the workload's full length that the KV cache holds at once."""
-    tokens = question.workload.context_tokens
-    one = request_bytes(question.shape, tokens, tp, question.kv_cache_dtype)
-    return int(kv_bytes // one)
+def tightest_stage(question: Question, parallelism: Parallelism, step: StepSize) -> Tightest:
+    """The stage whose ranks have the least room per layer; every stage holds as many tokens."""
+    found = []
+    for stage in set(stages(question.shape, parallelism.pipeline)):
+        needs = memory_needs(question.shape, parallelism, stage, step, on_cpu=question.on_cpu)
+        found.append(Tightest(stage, needs, room_for_kv(question, needs)))
+    return min(found, key=lambda t: t.room / t.stage.layers)
 
 
-def _kv_on_cpu(question: Question, tp: int, step: StepSize, room: float) -> float:
+def room_for_kv(question: Question, needs: MemoryNeeds) -> float:
+    """Bytes of a device that the engine's memory rule leaves for KV cache.
+
+    vLLM's fraction is of the device's total memory, and what the engine needs comes out of it;
+    TensorRT-LLM's is of what is free once weights and buffers are loaded.
+    """
+    total = question.cluster.accelerator.peaks.memory_bytes
+    fraction = question.engine.memory_fraction
+    if question.engine.fraction_of == "total":
+        return total * fraction - needs.total
+    return (total - needs.total) * (fraction if total > needs.total else 1)
+
+
+def kv_bytes_of(question: Question, parallelism: Parallelism, stage: Stage, tokens: float) -> float:
+    """Bytes one request of `tokens` holds on a rank of `stage`."""
+    whole = request_bytes(question.shape, tokens, parallelism.tensor, question.kv_cache_dtype)
+    return whole * stage.layers / question.shape.layers
+
+
+def _kv_on_cpu(question: Question, parallelism: Parallelism, step: StepSize, room: float) -> float:
     """On a CPU the KV cache is asked for by size: what the load needs, in whole GiB."""
     tokens = question.max_model_len or question.workload.context_tokens
-    one = request_bytes(question.shape, tokens, tp, question.kv_cache_dtype)
+    one = request_bytes(question.shape, tokens, parallelism.tensor, question.kv_cache_dtype)
     wanted = ceil(step.sequences * one / GIB) * GIB
     return float(max(GIB, min(wanted, room // GIB * GIB)))
 
 
 def _memory(
-    question: Question, tp: int, needs: MemoryNeeds, total: int, kv_bytes: float
+    question: Question, parallelism: Parallelism, tightest: Tightest, kv_bytes: float
 ) -> MemoryPerGpu:
-    shape, parts = question.shape, needs
-    used = int(parts.weights), int(kv_bytes), int(parts.activations)
-    fixed = int(parts.graphs), int(parts.communicators), int(parts.context)
-    per_token = request_bytes(shape, shape.max_context, tp, question.kv_cache_dtype)
+    needs, longest = tightest.needs, question.shape.max_context
+    total = question.cluster.accelerator.peaks.memory_bytes
+    used = [int(part) for part in (needs.weights, kv_bytes, needs.activations)]
+    fixed = [int(part) for part in (needs.graphs, needs.communicators, needs.context)]
+    one = kv_bytes_of(question, parallelism, tightest.stage, longest)
     return MemoryPerGpu(
         total_bytes=total,
         weights_bytes=used[0],
@@ -84,16 +129,19 @@ def _memory(
         communicator_bytes=fixed[1],
         context_bytes=fixed[2],
         reserved_bytes=max(0, total - sum(used) - sum(fixed)),
-        kv_cache_tokens=int(kv_bytes / per_token * shape.max_context),
+        kv_cache_tokens=int(kv_bytes / one * longest),
     )
 
 
-def _shortage(question: Question, needs: MemoryNeeds, usable: float, least: float) -> str:
+def _shortage(question: Question, tightest: Tightest, least: float) -> str:
+    needs, total = tightest.needs, question.cluster.accelerator.peaks.memory_bytes
+    share = question.engine.memory_fraction if question.engine.fraction_of == "total" else 1
+    usable = total * share
     have = f"{usable / GIB:.1f} GiB a {question.device} may be used"
     if needs.weights > usable:
         return f"does not fit: the weights alone take {needs.weights / GIB:.1f} GiB, {have}"
     tokens = question.max_model_len or question.workload.context_tokens
-    left = max(0.0, usable - needs.total) / GIB
+    left = max(0.0, tightest.room) / GIB
     return (
         f"does not fit: {have}; weights take {needs.weights / GIB:.1f} and the engine "
         f"{(needs.total - needs.weights) / GIB:.1f}, which leaves {left:.1f} GiB for KV where one "

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from tpdeploy.planner.kv_cache import request_bytes
-from tpdeploy.planner.sharding import rank_weight_bytes
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.stages import Stage, stage_weight_bytes
 from tpdeploy.profiles.model import DenseMlp, ModelShape
 from tpdeploy.profiles.record import Dtype
 
@@ -45,26 +46,29 @@ class MemoryNeeds:
         return self.weights + self.activations + self.graphs + self.communicators + self.context
 
 
-def activation_bytes(shape: ModelShape, tp: int, step: StepSize) -> float:
-    """Peak activations of one step on one rank.
+def activation_bytes(shape: ModelShape, tp: int, stage: Stage, step: StepSize) -> float:
+    """Peak activations of one step on one rank of `stage`.
 
     At the widest point of a layer the residual stream, its normed copy and the MLP's gate and
-    up outputs with their product are alive; at the end of a step the logits, in fp32, of every
-    sequence over the whole vocabulary, and their sorted copy for sampling.
+    up outputs with their product are alive; at the end of the last stage's step the logits, in
+    fp32, of every sequence over the whole vocabulary, and their sorted copy for sampling.
     """
     wide = _mlp_width(shape) / tp
     layer = step.batched_tokens * (3 * shape.hidden + 3 * wide) * shape.dtype.bits / 8
-    logits = step.sequences * shape.vocab * 4 * 2
+    logits = step.sequences * shape.vocab * 4 * 2 if stage.last else 0
     return max(layer, logits)
 
 
-def memory_needs(shape: ModelShape, tp: int, step: StepSize, *, on_cpu: bool) -> MemoryNeeds:
-    """What one rank needs on a GPU, or as a process on a CPU."""
+def memory_needs(
+    shape: ModelShape, parallelism: Parallelism, stage: Stage, step: StepSize, *, on_cpu: bool
+) -> MemoryNeeds:
+    """What one rank of `stage` needs on a GPU, or as a process on a CPU."""
+    peers = parallelism.ranks - 1
     return MemoryNeeds(
-        weights=rank_weight_bytes(shape, tp),
-        activations=activation_bytes(shape, tp, step),
-        graphs=0 if on_cpu else CUDA_GRAPH_BYTES,
-        communicators=0 if on_cpu else (tp - 1) * COMMUNICATOR_BYTES_PER_PEER,
+        weights=stage_weight_bytes(shape, parallelism, stage),
+        activations=activation_bytes(shape, parallelism.tensor, stage, step),
+        graphs=0 if on_cpu else CUDA_GRAPH_BYTES * stage.layers / shape.layers,
+        communicators=0 if on_cpu else peers * COMMUNICATOR_BYTES_PER_PEER,
         context=CPU_PROCESS_BYTES if on_cpu else CUDA_CONTEXT_BYTES,
     )
 

@@ -1,10 +1,13 @@
 """Placement: which devices each replica gets, never splitting a group over islands needlessly."""
 
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Placement
 from tpdeploy.profiles.cluster import Cluster
 
+Group = tuple[int, tuple[int, ...]]  # the node, and device numbers on it
 
-def device_groups(cluster: Cluster, tp: int) -> list[tuple[int, tuple[int, ...]]]:
+
+def device_groups(cluster: Cluster, tp: int) -> list[Group]:
     """Every (node, devices) group of `tp` that can run at once.
 
     Groups that fit an island stay inside one; wider groups start at an island's first device.
@@ -19,15 +22,41 @@ def device_groups(cluster: Cluster, tp: int) -> list[tuple[int, tuple[int, ...]]
     ]
 
 
-def place(cluster: Cluster, tp: int, replicas: int) -> tuple[Placement, ...]:
-    """The first `replicas` groups of `tp` devices, with the cores of each rank on CPUs."""
-    groups = device_groups(cluster, tp)[:replicas]
+def pipelines(
+    cluster: Cluster, tp: int, pp: int, *, several_nodes: bool = True
+) -> list[tuple[Group, ...]]:
+    """Every replica of `pp` groups of `tp` that can run at once: within a node where it fits.
+
+    Groups that are left over on their nodes are joined across them, if `several_nodes`.
+    """
+    found, left = [], []
+    for node in range(cluster.nodes):
+        here = [group for group in device_groups(cluster, tp) if group[0] == node]
+        whole = len(here) // pp * pp
+        found += [tuple(here[i : i + pp]) for i in range(0, whole, pp)]
+        left += here[whole:]
+    if several_nodes:
+        found += [tuple(left[i : i + pp]) for i in range(0, len(left) // pp * pp, pp)]
+    return found
+
+
+def place(cluster: Cluster, parallelism: Parallelism) -> tuple[Placement, ...]:
+    """The first replicas that fit, with the cores of each rank on CPUs."""
+    chosen = pipelines(cluster, parallelism.tensor, parallelism.pipeline)
     return tuple(
-        Placement(
-            replica=number,
-            node=node,
-            devices=devices,
-            cpus=tuple(cluster.cpus[device] for device in devices) if cluster.cpus else (),
-        )
-        for number, (node, devices) in enumerate(groups)
+        _placement(cluster, number, groups)
+        for number, groups in enumerate(chosen[: parallelism.replicas])
+    )
+
+
+def _placement(cluster: Cluster, number: int, groups: tuple[Group, ...]) -> Placement:
+    ranks = [(node, device) for node, devices in groups for device in devices]
+    nodes = tuple(node for node, _ in ranks)
+    devices = tuple(device for _, device in ranks)
+    return Placement(
+        replica=number,
+        node=nodes[0],
+        devices=devices,
+        cpus=tuple(cluster.cpus[device] for device in devices) if cluster.cpus else (),
+        nodes=nodes if len(set(nodes)) > 1 else (),
     )

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.workload import Percentile, Workload
 from tpdeploy.profiles.record import Dtype, Record, Text
 
@@ -51,26 +52,22 @@ class PlannedCluster(Record):
     assumptions: tuple[str, ...] = ()
 
 
-class Parallelism(Record):
-    """How the devices are used: replicas of a tensor x pipeline parallel engine."""
-
-    tensor: int = Field(gt=0)
-    pipeline: int = Field(default=1, gt=0)
-    replicas: int = Field(gt=0)
-
-    @property
-    def devices(self) -> int:
-        """Devices used."""
-        return self.tensor * self.pipeline * self.replicas
-
-
 class Placement(Record):
     """Where one replica runs: one device a rank, in rank order."""
 
     replica: int = Field(ge=0)
-    node: int = Field(default=0, ge=0)
-    devices: tuple[int, ...] = Field(min_length=1, description="device numbers on that node")
+    node: int = Field(default=0, ge=0, description="of the first rank")
+    devices: tuple[int, ...] = Field(min_length=1, description="device numbers on their node")
     cpus: tuple[Text, ...] = Field(default=(), description="on CPUs: the cores of each rank")
+    nodes: tuple[int, ...] = Field(
+        default=(), description="node of each rank, when they are on several"
+    )
+
+    @property
+    def ranks(self) -> tuple[tuple[int, int], ...]:
+        """Node and device of each rank."""
+        nodes = self.nodes or (self.node,) * len(self.devices)
+        return tuple(zip(nodes, self.devices, strict=True))
 
 
 class Limits(Record):
@@ -79,7 +76,11 @@ class Limits(Record):
     max_model_len: int = Field(gt=0, description="tokens of one request, prompt and answer")
     max_num_seqs: int = Field(gt=0, description="requests in one step")
     max_num_batched_tokens: int = Field(gt=0, description="tokens in one step")
-    memory_fraction: float = Field(gt=0, le=1, description="of the device's total memory")
+    memory_fraction: float = Field(
+        gt=0,
+        le=1,
+        description="of total memory, or of what is free once loaded: as the engine has it",
+    )
     kv_cache_bytes: int = Field(gt=0, description="KV cache per device that the plan counts on")
 
 
@@ -125,12 +126,32 @@ class Alternative(Record):
     """Another split of the same devices, and why it was not chosen."""
 
     tensor: int = Field(gt=0)
+    pipeline: int = Field(default=1, gt=0)
+    expert: int = Field(default=1, gt=0)
     replicas: int = Field(gt=0)
     feasible: bool
     reason: Text
     ttft_ms: float | None = None
     tpot_ms: float | None = None
     output_tokens_per_s: float | None = None
+
+
+class ParetoPoint(Record):
+    """A split at a load that no other beats in both tokens/s a device and TPOT."""
+
+    parallelism: Parallelism
+    load: Text
+    output_tokens_per_s_per_device: float = Field(ge=0)
+    tpot_ms: float = Field(ge=0)
+    ttft_ms: float = Field(ge=0)
+    meets_targets: bool
+
+
+class Cost(Record):
+    """What the answer costs at a price the user gave, for the devices the plan uses."""
+
+    device_price_per_hour: float = Field(gt=0)
+    per_million_output_tokens: Estimate
 
 
 class Refused(Record):
@@ -156,10 +177,12 @@ class DeploymentPlan(Record):
     prediction: Prediction
     reasons: tuple[str, ...]
     alternatives: tuple[Alternative, ...] = ()
+    pareto: tuple[ParetoPoint, ...] = ()
+    cost: Cost | None = None
 
     @model_validator(mode="after")
     def _placement_matches(self) -> "DeploymentPlan":
-        ranks = self.parallelism.tensor * self.parallelism.pipeline
+        ranks = self.parallelism.ranks
         if len(self.placement) != self.parallelism.replicas:
             raise ValueError(
                 f"placement lists {len(self.placement)} replicas, "
@@ -177,7 +200,9 @@ class DeploymentPlan(Record):
                     f"placement of replica {place.replica} has {len(place.devices)} devices, "
                     f"tensor x pipeline is {ranks}"
                 )
-            mine = {(place.node, device) for device in place.devices}
+            if place.nodes and len(place.nodes) != ranks:
+                raise ValueError(f"placement of replica {place.replica}: give a node for each rank")
+            mine = set(place.ranks)
             if len(mine) != ranks or mine & seen:
                 raise ValueError(f"placement of replica {place.replica} shares a device")
             seen |= mine

@@ -1,14 +1,47 @@
 """Precision: the model as it will be served, from its checkpoint and what the user asks for."""
 
-from tpdeploy.errors import InputError
+from tpdeploy.errors import InputError, nearest
 from tpdeploy.profiles.accelerator import Accelerator
-from tpdeploy.profiles.model import ModelShape, Quantization
+from tpdeploy.profiles.model import LatentAttention, ModelShape, Quantization
 from tpdeploy.profiles.record import Dtype
 
 ACTIVATION_DTYPES = (Dtype.BF16, Dtype.FP16, Dtype.FP32)
 KV_CACHE_DTYPES = ("auto", "fp8")
 # Engines can quantize plain weights to FP8 while loading; other formats come with a checkpoint.
 ONLINE_FP8 = Quantization(method="fp8", weights=Dtype.FP8)
+
+# What a checkpoint's weights are commonly converted to, by the number format.
+CONVERSIONS = {
+    Dtype.FP8: ONLINE_FP8,
+    Dtype.FP4: Quantization(
+        method="nvfp4", weights=Dtype.FP4, group_size=16, scale_bits=8, input_block=16
+    ),
+    Dtype.INT4: Quantization(
+        method="gptq", weights=Dtype.INT4, group_size=128, scale_bits=20, input_block=128
+    ),
+    Dtype.INT8: Quantization(method="int8", weights=Dtype.INT8),
+}
+PRECISIONS = {
+    "auto": None,
+    "bf16": Dtype.BF16,
+    "bfloat16": Dtype.BF16,
+    "fp16": Dtype.FP16,
+    "float16": Dtype.FP16,
+    "fp8": Dtype.FP8,
+    "fp8_block": Dtype.FP8,
+    "fp4": Dtype.FP4,
+    "nvfp4": Dtype.FP4,
+    "mxfp4": Dtype.FP4,
+    "int4": Dtype.INT4,
+    "int4_wo": Dtype.INT4,
+    "w4a16": Dtype.INT4,
+    "awq": Dtype.INT4,
+    "gptq": Dtype.INT4,
+    "int8": Dtype.INT8,
+    "w8a8": Dtype.INT8,
+}
+# Published 4-bit conversions of MLA models leave attention in the native dtype.
+LATENT_LINEARS = ("q", "q down", "q up", "kv down", "kv up", "output")
 
 
 def served_shape(
@@ -29,6 +62,28 @@ def served_shape(
     )
 
 
+def stored_shape(shape: ModelShape, device: Accelerator, precision: str) -> ModelShape:
+    """`shape` as it is served on `device` when its weights are said to be of `precision`.
+
+    A checkpoint that stores that format, and a blank precision, are taken as they are; any other
+    is taken as converted to that format, in all its linear layers.
+
+    Raises:
+        InputError: a precision that is not known here.
+    """
+    name = precision.strip().lower()
+    if name and name not in PRECISIONS:
+        raise InputError(f"precision {precision!r}: {nearest(name, PRECISIONS)}")
+    wanted = PRECISIONS[name or "auto"]
+    stored = shape.quantization
+    if wanted in ACTIVATION_DTYPES:
+        stored = None
+    elif wanted is not None and (stored is None or stored.weights is not wanted):
+        stored = _converted(shape, wanted)
+    dtype = wanted if wanted is Dtype.FP16 else None
+    return served_shape(shape.model_copy(update={"quantization": stored}), device, dtype, None)
+
+
 def kv_cache_dtype(asked: str, shape: ModelShape) -> Dtype:
     """The KV cache's dtype: `auto` is the model's own.
 
@@ -38,6 +93,13 @@ def kv_cache_dtype(asked: str, shape: ModelShape) -> Dtype:
     if asked not in KV_CACHE_DTYPES:
         raise InputError(f"--kv-cache-dtype {asked}: choose from {', '.join(KV_CACHE_DTYPES)}")
     return shape.dtype if asked == "auto" else Dtype.FP8
+
+
+def _converted(shape: ModelShape, weights: Dtype) -> Quantization:
+    conversion = CONVERSIONS[weights]
+    if weights.bits == 4 and isinstance(shape.attention, LatentAttention):
+        return conversion.model_copy(update={"excluded": LATENT_LINEARS})
+    return conversion
 
 
 def _activation_dtype(shape: ModelShape, device: Accelerator, asked: Dtype | None) -> Dtype:

@@ -54,7 +54,9 @@ def _busy_replicas(question: Question, replicas: int) -> float:
 def _source(question: Question, model: StepModel) -> str:
     efficiency = question.cluster.efficiency
     architecture = question.cluster.accelerator.architecture
-    parts = [f"model: roofline, {architecture} efficiencies ({efficiency.errors.confidence} confidence)"]
+    parts = [
+        f"model: roofline, {architecture} efficiencies ({efficiency.errors.confidence} confidence)"
+    ]
     if model.reduce.group > 1:
         parts.append(model.reduce.source)
     return "; ".join(parts)

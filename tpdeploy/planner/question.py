@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
+from tpdeploy.planner.serving import STEADY, Protocol
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
 
-Objective = Literal["latency", "throughput"]
+Objective = Literal["throughput", "latency", "cost", "fewest"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,13 @@ class EngineRules:
     """What the planner has to know about the engine that will run the plan."""
 
     name: str
-    memory_fraction: float  # of the device's total memory
+    memory_fraction: float
     refused_widths: Mapping[int, str] = field(default_factory=dict)
+    fraction_of: Literal["total", "free after weights"] = "total"
+    pipeline: bool = True  # whether it can run pipeline stages here
+    whole_experts: bool = True  # whether it can give each rank whole experts
+    several_nodes: bool = True  # whether one replica may span machines
+    prompts_first: bool = False  # whether prompts run in steps of their own, before decoding
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,12 @@ class Question:
     quantization: str | None = None
     max_model_len: int | None = None
     tensor: int | None = None
+    pipeline: int | None = None
+    whole_experts: bool | None = None
     replicas: int | None = None
     optimize: Objective = "throughput"
+    gpu_price_per_hour: float | None = None
+    protocol: Protocol = STEADY
 
     @property
     def on_cpu(self) -> bool:

@@ -2,9 +2,17 @@
 
 from collections.abc import Sequence
 
-from tpdeploy.planner.candidate import Candidate, Refusal
+from tpdeploy.planner.candidate import Candidate, Prepared, Refusal
 from tpdeploy.planner.memory import GIB
 from tpdeploy.planner.question import Question
+from tpdeploy.planner.steady_state import SteadyState
+
+OBJECTIVES = {
+    "throughput": "tokens/s",
+    "latency": "TTFT and TPOT together",
+    "cost": "tokens/s a device in use",
+    "fewest": "devices that carry the load within the targets",
+}
 
 
 def reasons_for(
@@ -14,19 +22,20 @@ def reasons_for(
     refused: Sequence[Refusal],
 ) -> list[str]:
     """Why `best` was chosen: what fits, what widening saved, what communication cost."""
-    reasons = [_fit(question, best)]
-    too_big = [r.tensor for r in refused if r.reason.startswith("does not fit")]
-    if too_big:
-        reasons.append(f"Narrower does not fit: TP {', '.join(map(str, too_big))}.")
-    by_width = {c.tensor: c for c in ranked}
-    narrower = [w for w in by_width if w < best.tensor]
-    wider = [w for w in by_width if w > best.tensor]
+    reasons = [_fit(question, best), *_too_narrow(refused)]
+    alike = [c for c in ranked if _same_but_for_width(c, best)]
+    narrower = [c for c in alike if c.tensor < best.tensor]
+    wider = [c for c in alike if c.tensor > best.tensor]
     if narrower:
-        reasons.append(_widening(by_width[max(narrower)], best, done=True))
+        reasons.append(_widening(max(narrower, key=_width), best, done=True))
     if wider:
-        reasons.append(_widening(best, by_width[min(wider)], done=False))
-    reasons.append(f"Ranked by {question.optimize}, near ties by latency; targets come first.")
-    idle = question.cluster.count - best.tensor * best.replicas
+        reasons.append(_widening(best, min(wider, key=_width), done=False))
+    reasons += _deepening(question, best, ranked)
+    reasons.append(
+        f"Ranked by {question.optimize}: {OBJECTIVES[question.optimize]}; near ties by latency; "
+        "targets come first."
+    )
+    idle = question.cluster.count - best.parallelism.devices
     if idle:
         reasons.append(f"{idle} of {question.cluster.count} {question.device}s stay idle.")
     return reasons
@@ -39,23 +48,105 @@ def reason_for_loser(question: Question, loser: Candidate, best: Candidate | Non
     if best is None:
         return "not chosen"
     mine, theirs = loser.prediction, best.prediction
-    fewer = 1 - mine.output_tokens_per_s.value / theirs.output_tokens_per_s.value
     slower = mine.tpot_ms.value / theirs.tpot_ms.value - 1
     first = mine.ttft_ms.value / theirs.ttft_ms.value - 1
+    if question.optimize == "fewest":
+        more = loser.parallelism.devices - best.parallelism.devices
+        needs = f"needs {loser.parallelism.devices} {question.device}s, {more} more"
+        return f"{needs}: TPOT {_change(slower)}, TTFT {_change(first)}"
+    if question.optimize == "cost":
+        fewer = loser.tokens_per_s_per_device / best.tokens_per_s_per_device - 1
+        unit = f"tokens/s a {question.device}"
+    else:
+        fewer = loser.tokens_per_s / best.tokens_per_s - 1
+        unit = "tokens/s"
     return (
-        f"{_change(-fewer)} tokens/s, TPOT {_change(slower)}, TTFT {_change(first)}: a decode "
+        f"{_change(fewer)} {unit}, TPOT {_change(slower)}, TTFT {_change(first)}: a decode "
         f"step is {_step_words(loser)}"
     )
+
+
+def reason_not_simulated(
+    question: Question, prepared: Prepared, steady: SteadyState, best: Candidate | None
+) -> str:
+    """Why a split that fits was not looked at closely."""
+    if question.optimize == "latency":
+        words = f"about {steady.latency_s:,.1f} s a request"
+        behind = best and steady.latency_s / _end_to_end_s(question, best) - 1
+    elif question.optimize == "throughput":
+        words = f"about {steady.tokens_per_s:,.0f} tokens/s"
+        behind = best and steady.tokens_per_s / best.tokens_per_s - 1
+    else:
+        each = steady.tokens_per_s / prepared.parallelism.devices
+        words = f"about {each:,.0f} tokens/s a {question.device}"
+        behind = best and each / best.tokens_per_s_per_device - 1
+    return f"{words} ({_change(behind)}): not simulated" if behind else f"{words}: not simulated"
+
+
+def _end_to_end_s(question: Question, candidate: Candidate) -> float:
+    gaps, prediction = question.workload.output_tokens - 1, candidate.prediction
+    return (prediction.ttft_ms.value + gaps * prediction.tpot_ms.value) / 1e3
 
 
 def _fit(question: Question, best: Candidate) -> str:
     memory = best.memory
     requests = memory.kv_cache_tokens // question.workload.context_tokens
+    deep = " of the fullest stage" if best.parallelism.pipeline > 1 else ""
     return (
-        f"Each {question.device} holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
+        f"Each {question.device}{deep} holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
         f"{memory.kv_cache_bytes / GIB:.1f} GiB of KV cache: {memory.kv_cache_tokens:,} tokens a "
         f"replica, {requests:,} requests of {question.workload.context_tokens:,} tokens at once."
     )
+
+
+def _too_narrow(refused: Sequence[Refusal]) -> list[str]:
+    plain = [r.parallelism for r in refused if r.does_not_fit]
+    widths = sorted({p.tensor for p in plain if p.pipeline == 1})
+    if not widths:
+        return []
+    return [f"Does not fit: TP {', '.join(map(str, widths))} without pipeline stages."]
+
+
+def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
+    """What pipeline stages and whole experts did, against the best split without them."""
+    found = []
+    split = best.parallelism
+    if split.pipeline > 1:
+        flat = next((c for c in ranked if c.parallelism.pipeline == 1), None)
+        why = (
+            f"{_change(best.tokens_per_s / flat.tokens_per_s - 1)} tokens/s against "
+            f"{flat.parallelism.words} x {flat.replicas}"
+            if flat
+            else "no split without them fits"
+        )
+        found.append(
+            f"{split.pipeline} pipeline stages of TP {split.tensor}: {why}. Each stage holds "
+            f"about {question.shape.layers / split.pipeline:.0f} of {question.shape.layers} layers."
+        )
+    if split.expert > 1 and question.shape.experts:
+        cut = next((c for c in ranked if _same_but_for_experts(c, best)), None)
+        count = question.shape.experts.count / split.expert
+        gain = f": {_change(best.tokens_per_s / cut.tokens_per_s - 1)} tokens/s" if cut else ""
+        found.append(
+            f"Each {question.device} holds {count:.0f} of {question.shape.experts.count} experts "
+            f"whole instead of a slice of each{gain}."
+        )
+    return found
+
+
+def _same_but_for_width(one: Candidate, other: Candidate) -> bool:
+    mine, theirs = one.parallelism, other.parallelism
+    return mine.pipeline == theirs.pipeline and (mine.expert > 1) == (theirs.expert > 1)
+
+
+def _same_but_for_experts(one: Candidate, other: Candidate) -> bool:
+    mine, theirs = one.parallelism, other.parallelism
+    same = (mine.tensor, mine.pipeline) == (theirs.tensor, theirs.pipeline)
+    return same and (mine.expert > 1) != (theirs.expert > 1)
+
+
+def _width(candidate: Candidate) -> int:
+    return candidate.tensor
 
 
 def _widening(narrow: Candidate, wide: Candidate, *, done: bool) -> str:

@@ -3,29 +3,46 @@
 from dataclasses import dataclass
 
 from tpdeploy.errors import InfeasibleError, InputError
-from tpdeploy.planner.candidate import Candidate, Refusal, evaluate
-from tpdeploy.planner.placement import device_groups, place
+from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, prepare, simulate
+from tpdeploy.planner.cost import cost_of
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.pareto import frontier
+from tpdeploy.planner.placement import place
 from tpdeploy.planner.plan import (
     Alternative,
     DeploymentPlan,
-    Parallelism,
     PlannedCluster,
     PlannedModel,
 )
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.reasons import reason_for_loser, reasons_for
+from tpdeploy.planner.reasons import reason_for_loser, reason_not_simulated, reasons_for
 from tpdeploy.planner.sharding import legal_widths, parameter_count
+from tpdeploy.planner.splits import splits
+from tpdeploy.planner.steady_state import SteadyState, steady_state
 
-# Predictions closer than this are a tie, decided by latency and then by fewer ranks.
+# Predictions closer than this are a tie, decided by latency and then by the simpler split.
 TIE = 0.02
+# Splits with pipeline stages, whole experts or fewer replicas than fit are simulated when their
+# steady state is at most this much worse than the best, and at most so many of them.
+MARGIN = 0.15
+MOST_SIMULATED = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """A split that fits and was not simulated, its steady state being too far behind."""
+
+    prepared: Prepared
+    steady: SteadyState
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """All splits, best first, and those that cannot run."""
+    """All splits, best first, those that were not simulated, and those that cannot run."""
 
     ranked: tuple[Candidate, ...]
     refused: tuple[Refusal, ...]
+    estimated: tuple[Estimated, ...] = ()
 
     @property
     def best(self) -> Candidate | None:
@@ -39,42 +56,76 @@ def search(question: Question) -> Outcome:
     Raises:
         InputError: a width, replica count or context that cannot be had here.
     """
-    _check_context(question)
-    evaluated = [evaluate(question, tensor, replicas) for tensor, replicas in splits(question)]
-    candidates = [c for c in evaluated if isinstance(c, Candidate)]
-    refused = tuple(c for c in evaluated if isinstance(c, Refusal))
-    if question.tensor and refused and not candidates:
+    check_context(question)
+    prepared = [prepare(question, split) for split in splits(question)]
+    refused = tuple(p for p in prepared if isinstance(p, Refusal))
+    fitting = [p for p in prepared if isinstance(p, Prepared)]
+    if question.tensor and refused and not fitting:
         _refuse_width(question, refused[0])
-    return Outcome(tuple(rank(question, candidates)), refused)
+    estimated = [Estimated(p, steady_state(question, p)) for p in fitting]
+    chosen = worth_simulating(question, estimated)
+    candidates = [simulate(question, e.prepared) for e in chosen]
+    rest = [e for e in estimated if e not in chosen]
+    if rest and all(c.missed for c in candidates):
+        # A target that the likely ones miss may be met by one of the others.
+        more = sorted(rest, key=lambda e: e.steady.latency_s)[:MOST_SIMULATED]
+        candidates += [simulate(question, e.prepared) for e in more]
+        rest = [e for e in rest if e not in more]
+    rest.sort(key=lambda e: score(question, e), reverse=True)
+    return Outcome(tuple(rank(question, candidates)), refused, tuple(rest))
 
 
-def splits(question: Question) -> list[tuple[int, int]]:
-    """Every (tensor, replicas) to consider: as many replicas as fit, unless the user says."""
-    cluster = question.cluster
-    per_node = cluster.count // cluster.nodes
-    widths = [question.tensor] if question.tensor else range(1, per_node + 1)
-    found = []
-    for tensor in widths:
-        most = len(device_groups(cluster, tensor))
-        replicas = question.replicas or most
-        if 0 < replicas <= most:
-            found.append((tensor, replicas))
-    if not found:
-        _refuse_count(question)
-    return found
+def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Estimated]:
+    """Every plain split, and of the others those whose steady state comes near the best."""
+    most = {e.prepared.parallelism.tensor: 0 for e in estimated}
+    for e in estimated:
+        split = e.prepared.parallelism
+        most[split.tensor] = max(most[split.tensor], split.replicas)
+    plain = [e for e in estimated if _is_plain(e, most)]
+    others = [e for e in estimated if not _is_plain(e, most)]
+    others.sort(key=lambda e: score(question, e), reverse=True)
+    if question.pipeline or question.whole_experts or not plain:
+        return plain + others[:MOST_SIMULATED]
+    best = max(score(question, e) for e in estimated)
+    near = [e for e in others if score(question, e) >= best * (1 - MARGIN)]
+    return plain + near[:MOST_SIMULATED]
+
+
+def score(question: Question, estimated: Estimated) -> float:
+    """The objective in steady state, more is better."""
+    steady = estimated.steady
+    match question.optimize:
+        case "throughput":
+            return steady.tokens_per_s
+        case "cost" | "fewest":
+            return steady.tokens_per_s / estimated.prepared.parallelism.devices
+        case "latency":
+            return 1 / steady.latency_s
 
 
 def rank(question: Question, candidates: list[Candidate]) -> list[Candidate]:
-    """Candidates best first: targets met, then the objective, ties by latency and width."""
-    best = max((c.prediction.output_tokens_per_s.value for c in candidates), default=0.0)
+    """Candidates best first: targets met, then the objective, ties by latency, then simplicity."""
+    best = max((objective(question, c) for c in candidates), default=0.0)
 
-    def key(candidate: Candidate) -> tuple[bool, float, float, int]:
+    def key(candidate: Candidate) -> tuple[bool, float, float, int, int, int]:
+        lost = max(0.0, 1 - TIE - objective(question, candidate) / best)
+        split = candidate.parallelism
         latency = end_to_end_ms(question, candidate)
-        throughput = candidate.prediction.output_tokens_per_s.value
-        lost = max(0.0, 1 - TIE - throughput / best) if question.optimize == "throughput" else 0.0
-        return bool(candidate.missed), lost, latency, candidate.tensor
+        ties = split.pipeline, split.expert, split.tensor
+        return bool(candidate.missed), lost, latency, *ties
 
     return sorted(candidates, key=key)
+
+
+def objective(question: Question, candidate: Candidate) -> float:
+    """What the question asks for the most of; latency alone decides where it is asked for."""
+    match question.optimize:
+        case "throughput":
+            return candidate.tokens_per_s
+        case "cost" | "fewest":
+            return candidate.tokens_per_s_per_device
+        case "latency":
+            return 1.0
 
 
 def end_to_end_ms(question: Question, candidate: Candidate) -> float:
@@ -97,13 +148,15 @@ def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
         cluster=_planned_cluster(question),
         workload=question.workload,
         backend=question.engine.name,
-        parallelism=Parallelism(tensor=best.tensor, replicas=best.replicas),
-        placement=place(question.cluster, best.tensor, best.replicas),
+        parallelism=best.parallelism,
+        placement=place(question.cluster, best.parallelism),
         limits=best.limits,
         memory_per_gpu=best.memory,
         prediction=best.prediction,
         reasons=tuple(reasons_for(question, best, outcome.ranked, outcome.refused)),
         alternatives=alternatives(question, outcome),
+        pareto=frontier(question, outcome.ranked),
+        cost=cost_of(question, best),
     )
 
 
@@ -112,25 +165,41 @@ def alternatives(question: Question, outcome: Outcome) -> tuple[Alternative, ...
     best = outcome.best
     losers = tuple(
         Alternative(
-            tensor=c.tensor,
-            replicas=c.replicas,
+            **_split(c.parallelism),
             feasible=not c.missed,
             reason=reason_for_loser(question, c, best),
             ttft_ms=c.prediction.ttft_ms.value,
             tpot_ms=c.prediction.tpot_ms.value,
-            output_tokens_per_s=c.prediction.output_tokens_per_s.value,
+            output_tokens_per_s=c.tokens_per_s,
         )
         for c in outcome.ranked
         if c is not best
     )
+    estimated = tuple(
+        Alternative(
+            **_split(e.prepared.parallelism),
+            feasible=True,
+            reason=reason_not_simulated(question, e.prepared, e.steady, best),
+        )
+        for e in outcome.estimated
+    )
     refused = tuple(
-        Alternative(tensor=r.tensor, replicas=r.replicas, feasible=False, reason=r.reason)
+        Alternative(**_split(r.parallelism), feasible=False, reason=r.reason)
         for r in outcome.refused
     )
-    return losers + refused
+    return losers + estimated + refused
 
 
-def _check_context(question: Question) -> None:
+def _split(parallelism: Parallelism) -> dict[str, int]:
+    return parallelism.model_dump()
+
+
+def check_context(question: Question) -> None:
+    """Nothing, if the requests are within the context of the model.
+
+    Raises:
+        InputError: they are longer.
+    """
     workload, most = question.workload, question.shape.max_context
     asked = workload.context_tokens
     request = f"--input-tokens {workload.input_tokens} + --output-tokens {workload.output_tokens}"
@@ -172,29 +241,16 @@ def _planned_cluster(question: Question) -> PlannedCluster:
 
 
 def _refuse_width(question: Question, refusal: Refusal) -> None:
-    if refusal.reason.startswith("does not fit"):
+    if refusal.does_not_fit:
         return
-    legal = legal_widths(question.shape, question.cluster.count // question.cluster.nodes)
-    legal = tuple(w for w in legal if w not in question.engine.refused_widths)
-    raise InputError(
-        f"--tp {refusal.tensor}: {refusal.reason}; legal widths for {question.shape.id} here: "
-        f"{', '.join(map(str, legal))}"
-    )
-
-
-def _refuse_count(question: Question) -> None:
+    split, whole = refusal.parallelism, bool(question.whole_experts)
     per_node = question.cluster.count // question.cluster.nodes
-    asked = [
-        f"{name} {value}"
-        for name, value in (("--tp", question.tensor), ("--replicas", question.replicas))
-        if value
-    ]
-    tensor = question.tensor or 1
-    most = len(device_groups(question.cluster, tensor))
-    fits = f"--replicas up to {most} with --tp {tensor}" if most else f"--tp up to {per_node}"
+    legal = legal_widths(question.shape, per_node, whole_experts=whole)
+    legal = tuple(w for w in legal if whole or w not in question.engine.refused_widths)
+    asked = f"--tp {split.tensor}" + (f" --pp {split.pipeline}" if split.pipeline > 1 else "")
     raise InputError(
-        f"{' '.join(asked)}: {question.cluster.count} devices "
-        f"({per_node} a node) are too few; what works: {fits}"
+        f"{asked}: {refusal.reason}; legal widths for {question.shape.id} here: "
+        f"{', '.join(map(str, legal))}"
     )
 
 
@@ -202,14 +258,22 @@ def _nothing_feasible(question: Question, outcome: Outcome) -> str:
     if outcome.ranked:
         closest = outcome.ranked[0]
         return (
-            f"no split meets the targets; closest is TP {closest.tensor} x {closest.replicas} "
-            f"({'; '.join(closest.missed)}); relax the target, lower the load or add GPUs"
+            f"no split meets the targets; closest is {closest.parallelism.words} x "
+            f"{closest.replicas} ({'; '.join(closest.missed)}); relax the target, lower the load "
+            "or add GPUs"
         )
-    cluster, widest = question.cluster, max(outcome.refused, key=lambda r: r.tensor)
-    fits = [r for r in outcome.refused if r.reason.startswith("does not fit")]
-    tightest = max(fits, key=lambda r: r.tensor) if fits else widest
+    cluster = question.cluster
+    fits = [r for r in outcome.refused if r.does_not_fit] or list(outcome.refused)
+    tightest = max(fits, key=lambda r: (r.parallelism.ranks, r.parallelism.tensor))
     return (
         f"{question.shape.id} does not run on {cluster.count}x{cluster.accelerator.name}: "
-        f"at TP {tightest.tensor} it {tightest.reason}; more or larger GPUs, --quantization fp8 "
-        "or a smaller --max-model-len would help"
+        f"at {tightest.parallelism.words} it {tightest.reason}; more or larger GPUs, "
+        "--quantization fp8 or a smaller --max-model-len would help"
     )
+
+
+def _is_plain(estimated: Estimated, most: dict[int, int]) -> bool:
+    """Tensor parallelism alone, with as many replicas as there can be."""
+    split = estimated.prepared.parallelism
+    plain = split.pipeline == 1 and split.expert == 1
+    return plain and split.replicas == most[split.tensor]

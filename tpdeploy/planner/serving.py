@@ -1,29 +1,40 @@
 """Latency under load: one replica's scheduler, advanced event by event on the step model.
 
 Continuous batching with chunked prefill: every step decodes all running sequences first, then
-fills the token budget with prompt chunks, first come first served. Requests wait when the
-sequence limit or the KV cache is full. All requests of a workload have the same shape.
+fills the token budget with prompt chunks, first come first served (or, in engines that put prompts
+first, runs the chunks alone). Requests wait when the sequence limit or the KV cache is full.
 """
 
 import heapq
 import random
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from math import ceil, inf
 
 from tpdeploy.planner.step import Step, StepModel
 from tpdeploy.planner.workload import Workload
 
-# Requests simulated: enough for a steady state after each client's first, and for a p99.
-ROUNDS = 3
 MIN_REQUESTS = 48
-MAX_REQUESTS = 1536
+MAX_REQUESTS = 2560
 OPEN_LOOP_REQUESTS = 400
-ARRIVAL_SEED = 20260101
+SEED = 20260101
 # An open loop whose queue grows serves visibly less than what arrives.
 KEEPS_UP = 0.95
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a closed loop is measured."""
+
+    requests_per_client: int = 3
+    warm_up: bool = True  # each client's first request is not counted
+    length_spread: float = 0.0  # lengths are drawn evenly from (1 - this) to 1 times the workload's
+
+
+# What a server shows after a while, and what a benchmark reports that counts its first burst.
+STEADY = Protocol()
 
 
 @dataclass(frozen=True)
@@ -34,10 +45,11 @@ class Engine:
     max_num_seqs: int
     max_num_batched_tokens: int
     kv_requests: int  # requests of the workload's full length that the KV cache holds
+    prompts_first: bool = False  # prompt chunks run in steps of their own, before decoding goes on
 
     @property
     def running_limit(self) -> int:
-        """Requests that may run at once."""
+        """Requests of the workload's full length that may run at once."""
         return min(self.max_num_seqs, self.kv_requests)
 
 
@@ -59,8 +71,16 @@ class Served:
 @dataclass
 class _Request:
     arrival: float
+    prompt: int
+    answer: int
+    cached: int
     prompt_left: int
     first_token: float = 0.0
+
+    @property
+    def context(self) -> int:
+        """Tokens it holds at its end."""
+        return self.prompt + self.answer
 
 
 @dataclass
@@ -69,70 +89,130 @@ class _Scheduler:
 
     engine: Engine
     workload: Workload
+    spread: float = 0.0
     now: float = 0.0
-    steps: int = 0
-    context: int = 0  # tokens of context of all decoding sequences together
+    steps: int = 0  # that decoded
+    context: float = 0.0  # tokens of context of all decoding sequences together
+    held: int = 0  # KV tokens promised to running requests
     waiting: deque[_Request] = field(default_factory=deque)
     prefilling: deque[_Request] = field(default_factory=deque)
     decoding: list[tuple[int, int, _Request]] = field(default_factory=list)  # heap by last step
     order: Iterator[int] = field(default_factory=count)
+    draw: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311
+
+    def __post_init__(self) -> None:
+        speculation = self.workload.speculation
+        self.gain = speculation.tokens_per_step if speculation else 1.0  # tokens a step
+        self.verified = speculation.verified_tokens if speculation else 1
+        self.drafting = speculation.tokens * speculation.draft_cost if speculation else 0.0
+        self.kv_tokens = self.engine.kv_requests * self.workload.context_tokens
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.decoding or self.prefilling or self.waiting)
 
     def arrive(self, at: float) -> None:
         """Queue one request."""
-        self.waiting.append(_Request(at, self.workload.input_tokens))
+        prompt, answer = (
+            self._length(self.workload.input_tokens),
+            self._length(self.workload.output_tokens),
+        )
+        cached = min(prompt - 1, round(prompt * self.workload.prefix_hit_rate))
+        self.waiting.append(_Request(at, prompt, answer, cached, prompt - cached))
+
+    def _length(self, tokens: int) -> int:
+        if not self.spread:
+            return tokens
+        return self.draw.randint(max(1, round(tokens * (1 - self.spread))), tokens)
 
     def advance(self, until: float) -> list[_Request]:
         """Run one step, or equal decode steps up to the next event; return what finished."""
-        step, chunks = self._compose()
+        self._admit()
+        chunks = self._chunks()
+        step = self._step(chunks)
         repeats = 1 if chunks else self._repeats(step, until)
-        middle = (repeats - 1) / 2
-        seconds = self.engine.model.time(_later(step, middle)).total
-        self.now += repeats * seconds
-        self.steps += repeats
-        self.context += repeats * len(self.decoding)
+        if repeats > 1:
+            step = replace(step, decode_context=step.decode_context + self.gain * (repeats - 1) / 2)
+        self.now += repeats * self._seconds(step)
+        if step.decode_sequences:
+            self.steps += repeats
+            self.context += repeats * self.gain * step.decode_sequences
         finished = self._finish_decodes()
         return finished + self._finish_prefills(chunks)
 
-    def _compose(self) -> tuple[Step, list[tuple[_Request, int]]]:
-        budget = self.engine.max_num_batched_tokens - len(self.decoding)
+    def _admit(self) -> None:
         running = len(self.decoding) + len(self.prefilling)
-        while self.waiting and running < self.engine.running_limit:
+        while self.waiting and running < self.engine.max_num_seqs:
+            needed = self.waiting[0].context
+            if self.held + needed > self.kv_tokens:
+                return
+            self.held += needed
             self.prefilling.append(self.waiting.popleft())
             running += 1
+
+    def _chunks(self) -> list[tuple[_Request, int]]:
+        """The prompt chunks of the next step."""
+        decodes = 0 if self.engine.prompts_first else len(self.decoding) * self.verified
+        budget = self.engine.max_num_batched_tokens - decodes
         chunks: list[tuple[_Request, int]] = []
-        pairs = 0.0
         for request in self.prefilling:
             chunk = min(request.prompt_left, budget)
             if chunk <= 0:
                 break
-            done = self.workload.input_tokens - request.prompt_left
-            pairs += chunk * (done + chunk / 2)
             chunks.append((request, chunk))
             budget -= chunk
-        tokens = sum(chunk for _, chunk in chunks)
-        step = Step(
-            decode_sequences=len(self.decoding),
-            decode_context=self.context / len(self.decoding) if self.decoding else 0.0,
+        return chunks
+
+    def _step(self, chunks: list[tuple[_Request, int]]) -> Step:
+        tokens, pairs, done = 0, 0.0, 0
+        for request, chunk in chunks:
+            tokens += chunk
+            pairs += chunk * (request.prompt - request.prompt_left + chunk / 2)
+            done += chunk == request.prompt_left
+        decodes = 0 if chunks and self.engine.prompts_first else len(self.decoding)
+        return Step(
+            decode_sequences=decodes,
+            decode_context=self.context / decodes if decodes else 0.0,
             prefill_tokens=tokens,
             prefill_context=pairs / tokens if tokens else 0.0,
-            prefills_done=sum(chunk == request.prompt_left for request, chunk in chunks),
+            prefills_done=done,
+            verified=self.verified,
         )
-        return step, chunks
+
+    def _seconds(self, step: Step) -> float:
+        seconds = self.engine.model.time(step).total
+        if self.drafting and step.decode_sequences:
+            alone = Step(step.decode_sequences, step.decode_context)
+            seconds += self.drafting * self.engine.model.time(alone).total
+        return seconds
 
     def _repeats(self, step: Step, until: float) -> int:
         """Decode steps before a sequence ends or the next request arrives; at least one."""
         to_finish = self.decoding[0][0] - self.steps
         if until == inf:
             return to_finish
-        to_arrival = ceil((until - self.now) / self.engine.model.time(step).total)
+        to_arrival = ceil((until - self.now) / self._seconds(step))
         return max(1, min(to_finish, to_arrival))
 
     def _finish_decodes(self) -> list[_Request]:
         finished = []
         while self.decoding and self.decoding[0][0] <= self.steps:
-            finished.append(heapq.heappop(self.decoding)[2])
-            self.context -= self.workload.context_tokens
+            request = heapq.heappop(self.decoding)[2]
+            finished.append(request)
+            self.held -= request.context
+        # Steps are whole, answers are not always whole steps: what is left over goes at the end.
+        if not self.decoding:
+            self.context = 0.0
+        self.context = max(0.0, self.context - sum(self._grown(r) for r in finished))
         return finished
+
+    def _grown(self, request: _Request) -> float:
+        """Context of a request that ends: its prompt, and what its steps added."""
+        return request.prompt + 1 + self._decode_steps(request) * self.gain
+
+    def _decode_steps(self, request: _Request) -> int:
+        return ceil((request.answer - 1) / self.gain)
 
     def _finish_prefills(self, chunks: list[tuple[_Request, int]]) -> list[_Request]:
         finished = []
@@ -142,47 +222,53 @@ class _Scheduler:
                 continue
             self.prefilling.popleft()
             request.first_token = self.now
-            if self.workload.output_tokens == 1:
+            if request.answer == 1:
                 finished.append(request)
+                self.held -= request.context
                 continue
-            last_step = self.steps + self.workload.output_tokens - 1
+            last_step = self.steps + self._decode_steps(request)
             heapq.heappush(self.decoding, (last_step, next(self.order), request))
-            self.context += self.workload.input_tokens + 1
+            self.context += request.prompt + 1
         return finished
 
 
-def serve(engine: Engine, workload: Workload) -> Served:
+def serve(engine: Engine, workload: Workload, protocol: Protocol = STEADY) -> Served:
     """Simulate one replica under its share of the load, given as `workload`.
 
-    In a closed loop each finished request is followed at once by the next; the first request of
-    every client warms up and is not measured. Arrivals of an open loop are Poisson.
+    In a closed loop each finished request is followed at once by the next. Arrivals of an open
+    loop are Poisson.
     """
     if workload.concurrency is not None:
-        return _closed_loop(engine, workload, workload.concurrency)
+        return _closed_loop(engine, workload, workload.concurrency, protocol)
     assert workload.rate is not None  # noqa: S101 - Workload has exactly one of the two
     return _open_loop(engine, workload, workload.rate)
 
 
-def _closed_loop(engine: Engine, workload: Workload, clients: int) -> Served:
-    scheduler = _Scheduler(engine, workload)
-    for _ in range(clients):
+def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Protocol) -> Served:
+    scheduler = _Scheduler(engine, workload, protocol.length_spread)
+    first = clients if protocol.warm_up else 0
+    wanted = max(protocol.requests_per_client * clients, MIN_REQUESTS + first)
+    total = min(max(MAX_REQUESTS, 2 * clients), wanted)
+    issued = 0
+    for issued in range(1, clients + 1):
         scheduler.arrive(0.0)
-    total = min(MAX_REQUESTS + clients, max(ROUNDS * clients, MIN_REQUESTS + clients))
     measured: list[tuple[_Request, float]] = []
     finished, warm_at = 0, 0.0
     while finished < total:
         for request in scheduler.advance(inf):
             finished += 1
-            if finished > clients:
+            if finished > first:
                 measured.append((request, scheduler.now))
-            elif finished == clients:
+            elif finished == first:
                 warm_at = scheduler.now
-            scheduler.arrive(scheduler.now)
-    return _served(workload, measured, scheduler.now - warm_at, None)
+            if protocol.warm_up or issued < total:
+                scheduler.arrive(scheduler.now)
+                issued += 1
+    return _served(engine, measured, scheduler.now - warm_at, None)
 
 
 def _open_loop(engine: Engine, workload: Workload, rate: float) -> Served:
-    draw = random.Random(ARRIVAL_SEED)  # noqa: S311 - reproducible load, not cryptography
+    draw = random.Random(SEED)  # noqa: S311 - reproducible load, not cryptography
     scheduler = _Scheduler(engine, workload)
     arrivals = deque[float]()
     clock = 0.0
@@ -192,8 +278,7 @@ def _open_loop(engine: Engine, workload: Workload, rate: float) -> Served:
     drawn_rate = OPEN_LOOP_REQUESTS / clock
     done: list[tuple[_Request, float]] = []
     while len(done) < OPEN_LOOP_REQUESTS:
-        idle = not (scheduler.decoding or scheduler.prefilling or scheduler.waiting)
-        if idle:
+        if scheduler.idle:
             scheduler.now = max(scheduler.now, arrivals[0])
         while arrivals and arrivals[0] <= scheduler.now:
             scheduler.arrive(arrivals.popleft())
@@ -201,26 +286,16 @@ def _open_loop(engine: Engine, workload: Workload, rate: float) -> Served:
         done += [(request, scheduler.now) for request in scheduler.advance(until)]
     # The last answer ends one request's latency after the last arrival even without a queue.
     drain = min(end - request.arrival for request, end in done)
-    return _served(workload, done, scheduler.now - drain, drawn_rate)
+    return _served(engine, done, scheduler.now - drain, drawn_rate)
 
 
 def _served(
-    workload: Workload,
-    done: list[tuple[_Request, float]],
-    span: float,
-    offered: float | None,
+    engine: Engine, done: list[tuple[_Request, float]], span: float, offered: float | None
 ) -> Served:
-    gaps = max(1, workload.output_tokens - 1)
+    before = engine.model.serving.request_s
     return Served(
-        ttft_s=tuple(request.first_token - request.arrival for request, _ in done),
-        tpot_s=tuple((end - request.first_token) / gaps for request, end in done),
+        ttft_s=tuple(before + request.first_token - request.arrival for request, _ in done),
+        tpot_s=tuple((end - r.first_token) / max(1, r.answer - 1) for r, end in done),
         requests_per_s=len(done) / span,
         offered_per_s=offered,
     )
-
-
-def _later(step: Step, decode_steps: float) -> Step:
-    """The same decode step after `decode_steps` more, for the mean time of a run of them."""
-    if not decode_steps:
-        return step
-    return Step(step.decode_sequences, step.decode_context + decode_steps)

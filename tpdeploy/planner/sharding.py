@@ -17,7 +17,6 @@ __all__ = [
     "parameter_count",
     "rank_bytes",
     "rank_elements",
-    "rank_weight_bytes",
     "tensors",
 ]
 
@@ -42,11 +41,6 @@ def rank_bytes(tensor: Tensor, tp: int) -> float:
     return rank_elements(tensor, tp) * tensor.bits / 8
 
 
-def rank_weight_bytes(shape: ModelShape, tp: int) -> float:
-    """Bytes of all weights on each of `tp` ranks, as stored."""
-    return sum(t.count * rank_bytes(t, tp) for t in tensors(shape) if t.stored)
-
-
 def columns_per_rank(columns: int, tp: int) -> int:
     """Columns (or rows) each of `tp` ranks holds; the last may hold padding."""
     return ceil(columns / tp)
@@ -57,14 +51,21 @@ def padded_vocabulary(vocab: int) -> int:
     return ceil(vocab / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
-def head_problem(shape: ModelShape, tp: int) -> str | None:
-    """Why `shape` cannot be split over `tp` ranks by any engine, in words; None if it can."""
-    return next(_problems(shape, tp), None)
+def head_problem(shape: ModelShape, tp: int, *, whole_experts: bool = False) -> str | None:
+    """Why `shape` cannot be split over `tp` ranks by any engine, in words; None if it can.
+
+    With `whole_experts` (expert parallelism) routed experts are not split.
+    """
+    return next(_problems(shape, tp, whole_experts=whole_experts), None)
 
 
-def legal_widths(shape: ModelShape, up_to: int) -> tuple[int, ...]:
+def legal_widths(shape: ModelShape, up_to: int, *, whole_experts: bool = False) -> tuple[int, ...]:
     """Widths from 1 to `up_to` that `shape` can be split over."""
-    return tuple(tp for tp in range(1, up_to + 1) if head_problem(shape, tp) is None)
+    return tuple(
+        tp
+        for tp in range(1, up_to + 1)
+        if head_problem(shape, tp, whole_experts=whole_experts) is None
+    )
 
 
 def _rank_outputs(tensor: Tensor, tp: int) -> int:
@@ -84,7 +85,7 @@ def _rank_inputs(tensor: Tensor, tp: int) -> int:
     return columns_per_rank(tensor.inputs, tp) if tensor.split is Split.ROW else tensor.inputs
 
 
-def _problems(shape: ModelShape, tp: int) -> Iterator[str]:
+def _problems(shape: ModelShape, tp: int, *, whole_experts: bool) -> Iterator[str]:
     attention = shape.attention
     if attention.heads % tp:
         yield f"{attention.heads} attention heads cannot be divided by {tp}"
@@ -92,32 +93,35 @@ def _problems(shape: ModelShape, tp: int) -> Iterator[str]:
         kv = attention.kv_heads
         if kv % tp and tp % kv:
             yield f"{kv} KV heads can be neither divided by {tp} nor replicated to it evenly"
-    for name, width in _widths(shape):
+    for name, width in _widths(shape, whole_experts=whole_experts):
         if width % tp:
             yield f"{name} of {width:,} cannot be divided by {tp}"
     if tp > 1:
-        yield from _block_problems(shape, tp)
+        yield from _block_problems(shape, tp, whole_experts=whole_experts)
     vocabulary = padded_vocabulary(shape.vocab)
     if vocabulary % tp:
         yield f"vocabulary of {vocabulary:,} (padded) cannot be divided by {tp}"
 
 
-def _widths(shape: ModelShape) -> Iterator[tuple[str, int]]:
+def _widths(shape: ModelShape, *, whole_experts: bool) -> Iterator[tuple[str, int]]:
     if shape.mlp:
         yield "MLP width", shape.mlp.intermediate
     if shape.experts:
-        yield "expert width", shape.experts.intermediate
+        if not whole_experts:
+            yield "expert width", shape.experts.intermediate
         if shape.experts.shared_intermediate:
             yield "shared expert width", shape.experts.shared_intermediate
 
 
-def _block_problems(shape: ModelShape, tp: int) -> Iterator[str]:
+def _block_problems(shape: ModelShape, tp: int, *, whole_experts: bool) -> Iterator[str]:
     """Shards of quantized weights that would cut through a block that shares a scale."""
     stored = shape.quantization
     if stored is None:
         return
     for tensor in tensors(shape):
         if tensor.dtype is not stored.weights or tensor.split is Split.REPLICATED:
+            continue
+        if whole_experts and tensor.routed:
             continue
         if tensor.split is Split.ROW:
             side, share, block = "inputs", _rank_inputs(tensor, tp), stored.input_block

@@ -2,18 +2,15 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from math import log, sqrt
 
 from tpdeploy.planner.collectives import AllReduce, all_reduce
-from tpdeploy.planner.kernels import (
-    Roofline,
-    attention_roofline,
-    cache_format,
-    roofline,
-    weight_format,
-)
+from tpdeploy.planner.kernels import Roofline, Workshop, cache_format, weight_format
 from tpdeploy.planner.kv_cache import layer_token_bytes
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.sharding import Tensor, rank_bytes, rank_elements, tensors
-from tpdeploy.profiles.accelerator import Kernels, Overheads
+from tpdeploy.planner.stages import width
+from tpdeploy.profiles.accelerator import Serving
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import Attention, LatentAttention, ModelShape
 from tpdeploy.profiles.record import Dtype
@@ -46,16 +43,17 @@ class Step:
     prefill_tokens: int = 0
     prefill_context: float = 0.0  # mean tokens each prefill token attends to
     prefills_done: int = 0  # prefills that end in this step and are sampled
+    verified: int = 1  # tokens of each decoding sequence: one, and what was drafted
 
     @property
     def tokens(self) -> int:
         """Tokens that go through every linear layer; prefill and decode share one product."""
-        return self.decode_sequences + self.prefill_tokens
+        return self.decode_sequences * self.verified + self.prefill_tokens
 
     @property
     def sampled(self) -> int:
-        """Sequences that get a new token, and so need logits."""
-        return self.decode_sequences + self.prefills_done
+        """Tokens that need logits."""
+        return self.decode_sequences * self.verified + self.prefills_done
 
 
 @dataclass(frozen=True)
@@ -96,8 +94,10 @@ class RoutedExperts:
     """The routed experts of all layers on one rank, one kernel a layer."""
 
     layers: int
+    ranks: int  # that hold whole experts; 1 where every rank holds a part of each
+    per_token: int
     share: float  # experts a token takes / experts there are
-    weight_bytes: float  # of all experts of a layer
+    weight_bytes: float  # of a layer's experts on a rank
     flops_per_token: float
     moved_per_token: float
     kernel: Roofline
@@ -106,13 +106,25 @@ class RoutedExperts:
         """Seconds of all layers for `tokens` tokens, reading the experts that they touch."""
         if tokens <= 0:
             return 0.0
-        moved = self.weight_bytes * touched(self.share, tokens) + self.moved_per_token * tokens
-        return self.layers * self.kernel.seconds(self.flops_per_token * tokens, moved)
+        busiest = imbalance(tokens * self.per_token, self.ranks)
+        read = min(1.0, touched(self.share, tokens) * busiest) * self.weight_bytes
+        moved = read + self.moved_per_token * tokens * busiest
+        return self.layers * self.kernel.seconds(self.flops_per_token * tokens * busiest, moved)
 
 
 def touched(share: float, tokens: float) -> float:
     """Share of the experts that `tokens` tokens touch, each taking `share` of them at random."""
-    return 1.0 - (1.0 - share) ** tokens
+    return float(1.0 - (1.0 - share) ** tokens)
+
+
+def imbalance(choices: float, ranks: int) -> float:
+    """Load of the busiest rank over the mean, when `choices` fall on `ranks` at random.
+
+    The largest of n nearly normal counts lies about sqrt(2 ln n) deviations above their mean.
+    """
+    if ranks == 1:
+        return 1.0
+    return min(float(ranks), 1.0 + sqrt(2.0 * log(ranks) * ranks / choices))
 
 
 @dataclass(frozen=True)
@@ -136,7 +148,9 @@ class AttentionLayers:
             self.prefill.seconds(
                 pairs * self.prefill_flops, step.prefill_tokens * self.prefill_moved
             )
-            + self.decode.seconds(contexts * self.decode_flops, contexts * self.token_bytes)
+            + self.decode.seconds(
+                contexts * step.verified * self.decode_flops, contexts * self.token_bytes
+            )
         )
 
     def _seen(self, context: float) -> float:
@@ -154,7 +168,7 @@ class StepModel:
     head: tuple[Linear, ...]
     attention: tuple[AttentionLayers, ...]
     small_kernels: float  # seconds per token outside the products, all layers
-    overheads: Overheads
+    serving: Serving
     reduce: AllReduce
 
     def time(self, step: Step) -> StepTime:
@@ -180,13 +194,16 @@ class StepModel:
         return ALL_REDUCES_PER_LAYER * self.layers * once
 
     def _overhead_seconds(self, step: Step) -> float:
-        engine = self.overheads
+        engine = self.serving
         return engine.step_s + self.layers * engine.layer_s + step.sampled * engine.sequence_s
 
 
-def step_model(shape: ModelShape, cluster: Cluster, tp: int, kv_dtype: Dtype) -> StepModel:
-    """The step model of `shape` on tensor-parallel groups of `tp` devices of `cluster`."""
-    build = _Builder(shape, cluster, tp, cluster.efficiency.kernels)
+def step_model(
+    shape: ModelShape, cluster: Cluster, parallelism: Parallelism, kv_dtype: Dtype
+) -> StepModel:
+    """The step model of `shape` on one replica of `parallelism` on `cluster`."""
+    kernels = Workshop(cluster.accelerator, cluster.efficiency)
+    build = _Builder(shape, parallelism, kernels)
     linear = [t for t in tensors(shape) if t.matmul]
     return StepModel(
         layers=shape.layers,
@@ -196,19 +213,22 @@ def step_model(shape: ModelShape, cluster: Cluster, tp: int, kv_dtype: Dtype) ->
         head=build.products([t for t in linear if t.head]),
         attention=build.attention(kv_dtype),
         small_kernels=build.small_kernels(),
-        overheads=cluster.efficiency.overheads,
-        reduce=all_reduce(cluster, tp),
+        serving=cluster.efficiency.serving,
+        reduce=all_reduce(cluster, parallelism.tensor),
     )
 
 
 @dataclass(frozen=True)
 class _Builder:
-    """Turns a shape on a rank of `tp` into rooflines."""
+    """Turns a shape on one rank into rooflines."""
 
     shape: ModelShape
-    cluster: Cluster
-    tp: int
-    kernels: Kernels
+    parallelism: Parallelism
+    kernels: Workshop
+
+    @property
+    def tp(self) -> int:
+        return self.parallelism.tensor
 
     @property
     def activation_bytes(self) -> float:
@@ -233,23 +253,24 @@ class _Builder:
         )
 
     def _kernel(self, tensor: Tensor) -> Roofline:
-        kernels = self.kernels.experts if tensor.routed else self.kernels.matmul
         kind = weight_format(tensor.dtype, self.shape.quantization)
-        return roofline(self.cluster.accelerator, kernels, kind)
+        return self.kernels.experts(kind) if tensor.routed else self.kernels.matmul(kind)
 
     def experts(self, chosen: list[Tensor]) -> RoutedExperts | None:
-        experts = self.shape.experts
+        experts, ranks = self.shape.experts, self.parallelism.expert
         if experts is None:
             return None
         share = experts.per_token / experts.count
-        layer = [(t, t.count // experts.layers) for t in chosen]
-        elements = sum(each * rank_elements(t, self.tp) for t, each in layer)
-        width = experts.intermediate / self.tp
-        values = experts.per_token * (2 * self.shape.hidden + 2 * width)
+        held = [(t, width(t, self.parallelism), t.count / experts.layers / ranks) for t in chosen]
+        elements = sum(each * rank_elements(t, over) for t, over, each in held)
+        wide = experts.intermediate / (1 if ranks > 1 else self.tp)
+        values = experts.per_token / ranks * (2 * self.shape.hidden + 2 * wide)
         return RoutedExperts(
             layers=experts.layers,
+            ranks=ranks,
+            per_token=experts.per_token,
             share=share,
-            weight_bytes=sum(each * rank_bytes(t, self.tp) for t, each in layer),
+            weight_bytes=sum(each * rank_bytes(t, over) for t, over, each in held),
             flops_per_token=2 * elements * share,
             moved_per_token=values * self.activation_bytes,
             kernel=self._kernel(chosen[0]),
@@ -266,11 +287,8 @@ class _Builder:
     def _attention_layers(
         self, layers: int, window: int | None, kv_dtype: Dtype
     ) -> AttentionLayers:
-        attention, kernels = self.shape.attention, self.kernels
+        attention, kind = self.shape.attention, cache_format(kv_dtype)
         latent = isinstance(attention, LatentAttention)
-        prefill = kernels.latent_prefill if latent else kernels.prefill_attention
-        decode = kernels.latent_decode if latent else kernels.decode_attention
-        device, kind = self.cluster.accelerator, cache_format(kv_dtype)
         prefill_flops, decode_flops = pair_flops(attention)
         return AttentionLayers(
             layers=layers,
@@ -279,17 +297,16 @@ class _Builder:
             prefill_moved=prompt_values(attention) / self.tp * self.activation_bytes,
             decode_flops=decode_flops / self.tp,
             token_bytes=layer_token_bytes(attention, self.tp, kv_dtype),
-            prefill=attention_roofline(device, prefill, kind),
-            decode=attention_roofline(device, decode, kind),
+            prefill=self.kernels.prefill_attention(kind, latent=latent),
+            decode=self.kernels.decode_attention(kind, latent=latent),
         )
 
     def small_kernels(self) -> float:
         """Seconds a token spends in norms and activations, all layers, bound by memory."""
         shape = self.shape
-        narrow = self.kernels.decode_attention["bf16"].memory
         wide = shape.mlp.intermediate if shape.mlp else 0
         values = NORM_PASSES * shape.hidden + 3 * wide / self.tp
-        rate = self.cluster.accelerator.peaks.memory_bytes_per_s * narrow
+        rate = self.kernels.decode_attention("bf16", latent=False).bytes_per_s
         return shape.layers * values * self.activation_bytes / rate
 
 

@@ -6,6 +6,10 @@ from pydantic import Field, model_validator
 
 from tpdeploy.profiles.record import Record
 
+# Drafting one token with a one-layer head (EAGLE, MTP) on a model of 32 to 80 layers: that layer
+# and the output head again. An estimate, not measured.
+DRAFT_COST = 0.05
+
 Percentile = Literal["mean", "p50", "p90", "p99"]
 
 
@@ -14,6 +18,34 @@ class Target(Record):
 
     ms: Annotated[float, Field(gt=0)]
     at: Percentile = "p50"
+
+
+class Speculation(Record):
+    """Speculative decoding: `tokens` are drafted and verified in one step of the model.
+
+    Each drafted token is accepted with probability `acceptance`, up to the first that is not.
+    """
+
+    tokens: int = Field(gt=0, description="tokens drafted a step and sequence")
+    acceptance: float = Field(ge=0, le=1, description="probability that one is accepted")
+    draft_cost: float = Field(
+        default=DRAFT_COST, ge=0, description="time to draft one token / time of a decode step"
+    )
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens a sequence gains in one step: (1 - A^(N+1)) / (1 - A), of 1 to N + 1.
+
+        Leviathan et al. 2023, equation 1: accepted tokens, and the one the model adds itself.
+        """
+        if self.acceptance == 1:
+            return self.tokens + 1.0
+        return float((1 - self.acceptance ** (self.tokens + 1)) / (1 - self.acceptance))
+
+    @property
+    def verified_tokens(self) -> int:
+        """Tokens of one sequence that go through the model in one step."""
+        return self.tokens + 1
 
 
 class Workload(Record):
@@ -27,6 +59,13 @@ class Workload(Record):
     tpot: Target | None = Field(
         default=None, description="(end-to-end - TTFT) / (output tokens - 1)"
     )
+    prefix_hit_rate: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of prompt tokens found in the prefix cache: not computed, but held",
+    )
+    speculation: Speculation | None = None
 
     @model_validator(mode="after")
     def _one_kind_of_load(self) -> "Workload":
@@ -38,3 +77,15 @@ class Workload(Record):
     def context_tokens(self) -> int:
         """Tokens one request holds at its end."""
         return self.input_tokens + self.output_tokens
+
+    @property
+    def arriving(self) -> str:
+        """How requests arrive, in words."""
+        if self.concurrency is not None:
+            return f"{self.concurrency} requests in flight"
+        return f"{self.rate:g} requests/s"
+
+    @property
+    def computed_tokens(self) -> int:
+        """Prompt tokens that must be prefilled: those not cached, at least the last one."""
+        return max(1, round(self.input_tokens * (1 - self.prefix_hit_rate)))

@@ -43,13 +43,20 @@ class Kernels(Provenance):
     latent_decode: Formats = Field(description="the same for MLA")
 
 
-class Overheads(Provenance):
-    """What an engine spends besides those kernels."""
+class Serving(Provenance):
+    """What whole serving runs show beyond single kernels."""
 
     step_s: float = Field(ge=0, description="per step: scheduling, sampling, launching")
     layer_s: float = Field(ge=0, description="per layer and step: norms and other small kernels")
-    sequence_s: float = Field(ge=0, description="per running sequence and step")
+    sequence_s: float = Field(ge=0, description="per new token: sampling, sending it out")
     request_s: float = Field(ge=0, description="per request before its first token: HTTP, tokens")
+    compute: float = Field(
+        default=1.0, gt=0, description="factor on the compute rate of products and prompt attention"
+    )
+    experts: float = Field(default=1.0, gt=0, description="factor on the experts' compute rate")
+    start: float = Field(
+        default=1.0, ge=0, description="factor on kernel starts, which graphs shorten"
+    )
 
 
 class Errors(Provenance):
@@ -63,7 +70,7 @@ class Efficiency(Record):
     """What one engine reaches on one class of device."""
 
     kernels: Kernels
-    overheads: Overheads
+    serving: Serving
     errors: Errors
 
 

@@ -45,7 +45,7 @@ def find_fabric(name: str) -> Fabric:
 
 
 def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency:
-    """What `engine` reaches on accelerators of `architecture`; the default's where none is known."""
+    """What `engine` reaches on `architecture`; what the default engine does if it is unknown."""
     path = DATA / "efficiency" / engine / f"{architecture}.yaml"
     if not path.is_file():
         path = DATA / "efficiency" / DEFAULT_ENGINE / f"{architecture}.yaml"

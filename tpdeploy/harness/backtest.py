@@ -1,0 +1,109 @@
+"""Backtest: predicts measured serving runs, one by one, to hold the planner against them."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from tpdeploy.errors import TpdeployError
+from tpdeploy.harness.backtest_rows import Case, Row, case_of
+from tpdeploy.planner.candidate import Candidate, Refusal, evaluate
+from tpdeploy.planner.plan import Estimate
+
+# Below this many rows one process is done before a second one is at work.
+ROWS_A_PROCESS = 100
+ROWS_A_TURN = 8
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A predicted mean with its range, and the measured mean where the run states one (ms)."""
+
+    predicted: float
+    low: float
+    high: float
+    measured: float | None
+
+    @property
+    def relative_error(self) -> float | None:
+        """Predicted / measured - 1."""
+        return None if self.measured is None else self.predicted / self.measured - 1
+
+    @property
+    def in_range(self) -> bool:
+        """Whether what was measured lies in the predicted range."""
+        return self.measured is not None and self.low <= self.measured <= self.high
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What the planner says about one run."""
+
+    ttft: Compared
+    tpot: Compared
+    output_tokens_per_s: float  # of all replicas
+    source: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why one run cannot be predicted."""
+
+    reason: str
+
+
+Result = Predicted | Failed
+
+
+def predict_row(row: Row) -> Result:
+    """What the planner says about the run of a row, or why it says nothing."""
+    try:
+        return predict_case(case_of(row))
+    except TpdeployError as error:
+        return Failed(str(error))
+    except ValidationError as error:
+        return Failed(error.errors()[0]["msg"])
+
+
+def predict_case(case: Case) -> Result:
+    """The mean TTFT and TPOT that the planner predicts for one run."""
+    answer = evaluate(case.question, case.parallelism)
+    if isinstance(answer, Refusal):
+        return Failed(answer.reason)
+    return _predicted(case, answer)
+
+
+def predict_rows(
+    rows: Sequence[Row], on_progress: Callable[[], object] = lambda: None
+) -> tuple[Result, ...]:
+    """What the planner says about every row, in their order, on every core there is."""
+    results = []
+    workers = min(len(os.sched_getaffinity(0)), len(rows) // ROWS_A_PROCESS)
+    if workers < 2:
+        for row in rows:
+            results.append(predict_row(row))
+            on_progress()
+        return tuple(results)
+    with ProcessPoolExecutor(workers) as pool:
+        for result in pool.map(predict_row, rows, chunksize=ROWS_A_TURN):
+            results.append(result)
+            on_progress()
+    return tuple(results)
+
+
+def _predicted(case: Case, answer: Candidate) -> Predicted:
+    told = answer.prediction
+    return Predicted(
+        ttft=_compared(told.ttft_ms, told.ttft_distribution.mean, case.ttft_ms),
+        tpot=_compared(told.tpot_ms, told.tpot_distribution.mean, case.tpot_ms),
+        output_tokens_per_s=told.output_tokens_per_s.value,
+        source="; ".join(part for part in (case.note, told.ttft_ms.source) if part),
+    )
+
+
+def _compared(estimate: Estimate, mean: float, measured: float | None) -> Compared:
+    """The mean with a range as wide, relative to it, as that of `estimate`."""
+    scale = mean / estimate.value
+    return Compared(mean, estimate.low * scale, estimate.high * scale, measured)

@@ -1,0 +1,243 @@
+"""Measured serving runs as a CSV file states them, and each as a question to the planner."""
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import ceil, isfinite
+from pathlib import Path
+
+from tpdeploy.errors import InputError, nearest
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.precision import stored_shape
+from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.accelerator import Accelerator
+from tpdeploy.profiles.catalog import assemble, choose_fabric, find_accelerator, find_fabric
+from tpdeploy.profiles.cluster import Cluster
+from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.models import load_model
+
+COLUMNS = (
+    "model",
+    "gpu",
+    "gpu_count",
+    "tp",
+    "pp",
+    "dp",
+    "precision",
+    "engine",
+    "input_tokens",
+    "output_tokens",
+    "concurrency",
+    "ttft_ms",
+    "tpot_ms",
+)
+# Memory rules of the engines' own defaults; runs do not state theirs.
+ENGINES = {
+    "vllm": EngineRules("vllm", 0.92),
+    "sglang": EngineRules("sglang", 0.88),
+    "trtllm": EngineRules("trtllm", 0.9, fraction_of="free after weights"),
+}
+# Words of a GPU's name that tell neither its chip nor its memory.
+MAKERS = re.compile(r"^(nvidia|amd|intel)[ -]", re.IGNORECASE)
+ADORNMENTS = re.compile(
+    r"-(blackwell|edition|hbm\w*|nvl72|instinct|sxm\d*|oam)(?=-|$)", re.IGNORECASE
+)
+GPUS_A_MACHINE = 8
+
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: what was served, how it was split, and what was measured (None: not stated)."""
+
+    question: Question
+    parallelism: Parallelism
+    ttft_ms: float | None
+    tpot_ms: float | None
+    note: str = ""  # how the row was read, where that is not plain
+
+
+@dataclass(frozen=True)
+class Table:
+    """The file: its columns, and one mapping of column to text a row."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def read_rows(path: Path) -> Table:
+    """The runs of a CSV file.
+
+    Raises:
+        InputError: not a readable CSV file, a column of COLUMNS missing, or no rows.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header, *lines = [line for line in csv.reader(file) if line] or [[]]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a CSV file of UTF-8 text: {error}") from error
+    columns = tuple(name.strip() for name in header)
+    missing = [name for name in COLUMNS if name not in columns]
+    if missing:
+        raise InputError(
+            f"{path}: missing column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
+            f"needed: {', '.join(COLUMNS)}"
+        )
+    if not lines:
+        raise InputError(f"{path}: a header and no rows; give a row for each measured run")
+    return Table(columns, tuple(_row(columns, line) for line in lines))
+
+
+def case_of(row: Row) -> Case:
+    """The question that a run answers.
+
+    Raises:
+        InputError: an unknown model, GPU, precision or engine, or an impossible number.
+    """
+    tensor, pipeline = _whole(row, "tp", 1), _whole(row, "pp", 1, default=1)
+    replicas = _whole(row, "dp", 0, default=1)
+    stated = _whole(row, "gpu_count", 0, default=tensor * pipeline * replicas)
+    if replicas == 0 or stated == 0:
+        raise InputError(
+            f"dp {replicas} and gpu_count {stated}: 0 stands for disaggregated serving, whose "
+            "GPUs the row does not state; give the GPUs of one engine that prefills and decodes"
+        )
+    split = Parallelism(tensor=tensor, pipeline=pipeline, replicas=replicas)
+    cluster = cluster_of(row["gpu"], split.devices)
+    shape = shape_of(row["model"], cluster.accelerator, row["precision"])
+    question = Question(
+        shape=shape,
+        cluster=cluster,
+        workload=_workload(row),
+        engine=rules_of(row["engine"]),
+        kv_cache_dtype=shape.dtype,
+    )
+    return Case(
+        question,
+        split,
+        _measured(row, "ttft_ms"),
+        _measured(row, "tpot_ms"),
+        _note(split, shape, stated),
+    )
+
+
+def rules_of(engine: str) -> EngineRules:
+    """The memory rule of an engine by its name; `TensorRT-LLM` and `trt-llm` are trtllm.
+
+    Raises:
+        InputError: an engine that is not known here.
+    """
+    name = re.sub(r"[^a-z]", "", engine.lower()).replace("tensorrt", "trt")
+    if name not in ENGINES:
+        raise InputError(f"unknown engine {engine!r}; {nearest(engine, ENGINES)}")
+    return ENGINES[name]
+
+
+def find_gpu(text: str) -> Accelerator:
+    """The accelerator a table means: `B300 SXM`, `NVIDIA H100 80GB HBM3`, `h200_sxm`.
+
+    Raises:
+        InputError: no such accelerator; the nearest names are offered.
+    """
+    plain = re.sub(r"\(.*?\)", "", text).strip()
+    hyphens = re.sub(r"[\s_-]+", "-", plain).strip("-")
+    bare = MAKERS.sub("", hyphens)
+    ways = (plain, f"NVIDIA {bare}", hyphens, bare, ADORNMENTS.sub("", bare))
+    for name in dict.fromkeys(ways):
+        try:
+            return find_accelerator(name)
+        except InputError as error:
+            refusal = error
+    raise refusal
+
+
+@cache
+def cluster_of(gpu: str, count: int) -> Cluster:
+    """`count` GPUs as they are sold: on machines of the fabric's island, or of eight.
+
+    Raises:
+        InputError: an unknown GPU.
+    """
+    device = find_gpu(gpu)
+    fabric = choose_fabric(device, None)
+    island = max(GPUS_A_MACHINE, find_fabric(fabric).island)
+    nodes = next(n for n in range(ceil(count / island), count + 1) if count % n == 0)
+    return assemble(device, fabric, nodes, count // nodes)
+
+
+def shape_of(model: str, device: Accelerator, precision: str) -> ModelShape:
+    """The model as it was served on `device` in `precision`; blank: as the checkpoint is.
+
+    Raises:
+        InputError: an unknown model, or a precision that is not known here.
+    """
+    found = _shape(model, device.name, precision)
+    if isinstance(found, str):
+        raise InputError(found)
+    return found
+
+
+@cache
+def _shape(model: str, gpu: str, precision: str) -> ModelShape | str:
+    """The shape, or why there is none: looking for an unknown model takes seconds."""
+    try:
+        return stored_shape(load_model(model), find_accelerator(gpu), precision)
+    except InputError as error:
+        return str(error)
+
+
+def _row(columns: Sequence[str], line: Sequence[str]) -> Row:
+    cells = [*line, *[""] * (len(columns) - len(line))]
+    return dict(zip(columns, cells, strict=False))
+
+
+def _workload(row: Row) -> Workload:
+    return Workload(
+        input_tokens=_whole(row, "input_tokens", 1),
+        output_tokens=_whole(row, "output_tokens", 1),
+        concurrency=_whole(row, "concurrency", 1),
+    )
+
+
+def _whole(row: Row, name: str, least: int, default: int | None = None) -> int:
+    """A whole number from `least` up; 8.0 is one, as tables of numbers write it."""
+    text = row[name].strip()
+    if not text and default is not None:
+        return default
+    number = _number(text)
+    if number is None or number != int(number) or number < least:
+        raise InputError(f"{name} {text!r}: need a whole number of {least} or more")
+    return int(number)
+
+
+def _measured(row: Row, name: str) -> float | None:
+    text = row[name].strip()
+    if not text:
+        return None
+    number = _number(text)
+    if number is None or number <= 0:
+        raise InputError(f"{name} {text!r}: need milliseconds above 0, or nothing")
+    return number
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if isfinite(number) else None
+
+
+def _note(split: Parallelism, shape: ModelShape, stated: int) -> str:
+    notes = []
+    if split.replicas > 1 and shape.experts:
+        notes.append(f"dp {split.replicas} taken as {split.replicas} replicas")
+    if stated != split.devices:
+        notes.append(f"{split.devices} of the {stated} GPUs are used by tp x pp x dp")
+    return "; ".join(notes)

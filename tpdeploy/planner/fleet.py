@@ -1,0 +1,161 @@
+"""Fleet: the fewest devices that carry a load within its targets, when no count is given."""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from math import ceil
+
+from tpdeploy.errors import InfeasibleError
+from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, prepare, simulate
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.placement import pipelines
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.search import Estimated, Outcome, check_context, end_to_end_ms
+from tpdeploy.planner.splits import splits
+from tpdeploy.planner.steady_state import capacity, steady_state
+from tpdeploy.profiles.catalog import assemble
+from tpdeploy.profiles.cluster import Cluster
+
+MACHINE = 8
+MOST_MACHINES = 8
+# A split whose capacity alone asks for this many more devices than the best is not simulated.
+MARGIN = 1.25
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The machines that are needed, and every split that was looked at on them."""
+
+    question: Question
+    outcome: Outcome
+
+
+def fewest_devices(question: Question) -> Fleet:
+    """The smallest cluster of the question's device that meets its load and targets.
+
+    Raises:
+        InfeasibleError: MOST_MACHINES are not enough; the message says what comes closest.
+    """
+    check_context(question)
+    asked = replace(question, optimize="fewest")
+    for machines in _powers_of_two(MOST_MACHINES):
+        here = replace(asked, cluster=_machines(question.cluster, machines))
+        prepared = [prepare(here, shape) for shape in _replica_shapes(here)]
+        fitting = [p for p in prepared if isinstance(p, Prepared)]
+        if fitting:
+            return _smallest(here, fitting, [p for p in prepared if isinstance(p, Refusal)])
+    device = question.cluster.accelerator.name
+    raise InfeasibleError(
+        f"{question.shape.id} does not fit {MOST_MACHINES} machines of {device}; larger GPUs, "
+        "--quantization fp8 or a smaller --max-model-len would help"
+    )
+
+
+def _smallest(question: Question, fitting: list[Prepared], refused: list[Refusal]) -> Fleet:
+    """Each shape with as few replicas as carry the load, those that need fewest devices first."""
+    found: list[Candidate] = []
+    skipped: list[Estimated] = []
+    fewest = MOST_MACHINES * _per_machine(question.cluster)
+    for shape in sorted(fitting, key=lambda p: (_least(question, p), p.parallelism.ranks)):
+        if _least(question, shape) > fewest * MARGIN:
+            skipped.append(Estimated(shape, steady_state(question, shape)))
+            continue
+        candidate = _with_fewest_replicas(question, shape)
+        found.append(candidate)
+        if not candidate.missed:
+            fewest = min(fewest, candidate.parallelism.devices)
+    found.sort(key=lambda c: (bool(c.missed), c.parallelism.devices, end_to_end_ms(question, c)))
+    best = found[0]
+    if best.missed:
+        raise InfeasibleError(
+            f"up to {MOST_MACHINES * _per_machine(question.cluster)} GPUs do not carry the load; "
+            f"closest is {best.parallelism.words} x {best.replicas} ({'; '.join(best.missed)}); "
+            "relax the target, lower the load or use a faster GPU"
+        )
+    cluster = _holding(question.cluster, best.parallelism)
+    outcome = Outcome(tuple(found), tuple(refused), tuple(skipped))
+    return Fleet(replace(question, cluster=cluster), outcome)
+
+
+def _with_fewest_replicas(question: Question, shape: Prepared) -> Candidate:
+    """The split with the fewest replicas that meets the load, else with the most there can be."""
+    most = _most_replicas(question, shape.parallelism)
+    if question.replicas:
+        return _simulate(question, shape, most)
+
+    def meets(replicas: int) -> bool:
+        return not _simulate(question, shape, replicas).missed
+
+    fewest = 1 + bisect_left(range(1, most), True, key=meets)
+    return _simulate(question, shape, fewest)
+
+
+def _simulate(question: Question, shape: Prepared, replicas: int) -> Candidate:
+    split = shape.parallelism.model_copy(update={"replicas": replicas})
+    return simulate(question, replace(shape, parallelism=split))
+
+
+def _least(question: Question, shape: Prepared) -> int:
+    """Devices without which the load is above what such replicas can do at all."""
+    rate = question.workload.rate
+    if rate is None:
+        return shape.parallelism.ranks
+    of_one = capacity(question, shape) * shape.parallelism.pipeline
+    return ceil(rate / of_one) * shape.parallelism.ranks
+
+
+def _most_replicas(question: Question, split: Parallelism) -> int:
+    if question.replicas:
+        return question.replicas
+    machines = _machines(question.cluster, MOST_MACHINES)
+    most = len(pipelines(machines, split.tensor, split.pipeline))
+    return min(most, question.workload.concurrency or most)
+
+
+def _replica_shapes(question: Question) -> Iterator[Parallelism]:
+    seen = set()
+    for split in splits(replace(question, replicas=None)):
+        one = split.model_copy(update={"replicas": question.replicas or 1})
+        if one not in seen:
+            seen.add(one)
+            yield one
+
+
+def _holding(cluster: Cluster, split: Parallelism) -> Cluster:
+    """The smallest cluster on which the replicas can be placed."""
+    if split.devices <= _per_machine(cluster):
+        exact = _assembled(cluster, 1, split.devices)
+        if len(pipelines(exact, split.tensor, split.pipeline)) >= split.replicas:
+            return exact
+    machines = 1
+    while len(pipelines(_machines(cluster, machines), split.tensor, split.pipeline)) < (
+        split.replicas
+    ):
+        machines += 1
+    return _machines(cluster, machines)
+
+
+def _per_machine(cluster: Cluster) -> int:
+    return MACHINE if cluster.beyond else min(MACHINE, cluster.fabric.island)
+
+
+def _machines(cluster: Cluster, machines: int) -> Cluster:
+    return _assembled(cluster, machines, _per_machine(cluster))
+
+
+def _assembled(cluster: Cluster, machines: int, per_machine: int) -> Cluster:
+    device, fabric = cluster.accelerator, cluster.fabric
+    count = machines * per_machine
+    shape = f"{machines} machines of {per_machine}" if machines > 1 else f"{count} in one machine"
+    assumptions = (
+        f"The count was left open: {shape}, on {fabric.name} (assumed): {fabric.description}.",
+    )
+    built = assemble(device, fabric.name, machines, per_machine)
+    return built.model_copy(update={"assumptions": assumptions})
+
+
+def _powers_of_two(most: int) -> Iterator[int]:
+    power = 1
+    while power <= most:
+        yield power
+        power *= 2

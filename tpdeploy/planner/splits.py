@@ -1,0 +1,101 @@
+"""Splits: every way to use the devices that is worth a look, and what cannot be had at all."""
+
+from collections.abc import Iterator
+from itertools import product
+
+from tpdeploy.errors import InputError
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.placement import device_groups, pipelines
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.stages import split_problem
+
+
+def splits(question: Question) -> list[Parallelism]:
+    """Every split the user's choices allow: as many replicas as fit, unless the user says.
+
+    Tensor parallelism stays within a node. Pipelines are looked at where they use every device
+    that tensor parallelism alone would, whole experts a rank wherever there are experts.
+
+    Raises:
+        InputError: the user's choices need more devices than there are.
+    """
+    per_node = question.cluster.count // question.cluster.nodes
+    widths = [question.tensor] if question.tensor else range(1, per_node + 1)
+    found = [split for width in widths for split in _of_width(question, width)]
+    if not found:
+        _refuse_count(question)
+    return found
+
+
+def _of_width(question: Question, tensor: int) -> Iterator[Parallelism]:
+    for pipeline, whole in product(_depths(question, tensor), _whole_experts(question, tensor)):
+        most = len(
+            pipelines(
+                question.cluster,
+                tensor,
+                pipeline,
+                several_nodes=question.engine.several_nodes,
+            )
+        )
+        for replicas in _replicas(question, most):
+            yield Parallelism(
+                tensor=tensor,
+                pipeline=pipeline,
+                expert=tensor if whole else 1,
+                replicas=replicas,
+            )
+
+
+def _depths(question: Question, tensor: int) -> Iterator[int]:
+    if question.pipeline:
+        yield question.pipeline
+        return
+    yield 1
+    if question.on_cpu or not question.engine.pipeline:
+        return
+    groups = len(device_groups(question.cluster, tensor))
+    for depth in range(2, groups + 1):
+        split = Parallelism(tensor=tensor, pipeline=depth, replicas=1)
+        if groups % depth == 0 and split_problem(question.shape, split) is None:
+            yield depth
+
+
+def _whole_experts(question: Question, tensor: int) -> Iterator[bool]:
+    if tensor == 1 or question.shape.experts is None:
+        yield False
+    elif question.whole_experts is not None:
+        yield question.whole_experts
+    else:
+        yield False
+        if question.engine.whole_experts:
+            yield True
+
+
+def _replicas(question: Question, most: int) -> Iterator[int]:
+    """Fewer replicas than fit are of use only where each device counts, for cost."""
+    if question.replicas:
+        if question.replicas <= most:
+            yield question.replicas
+    elif question.optimize == "cost":
+        yield from range(1, most + 1)
+    elif most:
+        yield most
+
+
+def _refuse_count(question: Question) -> None:
+    cluster, per_node = question.cluster, question.cluster.count // question.cluster.nodes
+    asked = {"--tp": question.tensor, "--pp": question.pipeline, "--replicas": question.replicas}
+    words = " ".join(f"{name} {value}" for name, value in asked.items() if value)
+    tensor, pipeline = question.tensor or 1, question.pipeline or 1
+    most = len(pipelines(cluster, tensor, pipeline))
+    depth = len(device_groups(cluster, tensor))
+    if most:
+        of = f"--tp {tensor} --pp {pipeline}" if question.pipeline else f"--tp {tensor}"
+        works = f"--replicas up to {most} with {of}"
+    elif depth:
+        works = f"--pp up to {depth} with --tp {tensor}"
+    else:
+        works = f"--tp up to {per_node}"
+    raise InputError(
+        f"{words}: {cluster.count} devices ({per_node} a node) are too few; what works: {works}"
+    )

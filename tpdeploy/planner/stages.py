@@ -1,0 +1,96 @@
+"""Stages: what each pipeline stage, and so each rank of it, holds of a model."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.sharding import head_problem, rank_bytes
+from tpdeploy.planner.tensors import Tensor, tensors
+from tpdeploy.profiles.model import ModelShape
+
+ON_FIRST = frozenset({"embedding", "positions"})
+ON_LAST = frozenset({"final norm", "head", "head bias"})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Some of a model's layers; the first stage also embeds, the last one has the head."""
+
+    layers: int
+    first: bool
+    last: bool
+
+
+def stages(shape: ModelShape, pipeline: int) -> tuple[Stage, ...]:
+    """The stages, dealt out as vLLM does (get_pp_indices in its distributed/utils.py).
+
+    Every stage gets as many layers; what is left goes one each to the stages before the last.
+    """
+    each, left = divmod(shape.layers, pipeline)
+    return tuple(
+        Stage(
+            layers=each + (pipeline - 1 - left <= number < pipeline - 1),
+            first=number == 0,
+            last=number == pipeline - 1,
+        )
+        for number in range(pipeline)
+    )
+
+
+def stage_weight_bytes(shape: ModelShape, parallelism: Parallelism, stage: Stage) -> float:
+    """Bytes of all weights on each rank of `stage`, as stored."""
+    return sum(
+        tensors_on_rank(t, shape, parallelism, stage) * rank_bytes(t, width(t, parallelism))
+        for t in tensors(shape)
+        if t.stored
+    )
+
+
+def tensors_on_rank(
+    tensor: Tensor, shape: ModelShape, parallelism: Parallelism, stage: Stage
+) -> int:
+    """How many such tensors a rank of `stage` holds, whole or in part."""
+    if tensor.name in ON_LAST:
+        return tensor.count if stage.last else 0
+    if tensor.name in ON_FIRST:
+        is_head_too = shape.tied_embeddings and stage.last and tensor.name == "embedding"
+        return tensor.count if stage.first or is_head_too else 0
+    if not is_expert(tensor) or shape.experts is None:
+        return _layers_with(tensor, shape, tensor.count, stage)
+    layers = _layers_with(tensor, shape, tensor.count // shape.experts.count, stage)
+    return layers * ceil(shape.experts.count / parallelism.expert)
+
+
+def width(tensor: Tensor, parallelism: Parallelism) -> int:
+    """Ranks that share one such tensor: a whole expert is on one."""
+    return 1 if parallelism.expert > 1 and is_expert(tensor) else parallelism.tensor
+
+
+def is_expert(tensor: Tensor) -> bool:
+    """Whether the tensor belongs to one of the routed experts, its biases included."""
+    return tensor.name.startswith("expert ")
+
+
+def split_problem(shape: ModelShape, parallelism: Parallelism) -> str | None:
+    """Why no engine can split `shape` like this, in words; None if one can."""
+    experts = shape.experts
+    if parallelism.pipeline > shape.layers:
+        return f"{shape.layers} layers cannot be dealt to {parallelism.pipeline} stages"
+    if parallelism.expert > 1 and experts is None:
+        return "a model without experts has none to place whole"
+    if experts and parallelism.expert > experts.count:
+        return f"{experts.count} experts are fewer than {parallelism.expert} ranks"
+    return head_problem(shape, parallelism.tensor, whole_experts=parallelism.expert > 1)
+
+
+def _layers_with(tensor: Tensor, shape: ModelShape, layers: int, stage: Stage) -> int:
+    """Layers of `stage` with such a tensor, of `layers` in the whole model.
+
+    Which layers have experts is not known here: the share of the stage, rounded up for experts.
+    """
+    if layers == shape.layers:
+        return stage.layers
+    sparse = shape.experts.layers if shape.experts else 0
+    with_experts = ceil(sparse * stage.layers / shape.layers)
+    is_sparse = "expert" in tensor.name or tensor.name.startswith("router")
+    return with_experts if is_sparse else stage.layers - with_experts
