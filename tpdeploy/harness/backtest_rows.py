@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, isfinite
 from pathlib import Path
@@ -12,9 +12,16 @@ from tpdeploy.errors import InputError, nearest
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.precision import stored_shape
 from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.serving import Protocol
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.accelerator import Accelerator
-from tpdeploy.profiles.catalog import assemble, choose_fabric, find_accelerator, find_fabric
+from tpdeploy.profiles.catalog import (
+    assemble,
+    choose_fabric,
+    find_accelerator,
+    find_fabric,
+    with_engine,
+)
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.models import load_model
@@ -37,9 +44,14 @@ COLUMNS = (
 # Memory rules of the engines' own defaults; runs do not state theirs.
 ENGINES = {
     "vllm": EngineRules("vllm", 0.92),
-    "sglang": EngineRules("sglang", 0.88),
-    "trtllm": EngineRules("trtllm", 0.9, fraction_of="free after weights"),
+    "sglang": EngineRules("sglang", 0.88, prompts_first=True),
+    "trtllm": EngineRules("tensorrt-llm", 0.9, fraction_of="free after weights"),
 }
+# The lengths of the largest public benchmark, InferenceMAX, which draws them evenly from 80 % to
+# 100 % of these. It starts all clients at once and counts all of ten requests a client.
+GRID = {(1024, 1024), (1024, 8192), (8192, 1024)}
+GRID_SPREAD = 0.2
+COUNTED = Protocol(requests_per_client=10, warm_up=False)
 # Words of a GPU's name that tell neither its chip nor its memory.
 MAKERS = re.compile(r"^(nvidia|amd|intel)[ -]", re.IGNORECASE)
 ADORNMENTS = re.compile(
@@ -109,14 +121,16 @@ def case_of(row: Row) -> Case:
             "GPUs the row does not state; give the GPUs of one engine that prefills and decodes"
         )
     split = Parallelism(tensor=tensor, pipeline=pipeline, replicas=replicas)
-    cluster = cluster_of(row["gpu"], split.devices)
+    engine, workload = rules_of(row["engine"]), _workload(row)
+    cluster = cluster_of(row["gpu"], split.devices, engine.name)
     shape = shape_of(row["model"], cluster.accelerator, row["precision"])
     question = Question(
         shape=shape,
         cluster=cluster,
-        workload=_workload(row),
-        engine=rules_of(row["engine"]),
+        workload=workload,
+        engine=engine,
         kv_cache_dtype=shape.dtype,
+        protocol=protocol_of(workload),
     )
     return Case(
         question,
@@ -125,6 +139,12 @@ def case_of(row: Row) -> Case:
         _measured(row, "tpot_ms"),
         _note(split, shape, stated),
     )
+
+
+def protocol_of(workload: Workload) -> Protocol:
+    """How a public run of these lengths was measured."""
+    lengths = workload.input_tokens, workload.output_tokens
+    return replace(COUNTED, length_spread=GRID_SPREAD if lengths in GRID else 0.0)
 
 
 def rules_of(engine: str) -> EngineRules:
@@ -158,8 +178,8 @@ def find_gpu(text: str) -> Accelerator:
 
 
 @cache
-def cluster_of(gpu: str, count: int) -> Cluster:
-    """`count` GPUs as they are sold: on machines of the fabric's island, or of eight.
+def cluster_of(gpu: str, count: int, engine: str) -> Cluster:
+    """`count` GPUs as they are sold, under `engine`: on machines of the fabric's island, or of 8.
 
     Raises:
         InputError: an unknown GPU.
@@ -168,7 +188,7 @@ def cluster_of(gpu: str, count: int) -> Cluster:
     fabric = choose_fabric(device, None)
     island = max(GPUS_A_MACHINE, find_fabric(fabric).island)
     nodes = next(n for n in range(ceil(count / island), count + 1) if count % n == 0)
-    return assemble(device, fabric, nodes, count // nodes)
+    return with_engine(assemble(device, fabric, nodes, count // nodes), engine)
 
 
 def shape_of(model: str, device: Accelerator, precision: str) -> ModelShape:

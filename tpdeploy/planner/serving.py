@@ -249,9 +249,9 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
     first = clients if protocol.warm_up else 0
     wanted = max(protocol.requests_per_client * clients, MIN_REQUESTS + first)
     total = min(max(MAX_REQUESTS, 2 * clients), wanted)
-    issued = 0
-    for issued in range(1, clients + 1):
+    for _ in range(clients):
         scheduler.arrive(0.0)
+    issued = clients
     measured: list[tuple[_Request, float]] = []
     finished, warm_at = 0, 0.0
     while finished < total:

@@ -1,0 +1,242 @@
+"""Fits what an engine adds to its kernels, on one class of device, to measured serving runs.
+
+Usage: python scripts/fit_serving.py RUNS.csv --engine vllm --architecture hopper [--write]
+
+RUNS.csv has the columns of `tpdeploy backtest`. Seven parameters (block `serving` of the files in
+tpdeploy/profiles/data/efficiency) are moved one at a time while the mean error of TTFT and TPOT
+falls. The errors reported, and written, are those of models left out: every model is predicted by
+a fit to all others.
+"""
+
+import argparse
+import random
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import date
+from functools import partial
+from math import exp, expm1, log, sqrt
+from pathlib import Path
+
+from tpdeploy.errors import InputError
+from tpdeploy.files import write_whole
+from tpdeploy.harness.backtest_rows import Case, case_of, read_rows
+from tpdeploy.planner.candidate import Candidate, evaluate
+from tpdeploy.profiles.accelerator import Efficiency, Errors, Serving
+from tpdeploy.profiles.catalog import DATA, efficiency_of
+from tpdeploy.records import dump_record
+
+# Where each parameter starts, and how far it may go.
+RANGES = {
+    "step_s": (5e-4, 5e-5, 2e-2),
+    "layer_s": (1e-5, 1e-7, 2e-4),
+    "sequence_s": (3e-6, 1e-8, 1e-4),
+    "request_s": (2e-2, 1e-3, 0.1),
+    "compute": (1.0, 0.4, 1.4),
+    "experts": (1.0, 0.25, 4.0),
+    "start": (0.7, 0.05, 1.2),
+}
+# Beyond this log error a run counts as an outlier, and no further.
+OUTLIER = 0.7
+# Share of left-out runs whose truth lies within the recorded error.
+COVERAGE = 0.8
+LARGEST_CONCURRENCY = 512
+# Larger ones take long to simulate and tell little more about seven parameters.
+LARGEST_FITTED = 64
+SEED = 1
+HEADER = "# yaml-language-server: $schema=../../schemas/efficiency.schema.json\n"
+
+Error = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One usable row."""
+
+    model: str
+    case: Case
+
+
+def main() -> None:
+    """Read, fit, report, and write when asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--engine", required=True)
+    parser.add_argument("--architecture", required=True)
+    parser.add_argument("--most", type=int, default=60, help="runs drawn at random to fit")
+    parser.add_argument("--write", action="store_true")
+    asked = parser.parse_args()
+    runs = read(asked.runs, asked.engine, asked.architecture)
+    random.Random(SEED).shuffle(runs)
+    start = efficiency_of(asked.architecture, asked.engine)
+    with ProcessPoolExecutor(initializer=remember, initargs=(start, runs)) as pool:
+        serving, errors = judge(start.serving, runs, asked.most, pool)
+    result = start.model_copy(
+        update={
+            "serving": described(serving, asked.runs.name, runs),
+            "errors": recorded(errors, runs),
+        }
+    )
+    print(dump_record(result.serving), dump_record(result.errors))
+    if asked.write:
+        path = DATA / "efficiency" / asked.engine / f"{asked.architecture}.yaml"
+        write_whole(path, HEADER + dump_record(result))
+
+
+def read(path: Path, engine: str, architecture: str) -> list[Run]:
+    """The rows of one engine on one class that are questions with an answer, no duplicates."""
+    found: dict[tuple[str, ...], Run] = {}
+    for row in read_rows(path).rows:
+        try:
+            case = case_of(row)
+        except InputError:
+            continue
+        question = case.question
+        fits = question.cluster.accelerator.architecture == architecture
+        few = (question.workload.concurrency or 0) <= LARGEST_CONCURRENCY
+        if not (fits and few and question.engine.name == engine and row["dp"].strip() == "1"):
+            continue
+        if case.ttft_ms and case.tpot_ms:
+            run = Run(row["model"], case)
+            found.setdefault((row["ttft_ms"], row["tpot_ms"], row["concurrency"]), run)
+    return list(found.values())
+
+
+def judge(
+    start: Serving, runs: Sequence[Run], most: int, pool: Executor
+) -> tuple[Serving, dict[str, list[Error]]]:
+    """The fit to all models, and the errors of each model under a fit to the others.
+
+    Only runs whose way of measuring is known are fitted; errors are of all.
+    """
+    known = [n for n, run in enumerate(runs) if fitted(run.case)]
+    models = sorted({run.model for run in runs})
+    errors: dict[str, list[Error]] = {}
+    everything = fit(start, balanced(runs, known, most), pool)
+    for model in models:
+        others = [n for n in known if runs[n].model != model]
+        mine = [n for n, run in enumerate(runs) if run.model == model]
+        serving = fit(start, balanced(runs, others, most // 2), pool) if others else start
+        errors[model] = errors_of(serving, mine, pool)
+        own = errors_of(everything, mine, pool)
+        print(f"{model:40} left out {summary(errors[model])} | fitted {summary(own)}", flush=True)
+    return everything, errors
+
+
+def fitted(case: Case) -> bool:
+    """Whether a run is one to fit: its way of measuring is known, and it is not too large."""
+    clients = case.question.workload.concurrency or 0
+    return case.question.protocol.length_spread > 0 and clients <= LARGEST_FITTED
+
+
+def balanced(runs: Sequence[Run], numbers: Sequence[int], most: int) -> list[int]:
+    """At most `most` of `numbers`, as many of each model as there are."""
+    by_model: dict[str, list[int]] = defaultdict(list)
+    for n in numbers:
+        by_model[runs[n].model].append(n)
+    each = max(1, most // max(1, len(by_model)))
+    return [n for group in by_model.values() for n in group[:each]]
+
+
+def fit(start: Serving, numbers: Sequence[int], pool: Executor) -> Serving:
+    """The parameters moved, one at a time, while the mean error falls."""
+
+    def loss(candidate: Serving) -> float:
+        return statistics.fmean(
+            min(OUTLIER, abs(ttft)) / 2 + min(OUTLIER, abs(tpot))
+            for ttft, tpot in errors_of(candidate, numbers, pool)
+        )
+
+    best = start.model_copy(update={name: r[0] for name, r in RANGES.items()})
+    least, factor = loss(best), 1.5
+    while factor > 1.04:
+        improved = False
+        for name, (_, low, high) in RANGES.items():
+            for change in (factor, 1 / factor):
+                value = float(f"{min(high, max(low, getattr(best, name) * change)):.3g}")
+                moved = best.model_copy(update={name: value})
+                error = loss(moved)
+                if error < least - 1e-5:
+                    best, least, improved = moved, error, True
+        if not improved:
+            factor = sqrt(factor)
+    return best
+
+
+# What every worker process knows, so that only parameters travel.
+_known: dict[str, tuple[Efficiency, Sequence[Run]]] = {}
+
+
+def remember(start: Efficiency, runs: Sequence[Run]) -> None:
+    """Keep the runs in this process."""
+    _known["runs"] = start, runs
+
+
+def errors_of(serving: Serving, numbers: Sequence[int], pool: Executor) -> list[Error]:
+    """log(predicted / measured) of the mean TTFT and TPOT of every run that fits."""
+    found = pool.map(partial(error_of, serving), numbers, chunksize=len(numbers) // 8 + 1)
+    return [error for error in found if error]
+
+
+def error_of(serving: Serving, number: int) -> Error | None:
+    """The log errors of one run; None if it does not fit."""
+    start, runs = _known["runs"]
+    case = runs[number].case
+    efficiency = start.model_copy(update={"serving": serving})
+    cluster = case.question.cluster.model_copy(update={"efficiency": efficiency})
+    found = evaluate(replace(case.question, cluster=cluster), case.parallelism)
+    if not isinstance(found, Candidate) or not case.ttft_ms or not case.tpot_ms:
+        return None
+    told = found.prediction
+    ttft = log(told.ttft_distribution.mean / case.ttft_ms)
+    return ttft, log(max(told.tpot_distribution.mean, 1e-6) / case.tpot_ms)
+
+
+def summary(errors: Sequence[Error]) -> str:
+    """Median error and signed median of TTFT and of TPOT."""
+    if not errors:
+        return "nothing fits"
+    parts = []
+    for name, which in (("TTFT", 0), ("TPOT", 1)):
+        logs = [error[which] for error in errors]
+        size = statistics.median(abs(exp(e) - 1) for e in logs)
+        parts.append(f"{name} {size:.1%} ({exp(statistics.median(logs)) - 1:+.1%})")
+    return f"n {len(errors)} " + " ".join(parts)
+
+
+def described(serving: Serving, source: str, runs: Sequence[Run]) -> Serving:
+    """The fitted parameters with where they come from."""
+    models = ", ".join(sorted({run.model.split("/")[-1] for run in runs}))
+    return serving.model_copy(
+        update={
+            "source": f"scripts/fit_serving.py on {len(runs)} public runs ({source} of "
+            "ai-dynamo/aiconfigurator@095f58a5)",
+            "date": date.today(),
+            "confidence": "medium",
+            "note": f"fitted to {models}",
+        }
+    )
+
+
+def recorded(errors: dict[str, list[Error]], runs: Sequence[Run]) -> Errors:
+    """The error that COVERAGE of the left-out runs stay under."""
+    everything = [e for found in errors.values() for e in found]
+
+    def within(which: int) -> float:
+        sizes = sorted(abs(e[which]) for e in everything)
+        return float(f"{expm1(sizes[int(COVERAGE * len(sizes))]):.3g}")
+
+    return Errors(
+        tpot=within(1),
+        ttft=within(0),
+        source=f"scripts/fit_serving.py: {len(runs)} public runs, each predicted by a fit to the "
+        f"other models: {summary(everything)}",
+        date=date.today(),
+        confidence="medium",
+    )
+
+
+if __name__ == "__main__":
+    main()
