@@ -36,7 +36,7 @@ def show_plan(console: Console, plan: DeploymentPlan, path: Path, *, pareto: boo
         _section(console, "Other splits")
         show_alternatives(console, plan.alternatives)
     if pareto:
-        _section(console, "Best of all loads: answers against throughput")
+        _section(console, "Pareto: quick answers against throughput, over several loads")
         show_pareto(console, plan)
     _section(console, "Assumed")
     _bullets(console, [*plan.cluster.assumptions, *_assumptions(plan)])
@@ -124,8 +124,8 @@ def _cost(plan: DeploymentPlan) -> str:
     assert plan.cost is not None  # noqa: S101 - the caller asked
     cost, devices = plan.cost.per_million_output_tokens, plan.parallelism.devices
     return (
-        f"${_number(cost.value)} a million output tokens (expected {_number(cost.low)} to "
-        f"{_number(cost.high)}), {devices} at ${plan.cost.device_price_per_hour:g} an hour"
+        f"${cost.value:,.2f} a million output tokens (expected {cost.low:,.2f} to "
+        f"{cost.high:,.2f}), {devices} at ${plan.cost.device_price_per_hour:g} an hour"
     )
 
 

@@ -3,16 +3,21 @@
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil
 
 from tpdeploy.errors import InfeasibleError
-from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, prepare, simulate
+from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, simulate
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.placement import pipelines
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import Estimated, Outcome, check_context, end_to_end_ms
+from tpdeploy.planner.search import (
+    Estimated,
+    Outcome,
+    check_context,
+    end_to_end_ms,
+    prepare_all,
+)
 from tpdeploy.planner.splits import splits
-from tpdeploy.planner.steady_state import capacity, steady_state
+from tpdeploy.planner.steady_state import least_replicas, steady_state
 from tpdeploy.profiles.catalog import assemble
 from tpdeploy.profiles.cluster import Cluster
 
@@ -40,7 +45,7 @@ def fewest_devices(question: Question) -> Fleet:
     asked = replace(question, optimize="fewest")
     for machines in _powers_of_two(MOST_MACHINES):
         here = replace(asked, cluster=_machines(question.cluster, machines))
-        prepared = [prepare(here, shape) for shape in _replica_shapes(here)]
+        prepared = prepare_all(here, list(_replica_shapes(here)))
         fitting = [p for p in prepared if isinstance(p, Prepared)]
         if fitting:
             return _smallest(here, fitting, [p for p in prepared if isinstance(p, Refusal)])
@@ -58,7 +63,9 @@ def _smallest(question: Question, fitting: list[Prepared], refused: list[Refusal
     fewest = MOST_MACHINES * _per_machine(question.cluster)
     for shape in sorted(fitting, key=lambda p: (_least(question, p), p.parallelism.ranks)):
         if _least(question, shape) > fewest * MARGIN:
-            skipped.append(Estimated(shape, steady_state(question, shape)))
+            replicas = min(least_replicas(question, shape), _most_replicas(question, shape))
+            enough = _with_replicas(shape, replicas)
+            skipped.append(Estimated(enough, steady_state(question, enough)))
             continue
         candidate = _with_fewest_replicas(question, shape)
         found.append(candidate)
@@ -79,7 +86,7 @@ def _smallest(question: Question, fitting: list[Prepared], refused: list[Refusal
 
 def _with_fewest_replicas(question: Question, shape: Prepared) -> Candidate:
     """The split with the fewest replicas that meets the load, else with the most there can be."""
-    most = _most_replicas(question, shape.parallelism)
+    most = _most_replicas(question, shape)
     if question.replicas:
         return _simulate(question, shape, most)
 
@@ -91,22 +98,23 @@ def _with_fewest_replicas(question: Question, shape: Prepared) -> Candidate:
 
 
 def _simulate(question: Question, shape: Prepared, replicas: int) -> Candidate:
+    return simulate(question, _with_replicas(shape, replicas))
+
+
+def _with_replicas(shape: Prepared, replicas: int) -> Prepared:
     split = shape.parallelism.model_copy(update={"replicas": replicas})
-    return simulate(question, replace(shape, parallelism=split))
+    return replace(shape, parallelism=split)
 
 
 def _least(question: Question, shape: Prepared) -> int:
     """Devices without which the load is above what such replicas can do at all."""
-    rate = question.workload.rate
-    if rate is None:
-        return shape.parallelism.ranks
-    of_one = capacity(question, shape) * shape.parallelism.pipeline
-    return ceil(rate / of_one) * shape.parallelism.ranks
+    return least_replicas(question, shape) * shape.parallelism.ranks
 
 
-def _most_replicas(question: Question, split: Parallelism) -> int:
+def _most_replicas(question: Question, shape: Prepared) -> int:
     if question.replicas:
         return question.replicas
+    split = shape.parallelism
     machines = _machines(question.cluster, MOST_MACHINES)
     most = len(pipelines(machines, split.tensor, split.pipeline))
     return min(most, question.workload.concurrency or most)

@@ -70,6 +70,8 @@ def reason_not_simulated(
     question: Question, prepared: Prepared, steady: SteadyState, best: Candidate | None
 ) -> str:
     """Why a split that fits was not looked at closely."""
+    if question.optimize == "fewest":
+        return f"needs about {prepared.parallelism.devices} {question.device}s: not simulated"
     if question.optimize == "latency":
         words = f"about {steady.latency_s:,.1f} s a request"
         behind = best and steady.latency_s / _end_to_end_s(question, best) - 1
@@ -156,11 +158,16 @@ def _widening(narrow: Candidate, wide: Candidate, *, done: bool) -> str:
     cost = wide.decode.communication - narrow.decode.communication
     verb = ("saves", "costs") if done else ("would save", "cost")
     gain = 1 - wide.decode.total / narrow.decode.total
+    plural = "s" if narrow.replicas > 1 else ""
+    sharing = (
+        f", with {wide.replicas} instead of {narrow.replicas} replica{plural} sharing the load"
+    )
+    if wide.replicas == narrow.replicas:
+        sharing = ""
     return (
         f"TP {narrow.tensor} to {wide.tensor} {verb[0]} {saved * 1e3:.2f} ms of weight and KV "
         f"reading in a decode step and {verb[1]} {cost * 1e3:.2f} ms more in all-reduces: "
-        f"TPOT {_change(-gain)}, with {wide.replicas} instead of {narrow.replicas} "
-        f"replica{'s' if narrow.replicas > 1 else ''} sharing the load."
+        f"TPOT {_change(-gain)}{sharing}."
     )
 
 

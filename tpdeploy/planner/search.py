@@ -14,7 +14,7 @@ from tpdeploy.planner.plan import (
     PlannedCluster,
     PlannedModel,
 )
-from tpdeploy.planner.question import Question
+from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.reasons import reason_for_loser, reason_not_simulated, reasons_for
 from tpdeploy.planner.sharding import legal_widths, parameter_count
 from tpdeploy.planner.splits import splits
@@ -57,7 +57,7 @@ def search(question: Question) -> Outcome:
         InputError: a width, replica count or context that cannot be had here.
     """
     check_context(question)
-    prepared = [prepare(question, split) for split in splits(question)]
+    prepared = prepare_all(question, splits(question))
     refused = tuple(p for p in prepared if isinstance(p, Refusal))
     fitting = [p for p in prepared if isinstance(p, Prepared)]
     if question.tensor and refused and not fitting:
@@ -73,6 +73,25 @@ def search(question: Question) -> Outcome:
         rest = [e for e in rest if e not in more]
     rest.sort(key=lambda e: score(question, e), reverse=True)
     return Outcome(tuple(rank(question, candidates)), refused, tuple(rest))
+
+
+def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared | Refusal]:
+    """Every split, sized, but for pipelines that cannot win.
+
+    P stages of a width serve as P replicas of it do, and share one copy of the weights: they are
+    of use only where that width alone does not fit, or has less KV cache than its load fills.
+    """
+    alone: dict[tuple[int, int], Prepared | Refusal] = {}
+    found = []
+    for split in sorted(wanted, key=lambda p: p.pipeline):
+        flat = alone.get((split.tensor, split.expert))
+        if split.pipeline > 1 and flat and not question.pipeline and not _lacks(question, flat):
+            continue
+        prepared = prepare(question, split)
+        found.append(prepared)
+        if split.pipeline == 1:
+            alone[split.tensor, split.expert] = prepared
+    return found
 
 
 def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Estimated]:
@@ -270,6 +289,16 @@ def _nothing_feasible(question: Question, outcome: Outcome) -> str:
         f"at {tightest.parallelism.words} it {tightest.reason}; more or larger GPUs, "
         "--quantization fp8 or a smaller --max-model-len would help"
     )
+
+
+def _lacks(question: Question, flat: Prepared | Refusal) -> bool:
+    """Whether a width without stages lacks memory for its weights or its share of the load."""
+    if isinstance(flat, Refusal):
+        return flat.does_not_fit
+    share = share_of_load(question.workload, flat.parallelism.replicas).concurrency
+    most = flat.lane.max_num_seqs
+    wanted = 1 if question.optimize == "fewest" else min(share or most, most)
+    return flat.sized.kv_requests < wanted
 
 
 def _is_plain(estimated: Estimated, most: dict[int, int]) -> bool:

@@ -82,7 +82,7 @@ class Workload(Record):
     def arriving(self) -> str:
         """How requests arrive, in words."""
         if self.concurrency is not None:
-            return f"{self.concurrency} requests in flight"
+            return f"{self.concurrency} request{'s' if self.concurrency > 1 else ''} in flight"
         return f"{self.rate:g} requests/s"
 
     @property
