@@ -2,8 +2,8 @@
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, isfinite
 from pathlib import Path
@@ -47,19 +47,28 @@ ADORNMENTS = re.compile(
     r"-(blackwell|edition|hbm\w*|nvl72|instinct|sxm\d*|oam)(?=-|$)", re.IGNORECASE
 )
 GPUS_A_MACHINE = 8
+# A run that did not fit into its engine's default share of the memory was given more.
+MOST_MEMORY = 0.97
 
 Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Case:
-    """One run: what was served, how it was split, and what was measured (None: not stated)."""
+class Reading:
+    """What a run may have been: a row does not state everything."""
 
     question: Question
     parallelism: Parallelism
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: what was served and how, and what was measured (None: not stated)."""
+
+    readings: tuple[Reading, ...]  # the likeliest first
     ttft_ms: float | None
     tpot_ms: float | None
-    note: str = ""  # how the row was read, where that is not plain
 
 
 @dataclass(frozen=True)
@@ -120,11 +129,9 @@ def case_of(row: Row) -> Case:
         kv_cache_dtype=_kv_cache_dtype(row, shape),
     )
     return Case(
-        question,
-        split,
+        tuple(_readings(question, split, stated)),
         _measured(row, "ttft_ms"),
         _measured(row, "tpot_ms"),
-        _note(question, split, stated),
     )
 
 
@@ -247,12 +254,34 @@ def _kv_cache_dtype(row: Row, shape: ModelShape) -> Dtype:
     return Dtype.FP8 if narrow and stored and stored.method != "mxfp4" else shape.dtype
 
 
-def _note(question: Question, split: Parallelism, stated: int) -> str:
-    notes = []
+def _readings(question: Question, split: Parallelism, stated: int) -> Iterator[Reading]:
+    """The row as it stands, then with more memory for the engine: the run did fit."""
+    assumed = []
     if question.kv_cache_dtype is not question.shape.dtype:
-        notes.append(f"{question.kv_cache_dtype} KV cache assumed")
-    if split.replicas > 1 and question.shape.experts:
-        notes.append(f"dp {split.replicas} taken as {split.replicas} replicas")
+        assumed.append(f"{question.kv_cache_dtype} KV cache assumed")
     if stated != split.devices:
-        notes.append(f"{split.devices} of the {stated} GPUs are used by tp x pp x dp")
-    return "; ".join(notes)
+        assumed.append(f"tp x pp x dp uses {split.devices} of the {stated} GPUs")
+    generous = replace(question.engine, memory_fraction=MOST_MEMORY)
+    roomy = replace(question, engine=generous)
+    for used, more in (
+        (question, ()),
+        (roomy, (f"{MOST_MEMORY:.0%} of the memory assumed for {generous.name}",)),
+    ):
+        for parallelism, how in _splits(question.shape, split):
+            yield Reading(used, parallelism, (*assumed, *more, *how))
+
+
+def _splits(shape: ModelShape, split: Parallelism) -> Iterator[tuple[Parallelism, tuple[str, ...]]]:
+    """Data parallelism of a model with experts: attention alone is replicated, experts are not.
+
+    Predicted as one group of all its ranks with whole experts on each, and as replicas where
+    that cannot be split so.
+    """
+    copies = split.replicas
+    if copies > 1 and shape.experts:
+        width = split.tensor * copies
+        wide = Parallelism(tensor=width, pipeline=split.pipeline, expert=width)
+        yield wide, (f"dp {copies} with experts taken as one group of {width} ranks + EP",)
+        yield split, (f"dp {copies} with experts taken as {copies} replicas",)
+    else:
+        yield split, ()
