@@ -1,6 +1,5 @@
 """Backtest: predicts measured serving runs, one by one, to hold the planner against them."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from tpdeploy.errors import TpdeployError
 from tpdeploy.harness.backtest_rows import Case, Reading, Row, case_of
 from tpdeploy.planner.candidate import Candidate, evaluate
 from tpdeploy.planner.plan import Estimate
+from tpdeploy.profiles.cores import usable_cores
 
 # Below this many rows one process is done before a second one is at work.
 ROWS_A_PROCESS = 100
@@ -83,7 +83,7 @@ def predict_rows(
 ) -> tuple[Result, ...]:
     """What the planner says about every row, in their order, on every core there is."""
     results = []
-    workers = min(len(os.sched_getaffinity(0)), len(rows) // ROWS_A_PROCESS)
+    workers = min(len(usable_cores()), len(rows) // ROWS_A_PROCESS)
     if workers < 2:
         for row in rows:
             results.append(predict_row(row))

@@ -87,21 +87,23 @@ def read_rows(path: Path) -> Table:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *lines = [line for line in csv.reader(file) if line] or [[]]
+            lines = [line for line in csv.reader(file) if line]
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a CSV file of UTF-8 text: {error}") from error
-    columns = tuple(name.strip() for name in header)
+    if not lines:
+        raise InputError(f"{path} is empty; needed: a header with {', '.join(COLUMNS)}, and rows")
+    columns = tuple(name.strip() for name in lines[0])
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise InputError(
-            f"{path}: missing column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
-            f"needed: {', '.join(COLUMNS)}"
+            f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; a CSV file "
+            "with a header is needed, and a row for each measured run"
         )
-    if not lines:
-        raise InputError(f"{path}: a header and no rows; give a row for each measured run")
-    return Table(columns, tuple(_row(columns, line) for line in lines))
+    if len(lines) == 1:
+        raise InputError(f"{path} has a header and no rows; give a row for each measured run")
+    return Table(columns, tuple(_row(columns, line) for line in lines[1:]))
 
 
 def case_of(row: Row) -> Case:
@@ -156,13 +158,16 @@ def find_gpu(text: str) -> Accelerator:
     plain = re.sub(r"\(.*?\)", "", text).strip()
     hyphens = re.sub(r"[\s_-]+", "-", plain).strip("-")
     bare = MAKERS.sub("", hyphens)
-    ways = (plain, f"NVIDIA {bare}", hyphens, bare, ADORNMENTS.sub("", bare))
-    for name in dict.fromkeys(ways):
-        try:
-            return find_accelerator(name)
-        except InputError as error:
-            refusal = error
-    raise refusal
+    ways = dict.fromkeys((plain, f"NVIDIA {bare}", hyphens, bare, ADORNMENTS.sub("", bare)))
+    found = (device for way in ways if (device := _accelerator(way)))
+    return next(found, None) or find_accelerator(plain)
+
+
+def _accelerator(name: str) -> Accelerator | None:
+    try:
+        return find_accelerator(name)
+    except InputError:
+        return None
 
 
 @cache
