@@ -74,15 +74,17 @@ def show_pareto(console: Console, plan: DeploymentPlan) -> None:
         table.add_column(title, no_wrap=True)
     for title in ("TPOT ms", "TTFT ms", f"tokens/s a {device}"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("targets")
+    has_targets = bool(plan.workload.ttft or plan.workload.tpot)
+    table.add_column("targets" if has_targets else "")
     for point in plan.pareto:
+        met = "met" if point.meets_targets else "missed"
         table.add_row(
             split_words(point.parallelism),
             point.load,
             _number(point.tpot_ms),
             _number(point.ttft_ms),
             _number(point.output_tokens_per_s_per_device),
-            "met" if point.meets_targets else "missed",
+            met if has_targets else "",
         )
     console.print(Padding(table, INDENT))
 

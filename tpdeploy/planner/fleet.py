@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tpdeploy.errors import InfeasibleError
-from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, simulate
+from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, evaluate, simulate
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.placement import pipelines
 from tpdeploy.planner.question import Question
@@ -43,7 +43,7 @@ def fewest_devices(question: Question) -> Fleet:
     """
     check_context(question)
     asked = replace(question, optimize="fewest")
-    for machines in _powers_of_two(MOST_MACHINES):
+    for machines in range(1, MOST_MACHINES + 1):
         here = replace(asked, cluster=_machines(question.cluster, machines))
         prepared = prepare_all(here, list(_replica_shapes(here)))
         fitting = [p for p in prepared if isinstance(p, Prepared)]
@@ -80,8 +80,22 @@ def _smallest(question: Question, fitting: list[Prepared], refused: list[Refusal
             "relax the target, lower the load or use a faster GPU"
         )
     cluster = _holding(question.cluster, best.parallelism)
-    outcome = Outcome(tuple(found), tuple(refused), tuple(skipped))
+    remarks = (_why_no_fewer(question, best),)
+    outcome = Outcome(tuple(found), tuple(refused), tuple(skipped), remarks)
     return Fleet(replace(question, cluster=cluster), outcome)
+
+
+def _why_no_fewer(question: Question, best: Candidate) -> str:
+    """What one replica fewer would miss."""
+    enough = f"{best.parallelism.devices} {question.device}s carry the load"
+    if question.replicas or best.replicas == 1:
+        return f"{enough}, as {best.parallelism.words} x {best.replicas}."
+    fewer = best.parallelism.model_copy(update={"replicas": best.replicas - 1})
+    less = evaluate(question, fewer)
+    missed = less.missed if isinstance(less, Candidate) else (less.reason,)
+    return f"{enough}; {fewer.devices} would not, as {fewer.words} x {fewer.replicas}: " + (
+        "; ".join(missed) + "."
+    )
 
 
 def _with_fewest_replicas(question: Question, shape: Prepared) -> Candidate:
@@ -160,10 +174,3 @@ def _assembled(cluster: Cluster, machines: int, per_machine: int) -> Cluster:
     )
     built = assemble(device, fabric.name, machines, per_machine)
     return built.model_copy(update={"assumptions": assumptions})
-
-
-def _powers_of_two(most: int) -> Iterator[int]:
-    power = 1
-    while power <= most:
-        yield power
-        power *= 2

@@ -43,6 +43,7 @@ class Outcome:
     ranked: tuple[Candidate, ...]
     refused: tuple[Refusal, ...]
     estimated: tuple[Estimated, ...] = ()
+    remarks: tuple[str, ...] = ()  # more reasons for the best
 
     @property
     def best(self) -> Candidate | None:
@@ -172,7 +173,10 @@ def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
         limits=best.limits,
         memory_per_gpu=best.memory,
         prediction=best.prediction,
-        reasons=tuple(reasons_for(question, best, outcome.ranked, outcome.refused)),
+        reasons=(
+            *outcome.remarks,
+            *reasons_for(question, best, outcome.ranked, outcome.refused),
+        ),
         alternatives=alternatives(question, outcome),
         pareto=frontier(question, outcome.ranked),
         cost=cost_of(question, best),
