@@ -48,16 +48,20 @@ def stage_weight_bytes(shape: ModelShape, parallelism: Parallelism, stage: Stage
 
 def tensors_on_rank(
     tensor: Tensor, shape: ModelShape, parallelism: Parallelism, stage: Stage
-) -> int:
-    """How many such tensors a rank of `stage` holds, whole or in part."""
+) -> float:
+    """How many such tensors a rank of `stage` holds, whole or in part.
+
+    Which layers have which parts is not known here: a stage has its share of those that not every
+    layer has, rounded up for experts.
+    """
     if tensor.name in ON_LAST:
         return tensor.count if stage.last else 0
     if tensor.name in ON_FIRST:
         is_head_too = shape.tied_embeddings and stage.last and tensor.name == "embedding"
         return tensor.count if stage.first or is_head_too else 0
     if not is_expert(tensor) or shape.experts is None:
-        return _layers_with(tensor, shape, tensor.count, stage)
-    layers = _layers_with(tensor, shape, tensor.count // shape.experts.count, stage)
+        return tensor.count * stage.layers / shape.layers
+    layers = ceil(tensor.count / shape.experts.count * stage.layers / shape.layers)
     return layers * ceil(shape.experts.count / parallelism.expert)
 
 
@@ -81,16 +85,3 @@ def split_problem(shape: ModelShape, parallelism: Parallelism) -> str | None:
     if experts and parallelism.expert > experts.count:
         return f"{experts.count} experts are fewer than {parallelism.expert} ranks"
     return head_problem(shape, parallelism.tensor, whole_experts=parallelism.expert > 1)
-
-
-def _layers_with(tensor: Tensor, shape: ModelShape, layers: int, stage: Stage) -> int:
-    """Layers of `stage` with such a tensor, of `layers` in the whole model.
-
-    Which layers have experts is not known here: the share of the stage, rounded up for experts.
-    """
-    if layers == shape.layers:
-        return stage.layers
-    sparse = shape.experts.layers if shape.experts else 0
-    with_experts = ceil(sparse * stage.layers / shape.layers)
-    is_sparse = "expert" in tensor.name or tensor.name.startswith("router")
-    return with_experts if is_sparse else stage.layers - with_experts
