@@ -20,6 +20,8 @@ from tpdeploy.planner.sharding import (
     tensors,
 )
 from tpdeploy.planner.stages import stage_weight_bytes, stages
+from tpdeploy.profiles.config_json import shape_from_config
+from tpdeploy.profiles.linear_layers import LinearLayers
 from tpdeploy.profiles.model import (
     Attention,
     DenseMlp,
@@ -28,8 +30,7 @@ from tpdeploy.profiles.model import (
     ModelShape,
     Quantization,
 )
-from tpdeploy.profiles.models import load_model
-from tpdeploy.profiles.quantization_config import MODULES
+from tpdeploy.profiles.models import load_model, model_profiles
 from tpdeploy.profiles.record import Dtype
 
 WIDTHS = st.integers(1, 16)
@@ -267,9 +268,9 @@ def test_quantized_scope_is_respected() -> None:
 
 def test_names_of_linear_layers_are_those_of_the_planner() -> None:
     """Every linear layer that a checkpoint may leave unquantized is a tensor of some model."""
-    models = ("llama-70b", "deepseek-v3")
-    names = {t.name for model in models for t in tensors(load_model(model)) if t.matmul}
-    assert set(MODULES) <= names
+    shapes = [shape_from_config(p.config, id=p.id) for p in model_profiles()]
+    names = {t.name for shape in shapes for t in tensors(shape) if t.matmul}
+    assert set(LinearLayers.names) <= names
 
 
 def test_every_name_is_used_once() -> None:
