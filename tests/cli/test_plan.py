@@ -158,6 +158,15 @@ def test_without_a_count_the_answer_is_how_many(tmp_path: Path) -> None:
     assert "The count was left open" in answer["cluster"]["assumptions"][0]
 
 
+def test_a_load_that_no_count_carries_exits_with_3(tmp_path: Path) -> None:
+    """As JSON too: what was looked at, and what comes closest."""
+    args = ["plan", "llama-8b", "--gpus", "H100", "--rate", "1", "--tpot", "0.01"]
+    assert "of up to 64 GPUs meets the targets" in refused(*args, home=tmp_path, code=3)
+    answer = json.loads(tpdeploy(*args, "--json", home=tmp_path).stdout)
+    assert answer["feasible"] is False
+    assert all("misses" in a["reason"] for a in answer["alternatives"] if a["tpot_ms"])
+
+
 def test_a_price_gives_what_tokens_cost(tmp_path: Path) -> None:
     """Devices times price over tokens, in text and JSON."""
     args = ["llama-8b", "--gpus", "2xH100", "--gpu-price", "2.5"]

@@ -77,9 +77,17 @@ def test_a_model_larger_than_a_machine_spans_two() -> None:
 def test_a_load_beyond_the_most_devices_says_what_comes_closest() -> None:
     """A TPOT no split reaches is infeasible, with the most that was looked at."""
     load = Workload(rate=1, tpot=Target(ms=0.01))
+    fleet = fewest_devices(ask("llama-8b", "H100", workload=load))
     most = MACHINE * MOST_MACHINES
-    with pytest.raises(InfeasibleError, match=rf"up to {most} GPUs .* closest is TP .* misses"):
-        fewest_devices(ask("llama-8b", "H100", workload=load))
+    with pytest.raises(InfeasibleError, match=rf"of up to {most} GPUs .* closest is TP .* misses"):
+        plan(fleet.question, fleet.outcome)
+
+
+def test_a_model_that_fits_no_machines_says_so() -> None:
+    """A trillion parameters do not fit 64 T4 with 14 GiB each."""
+    fleet = fewest_devices(ask("kimi-k2", "T4", workload=Workload(rate=1)))
+    with pytest.raises(InfeasibleError, match=r"does not run on 64xT4"):
+        plan(fleet.question, fleet.outcome)
 
 
 def test_a_fixed_number_of_replicas_is_kept() -> None:

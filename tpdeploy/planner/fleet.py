@@ -4,7 +4,6 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, evaluate, simulate
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.placement import pipelines
@@ -38,8 +37,7 @@ class Fleet:
 def fewest_devices(question: Question) -> Fleet:
     """The smallest cluster of the question's device that meets its load and targets.
 
-    Raises:
-        InfeasibleError: MOST_MACHINES are not enough; the message says what comes closest.
+    Where MOST_MACHINES are not enough the fleet is all of them, and no split of it is the best.
     """
     check_context(question)
     asked = replace(question, optimize="fewest")
@@ -47,22 +45,19 @@ def fewest_devices(question: Question) -> Fleet:
         here = replace(asked, cluster=_machines(question.cluster, machines))
         prepared = prepare_all(here, list(_replica_shapes(here)))
         fitting = [p for p in prepared if isinstance(p, Prepared)]
+        refused = tuple(p for p in prepared if isinstance(p, Refusal))
         if fitting:
-            return _smallest(here, fitting, [p for p in prepared if isinstance(p, Refusal)])
-    device = question.cluster.accelerator.name
-    raise InfeasibleError(
-        f"{question.shape.id} does not fit {MOST_MACHINES} machines of {device}; larger GPUs, "
-        "--quantization fp8 or a smaller --max-model-len would help"
-    )
+            return _smallest(here, fitting, refused)
+    return Fleet(here, Outcome((), refused))
 
 
-def _smallest(question: Question, fitting: list[Prepared], refused: list[Refusal]) -> Fleet:
+def _smallest(question: Question, fitting: list[Prepared], refused: tuple[Refusal, ...]) -> Fleet:
     """Each shape with as few replicas as carry the load, those that need fewest devices first."""
     found: list[Candidate] = []
     skipped: list[Estimated] = []
     fewest = MOST_MACHINES * _per_machine(question.cluster)
     for shape in sorted(fitting, key=lambda p: (_least(question, p), p.parallelism.ranks)):
-        if _least(question, shape) > fewest * MARGIN:
+        if found and _least(question, shape) > fewest * MARGIN:
             replicas = min(least_replicas(question, shape), _most_replicas(question, shape))
             enough = _with_replicas(shape, replicas)
             skipped.append(Estimated(enough, steady_state(question, enough)))
@@ -73,15 +68,12 @@ def _smallest(question: Question, fitting: list[Prepared], refused: list[Refusal
             fewest = min(fewest, candidate.parallelism.devices)
     found.sort(key=lambda c: (bool(c.missed), c.parallelism.devices, end_to_end_ms(question, c)))
     best = found[0]
-    if best.missed:
-        raise InfeasibleError(
-            f"up to {MOST_MACHINES * _per_machine(question.cluster)} GPUs do not carry the load; "
-            f"closest is {best.parallelism.words} x {best.replicas} ({'; '.join(best.missed)}); "
-            "relax the target, lower the load or use a faster GPU"
-        )
-    cluster = _holding(question.cluster, best.parallelism)
-    remarks = (_why_no_fewer(question, best),)
-    outcome = Outcome(tuple(found), tuple(refused), tuple(skipped), remarks)
+    cluster = _machines(question.cluster, MOST_MACHINES)
+    remarks: tuple[str, ...] = ()
+    if not best.missed:
+        cluster = _holding(question.cluster, best.parallelism)
+        remarks = (_why_no_fewer(question, best),)
+    outcome = Outcome(tuple(found), refused, tuple(skipped), remarks)
     return Fleet(replace(question, cluster=cluster), outcome)
 
 

@@ -280,8 +280,9 @@ def _refuse_width(question: Question, refusal: Refusal) -> None:
 def _nothing_feasible(question: Question, outcome: Outcome) -> str:
     if outcome.ranked:
         closest = outcome.ranked[0]
+        up_to = f" of up to {question.cluster.count} GPUs" if question.optimize == "fewest" else ""
         return (
-            f"no split meets the targets; closest is {closest.parallelism.words} x "
+            f"no split{up_to} meets the targets; closest is {closest.parallelism.words} x "
             f"{closest.replicas} ({'; '.join(closest.missed)}); relax the target, lower the load "
             "or add GPUs"
         )
