@@ -125,7 +125,7 @@ def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate])
             f"{_change(best.tokens_per_s / flat.tokens_per_s - 1)} tokens/s against "
             f"{flat.parallelism.words} x {flat.replicas}"
             if flat
-            else "no split without them fits"
+            else ("as asked" if question.pipeline else "no split without them fits")
         )
         found.append(
             f"{split.pipeline} pipeline stages of TP {split.tensor}: {why}. Each stage holds "

@@ -89,9 +89,12 @@ def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared 
         if split.pipeline > 1 and flat and not question.pipeline and not _lacks(question, flat):
             continue
         prepared = prepare(question, split)
-        found.append(prepared)
+        cut = alone.get((split.tensor, 1))
         if split.pipeline == 1:
             alone[split.tensor, split.expert] = prepared
+        if split.expert > 1 and _neither_fits(prepared, cut):
+            continue
+        found.append(prepared)
     return found
 
 
@@ -304,6 +307,12 @@ def _lacks(question: Question, flat: Prepared | Refusal) -> bool:
     most = flat.lane.max_num_seqs
     wanted = 1 if question.optimize == "fewest" else min(share or most, most)
     return flat.sized.kv_requests < wanted
+
+
+def _neither_fits(whole: Prepared | Refusal, cut: Prepared | Refusal | None) -> bool:
+    """Whether whole experts and split ones lack memory alike, which is said once."""
+    both = [p for p in (whole, cut) if isinstance(p, Refusal) and p.does_not_fit]
+    return len(both) == 2
 
 
 def _is_plain(estimated: Estimated, most: dict[int, int]) -> bool:

@@ -70,7 +70,8 @@ def _whole_experts(question: Question, tensor: int) -> Iterator[bool]:
         yield question.whole_experts
     else:
         yield False
-        if question.engine.whole_experts:
+        heads_divide = head_problem(question.shape, tensor, whole_experts=True) is None
+        if question.engine.whole_experts and heads_divide:
             yield True
 
 
