@@ -143,6 +143,11 @@ def test_405b_in_fp8_has_the_weights_per_rank_that_vllm_logged() -> None:
     assert weights / GIB == pytest.approx(57.752, rel=0.03)
 
 
+def test_mxfp4_experts_are_held_in_whole_tiles() -> None:
+    """gpt-oss-120b takes 65.97 GiB on one H100 (vllm-project/vllm issue 23278), not 60.8."""
+    assert needs("gpt-oss-120b", 1).weights / GIB == pytest.approx(65.97, rel=0.01)
+
+
 def test_70b_in_fp8_barely_fits_one_h100() -> None:
     """It fits, with KV for a few requests: vLLM logged 22,096 tokens at 0.98 of the card
     (vllm-project/vllm pull request 12569), and less is left at 0.92."""

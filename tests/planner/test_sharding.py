@@ -6,7 +6,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.sharding import (
     Split,
     Tensor,
@@ -19,7 +18,6 @@ from tpdeploy.planner.sharding import (
     rank_elements,
     tensors,
 )
-from tpdeploy.planner.stages import stage_weight_bytes, stages
 from tpdeploy.profiles.config_json import shape_from_config
 from tpdeploy.profiles.linear_layers import LinearLayers
 from tpdeploy.profiles.model import (
@@ -104,8 +102,7 @@ def shapes(draw: st.DrawFn) -> ModelShape:
 
 
 def weight_bytes(shape: ModelShape, tp: int) -> float:
-    (whole,) = stages(shape, 1)
-    return stage_weight_bytes(shape, Parallelism(tensor=tp), whole)
+    return sum(t.count * rank_bytes(t, tp) for t in tensors(shape) if t.stored)
 
 
 def extra(tensor: Tensor, tp: int) -> int:

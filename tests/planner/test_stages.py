@@ -43,6 +43,14 @@ def test_the_stages_together_hold_the_model_once(pipeline: int, tensor: int) -> 
     assert together == pytest.approx(whole, rel=1e-12)
 
 
+@pytest.mark.parametrize("model", ["gpt-oss-20b", "gpt-oss-120b"])
+def test_whole_mxfp4_experts_need_less_padding(model: str) -> None:
+    """A slice of 360 columns is padded to 384, a whole expert of 2,880 to 2,944."""
+    (split,) = weights(model, Parallelism(tensor=8))
+    (whole,) = weights(model, Parallelism(tensor=8, expert=8))
+    assert whole < split
+
+
 def test_tied_embeddings_are_on_the_first_and_the_last_stage() -> None:
     """The last stage needs the table as its head: it is held twice."""
     shape = load_model("llama-1b")

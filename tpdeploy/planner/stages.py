@@ -38,9 +38,11 @@ def stages(shape: ModelShape, pipeline: int) -> tuple[Stage, ...]:
 
 
 def stage_weight_bytes(shape: ModelShape, parallelism: Parallelism, stage: Stage) -> float:
-    """Bytes of all weights on each rank of `stage`, as stored."""
+    """Bytes of all weights on each rank of `stage`, as an engine holds them."""
     return sum(
-        tensors_on_rank(t, shape, parallelism, stage) * rank_bytes(t, width(t, parallelism))
+        tensors_on_rank(t, shape, parallelism, stage)
+        * rank_bytes(t, width(t, parallelism))
+        * padding(t, shape, parallelism)
         for t in tensors(shape)
         if t.stored
     )
@@ -70,6 +72,20 @@ def width(tensor: Tensor, parallelism: Parallelism) -> int:
     return 1 if parallelism.expert > 1 and is_expert(tensor) else parallelism.tensor
 
 
+def padding(tensor: Tensor, shape: ModelShape, parallelism: Parallelism) -> float:
+    """What kernels add to one such tensor, as a factor: MXFP4 experts are padded to whole tiles.
+
+    vLLM 0.32 pads a rank's share of their width to 128 and the hidden size to 256 with its Marlin
+    and TensorRT-LLM kernels (fused_moe/oracle/mxfp4.py): gpt-oss-120b takes 65.97 GiB instead of
+    60.8 (vllm-project/vllm issue 23278), and 64.38 with its Triton ones (issue 33155).
+    """
+    stored, experts = shape.quantization, shape.experts
+    if stored is None or stored.method != "mxfp4" or experts is None or not tensor.routed:
+        return 1.0
+    wide, inner = ceil(experts.intermediate / width(tensor, parallelism)), shape.hidden
+    return _rounded_up(wide, 128) / wide * _rounded_up(inner, 256) / inner
+
+
 def is_expert(tensor: Tensor) -> bool:
     """Whether the tensor belongs to one of the routed experts, its biases included."""
     return tensor.name.startswith("expert ")
@@ -85,3 +101,7 @@ def split_problem(shape: ModelShape, parallelism: Parallelism) -> str | None:
     if experts and parallelism.expert > experts.count:
         return f"{experts.count} experts are fewer than {parallelism.expert} ranks"
     return head_problem(shape, parallelism.tensor, whole_experts=parallelism.expert > 1)
+
+
+def _rounded_up(size: int, multiple: int) -> int:
+    return ceil(size / multiple) * multiple
