@@ -8,13 +8,8 @@ from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, evaluate, s
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.placement import pipelines
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import (
-    Estimated,
-    Outcome,
-    check_context,
-    end_to_end_ms,
-    prepare_all,
-)
+from tpdeploy.planner.ranking import end_to_end_ms
+from tpdeploy.planner.search import Estimated, Outcome, check_context, prepare_all
 from tpdeploy.planner.splits import splits
 from tpdeploy.planner.steady_state import least_replicas, steady_state
 from tpdeploy.profiles.catalog import assemble

@@ -15,13 +15,12 @@ from tpdeploy.planner.plan import (
     PlannedModel,
 )
 from tpdeploy.planner.question import Question, share_of_load
+from tpdeploy.planner.ranking import rank, score
 from tpdeploy.planner.reasons import reason_for_loser, reason_not_simulated, reasons_for
 from tpdeploy.planner.sharding import legal_widths, parameter_count
 from tpdeploy.planner.splits import splits
 from tpdeploy.planner.steady_state import SteadyState, steady_state
 
-# Predictions closer than this are a tie, decided by latency and then by the simpler split.
-TIE = 0.02
 # Splits with pipeline stages, whole experts or fewer replicas than fit are simulated when their
 # steady state is at most this much worse than the best, and at most so many of them.
 MARGIN = 0.15
@@ -72,7 +71,7 @@ def search(question: Question) -> Outcome:
         more = sorted(rest, key=lambda e: e.steady.latency_s)[:MOST_SIMULATED]
         candidates += [simulate(question, e.prepared) for e in more]
         rest = [e for e in rest if e not in more]
-    rest.sort(key=lambda e: score(question, e), reverse=True)
+    rest.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
     return Outcome(tuple(rank(question, candidates)), refused, tuple(rest))
 
 
@@ -100,61 +99,18 @@ def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared 
 
 def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Estimated]:
     """Every plain split, and of the others those whose steady state comes near the best."""
-    most = {e.prepared.parallelism.tensor: 0 for e in estimated}
+    most: dict[int, int] = {}
     for e in estimated:
         split = e.prepared.parallelism
-        most[split.tensor] = max(most[split.tensor], split.replicas)
+        most[split.tensor] = max(most.get(split.tensor, 0), split.replicas)
     plain = [e for e in estimated if _is_plain(e, most)]
     others = [e for e in estimated if not _is_plain(e, most)]
-    others.sort(key=lambda e: score(question, e), reverse=True)
+    others.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
     if question.pipeline or question.whole_experts or not plain:
         return plain + others[:MOST_SIMULATED]
-    best = max(score(question, e) for e in estimated)
-    near = [e for e in others if score(question, e) >= best * (1 - MARGIN)]
+    best = max(score(question, e.prepared, e.steady) for e in estimated)
+    near = [e for e in others if score(question, e.prepared, e.steady) >= best * (1 - MARGIN)]
     return plain + near[:MOST_SIMULATED]
-
-
-def score(question: Question, estimated: Estimated) -> float:
-    """The objective in steady state, more is better."""
-    steady = estimated.steady
-    match question.optimize:
-        case "throughput":
-            return steady.tokens_per_s
-        case "cost" | "fewest":
-            return steady.tokens_per_s / estimated.prepared.parallelism.devices
-        case "latency":
-            return 1 / steady.latency_s
-
-
-def rank(question: Question, candidates: list[Candidate]) -> list[Candidate]:
-    """Candidates best first: targets met, then the objective, ties by latency, then simplicity."""
-    best = max((objective(question, c) for c in candidates), default=0.0)
-
-    def key(candidate: Candidate) -> tuple[bool, float, float, int, int, int]:
-        lost = max(0.0, 1 - TIE - objective(question, candidate) / best)
-        split = candidate.parallelism
-        latency = end_to_end_ms(question, candidate)
-        ties = split.pipeline, split.expert, split.tensor
-        return bool(candidate.missed), lost, latency, *ties
-
-    return sorted(candidates, key=key)
-
-
-def objective(question: Question, candidate: Candidate) -> float:
-    """What the question asks for the most of; latency alone decides where it is asked for."""
-    match question.optimize:
-        case "throughput":
-            return candidate.tokens_per_s
-        case "cost" | "fewest":
-            return candidate.tokens_per_s_per_device
-        case "latency":
-            return 1.0
-
-
-def end_to_end_ms(question: Question, candidate: Candidate) -> float:
-    """Predicted TTFT plus TPOT for every further token, in ms."""
-    gaps = question.workload.output_tokens - 1
-    return candidate.prediction.ttft_ms.value + gaps * candidate.prediction.tpot_ms.value
 
 
 def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
