@@ -215,7 +215,7 @@ def test_kv_never_takes_what_is_not_free(fraction: float, total: int) -> None:
     """Neither rule plans more KV than the card has left, nor hides that it has none."""
     free = total * GIB - ROOM.total
     for rule in ("total", "free after weights"):
-        room = room_for_kv(ROOM, total * GIB, fraction, rule)  # type: ignore[arg-type]
+        room = room_for_kv(ROOM, total * GIB, fraction, rule)
         assert room <= max(free, 0) or room == free
         assert (room > 0) <= (free > 0)
 
