@@ -92,12 +92,15 @@ def test_a_group_of_one_has_nothing_to_do(operation: str) -> None:
 def test_the_source_says_how_a_time_is_known() -> None:
     """Measured, scaled from a measurement, or the link model."""
     h100 = CLUSTERS["4x8xH100"]
-    assert all_reduce(h100, 8).source.startswith("measured on H100-SXM-80GB all-reduce")
-    assert all_reduce(h100, 3).source.startswith("scaled from 4 measured on H100-SXM-80GB")
-    assert all_reduce(h100, 16).source.startswith("2x8 measured on H100-SXM-80GB all-reduce on inf")
-    assert all_reduce(h100, 32).source.startswith("scaled from 2x8 measured on H100")
-    assert all_gather(h100, 16).source.startswith("two-step link model all-gather on infiniband")
-    assert all_reduce(CLUSTERS["8xMI300X"], 8).source.startswith("link model all-reduce")
+    on_switches, between = "all-reduce on nvswitch-gen4, ", "all-reduce on infiniband-ndr, "
+    assert all_reduce(h100, 8).source == on_switches + "measured on H100-SXM-80GB"
+    assert all_reduce(h100, 3).source == on_switches + "scaled from 4 measured on H100-SXM-80GB"
+    assert all_reduce(h100, 16).source == between + "2x8 measured on H100-SXM-80GB"
+    assert all_reduce(h100, 32).source == between + "scaled from 2x8 measured on H100-SXM-80GB"
+    assert all_gather(h100, 16).source == "all-gather on infiniband-ndr, two-step link model"
+    mesh = all_reduce(CLUSTERS["8xMI300X"], 8)
+    assert mesh.source == "all-reduce on infinity-fabric, link model"
+    assert point_to_point(h100, 16).source == "message on infiniband-ndr, link model"
 
 
 def test_an_engine_has_its_own_kernels() -> None:
@@ -139,7 +142,7 @@ def test_beyond_a_bridged_pair_there_is_pcie(name: str) -> None:
 def test_bridged_groups_take_what_was_measured_across_bridges() -> None:
     """Eight bridged A100 are scaled from four of them, not from L40S without bridges."""
     source = all_reduce(CLUSTERS["8xA100-PCIe/nvlink"], 8).source
-    assert source.startswith("scaled from 4 measured on A100-PCIe-80GB all-reduce on nvlink-bridge")
+    assert source == "all-reduce on nvlink-bridge-gen3, scaled from 4 measured on A100-PCIe-80GB"
 
 
 def test_a_mesh_gives_a_pair_one_link_of_seven() -> None:

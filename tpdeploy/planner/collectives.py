@@ -116,9 +116,9 @@ def point_to_point(cluster: Cluster, group: int) -> PointToPoint:
         devices, _ = _over_machines(cluster, group)
         link = _shared(_network_link(cluster), cluster, devices)
         name = _network_name(cluster)
-        return PointToPoint(partial(point_to_point_seconds, link), f"link model on {name}")
+        return PointToPoint(partial(point_to_point_seconds, link), f"message on {name}, link model")
     pair = _within("all-to-all", cluster, 2, COMMON, spanned=group)
-    source = f"{pair.source}, half of an all-to-all of two"
+    source = f"message as half of an {pair.source}"
     return PointToPoint(lambda message_bytes: pair.seconds(2 * message_bytes), source)
 
 
@@ -155,7 +155,7 @@ def _within(
     model = partial(time, link, group)
     found, how = _fitted(curves, time, link, group, algorithms)
     return Collective(
-        operation, group, found, model, f"{how or 'link model'} {operation} on {fabric.name}"
+        operation, group, found, model, f"{operation} on {fabric.name}, {how or 'link model'}"
     )
 
 
@@ -254,7 +254,7 @@ def _across(
             how.append(f"scaled from {shape}")
         found.append(known)
     origins = " and ".join(dict.fromkeys(how)) or "two-step link model"
-    source = f"{origins} {operation} on {_network_name(cluster)}"
+    source = f"{operation} on {_network_name(cluster)}, {origins}"
     return Collective(operation, group, tuple(found), model, source)
 
 
