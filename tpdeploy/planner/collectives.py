@@ -24,7 +24,7 @@ ENGINES: dict[str, tuple[Algorithm, ...]] = {
 EAGER: dict[Algorithm, Algorithm] = {"vllm-graph": "vllm-eager"}
 
 # Engines' own all-reduce kernels are built for these group sizes (vLLM's custom_all_reduce.py,
-# TensorRT-LLM's customAllReduceKernels.cu); other groups fall back to NCCL.
+# TensorRT-LLM's customAllReduceKernels.cu); others fall back to NCCL, but for NVL72's own.
 OWN_KERNELS = frozenset({"vllm-graph", "vllm-eager", "tensorrt-llm"})
 OWN_GROUPS = frozenset({2, 4, 6, 8})
 
@@ -215,13 +215,14 @@ def _fitted(
 def _runs(curves: list[Curve], group: int) -> bool:
     """Whether the algorithm of these curves exists for `group`.
 
-    An engine's own kernel is not taken for groups wider than it was measured for.
+    An engine's own kernel is taken where it was measured, and for groups it is built for that
+    are narrower than a measured one.
     """
-    first = curves[0]
-    if first.algorithm not in OWN_KERNELS:
+    first, sizes = curves[0], {curve.group_size for curve in curves}
+    if first.algorithm not in OWN_KERNELS or group in sizes:
         return True
     built = first.operation != "all-reduce" or group in OWN_GROUPS
-    return built and group <= max(curve.group_size for curve in curves)
+    return built and group < max(sizes)
 
 
 def _across(
