@@ -73,6 +73,18 @@ SEED = 1
 LEAST_ROWS = 60
 
 
+# Folder, engine and name of a table, and the column and value of one format.
+Wanted = tuple[str, str, str, str, str]
+# Folder, name and format's column of a table, which rows to take, and their FLOPs and bytes.
+Table = tuple[
+    str,
+    str,
+    str,
+    Callable[[pd.DataFrame], pd.DataFrame],
+    Callable[[pd.DataFrame, KernelFormat], tuple[Any, Any]],
+]
+
+
 @dataclass
 class Work:
     """What rows of a table did: FLOPs over the peak and bytes over the peak, and their seconds."""
@@ -112,10 +124,9 @@ class Tables:
         self.cache: dict[str, pd.DataFrame] = {}
         self.package = "-".join(wheel.name.split("-")[:2]).replace("_", "-")
 
-    def newest(
-        self, gpu: str, kind: str, engine: str, name: str, column: str, value: str
-    ) -> pd.DataFrame | None:
-        """Rows with `value` in `column` of the newest version: each shape by its fastest kernel."""
+    def newest(self, gpu: str, wanted: Wanted) -> pd.DataFrame | None:
+        """The newest version's rows of one format: each shape by its fastest kernel."""
+        kind, engine, name, column, value = wanted
         pattern = re.compile(rf"{ROOT}/{gpu}/{kind}/{engine}/([^/]+)/{name}_perf.parquet")
         found = [(m[1], path) for path in self.names if (m := pattern.fullmatch(path))]
         found.sort(key=lambda item: [int(n) for n in re.findall(r"\d+", item[0])], reverse=True)
@@ -179,7 +190,8 @@ def matmul(engine: str, architecture: str, tables: Tables) -> dict[KernelFormat,
     def chosen(rows: pd.DataFrame) -> pd.DataFrame:
         return rows[(rows.m <= 16384) & rows.n.between(512, 32768) & rows.k.between(512, 32768)]
 
-    return by_format(engine, architecture, tables, ("gemm", "gemm", "gemm_dtype"), chosen, work)
+    table = ("gemm", "gemm", "gemm_dtype", chosen, work)
+    return by_format(engine, architecture, tables, table)
 
 
 def experts(engine: str, architecture: str, tables: Tables) -> dict[KernelFormat, Fitted]:
@@ -200,19 +212,18 @@ def experts(engine: str, architecture: str, tables: Tables) -> dict[KernelFormat
         narrow = (rows.moe_ep_size <= 8) & (rows.moe_tp_size <= 8)
         return rows[narrow & (rows.num_tokens <= 16384)]
 
-    return by_format(engine, architecture, tables, ("moe", "moe", "moe_dtype"), chosen, work)
+    table = ("moe", "moe", "moe_dtype", chosen, work)
+    return by_format(engine, architecture, tables, table)
 
 
 def by_format(
     engine: str,
     architecture: str,
     tables: Tables,
-    table: tuple[str, str, str],
-    chosen: Callable[[pd.DataFrame], pd.DataFrame],
-    work: Callable[[pd.DataFrame, KernelFormat], tuple[Any, Any]],
+    table: Table,
 ) -> dict[KernelFormat, Fitted]:
     """One fit for each format of a table."""
-    kind, name, column = table
+    kind, name, column, chosen, work = table
     found: dict[KernelFormat, Fitted] = {}
     for theirs, form in FORMATS.items():
         if form in found:
@@ -297,11 +308,11 @@ def _latent(rows: pd.DataFrame, name: str, kv_bytes: int) -> tuple[Any, Any]:
 
 
 def each_gpu(
-    tables: Tables, architecture: str, table: tuple[str, str, str, str, str]
+    tables: Tables, architecture: str, table: Wanted
 ) -> Iterator[tuple[Any, pd.DataFrame]]:
     """Our record of each GPU of a class that has such rows, and the rows."""
     for gpu, device in GPUS[architecture].items():
-        rows = tables.newest(gpu, *table)
+        rows = tables.newest(gpu, table)
         if rows is not None:
             yield find_accelerator(device), rows
 

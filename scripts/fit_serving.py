@@ -17,13 +17,13 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
-from math import exp, expm1, log, sqrt
+from math import exp, expm1, log
 from pathlib import Path
 
 from tpdeploy.errors import InputError
 from tpdeploy.files import write_whole
-from tpdeploy.harness.backtest_rows import Case, case_of, read_rows
-from tpdeploy.planner.candidate import Candidate, evaluate
+from tpdeploy.harness.backtest import Failed, predict_case
+from tpdeploy.harness.backtest_rows import Case, Reading, case_of, read_rows
 from tpdeploy.profiles.accelerator import Efficiency, Errors, Serving
 from tpdeploy.profiles.catalog import DATA, efficiency_of
 from tpdeploy.records import dump_record
@@ -38,6 +38,8 @@ RANGES = {
     "experts": (1.0, 0.25, 4.0),
     "start": (0.7, 0.05, 1.2),
 }
+# What each parameter is multiplied or divided by, in turn.
+FACTORS = (1.8, 1.8, 1.4, 1.4, 1.2, 1.1, 1.1, 1.05)
 # Beyond this log error a run counts as an outlier, and no further.
 OUTLIER = 0.7
 # Share of left-out runs whose truth lies within the recorded error.
@@ -69,7 +71,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     runs = read(asked.runs, asked.engine, asked.architecture)
-    random.Random(SEED).shuffle(runs)
+    random.Random(SEED).shuffle(runs)  # noqa: S311 - a reproducible order, not cryptography
     start = efficiency_of(asked.architecture, asked.engine)
     with ProcessPoolExecutor(initializer=remember, initargs=(start, runs)) as pool:
         serving, errors = judge(start.serving, runs, asked.most, pool)
@@ -93,7 +95,7 @@ def read(path: Path, engine: str, architecture: str) -> list[Run]:
             case = case_of(row)
         except InputError:
             continue
-        question = case.question
+        question = case.readings[0].question
         fits = question.cluster.accelerator.architecture == architecture
         few = (question.workload.concurrency or 0) <= LARGEST_CONCURRENCY
         if not (fits and few and question.engine.name == engine and row["dp"].strip() == "1"):
@@ -127,8 +129,9 @@ def judge(
 
 def fitted(case: Case) -> bool:
     """Whether a run is one to fit: its way of measuring is known, and it is not too large."""
-    clients = case.question.workload.concurrency or 0
-    return case.question.protocol.length_spread > 0 and clients <= LARGEST_FITTED
+    question = case.readings[0].question
+    clients = question.workload.concurrency or 0
+    return question.protocol.length_spread > 0 and clients <= LARGEST_FITTED
 
 
 def balanced(runs: Sequence[Run], numbers: Sequence[int], most: int) -> list[int]:
@@ -150,18 +153,16 @@ def fit(start: Serving, numbers: Sequence[int], pool: Executor) -> Serving:
         )
 
     best = start.model_copy(update={name: r[0] for name, r in RANGES.items()})
-    least, factor = loss(best), 1.5
-    while factor > 1.04:
-        improved = False
+    least = loss(best)
+    for factor in FACTORS:
         for name, (_, low, high) in RANGES.items():
             for change in (factor, 1 / factor):
                 value = float(f"{min(high, max(low, getattr(best, name) * change)):.3g}")
                 moved = best.model_copy(update={name: value})
                 error = loss(moved)
-                if error < least - 1e-5:
-                    best, least, improved = moved, error, True
-        if not improved:
-            factor = sqrt(factor)
+                if error < least:
+                    best, least = moved, error
+                    break
     return best
 
 
@@ -183,15 +184,18 @@ def errors_of(serving: Serving, numbers: Sequence[int], pool: Executor) -> list[
 def error_of(serving: Serving, number: int) -> Error | None:
     """The log errors of one run; None if it does not fit."""
     start, runs = _known["runs"]
-    case = runs[number].case
-    efficiency = start.model_copy(update={"serving": serving})
-    cluster = case.question.cluster.model_copy(update={"efficiency": efficiency})
-    found = evaluate(replace(case.question, cluster=cluster), case.parallelism)
-    if not isinstance(found, Candidate) or not case.ttft_ms or not case.tpot_ms:
+    case, efficiency = runs[number].case, start.model_copy(update={"serving": serving})
+    readings = tuple(_with(reading, efficiency) for reading in case.readings)
+    found = predict_case(replace(case, readings=readings))
+    if isinstance(found, Failed) or not case.ttft_ms or not case.tpot_ms:
         return None
-    told = found.prediction
-    ttft = log(told.ttft_distribution.mean / case.ttft_ms)
-    return ttft, log(max(told.tpot_distribution.mean, 1e-6) / case.tpot_ms)
+    ttft = log(found.ttft.predicted / case.ttft_ms)
+    return ttft, log(found.tpot.predicted / case.tpot_ms)
+
+
+def _with(reading: Reading, efficiency: Efficiency) -> Reading:
+    cluster = reading.question.cluster.model_copy(update={"efficiency": efficiency})
+    return replace(reading, question=replace(reading.question, cluster=cluster))
 
 
 def summary(errors: Sequence[Error]) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.harness.plans import small_plan
-from tpdeploy.backends.base import Command
+from tpdeploy.backends.base import Command, Features
 from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.errors import InputError
 from tpdeploy.planner.parallelism import Parallelism
@@ -55,6 +55,37 @@ def test_gpus_are_chosen_by_number() -> None:
     command = VLLM.render(four, place, "127.0.0.1", 8001)
     assert command.env["CUDA_VISIBLE_DEVICES"] == "4,5,6,7"
     assert value_of("--tensor-parallel-size", command) == "4"
+
+
+def test_stages_and_whole_experts_are_passed() -> None:
+    """Two stages of four ranks, each with whole experts, see eight devices."""
+    parts = plan(4, cluster={"platform": "cuda"}).model_dump()
+    parts["parallelism"] = Parallelism(tensor=4, pipeline=2, expert=4, replicas=1)
+    parts["placement"] = [Placement(replica=0, devices=tuple(range(8)))]
+    deep = DeploymentPlan.model_validate(parts)
+    command = rendered(deep)
+    assert VLLM.check(deep) == []
+    assert value_of("--pipeline-parallel-size", command) == "2"
+    assert "--enable-expert-parallel" in command.argv
+    assert command.env["CUDA_VISIBLE_DEVICES"] == "0,1,2,3,4,5,6,7"
+
+
+def test_a_replica_over_two_machines_is_refused() -> None:
+    """Launch starts one machine's processes; the message says what would work."""
+    parts = plan(cluster={"platform": "cuda", "nodes": 2}).model_dump()
+    parts["parallelism"] = Parallelism(tensor=1, pipeline=2, replicas=1)
+    parts["placement"] = [Placement(replica=0, devices=(0, 0), nodes=(0, 1))]
+    (problem,) = VLLM.check(DeploymentPlan.model_validate(parts))
+    assert "spans several machines" in problem.what
+    assert "--nnodes" in problem.remedy
+
+
+def test_on_a_cpu_there_are_no_stages_and_no_whole_experts() -> None:
+    """The planner is told, and a plan that asks for them all the same is refused."""
+    assert VLLM.features("cpu") == Features()
+    parts = plan(2, cpus=("0", "1")).model_dump()
+    parts["parallelism"] = Parallelism(tensor=2, expert=2, replicas=1)
+    assert "expert" in VLLM.check(DeploymentPlan.model_validate(parts))[0].what
 
 
 def test_on_a_cpu_each_rank_has_its_cores_and_its_kv_cache() -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from tpdeploy.cli.main import main
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.errors import InputError
+from tpdeploy.planner.workload import DRAFT_COST
 
 JSON_KEYS = {
     "model",
@@ -61,9 +63,16 @@ def test_the_plan_is_shown_and_remembered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [80, 120])
-def test_nothing_is_wider_than_the_terminal(tmp_path: Path, width: int) -> None:
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["llama-70b", "--gpus", "8xH100"],
+        ["deepseek-v3", "--gpus", "2x8xH200", "--pareto", "--gpu-price", "3.5"],
+    ],
+)
+def test_nothing_is_wider_than_the_terminal(tmp_path: Path, args: list[str], width: int) -> None:
     """Every line fits, but for the path of the plan, which is never broken."""
-    result = tpdeploy("plan", "llama-70b", "--gpus", "8xH100", home=tmp_path, width=width)
+    result = tpdeploy("plan", *args, home=tmp_path, width=width)
     lines = [line for line in result.stdout.splitlines() if str(tmp_path) not in line]
     assert max(len(line.rstrip()) for line in lines) <= width
 
@@ -102,12 +111,107 @@ def test_json_has_the_promised_keys(tmp_path: Path) -> None:
         (["llama-8b", "--gpus", "8xL40S", "--interconnect", "nvlink"], "pcie-gen4"),
         (["llama-8b", "--gpus", "8xH100", "--backend", "vlm"], "did you mean vllm"),
         (["llama-8b", "--gpus", "8xH100", "--optimize", "speed"], "speed"),
+        (["llama-8b", "--gpus", "8xH100", "--optimize", "fewest"], "fewest"),
+        (["llama-8b", "--gpus", "8xH100", "--pp", "0"], "--pp 0"),
+        (["llama-8b", "--gpus", "8xH100", "--pp", "9"], "--pp up to 8"),
+        (["llama-8b", "--gpus", "8xH100", "--ep"], "has no experts"),
+        (["llama-8b", "--gpus", "8xH100", "--gpu-price", "-1"], "--gpu-price -1"),
+        (
+            ["llama-8b", "--gpus", "8xH100", "--prefix-cache-hit-rate", "1.5"],
+            "--prefix-cache-hit-rate 1.5: must be less than or equal to 1",
+        ),
+        (
+            ["llama-8b", "--gpus", "8xH100", "--speculative-tokens", "3"],
+            "give --acceptance-rate too",
+        ),
+        (
+            ["llama-8b", "--gpus", "8xH100", "--acceptance-rate", "0.7"],
+            "says nothing without --speculative-tokens",
+        ),
+        (
+            ["llama-8b", "--gpus", "8xH100", "--speculative-tokens", "3", "--acceptance-rate", "2"],
+            "--acceptance-rate 2",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_line(tmp_path: Path, args: list[str], words: str) -> None:
     """Exit code 2, the value and what would work, and no plan is left behind."""
     assert words in refused("plan", *args, home=tmp_path)
     assert not (tmp_path / "plan.yaml").exists()
+
+
+def planned(*args: str, home: Path) -> dict[str, Any]:
+    """The plan as JSON."""
+    result = tpdeploy("plan", *args, "--json", home=home)
+    assert result.returncode == 0, result.stderr
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def test_without_a_count_the_answer_is_how_many(tmp_path: Path) -> None:
+    """A rate and a GPU's name: as many as carry it, and what the others would need."""
+    args = ["llama-70b", "--gpus", "H100", "--rate", "30", "--ttft", "500", "--tpot", "50"]
+    answer = planned(*args, home=tmp_path)
+    assert answer["cluster"]["count"] > 4
+    assert answer["prediction"]["tpot_ms"]["value"] <= 50
+    assert any("needs" in other["reason"] for other in answer["alternatives"])
+    assert "The count was left open" in answer["cluster"]["assumptions"][0]
+
+
+def test_a_load_that_no_count_carries_exits_with_3(tmp_path: Path) -> None:
+    """As JSON too: what was looked at, and what comes closest."""
+    args = ["plan", "llama-8b", "--gpus", "H100", "--rate", "1", "--tpot", "0.01"]
+    assert "of up to 64 GPUs meets the targets" in refused(*args, home=tmp_path, code=3)
+    answer = json.loads(tpdeploy(*args, "--json", home=tmp_path).stdout)
+    assert answer["feasible"] is False
+    assert all("misses" in a["reason"] for a in answer["alternatives"] if a["tpot_ms"])
+
+
+def test_a_price_gives_what_tokens_cost(tmp_path: Path) -> None:
+    """Devices times price over tokens, in text and JSON."""
+    args = ["llama-8b", "--gpus", "2xH100", "--gpu-price", "2.5"]
+    answer = planned(*args, home=tmp_path)
+    cost = answer["cost"]["per_million_output_tokens"]
+    tokens = answer["prediction"]["output_tokens_per_s"]["value"]
+    split = answer["parallelism"]
+    devices = split["tensor"] * split["pipeline"] * split["replicas"]
+    assert cost["value"] == pytest.approx(devices * 2.5 / 3600 / tokens * 1e6)
+    shown = tpdeploy("plan", *args, home=tmp_path).stdout
+    assert f"${cost['value']:.2f} a million output tokens" in shown
+
+
+def test_the_frontier_is_shown_when_asked(tmp_path: Path) -> None:
+    """`--pareto` adds a table over several loads, and its points to the JSON."""
+    args = ["llama-8b", "--gpus", "4xH100"]
+    assert "Pareto" not in tpdeploy("plan", *args, home=tmp_path).stdout
+    shown = tpdeploy("plan", *args, "--pareto", home=tmp_path).stdout
+    assert "Pareto" in shown
+    assert "1 request in flight" in shown
+    assert len(planned(*args, "--pareto", home=tmp_path)["pareto"]) > len(
+        planned(*args, home=tmp_path)["pareto"]
+    )
+
+
+def test_cached_prefixes_and_drafted_tokens_are_part_of_the_plan(tmp_path: Path) -> None:
+    """They are kept in the workload, and stated with what was assumed."""
+    args = ["llama-8b", "--gpus", "1xH100", "--prefix-cache-hit-rate", "0.5"]
+    args += ["--speculative-tokens", "3", "--acceptance-rate", "0.8"]
+    load = planned(*args, home=tmp_path)["workload"]
+    assert load["prefix_hit_rate"] == 0.5
+    assert load["speculation"] == {"tokens": 3, "acceptance": 0.8, "draft_cost": DRAFT_COST}
+    shown = " ".join(tpdeploy("plan", *args, home=tmp_path).stdout.split())
+    assert "50% of prompt tokens found in the prefix cache, 512 computed" in shown
+    assert "2.95 tokens a step" in shown
+
+
+def test_stages_over_machines_are_shown(tmp_path: Path) -> None:
+    """405B in BF16 on two machines: the split, the fullest stage and each rank's machine."""
+    args = ["llama-405b", "--gpus", "2x8xH100"]
+    shown = tpdeploy("plan", *args, home=tmp_path).stdout
+    assert "TP 8 x PP 2 x 1 replica" in shown
+    assert "Memory per GPU, fullest stage" in shown
+    (place,) = planned(*args, home=tmp_path)["placement"]
+    assert place["nodes"] == [0] * 8 + [1] * 8
 
 
 def test_nothing_feasible_exits_with_3(tmp_path: Path) -> None:
@@ -118,7 +222,7 @@ def test_nothing_feasible_exits_with_3(tmp_path: Path) -> None:
     answer = json.loads(tpdeploy(*args, "--json", home=tmp_path).stdout)
     assert answer["feasible"] is False
     splits = [(a["tensor"], a["pipeline"]) for a in answer["alternatives"]]
-    assert splits == [(1, 1), (1, 2), (2, 1)]
+    assert splits == [(1, 1), (2, 1), (1, 2)]
 
 
 def test_a_plan_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.placement import device_groups, place
+from tpdeploy.planner.placement import device_groups, pipelines, place
 from tpdeploy.profiles.gpus_spec import parse_gpus
 
 EIGHT = parse_gpus("8xH100")
@@ -50,3 +50,33 @@ def test_replicas_are_numbered_from_zero(tp: int) -> None:
     assert [p.replica for p in place(EIGHT, Parallelism(tensor=tp, replicas=most))] == list(
         range(most)
     )
+
+
+def test_stages_stay_on_a_node_where_they_can() -> None:
+    """Two nodes of eight hold two pipelines of two fours, each on one node."""
+    cluster = parse_gpus("2x8xH100")
+    nodes = [{node for node, _ in groups} for groups in pipelines(cluster, 4, 2)]
+    assert nodes == [{0}, {1}]
+
+
+def test_stages_are_joined_across_nodes_where_they_must() -> None:
+    """A pipeline of two eights takes both nodes, and each rank names its own."""
+    cluster = parse_gpus("2x8xH100")
+    (placed,) = place(cluster, Parallelism(tensor=8, pipeline=2))
+    assert placed.nodes == (0,) * 8 + (1,) * 8
+    assert placed.devices == (*range(8), *range(8))
+    assert pipelines(cluster, 8, 2, several_nodes=False) == []
+
+
+@given(tp=st.integers(1, 8), pp=st.integers(1, 8))
+def test_no_device_is_in_two_stages(tp: int, pp: int) -> None:
+    """Pipelines of every shape are disjoint, over nodes too."""
+    cluster = parse_gpus("3x8xH100")
+    used = [
+        (node, device)
+        for groups in pipelines(cluster, tp, pp)
+        for node, devices in groups
+        for device in devices
+    ]
+    assert len(used) == len(set(used))
+    assert len(used) % (tp * pp) == 0

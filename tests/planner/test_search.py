@@ -1,48 +1,20 @@
 """The plan: what fits is chosen for the load, what does not is refused with its reason."""
 
-from collections.abc import Mapping
+from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.planner.questions import ask
 from tpdeploy.errors import InfeasibleError, InputError
+from tpdeploy.planner.candidate import Prepared, prepare, simulate
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.precision import served_shape
 from tpdeploy.planner.question import EngineRules, Question
 from tpdeploy.planner.search import Outcome, plan, search
+from tpdeploy.planner.splits import splits
+from tpdeploy.planner.steady_state import steady_state
 from tpdeploy.planner.workload import Target, Workload
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model
-from tpdeploy.profiles.record import Dtype
-
-LOAD = Workload(concurrency=32)
-
-
-def ask(
-    model: str,
-    gpus: str,
-    *,
-    workload: Workload = LOAD,
-    quantization: str | None = None,
-    interconnect: str | None = None,
-    max_model_len: int | None = None,
-    tensor: int | None = None,
-    replicas: int | None = None,
-) -> Question:
-    cluster = parse_gpus(gpus, interconnect)
-    refused: Mapping[int, str] = {}
-    return Question(
-        shape=served_shape(load_model(model), cluster.accelerator, None, quantization),
-        cluster=cluster,
-        workload=workload,
-        engine=EngineRules("vllm", 0.92, refused),
-        kv_cache_dtype=Dtype.BF16,
-        quantization=quantization,
-        max_model_len=max_model_len,
-        tensor=tensor,
-        replicas=replicas,
-    )
 
 
 def answer(question: Question) -> DeploymentPlan:
@@ -131,6 +103,115 @@ def test_every_split_is_accounted_for() -> None:
     widths = {chosen.parallelism.tensor, *(a.tensor for a in chosen.alternatives)}
     assert widths == set(range(1, 9))
     assert all(a.reason for a in chosen.alternatives)
+
+
+def test_405b_in_bf16_becomes_two_stages_on_two_nodes() -> None:
+    """No node holds it: each holds half the layers, with tensor parallelism inside."""
+    chosen = answer(ask("llama-405b", "2x8xH100"))
+    assert (chosen.parallelism.tensor, chosen.parallelism.pipeline) == (8, 2)
+    assert {node for node, _ in chosen.placement[0].ranks} == {0, 1}
+    assert any("no split without them fits" in reason for reason in chosen.reasons)
+
+
+def test_a_pipeline_serves_as_lanes_with_a_share_of_clients_and_kv_each() -> None:
+    """Two stages of one GPU do what two replicas do, while the KV cache limits neither."""
+    replicas = answer(ask("llama-8b", "2xH100", tensor=1, pipeline=1))
+    stages = answer(ask("llama-8b", "2xH100", tensor=1, pipeline=2))
+    assert stages.parallelism.replicas == 1
+    told = stages.prediction.output_tokens_per_s.value
+    assert told == pytest.approx(replicas.prediction.output_tokens_per_s.value, rel=0.1)
+    assert stages.memory_per_gpu.kv_cache_tokens > 2 * replicas.memory_per_gpu.kv_cache_tokens
+
+
+def test_stages_are_only_looked_at_where_a_width_lacks_memory() -> None:
+    """TP 4 and 8 hold 70B and the load on 8xH100: stages of them cannot win; TP 1 needs them."""
+    outcome = search(ask("llama-70b", "8xH100"))
+    everything = [
+        *(c.parallelism for c in outcome.ranked),
+        *(e.prepared.parallelism for e in outcome.estimated),
+        *(r.parallelism for r in outcome.refused),
+    ]
+    assert {p.tensor for p in everything if p.pipeline > 1} == {1}
+
+
+def test_whole_experts_are_for_models_that_have_experts() -> None:
+    """Expert parallelism is looked at for Mixtral, never for a dense model, and can be fixed."""
+    mixtral = search(ask("mixtral-8x7b", "4xH100"))
+    assert any(c.parallelism.expert > 1 for c in mixtral.ranked)
+    dense = search(ask("llama-8b", "4xH100"))
+    assert all(c.parallelism.expert == 1 for c in dense.ranked)
+    only = search(ask("mixtral-8x7b", "4xH100", whole_experts=True))
+    assert all(c.parallelism.expert == c.parallelism.tensor for c in only.ranked)
+    never = search(ask("mixtral-8x7b", "4xH100", whole_experts=False))
+    assert all(c.parallelism.expert == 1 for c in never.ranked)
+
+
+def test_an_engine_without_stages_or_whole_experts_is_not_planned_with_them() -> None:
+    """What the adapter says it cannot do is not looked at, and refused when asked for."""
+    plain = EngineRules("plain", 0.9, pipeline=False, whole_experts=False, several_nodes=False)
+    outcome = search(ask("mixtral-8x7b", "2x8xH100", engine=plain))
+    splits = [c.parallelism for c in outcome.ranked] + [r.parallelism for r in outcome.refused]
+    assert all(p.pipeline == p.expert == 1 for p in splits)
+    with pytest.raises(InputError, match="plain runs no pipeline stages here"):
+        search(ask("llama-8b", "2xH100", engine=plain, tensor=1, pipeline=2))
+
+
+def test_a_depth_that_does_not_fit_the_devices_is_bad_input() -> None:
+    """Three stages of four on eight devices: two is the most."""
+    with pytest.raises(InputError, match=r"--tp 4 --pp 3: .*--pp up to 2 with --tp 4"):
+        search(ask("llama-8b", "8xH100", tensor=4, pipeline=3))
+
+
+def test_for_cost_fewer_replicas_may_be_the_answer() -> None:
+    """Four requests at a time need one GPU for an 8B model; the others stay idle, and are named."""
+    load = Workload(concurrency=4)
+    cheap = answer(ask("llama-8b", "8xH100", workload=load, optimize="cost", gpu_price_per_hour=2))
+    assert cheap.parallelism.devices < 8
+    assert any("stay idle" in reason for reason in cheap.reasons)
+    fast = answer(ask("llama-8b", "8xH100", workload=load, gpu_price_per_hour=2))
+    assert cheap.cost
+    assert fast.cost
+    value = cheap.cost.per_million_output_tokens.value
+    assert value < fast.cost.per_million_output_tokens.value
+
+
+def test_for_latency_the_quickest_answer_wins() -> None:
+    """One request at a time on NVSwitch: the widest group answers first."""
+    chosen = answer(
+        ask("llama-70b", "8xH100", workload=Workload(concurrency=1), optimize="latency")
+    )
+    assert chosen.parallelism.tensor == 8
+    quickest = end_to_end(chosen.prediction.ttft_ms.value, chosen.prediction.tpot_ms.value)
+    for other in chosen.alternatives:
+        if other.ttft_ms and other.tpot_ms:
+            assert end_to_end(other.ttft_ms, other.tpot_ms) >= quickest
+
+
+def test_what_was_not_simulated_says_how_far_behind_it_is() -> None:
+    """Each split that fits and was not simulated names its estimate and the distance."""
+    chosen = answer(ask("llama-70b", "8xH100"))
+    skipped = [a for a in chosen.alternatives if a.feasible and a.tpot_ms is None]
+    assert skipped
+    assert all("tokens/s (-" in a.reason and "not simulated" in a.reason for a in skipped)
+
+
+@pytest.mark.parametrize("model", ["llama-8b", "llama-70b", "mixtral-8x7b"])
+@pytest.mark.parametrize("clients", [1, 16, 128])
+def test_the_steady_state_ranks_as_the_simulation_does(model: str, clients: int) -> None:
+    """Where the simulation sees a split far ahead, its closed form does too."""
+    question = ask(model, "8xH100", workload=Workload(concurrency=clients))
+    found = []
+    for split in splits(question):
+        prepared = prepare(question, split)
+        if isinstance(prepared, Prepared) and split.pipeline == 1:
+            simulated = simulate(question, prepared).tokens_per_s
+            found.append((simulated, steady_state(question, prepared).tokens_per_s))
+    for one, other in combinations(sorted(found), 2):
+        assert other[0] < 1.5 * one[0] or other[1] > one[1]
+
+
+def end_to_end(ttft_ms: float, tpot_ms: float) -> float:
+    return ttft_ms + 255 * tpot_ms
 
 
 @settings(max_examples=30, deadline=None)

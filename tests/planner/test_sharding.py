@@ -6,7 +6,6 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.sharding import (
     Split,
     Tensor,
@@ -19,7 +18,8 @@ from tpdeploy.planner.sharding import (
     rank_elements,
     tensors,
 )
-from tpdeploy.planner.stages import stage_weight_bytes, stages
+from tpdeploy.profiles.config_json import shape_from_config
+from tpdeploy.profiles.linear_layers import LinearLayers
 from tpdeploy.profiles.model import (
     Attention,
     DenseMlp,
@@ -28,8 +28,7 @@ from tpdeploy.profiles.model import (
     ModelShape,
     Quantization,
 )
-from tpdeploy.profiles.models import load_model
-from tpdeploy.profiles.quantization_config import MODULES
+from tpdeploy.profiles.models import load_model, model_profiles
 from tpdeploy.profiles.record import Dtype
 
 WIDTHS = st.integers(1, 16)
@@ -103,8 +102,7 @@ def shapes(draw: st.DrawFn) -> ModelShape:
 
 
 def weight_bytes(shape: ModelShape, tp: int) -> float:
-    (whole,) = stages(shape, 1)
-    return stage_weight_bytes(shape, Parallelism(tensor=tp), whole)
+    return sum(t.count * rank_bytes(t, tp) for t in tensors(shape) if t.stored)
 
 
 def extra(tensor: Tensor, tp: int) -> int:
@@ -267,9 +265,9 @@ def test_quantized_scope_is_respected() -> None:
 
 def test_names_of_linear_layers_are_those_of_the_planner() -> None:
     """Every linear layer that a checkpoint may leave unquantized is a tensor of some model."""
-    models = ("llama-70b", "deepseek-v3")
-    names = {t.name for model in models for t in tensors(load_model(model)) if t.matmul}
-    assert set(MODULES) <= names
+    shapes = [shape_from_config(p.config, id=p.id) for p in model_profiles()]
+    names = {t.name for shape in shapes for t in tensors(shape) if t.matmul}
+    assert set(LinearLayers.names) <= names
 
 
 def test_every_name_is_used_once() -> None:

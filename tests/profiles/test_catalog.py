@@ -12,13 +12,54 @@ from tpdeploy.profiles.catalog import (
     fabric_names,
     find_accelerator,
     find_fabric,
+    find_network,
+    measured_curves,
+    network_names,
 )
-from tpdeploy.profiles.fabric import Fabric
+from tpdeploy.profiles.fabric import Curve, Fabric, Network
 from tpdeploy.profiles.record import Dtype
 from tpdeploy.profiles.schemas import FOLDER, RECORDS, schema_text
 
 ALL = accelerators()
 FABRICS = [find_fabric(name) for name in fabric_names()]
+NETWORKS = [find_network(name) for name in network_names()]
+MEASURED = [
+    (path.parent.name, device.name)
+    for path in sorted((DATA / "curves").glob("*/*.yaml"))
+    for device in ALL
+    if device.name.lower() == path.stem
+]
+CURVES_BY_PLACE = {
+    **{place: measured_curves(*place) for place in MEASURED},
+    **{(network.name, ""): network.curves for network in NETWORKS},
+}
+CURVES = [curve for curves in CURVES_BY_PLACE.values() for curve in curves]
+PLACE = {id(c): place for (place, _), curves in CURVES_BY_PLACE.items() for c in curves}
+
+# Datasheet bandwidth of one device's link in one direction (an adapter's, for networks).
+LINE_BYTES_PER_S = {
+    "cpu-shared-memory": 25e9,
+    "nvl72-gen5": 900e9,
+    "nvlink-bridge-gen3": 300e9,
+    "nvlink-bridge-gen4": 300e9,
+    "nvswitch-gen3": 300e9,
+    "nvswitch-gen4": 450e9,
+    "nvswitch-gen5": 900e9,
+    "pcie-gen4": 32e9,
+    "pcie-gen5": 64e9,
+    "infiniband-ndr": 50e9,
+    "infiniband-hdr": 25e9,
+    "ethernet-400g": 50e9,
+    "ethernet-100g": 12.5e9,
+    "ethernet-10g": 1.25e9,
+    "tcpxo-200g": 25e9,
+    "efa-400g": 50e9,
+    "efa-3200g": 50e9,
+}
+
+
+def curve_name(curve: Curve) -> str:
+    return f"{PLACE[id(curve)]}-{curve.gpu}-{curve.operation}-{curve.algorithm}-{curve.group_size}"
 
 
 def test_at_least_38_accelerators_are_bundled() -> None:
@@ -43,21 +84,49 @@ def test_an_accelerator_is_plausible_and_complete(device: Accelerator) -> None:
 
 @pytest.mark.parametrize("fabric", FABRICS, ids=lambda f: f.name)
 def test_a_fabric_leads_somewhere(fabric: Fabric) -> None:
-    """Islands have a fabric beyond them unless they fill the machine, and sources everywhere."""
+    """Islands have a fabric beyond them unless they fill the machine, machines a network."""
     if fabric.island <= 4:
         assert fabric.beyond in fabric_names()
+    assert fabric.network in network_names() or fabric.name == "cpu-shared-memory"
     assert fabric.link.source
 
 
-@pytest.mark.parametrize("fabric", FABRICS, ids=lambda f: f.name)
-def test_measured_curves_are_plausible(fabric: Fabric) -> None:
-    """A larger message never takes less time, and no group is wider than the machine."""
-    for curve in fabric.curves:
-        times = [seconds for _, seconds in curve.points]
-        assert times == sorted(times), (curve.algorithm, curve.group_size)
-        assert 1e-6 < times[0] < 1e-3
-        assert curve.group_size <= 8
-        find_accelerator(curve.gpu)
+@pytest.mark.parametrize("curve", CURVES, ids=curve_name)
+def test_measured_curves_are_plausible(curve: Curve) -> None:
+    """A larger message never takes less time, its first point is a latency, its GPU is known."""
+    times = [seconds for _, seconds in curve.points]
+    assert times == sorted(times)
+    assert 1e-6 < times[0] < 1e-3
+    assert curve.group_size <= 8 * curve.nodes or curve.gpu.startswith("GB")
+    assert curve.group_size % curve.nodes == 0
+    find_accelerator(curve.gpu)
+
+
+@pytest.mark.parametrize("curve", CURVES, ids=curve_name)
+def test_no_curve_beats_the_line(curve: Curve) -> None:
+    """Bytes that must leave a device never leave faster than its link's datasheet allows."""
+    n, m = curve.group_size, curve.nodes
+    if curve.operation.startswith("expert"):
+        # One byte of FP8 for two of BF16, and of eight copies of a token one leaves for certain.
+        share = 1 / 16
+    elif curve.operation == "all-reduce":
+        share = (m - 1) * m / n if m > 1 else 1.0
+    else:
+        share = (n - 1) / n
+    size, seconds = curve.points[-1]
+    assert share * size / seconds <= LINE_BYTES_PER_S[PLACE[id(curve)]]
+
+
+@pytest.mark.parametrize(("fabric", "gpu"), MEASURED, ids=str)
+def test_a_measured_gpu_finds_its_own_curves(fabric: str, gpu: str) -> None:
+    """A cluster of GPUs that were measured is predicted from their own measurements."""
+    assert {curve.gpu for curve in measured_curves(fabric, gpu)} >= {gpu}
+
+
+def test_other_gpus_take_what_was_measured_on_their_fabric() -> None:
+    """H20 sits on the same NVSwitches as H100, and nothing was measured on PCIe 3.0."""
+    assert {c.gpu for c in measured_curves("nvswitch-gen4", "H20-96GB")} == {"H100-SXM-80GB"}
+    assert measured_curves("pcie-gen3", "V100-PCIe-32GB") == ()
 
 
 @pytest.mark.parametrize("fabric", FABRICS, ids=lambda f: f.name)
@@ -65,21 +134,38 @@ def test_the_link_model_agrees_with_the_curves(fabric: Fabric) -> None:
     """The bandwidth stated for unmeasured widths is within what NCCL reached on some width."""
     reached = [
         2 * (n - 1) / n * size / seconds
-        for curve in fabric.curves
-        if curve.algorithm == "nccl"
+        for place, gpu in MEASURED
+        if place == fabric.name
+        for curve in measured_curves(place, gpu)
+        if (curve.algorithm, curve.operation) == ("nccl", "all-reduce")
         for n, (size, seconds) in [(curve.group_size, curve.points[-1])]
     ]
     if reached:
         assert 0.95 * min(reached) <= fabric.link.ring_bytes_per_s <= 1.05 * max(reached)
 
 
-@pytest.mark.parametrize("kind", ["accelerator", "efficiency", "fabric"])
-def test_files_name_their_schema(kind: str) -> None:
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda n: n.name)
+def test_a_network_is_no_faster_than_its_line(network: Network) -> None:
+    """What an adapter reaches stays below what it is sold for."""
+    assert network.link.ring_bytes_per_s < LINE_BYTES_PER_S[network.name]
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("accelerators", "accelerator"),
+        ("efficiency", "efficiency"),
+        ("fabrics", "fabric"),
+        ("networks", "network"),
+        ("curves", "curves"),
+    ],
+)
+def test_files_name_their_schema(folder: str, kind: str) -> None:
     """An editor finds the schema of every data file from its first line."""
-    folder = {"accelerator": "accelerators", "efficiency": "efficiency", "fabric": "fabrics"}[kind]
-    for path in sorted((DATA / folder).glob("*.yaml")):
+    up = "../../" if kind == "curves" else "../"
+    for path in sorted((DATA / folder).rglob("*.yaml")):
         first = path.read_text(encoding="utf-8").partition("\n")[0]
-        assert first == f"# yaml-language-server: $schema=../schemas/{kind}.schema.json", path
+        assert first == f"# yaml-language-server: $schema={up}schemas/{kind}.schema.json", path
 
 
 def test_an_accelerator_file_bears_its_name() -> None:

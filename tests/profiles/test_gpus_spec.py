@@ -76,3 +76,41 @@ def test_more_shares_than_cores_are_refused() -> None:
     """A share has at least one core."""
     with pytest.raises(InputError, match="cores to share"):
         parse_gpus("100000xCPU")
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("2x8xH100", "joined by infiniband-ndr (assumed): InfiniBand NDR"),
+        ("2x8xA100", "joined by infiniband-hdr (assumed)"),
+        ("2x8xL40S", "joined by ethernet-100g (assumed)"),
+        ("2x4xGB200", "2 machines, on the same nvl72-gen5 (assumed)"),
+    ],
+)
+def test_what_joins_several_machines_is_assumed_and_said(spec: str, words: str) -> None:
+    """Each generation has its usual network; machines of one NVL72 rack need none."""
+    assert words in parse_gpus(spec).assumptions[1]
+
+
+def test_a_network_that_was_asked_for_is_said_to_be() -> None:
+    """`--network` also takes machines out of a common NVL72 rack."""
+    cluster = parse_gpus("2x4xGB200", network="efa-3200g")
+    assert "joined by efa-3200g (as asked)" in cluster.assumptions[1]
+    assert cluster.network is not None
+    assert cluster.network.name == "efa-3200g"
+    assert not cluster.fabric.spans_machines
+
+
+@pytest.mark.parametrize(
+    ("spec", "network", "words"),
+    [
+        ("8xH100", "ethernet-100g", "8xH100 is one machine; state several"),
+        ("auto", "ethernet-100g", "auto is one machine"),
+        ("2xCPU", "ethernet-100g", "2xCPU is one machine"),
+        ("2x8xH100", "infiniband-nrd", "unknown network infiniband-nrd; did you mean infiniband-"),
+    ],
+)
+def test_a_network_that_makes_no_sense_is_refused(spec: str, network: str, words: str) -> None:
+    """A network joins several machines, and is one of those that are known."""
+    with pytest.raises(InputError, match=words):
+        parse_gpus(spec, network=network)

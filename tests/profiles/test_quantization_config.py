@@ -4,14 +4,14 @@ import pytest
 
 from tpdeploy.errors import InputError
 from tpdeploy.profiles.config_json import shape_from_config
+from tpdeploy.profiles.linear_layers import MIXING, LinearLayers
 from tpdeploy.profiles.model import Quantization
 from tpdeploy.profiles.models import load_model, model_profiles
-from tpdeploy.profiles.quantization_config import MODULES
 from tpdeploy.profiles.record import Dtype
 
 CONFIGS = {profile.id: profile.config for profile in model_profiles()}
 LLAMA, DEEPSEEK = CONFIGS["meta-llama/Llama-3.1-8B"], CONFIGS["deepseek-ai/DeepSeek-V3"]
-ATTENTION = ("q", "k", "v", "output", "q down", "q up", "kv down", "kv up")
+ATTENTION = tuple(MIXING)
 
 
 def stored(config: dict[str, object], **quantization: object) -> Quantization:
@@ -118,27 +118,35 @@ def test_unknown_formats_are_refused(quantization: dict[str, object], words: str
 
 
 @pytest.mark.parametrize(
-    ("patterns", "excluded"),
+    ("patterns", "excluded", "partly"),
     [
-        ({"ignore": ["lm_head"]}, ()),
-        ({"modules_to_not_convert": ["gate", "model.embed_tokens"]}, ()),
-        ({"ignore": ["re:.*self_attn.*"]}, ATTENTION),
-        ({"exclude_modules": [f"model.layers.{i}.self_attn*" for i in range(61)]}, ATTENTION),
-        ({"ignore": ["language_model.model.layers.30.self_attn.q_a_proj"]}, ("q down",)),
-        ({"ignore": ["model.layers.1.self_attn*"]}, ()),
-        ({"ignore": ["model.layers.0.mlp.down_proj"]}, ("down",)),
+        ({"ignore": ["lm_head"]}, (), ()),
+        ({"modules_to_not_convert": ["gate", "model.embed_tokens"]}, (), ()),
+        ({"ignore": ["re:.*self_attn.*"]}, ATTENTION, ()),
+        ({"exclude_modules": [f"model.layers.{i}.self_attn*" for i in range(61)]}, ATTENTION, ()),
+        (
+            {"ignore": ["language_model.model.layers.30.self_attn.q_a_proj"]},
+            (),
+            (("q down", 1),),
+        ),
+        ({"ignore": ["model.layers.61*"]}, (), ()),
+        ({"ignore": [f"model.layers.{i}.mlp.down_proj" for i in range(3)]}, ("down",), ()),
     ],
 )
-def test_layers_left_out_are_found(patterns: dict[str, object], excluded: tuple[str, ...]) -> None:
-    """Lists of paths, globs and regular expressions, judged by a middle layer."""
-    assert stored(DEEPSEEK, quant_method="fp8", **patterns).excluded == excluded
+def test_layers_left_out_are_found(
+    patterns: dict[str, object], excluded: tuple[str, ...], partly: tuple[tuple[str, int], ...]
+) -> None:
+    """Lists of paths, globs and regular expressions, looked up in every layer they can mean."""
+    read = stored(DEEPSEEK, quant_method="fp8", **patterns)
+    assert set(read.excluded) == set(excluded)
+    assert read.partly_excluded == partly
 
 
 def test_mxfp4_is_for_experts_alone() -> None:
     """gpt-oss stores its experts in MXFP4 and the rest in BF16."""
     quantization = load_model("gpt-oss-20b").quantization
     assert quantization is not None
-    assert set(MODULES) - set(quantization.excluded) == {
+    assert set(LinearLayers.names) - set(quantization.excluded) == {
         "expert gate",
         "expert up",
         "expert down",

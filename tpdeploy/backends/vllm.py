@@ -175,7 +175,12 @@ class VllmBackend(Backend):
 def _machine_problems(plan: DeploymentPlan) -> Iterator[Problem]:
     if plan.cluster.platform == "gaudi":
         yield Problem("this adapter does not run on Gaudi", "use CUDA, ROCm or a CPU")
-    if any(node for place in plan.placement for node, _ in place.ranks):
+    if any(place.nodes for place in plan.placement):
+        yield Problem(
+            "a replica spans several machines, launch starts processes on one",
+            "plan for larger or fewer GPUs in one machine, or start vLLM with --nnodes yourself",
+        )
+    elif any(place.node for place in plan.placement):
         yield Problem(
             f"the plan spans {plan.cluster.nodes} machines, launch starts one",
             "plan one machine and launch on each",

@@ -22,6 +22,7 @@ COMMANDS = {
     "stop": "stop",
     "query": "query",
     "validate": "validate",
+    "backtest": "backtest",
     "backends": "backends",
 }
 

@@ -73,6 +73,9 @@ Replicas = Annotated[int | None, typer.Option(help="Only this many replicas.")]
 Interconnect = Annotated[
     str | None, typer.Option(help="pcie, nvlink, nvswitch or a fabric's name.")
 ]
+NetworkName = Annotated[
+    str | None, typer.Option("--network", help="Between machines: infiniband-ndr, efa-3200g, ...")
+]
 BackendName = Annotated[str, typer.Option(help="Engine the plan is for.")]
 Optimize = Annotated[
     Literal["throughput", "latency", "cost"], typer.Option(help="What to rank by.")
@@ -108,6 +111,7 @@ def plan(
     ep: Ep = None,
     replicas: Replicas = None,
     interconnect: Interconnect = None,
+    network: NetworkName = None,
     backend: BackendName = "vllm",
     optimize: Optimize = "throughput",
     gpu_price: GpuPrice = None,
@@ -116,7 +120,7 @@ def plan(
     json: Json = False,
 ) -> None:
     """Choose how MODEL is split over these GPUs: TP width, pipeline stages, experts, replicas."""
-    cluster = parse_gpus(gpus, interconnect)
+    cluster = parse_gpus(gpus, interconnect, network=network)
     shape = served_shape(load_model(model), cluster.accelerator, options.dtype(dtype), quantization)
     load = options.workload(
         input_tokens=input_tokens,

@@ -36,7 +36,7 @@ def show_plan(console: Console, plan: DeploymentPlan, path: Path, *, pareto: boo
         _section(console, "Other splits")
         show_alternatives(console, plan.alternatives)
     if pareto:
-        _section(console, "Best of all loads: answers against throughput")
+        _section(console, "Pareto: quick answers against throughput, over several loads")
         show_pareto(console, plan)
     _section(console, "Assumed")
     _bullets(console, [*plan.cluster.assumptions, *_assumptions(plan)])
@@ -74,15 +74,17 @@ def show_pareto(console: Console, plan: DeploymentPlan) -> None:
         table.add_column(title, no_wrap=True)
     for title in ("TPOT ms", "TTFT ms", f"tokens/s a {device}"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("targets")
+    has_targets = bool(plan.workload.ttft or plan.workload.tpot)
+    table.add_column("targets" if has_targets else "")
     for point in plan.pareto:
+        met = "met" if point.meets_targets else "missed"
         table.add_row(
             split_words(point.parallelism),
             point.load,
             _number(point.tpot_ms),
             _number(point.ttft_ms),
             _number(point.output_tokens_per_s_per_device),
-            "met" if point.meets_targets else "missed",
+            met if has_targets else "",
         )
     console.print(Padding(table, INDENT))
 
@@ -124,8 +126,8 @@ def _cost(plan: DeploymentPlan) -> str:
     assert plan.cost is not None  # noqa: S101 - the caller asked
     cost, devices = plan.cost.per_million_output_tokens, plan.parallelism.devices
     return (
-        f"${_number(cost.value)} a million output tokens (expected {_number(cost.low)} to "
-        f"{_number(cost.high)}), {devices} at ${plan.cost.device_price_per_hour:g} an hour"
+        f"${cost.value:,.2f} a million output tokens (expected {cost.low:,.2f} to "
+        f"{cost.high:,.2f}), {devices} at ${plan.cost.device_price_per_hour:g} an hour"
     )
 
 

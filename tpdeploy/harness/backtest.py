@@ -1,6 +1,5 @@
 """Backtest: predicts measured serving runs, one by one, to hold the planner against them."""
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -8,9 +7,10 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from tpdeploy.errors import TpdeployError
-from tpdeploy.harness.backtest_rows import Case, Row, case_of
-from tpdeploy.planner.candidate import Candidate, Refusal, evaluate
+from tpdeploy.harness.backtest_rows import Case, Reading, Row, case_of
+from tpdeploy.planner.candidate import Candidate, evaluate
 from tpdeploy.planner.plan import Estimate
+from tpdeploy.profiles.cores import usable_cores
 
 # Below this many rows one process is done before a second one is at work.
 ROWS_A_PROCESS = 100
@@ -68,11 +68,14 @@ def predict_row(row: Row) -> Result:
 
 
 def predict_case(case: Case) -> Result:
-    """The mean TTFT and TPOT that the planner predicts for one run."""
-    answer = evaluate(case.question, case.parallelism)
-    if isinstance(answer, Refusal):
-        return Failed(answer.reason)
-    return _predicted(case, answer)
+    """The mean TTFT and TPOT of the first reading of a run that can be; else why the first not."""
+    reasons = []
+    for reading in case.readings:
+        answer = evaluate(reading.question, reading.parallelism)
+        if isinstance(answer, Candidate):
+            return _predicted(case, reading, answer)
+        reasons.append(answer.reason)
+    return Failed(reasons[0])
 
 
 def predict_rows(
@@ -80,7 +83,7 @@ def predict_rows(
 ) -> tuple[Result, ...]:
     """What the planner says about every row, in their order, on every core there is."""
     results = []
-    workers = min(len(os.sched_getaffinity(0)), len(rows) // ROWS_A_PROCESS)
+    workers = min(len(usable_cores()), len(rows) // ROWS_A_PROCESS)
     if workers < 2:
         for row in rows:
             results.append(predict_row(row))
@@ -93,13 +96,13 @@ def predict_rows(
     return tuple(results)
 
 
-def _predicted(case: Case, answer: Candidate) -> Predicted:
+def _predicted(case: Case, reading: Reading, answer: Candidate) -> Predicted:
     told = answer.prediction
     return Predicted(
         ttft=_compared(told.ttft_ms, told.ttft_distribution.mean, case.ttft_ms),
         tpot=_compared(told.tpot_ms, told.tpot_distribution.mean, case.tpot_ms),
         output_tokens_per_s=told.output_tokens_per_s.value,
-        source="; ".join(part for part in (case.note, told.ttft_ms.source) if part),
+        source="; ".join((told.ttft_ms.source, *reading.assumed)),
     )
 
 

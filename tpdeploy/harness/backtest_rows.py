@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, isfinite
@@ -25,6 +25,7 @@ from tpdeploy.profiles.catalog import (
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.record import Dtype
 
 COLUMNS = (
     "model",
@@ -58,19 +59,28 @@ ADORNMENTS = re.compile(
     r"-(blackwell|edition|hbm\w*|nvl72|instinct|sxm\d*|oam)(?=-|$)", re.IGNORECASE
 )
 GPUS_A_MACHINE = 8
+# A run that did not fit into its engine's default share of the memory was given more.
+MOST_MEMORY = 0.97
 
 Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Case:
-    """One run: what was served, how it was split, and what was measured (None: not stated)."""
+class Reading:
+    """What a run may have been: a row does not state everything."""
 
     question: Question
     parallelism: Parallelism
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: what was served and how, and what was measured (None: not stated)."""
+
+    readings: tuple[Reading, ...]  # the likeliest first
     ttft_ms: float | None
     tpot_ms: float | None
-    note: str = ""  # how the row was read, where that is not plain
 
 
 @dataclass(frozen=True)
@@ -89,21 +99,23 @@ def read_rows(path: Path) -> Table:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            header, *lines = [line for line in csv.reader(file) if line] or [[]]
+            lines = [line for line in csv.reader(file) if line]
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is not a CSV file of UTF-8 text: {error}") from error
-    columns = tuple(name.strip() for name in header)
+    if not lines:
+        raise InputError(f"{path} is empty; needed: a header with {', '.join(COLUMNS)}, and rows")
+    columns = tuple(name.strip() for name in lines[0])
     missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise InputError(
-            f"{path}: missing column{'s' if len(missing) > 1 else ''} {', '.join(missing)}; "
-            f"needed: {', '.join(COLUMNS)}"
+            f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; a CSV file "
+            "with a header is needed, and a row for each measured run"
         )
-    if not lines:
-        raise InputError(f"{path}: a header and no rows; give a row for each measured run")
-    return Table(columns, tuple(_row(columns, line) for line in lines))
+    if len(lines) == 1:
+        raise InputError(f"{path} has a header and no rows; give a row for each measured run")
+    return Table(columns, tuple(_row(columns, line) for line in lines[1:]))
 
 
 def case_of(row: Row) -> Case:
@@ -129,15 +141,13 @@ def case_of(row: Row) -> Case:
         cluster=cluster,
         workload=workload,
         engine=engine,
-        kv_cache_dtype=shape.dtype,
+        kv_cache_dtype=_kv_cache_dtype(row, shape),
         protocol=protocol_of(workload),
     )
     return Case(
-        question,
-        split,
+        tuple(_readings(question, split, stated)),
         _measured(row, "ttft_ms"),
         _measured(row, "tpot_ms"),
-        _note(split, shape, stated),
     )
 
 
@@ -168,13 +178,16 @@ def find_gpu(text: str) -> Accelerator:
     plain = re.sub(r"\(.*?\)", "", text).strip()
     hyphens = re.sub(r"[\s_-]+", "-", plain).strip("-")
     bare = MAKERS.sub("", hyphens)
-    ways = (plain, f"NVIDIA {bare}", hyphens, bare, ADORNMENTS.sub("", bare))
-    for name in dict.fromkeys(ways):
-        try:
-            return find_accelerator(name)
-        except InputError as error:
-            refusal = error
-    raise refusal
+    ways = dict.fromkeys((plain, f"NVIDIA {bare}", hyphens, bare, ADORNMENTS.sub("", bare)))
+    found = (device for way in ways if (device := _accelerator(way)))
+    return next(found, None) or find_accelerator(plain)
+
+
+def _accelerator(name: str) -> Accelerator | None:
+    try:
+        return find_accelerator(name)
+    except InputError:
+        return None
 
 
 @cache
@@ -254,10 +267,46 @@ def _number(text: str) -> float | None:
     return number if isfinite(number) else None
 
 
-def _note(split: Parallelism, shape: ModelShape, stated: int) -> str:
-    notes = []
-    if split.replicas > 1 and shape.experts:
-        notes.append(f"dp {split.replicas} taken as {split.replicas} replicas")
+def _kv_cache_dtype(row: Row, shape: ModelShape) -> Dtype:
+    """The KV cache of a run, which no column states: FP8 beside FP8 and NVFP4 weights.
+
+    ModelOpt's checkpoints ask for that. With a KV cache of 16 bits the error of the predicted TPOT
+    would grow with the KV read, in runs of Llama 3.1 70B, Qwen3-32B and MiniMax-M2.5 alike; with
+    FP8 it does not. MXFP4 checkpoints (gpt-oss) ask for nothing.
+    """
+    stored = shape.quantization
+    narrow = row["precision"].strip() and stored and stored.weights in {Dtype.FP8, Dtype.FP4}
+    return Dtype.FP8 if narrow and stored and stored.method != "mxfp4" else shape.dtype
+
+
+def _readings(question: Question, split: Parallelism, stated: int) -> Iterator[Reading]:
+    """The row as it stands, then with more memory for the engine: the run did fit."""
+    assumed = []
+    if question.kv_cache_dtype is not question.shape.dtype:
+        assumed.append(f"{question.kv_cache_dtype} KV cache assumed")
     if stated != split.devices:
-        notes.append(f"{split.devices} of the {stated} GPUs are used by tp x pp x dp")
-    return "; ".join(notes)
+        assumed.append(f"tp x pp x dp uses {split.devices} of the {stated} GPUs")
+    generous = replace(question.engine, memory_fraction=MOST_MEMORY)
+    roomy = replace(question, engine=generous)
+    for used, more in (
+        (question, ()),
+        (roomy, (f"{MOST_MEMORY:.0%} of the memory assumed for {generous.name}",)),
+    ):
+        for parallelism, how in _splits(question.shape, split):
+            yield Reading(used, parallelism, (*assumed, *more, *how))
+
+
+def _splits(shape: ModelShape, split: Parallelism) -> Iterator[tuple[Parallelism, tuple[str, ...]]]:
+    """Data parallelism of a model with experts: attention alone is replicated, experts are not.
+
+    Predicted as one group of all its ranks with whole experts on each, and as replicas where
+    that cannot be split so.
+    """
+    copies = split.replicas
+    if copies > 1 and shape.experts:
+        width = split.tensor * copies
+        wide = Parallelism(tensor=width, pipeline=split.pipeline, expert=width)
+        yield wide, (f"dp {copies} with experts taken as one group of {width} ranks + EP",)
+        yield split, (f"dp {copies} with experts taken as {copies} replicas",)
+    else:
+        yield split, ()

@@ -17,6 +17,7 @@ from tpdeploy.launcher.logs import last_words
 from tpdeploy.launcher.ports import LOOPBACK, check_port, is_free
 from tpdeploy.launcher.processes import Leader, end_process, end_sessions, is_alive, leader_of
 from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.stages import split_problem
 from tpdeploy.profiles.machine import detect
 from tpdeploy.profiles.models import load_model
 from tpdeploy.records import dump_record
@@ -70,15 +71,21 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
 
 def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
     """Why the model cannot be split so; a plan may have been edited since it was made."""
-    width = plan.parallelism.tensor
+    width, whole_experts = plan.parallelism.tensor, plan.parallelism.expert > 1
     if plan.model.path is None and width == 1:
         return
     try:
-        widths = backend.widths(load_model(plan.model.path or plan.model.id), width)
+        shape = load_model(plan.model.path or plan.model.id)
     except InputError:
         if plan.model.path:
             raise
         return  # the hub is out of reach; the engine may have the model all the same
+    if whole_experts:
+        problem = split_problem(shape, plan.parallelism)
+        if problem:
+            yield problem
+        return
+    widths = backend.widths(shape, width)
     if width in widths.refused:
         yield f"{widths.refused[width]}: legal widths are {', '.join(map(str, widths.legal))}"
 

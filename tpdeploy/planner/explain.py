@@ -1,9 +1,19 @@
-"""Explain: how tensor parallelism splits one layer, and what its two all-reduces carry."""
+"""Explain: how tensor parallelism splits one layer of each kind, and what all-reduces carry."""
+
+from collections.abc import Iterator
 
 from tpdeploy.errors import InputError
 from tpdeploy.planner.kv_cache import kv_heads_per_rank
 from tpdeploy.planner.sharding import columns_per_rank, head_problem, legal_widths
-from tpdeploy.profiles.model import Attention, ModelShape
+from tpdeploy.planner.tensors import all_reduces
+from tpdeploy.profiles.model import (
+    Attention,
+    DenseMlp,
+    Experts,
+    LatentAttention,
+    LinearAttention,
+    ModelShape,
+)
 from tpdeploy.profiles.record import Dtype, Record
 
 # Widths offered when the one asked for is illegal: those of the machines people have.
@@ -64,56 +74,98 @@ def explain(shape: ModelShape, tp: int, tokens: int) -> LayerSplit:
         hidden_columns_per_gpu=columns,
         local_output_bytes=tokens * columns * value,
         all_reduce_bytes=tokens * shape.hidden * value,
-        all_reduces_per_step=2 * shape.layers if tp > 1 else 0,
-        blocks=(_attention_block(shape, tp), _mlp_block(shape, tp)),
+        all_reduces_per_step=all_reduces(shape) if tp > 1 else 0,
+        blocks=tuple(_blocks(shape, tp)),
     )
 
 
-def _attention_block(shape: ModelShape, tp: int) -> Block:
-    attention = shape.attention
+def _blocks(shape: ModelShape, tp: int) -> Iterator[Block]:
+    """One of each kind that the model's layers are made of."""
+    if shape.linear:
+        yield _linear_block(shape.linear, shape.layers, tp)
+    if shape.windowed:
+        windowed = shape.windowed.sliding_layers
+        name = _among("windowed attention", windowed, shape.layers)
+        yield _attention_block(shape.windowed, name, tp)
+    name = _among("attention", shape.attention_layers, shape.layers)
+    yield _attention_block(shape.attention, name, tp)
+    if shape.mlp and (shape.experts is None or shape.mlp.layers):
+        yield _mlp_block(shape.mlp, _among("MLP", shape.mlp_layers, shape.layers), tp)
+    if shape.experts:
+        yield _experts_block(shape.experts, shape.layers, tp)
+
+
+def _among(name: str, layers: int, of: int) -> str:
+    """`name`, and in how many layers it is if not in all."""
+    return name if layers == of else f"{name} ({layers} of {of} layers)"
+
+
+def _linear_block(linear: LinearAttention, layers: int, tp: int) -> Block:
+    share = columns_per_rank(linear.values, tp)
+    heads = f"{linear.value_heads // tp} of {linear.value_heads} heads"
+    state = f"{linear.key_size} x {linear.value_size} of state each"
+    kind = "delta net" if linear.kind == "delta" else "Mamba-2"
+    return Block(
+        name=_among(kind, linear.layers, layers),
+        column_parallel="V of QKV and gate" if linear.kind == "delta" else "x of B, C, x and gate",
+        column_outputs=linear.values,
+        columns_per_gpu=share,
+        middle=f"{heads}, {state}",
+        row_parallel="output",
+        row_inputs=linear.values,
+        rows_per_gpu=share,
+    )
+
+
+def _attention_block(attention: Attention | LatentAttention, name: str, tp: int) -> Block:
     heads = f"{attention.heads // tp} of {attention.heads} heads"
     if isinstance(attention, Attention):
-        outputs = attention.heads * attention.head_size
+        outputs, inputs = (
+            attention.heads * size for size in (attention.head_size, attention.value_size)
+        )
         kv = kv_heads_per_rank(attention.kv_heads, tp)
         replicated = " (replicated)" if tp > attention.kv_heads else ""
         middle = f"{heads}, {kv} of {attention.kv_heads} KV heads{replicated}"
         projection = "Q of QKV"
     else:
-        outputs = attention.heads * attention.v_size
+        outputs = inputs = attention.heads * attention.v_size
         middle = f"{heads}, the {attention.kv_lora_rank}-wide KV latent whole on every GPU"
         projection = "per-head V of MLA"
-    share = columns_per_rank(outputs, tp)
     return Block(
-        name="attention",
+        name=name,
         column_parallel=projection,
         column_outputs=outputs,
-        columns_per_gpu=share,
+        columns_per_gpu=columns_per_rank(outputs, tp),
         middle=middle,
         row_parallel="output",
-        row_inputs=outputs,
+        row_inputs=inputs,
+        rows_per_gpu=columns_per_rank(inputs, tp),
+    )
+
+
+def _mlp_block(dense: DenseMlp, name: str, tp: int) -> Block:
+    share = columns_per_rank(dense.intermediate, tp)
+    return Block(
+        name=name,
+        column_parallel="gate and up" if dense.gated else "up",
+        column_outputs=dense.intermediate,
+        columns_per_gpu=share,
+        middle="activation, each GPU its own columns",
+        row_parallel="down",
+        row_inputs=dense.intermediate,
         rows_per_gpu=share,
     )
 
 
-def _mlp_block(shape: ModelShape, tp: int) -> Block:
-    experts, dense = shape.experts, shape.mlp
-    if experts is not None:
-        width = experts.intermediate
-        middle = f"{experts.per_token} of {experts.count} experts a token, each split"
-        column, row = "gate and up of each expert", "down of each expert"
-    else:
-        assert dense is not None  # noqa: S101 - a model without experts has a dense MLP
-        width, row = dense.intermediate, "down"
-        column = "gate and up" if dense.gated else "up"
-        middle = "activation, each GPU its own columns"
-    share = columns_per_rank(width, tp)
+def _experts_block(experts: Experts, layers: int, tp: int) -> Block:
+    share = columns_per_rank(experts.intermediate, tp)
     return Block(
-        name="MLP" if experts is None else "experts",
-        column_parallel=column,
-        column_outputs=width,
+        name=_among("experts", experts.layers, layers),
+        column_parallel=f"{'gate and up' if experts.gated else 'up'} of each expert",
+        column_outputs=experts.intermediate,
         columns_per_gpu=share,
-        middle=middle,
-        row_parallel=row,
-        row_inputs=width,
+        middle=f"{experts.per_token} of {experts.count} experts a token, each split",
+        row_parallel="down of each expert",
+        row_inputs=experts.intermediate,
         rows_per_gpu=share,
     )

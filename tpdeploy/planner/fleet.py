@@ -3,16 +3,15 @@
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import ceil
 
-from tpdeploy.errors import InfeasibleError
-from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, prepare, simulate
+from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, evaluate, simulate
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.placement import pipelines
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import Estimated, Outcome, check_context, end_to_end_ms
+from tpdeploy.planner.ranking import end_to_end_ms
+from tpdeploy.planner.search import Estimated, Outcome, check_context, prepare_all
 from tpdeploy.planner.splits import splits
-from tpdeploy.planner.steady_state import capacity, steady_state
+from tpdeploy.planner.steady_state import least_replicas, steady_state
 from tpdeploy.profiles.catalog import assemble
 from tpdeploy.profiles.cluster import Cluster
 
@@ -33,32 +32,30 @@ class Fleet:
 def fewest_devices(question: Question) -> Fleet:
     """The smallest cluster of the question's device that meets its load and targets.
 
-    Raises:
-        InfeasibleError: MOST_MACHINES are not enough; the message says what comes closest.
+    Where MOST_MACHINES are not enough the fleet is all of them, and no split of it is the best.
     """
     check_context(question)
     asked = replace(question, optimize="fewest")
-    for machines in _powers_of_two(MOST_MACHINES):
+    for machines in range(1, MOST_MACHINES + 1):
         here = replace(asked, cluster=_machines(question.cluster, machines))
-        prepared = [prepare(here, shape) for shape in _replica_shapes(here)]
+        prepared = prepare_all(here, list(_replica_shapes(here)))
         fitting = [p for p in prepared if isinstance(p, Prepared)]
+        refused = tuple(p for p in prepared if isinstance(p, Refusal))
         if fitting:
-            return _smallest(here, fitting, [p for p in prepared if isinstance(p, Refusal)])
-    device = question.cluster.accelerator.name
-    raise InfeasibleError(
-        f"{question.shape.id} does not fit {MOST_MACHINES} machines of {device}; larger GPUs, "
-        "--quantization fp8 or a smaller --max-model-len would help"
-    )
+            return _smallest(here, fitting, refused)
+    return Fleet(here, Outcome((), refused))
 
 
-def _smallest(question: Question, fitting: list[Prepared], refused: list[Refusal]) -> Fleet:
+def _smallest(question: Question, fitting: list[Prepared], refused: tuple[Refusal, ...]) -> Fleet:
     """Each shape with as few replicas as carry the load, those that need fewest devices first."""
     found: list[Candidate] = []
     skipped: list[Estimated] = []
     fewest = MOST_MACHINES * _per_machine(question.cluster)
     for shape in sorted(fitting, key=lambda p: (_least(question, p), p.parallelism.ranks)):
-        if _least(question, shape) > fewest * MARGIN:
-            skipped.append(Estimated(shape, steady_state(question, shape)))
+        if found and _least(question, shape) > fewest * MARGIN:
+            replicas = min(least_replicas(question, shape), _most_replicas(question, shape))
+            enough = _with_replicas(shape, replicas)
+            skipped.append(Estimated(enough, steady_state(question, enough)))
             continue
         candidate = _with_fewest_replicas(question, shape)
         found.append(candidate)
@@ -66,20 +63,31 @@ def _smallest(question: Question, fitting: list[Prepared], refused: list[Refusal
             fewest = min(fewest, candidate.parallelism.devices)
     found.sort(key=lambda c: (bool(c.missed), c.parallelism.devices, end_to_end_ms(question, c)))
     best = found[0]
-    if best.missed:
-        raise InfeasibleError(
-            f"up to {MOST_MACHINES * _per_machine(question.cluster)} GPUs do not carry the load; "
-            f"closest is {best.parallelism.words} x {best.replicas} ({'; '.join(best.missed)}); "
-            "relax the target, lower the load or use a faster GPU"
-        )
-    cluster = _holding(question.cluster, best.parallelism)
-    outcome = Outcome(tuple(found), tuple(refused), tuple(skipped))
+    cluster = _machines(question.cluster, MOST_MACHINES)
+    remarks: tuple[str, ...] = ()
+    if not best.missed:
+        cluster = _holding(question.cluster, best.parallelism)
+        remarks = (_why_no_fewer(question, best),)
+    outcome = Outcome(tuple(found), refused, tuple(skipped), remarks)
     return Fleet(replace(question, cluster=cluster), outcome)
+
+
+def _why_no_fewer(question: Question, best: Candidate) -> str:
+    """What one replica fewer would miss."""
+    enough = f"{best.parallelism.devices} {question.device}s carry the load"
+    if question.replicas or best.replicas == 1:
+        return f"{enough}, as {best.parallelism.words} x {best.replicas}."
+    fewer = best.parallelism.model_copy(update={"replicas": best.replicas - 1})
+    less = evaluate(question, fewer)
+    missed = less.missed if isinstance(less, Candidate) else (less.reason,)
+    return f"{enough}; {fewer.devices} would not, as {fewer.words} x {fewer.replicas}: " + (
+        "; ".join(missed) + "."
+    )
 
 
 def _with_fewest_replicas(question: Question, shape: Prepared) -> Candidate:
     """The split with the fewest replicas that meets the load, else with the most there can be."""
-    most = _most_replicas(question, shape.parallelism)
+    most = _most_replicas(question, shape)
     if question.replicas:
         return _simulate(question, shape, most)
 
@@ -91,22 +99,23 @@ def _with_fewest_replicas(question: Question, shape: Prepared) -> Candidate:
 
 
 def _simulate(question: Question, shape: Prepared, replicas: int) -> Candidate:
+    return simulate(question, _with_replicas(shape, replicas))
+
+
+def _with_replicas(shape: Prepared, replicas: int) -> Prepared:
     split = shape.parallelism.model_copy(update={"replicas": replicas})
-    return simulate(question, replace(shape, parallelism=split))
+    return replace(shape, parallelism=split)
 
 
 def _least(question: Question, shape: Prepared) -> int:
     """Devices without which the load is above what such replicas can do at all."""
-    rate = question.workload.rate
-    if rate is None:
-        return shape.parallelism.ranks
-    of_one = capacity(question, shape) * shape.parallelism.pipeline
-    return ceil(rate / of_one) * shape.parallelism.ranks
+    return least_replicas(question, shape) * shape.parallelism.ranks
 
 
-def _most_replicas(question: Question, split: Parallelism) -> int:
+def _most_replicas(question: Question, shape: Prepared) -> int:
     if question.replicas:
         return question.replicas
+    split = shape.parallelism
     machines = _machines(question.cluster, MOST_MACHINES)
     most = len(pipelines(machines, split.tensor, split.pipeline))
     return min(most, question.workload.concurrency or most)
@@ -152,10 +161,3 @@ def _assembled(cluster: Cluster, machines: int, per_machine: int) -> Cluster:
     )
     built = assemble(device, fabric.name, machines, per_machine)
     return built.model_copy(update={"assumptions": assumptions})
-
-
-def _powers_of_two(most: int) -> Iterator[int]:
-    power = 1
-    while power <= most:
-        yield power
-        power *= 2

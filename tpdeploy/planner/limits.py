@@ -4,7 +4,15 @@ from dataclasses import dataclass
 from math import ceil
 
 from tpdeploy.planner.kv_cache import request_bytes
-from tpdeploy.planner.memory import GIB, MemoryNeeds, StepSize, longest_context, memory_needs
+from tpdeploy.planner.memory import (
+    DRIVER_BYTES,
+    GIB,
+    MemoryNeeds,
+    StepSize,
+    longest_context,
+    memory_needs,
+    room_for_kv,
+)
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Limits, MemoryPerGpu
 from tpdeploy.planner.question import Question, share_of_load
@@ -78,24 +86,24 @@ def size(question: Question, parallelism: Parallelism) -> Sized:
 
 def tightest_stage(question: Question, parallelism: Parallelism, step: StepSize) -> Tightest:
     """The stage whose ranks have the least room per layer; every stage holds as many tokens."""
-    found = []
+    device, found = question.cluster.accelerator, []
     for stage in set(stages(question.shape, parallelism.pipeline)):
-        needs = memory_needs(question.shape, parallelism, stage, step, on_cpu=question.on_cpu)
-        found.append(Tightest(stage, needs, room_for_kv(question, needs)))
+        needs = memory_needs(question.shape, parallelism, stage, step, device)
+        room = room_for_kv(
+            needs,
+            usable_bytes(question),
+            question.engine.memory_fraction,
+            question.engine.fraction_of,
+        )
+        found.append(Tightest(stage, needs, room))
     return min(found, key=lambda t: t.room / t.stage.layers)
 
 
-def room_for_kv(question: Question, needs: MemoryNeeds) -> float:
-    """Bytes of a device that the engine's memory rule leaves for KV cache.
-
-    vLLM's fraction is of the device's total memory, and what the engine needs comes out of it;
-    TensorRT-LLM's is of what is free once weights and buffers are loaded.
-    """
-    total = question.cluster.accelerator.peaks.memory_bytes
-    fraction = question.engine.memory_fraction
-    if question.engine.fraction_of == "total":
-        return total * fraction - needs.total
-    return (total - needs.total) * (fraction if total > needs.total else 1)
+def usable_bytes(question: Question) -> int:
+    """Memory of a device that its driver hands out."""
+    device = question.cluster.accelerator
+    kept = DRIVER_BYTES if device.platform == "cuda" else 0
+    return device.peaks.memory_bytes - kept
 
 
 def kv_bytes_of(question: Question, parallelism: Parallelism, stage: Stage, tokens: float) -> float:
@@ -118,7 +126,8 @@ def _memory(
     needs, longest = tightest.needs, question.shape.max_context
     total = question.cluster.accelerator.peaks.memory_bytes
     used = [int(part) for part in (needs.weights, kv_bytes, needs.activations)]
-    fixed = [int(part) for part in (needs.graphs, needs.communicators, needs.context)]
+    fixed = [int(part) for part in (needs.graphs, needs.communicators)]
+    fixed.append(int(needs.libraries + needs.context))
     one = kv_bytes_of(question, parallelism, tightest.stage, longest)
     return MemoryPerGpu(
         total_bytes=total,
@@ -134,9 +143,9 @@ def _memory(
 
 
 def _shortage(question: Question, tightest: Tightest, least: float) -> str:
-    needs, total = tightest.needs, question.cluster.accelerator.peaks.memory_bytes
+    needs = tightest.needs
     share = question.engine.memory_fraction if question.engine.fraction_of == "total" else 1
-    usable = total * share
+    usable = usable_bytes(question) * share
     have = f"{usable / GIB:.1f} GiB a {question.device} may be used"
     if needs.weights > usable:
         return f"does not fit: the weights alone take {needs.weights / GIB:.1f} GiB, {have}"
@@ -144,6 +153,6 @@ def _shortage(question: Question, tightest: Tightest, least: float) -> str:
     left = max(0.0, tightest.room) / GIB
     return (
         f"does not fit: {have}; weights take {needs.weights / GIB:.1f} and the engine "
-        f"{(needs.total - needs.weights) / GIB:.1f}, which leaves {left:.1f} GiB for KV where one "
-        f"request of {tokens:,} tokens needs {least / GIB:.2f}"
+        f"{(needs.counted - needs.weights) / GIB:.1f}, which leaves {left:.1f} GiB for KV where "
+        f"one request of {tokens:,} tokens needs {least / GIB:.2f}"
     )

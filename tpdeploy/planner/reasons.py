@@ -7,12 +7,14 @@ from tpdeploy.planner.memory import GIB
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.steady_state import SteadyState
 
-OBJECTIVES = {
+RANKED_BY = {
     "throughput": "tokens/s",
-    "latency": "TTFT and TPOT together",
-    "cost": "tokens/s a device in use",
-    "fewest": "devices that carry the load within the targets",
+    "latency": "latency, TTFT and TPOT of a request together",
+    "cost": "tokens/s of each {device} in use",
+    "fewest": "how few {device}s carry the load",
 }
+# Differences smaller than this are none.
+NO_CHANGE = 0.005
 
 
 def reasons_for(
@@ -23,7 +25,7 @@ def reasons_for(
 ) -> list[str]:
     """Why `best` was chosen: what fits, what widening saved, what communication cost."""
     reasons = [_fit(question, best), *_too_narrow(refused)]
-    alike = [c for c in ranked if _same_but_for_width(c, best)]
+    alike = [c for c in ranked if _same_but_for_width(question, c, best)]
     narrower = [c for c in alike if c.tensor < best.tensor]
     wider = [c for c in alike if c.tensor > best.tensor]
     if narrower:
@@ -31,10 +33,12 @@ def reasons_for(
     if wider:
         reasons.append(_widening(best, min(wider, key=_width), done=False))
     reasons += _deepening(question, best, ranked)
-    reasons.append(
-        f"Ranked by {question.optimize}: {OBJECTIVES[question.optimize]}; near ties by latency; "
-        "targets come first."
-    )
+    runner_up = next((c for c in ranked if c is not best and not c.missed), None)
+    if runner_up:
+        words = reason_for_loser(question, runner_up, best).partition(": a decode step")[0]
+        reasons.append(f"Next best: {runner_up.parallelism.words} x {runner_up.replicas}, {words}.")
+    ranked_by = RANKED_BY[question.optimize].format(device=question.device)
+    reasons.append(f"Ranked by {ranked_by}; near ties by latency; targets come first.")
     idle = question.cluster.count - best.parallelism.devices
     if idle:
         reasons.append(f"{idle} of {question.cluster.count} {question.device}s stay idle.")
@@ -52,7 +56,7 @@ def reason_for_loser(question: Question, loser: Candidate, best: Candidate | Non
     first = mine.ttft_ms.value / theirs.ttft_ms.value - 1
     if question.optimize == "fewest":
         more = loser.parallelism.devices - best.parallelism.devices
-        needs = f"needs {loser.parallelism.devices} {question.device}s, {more} more"
+        needs = f"needs {loser.parallelism.devices} {question.device}s, {more or 'not one'} more"
         return f"{needs}: TPOT {_change(slower)}, TTFT {_change(first)}"
     if question.optimize == "cost":
         fewer = loser.tokens_per_s_per_device / best.tokens_per_s_per_device - 1
@@ -60,6 +64,8 @@ def reason_for_loser(question: Question, loser: Candidate, best: Candidate | Non
     else:
         fewer = loser.tokens_per_s / best.tokens_per_s - 1
         unit = "tokens/s"
+    if max(abs(fewer), abs(slower), abs(first)) < NO_CHANGE:
+        return f"as good, and less simple than {best.parallelism.words} x {best.replicas}"
     return (
         f"{_change(fewer)} {unit}, TPOT {_change(slower)}, TTFT {_change(first)}: a decode "
         f"step is {_step_words(loser)}"
@@ -70,6 +76,8 @@ def reason_not_simulated(
     question: Question, prepared: Prepared, steady: SteadyState, best: Candidate | None
 ) -> str:
     """Why a split that fits was not looked at closely."""
+    if question.optimize == "fewest":
+        return f"needs about {prepared.parallelism.devices} {question.device}s: not simulated"
     if question.optimize == "latency":
         words = f"about {steady.latency_s:,.1f} s a request"
         behind = best and steady.latency_s / _end_to_end_s(question, best) - 1
@@ -117,7 +125,7 @@ def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate])
             f"{_change(best.tokens_per_s / flat.tokens_per_s - 1)} tokens/s against "
             f"{flat.parallelism.words} x {flat.replicas}"
             if flat
-            else "no split without them fits"
+            else ("as asked" if question.pipeline else "no split without them fits")
         )
         found.append(
             f"{split.pipeline} pipeline stages of TP {split.tensor}: {why}. Each stage holds "
@@ -134,9 +142,12 @@ def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate])
     return found
 
 
-def _same_but_for_width(one: Candidate, other: Candidate) -> bool:
+def _same_but_for_width(question: Question, one: Candidate, other: Candidate) -> bool:
     mine, theirs = one.parallelism, other.parallelism
-    return mine.pipeline == theirs.pipeline and (mine.expert > 1) == (theirs.expert > 1)
+    same = mine.pipeline == theirs.pipeline and (mine.expert > 1) == (theirs.expert > 1)
+    # Where each device counts, replica counts differ for other reasons than the width.
+    free = question.optimize in {"cost", "fewest"} and mine.replicas != theirs.replicas
+    return same and not free
 
 
 def _same_but_for_experts(one: Candidate, other: Candidate) -> bool:
@@ -156,11 +167,16 @@ def _widening(narrow: Candidate, wide: Candidate, *, done: bool) -> str:
     cost = wide.decode.communication - narrow.decode.communication
     verb = ("saves", "costs") if done else ("would save", "cost")
     gain = 1 - wide.decode.total / narrow.decode.total
+    plural = "s" if narrow.replicas > 1 else ""
+    sharing = (
+        f", with {wide.replicas} instead of {narrow.replicas} replica{plural} sharing the load"
+    )
+    if wide.replicas == narrow.replicas:
+        sharing = ""
     return (
         f"TP {narrow.tensor} to {wide.tensor} {verb[0]} {saved * 1e3:.2f} ms of weight and KV "
         f"reading in a decode step and {verb[1]} {cost * 1e3:.2f} ms more in all-reduces: "
-        f"TPOT {_change(-gain)}, with {wide.replicas} instead of {narrow.replicas} "
-        f"replica{'s' if narrow.replicas > 1 else ''} sharing the load."
+        f"TPOT {_change(-gain)}{sharing}."
     )
 
 

@@ -14,14 +14,13 @@ from tpdeploy.planner.plan import (
     PlannedCluster,
     PlannedModel,
 )
-from tpdeploy.planner.question import Question
+from tpdeploy.planner.question import Question, share_of_load
+from tpdeploy.planner.ranking import rank, score
 from tpdeploy.planner.reasons import reason_for_loser, reason_not_simulated, reasons_for
 from tpdeploy.planner.sharding import legal_widths, parameter_count
 from tpdeploy.planner.splits import splits
 from tpdeploy.planner.steady_state import SteadyState, steady_state
 
-# Predictions closer than this are a tie, decided by latency and then by the simpler split.
-TIE = 0.02
 # Splits with pipeline stages, whole experts or fewer replicas than fit are simulated when their
 # steady state is at most this much worse than the best, and at most so many of them.
 MARGIN = 0.15
@@ -43,6 +42,7 @@ class Outcome:
     ranked: tuple[Candidate, ...]
     refused: tuple[Refusal, ...]
     estimated: tuple[Estimated, ...] = ()
+    remarks: tuple[str, ...] = ()  # more reasons for the best
 
     @property
     def best(self) -> Candidate | None:
@@ -57,7 +57,7 @@ def search(question: Question) -> Outcome:
         InputError: a width, replica count or context that cannot be had here.
     """
     check_context(question)
-    prepared = [prepare(question, split) for split in splits(question)]
+    prepared = prepare_all(question, splits(question))
     refused = tuple(p for p in prepared if isinstance(p, Refusal))
     fitting = [p for p in prepared if isinstance(p, Prepared)]
     if question.tensor and refused and not fitting:
@@ -71,67 +71,46 @@ def search(question: Question) -> Outcome:
         more = sorted(rest, key=lambda e: e.steady.latency_s)[:MOST_SIMULATED]
         candidates += [simulate(question, e.prepared) for e in more]
         rest = [e for e in rest if e not in more]
-    rest.sort(key=lambda e: score(question, e), reverse=True)
+    rest.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
     return Outcome(tuple(rank(question, candidates)), refused, tuple(rest))
+
+
+def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared | Refusal]:
+    """Every split, sized, but for pipelines that cannot win.
+
+    P stages of a width serve as P replicas of it do, and share one copy of the weights: they are
+    of use only where that width alone does not fit, or has less KV cache than its load fills.
+    """
+    alone: dict[tuple[int, int], Prepared | Refusal] = {}
+    found = []
+    for split in sorted(wanted, key=lambda p: p.pipeline):
+        flat = alone.get((split.tensor, split.expert))
+        if split.pipeline > 1 and flat and not question.pipeline and not _lacks(question, flat):
+            continue
+        prepared = prepare(question, split)
+        cut = alone.get((split.tensor, 1))
+        if split.pipeline == 1:
+            alone[split.tensor, split.expert] = prepared
+        if split.expert > 1 and _neither_fits(prepared, cut):
+            continue
+        found.append(prepared)
+    return found
 
 
 def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Estimated]:
     """Every plain split, and of the others those whose steady state comes near the best."""
-    most = {e.prepared.parallelism.tensor: 0 for e in estimated}
+    most: dict[int, int] = {}
     for e in estimated:
         split = e.prepared.parallelism
-        most[split.tensor] = max(most[split.tensor], split.replicas)
+        most[split.tensor] = max(most.get(split.tensor, 0), split.replicas)
     plain = [e for e in estimated if _is_plain(e, most)]
     others = [e for e in estimated if not _is_plain(e, most)]
-    others.sort(key=lambda e: score(question, e), reverse=True)
+    others.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
     if question.pipeline or question.whole_experts or not plain:
         return plain + others[:MOST_SIMULATED]
-    best = max(score(question, e) for e in estimated)
-    near = [e for e in others if score(question, e) >= best * (1 - MARGIN)]
+    best = max(score(question, e.prepared, e.steady) for e in estimated)
+    near = [e for e in others if score(question, e.prepared, e.steady) >= best * (1 - MARGIN)]
     return plain + near[:MOST_SIMULATED]
-
-
-def score(question: Question, estimated: Estimated) -> float:
-    """The objective in steady state, more is better."""
-    steady = estimated.steady
-    match question.optimize:
-        case "throughput":
-            return steady.tokens_per_s
-        case "cost" | "fewest":
-            return steady.tokens_per_s / estimated.prepared.parallelism.devices
-        case "latency":
-            return 1 / steady.latency_s
-
-
-def rank(question: Question, candidates: list[Candidate]) -> list[Candidate]:
-    """Candidates best first: targets met, then the objective, ties by latency, then simplicity."""
-    best = max((objective(question, c) for c in candidates), default=0.0)
-
-    def key(candidate: Candidate) -> tuple[bool, float, float, int, int, int]:
-        lost = max(0.0, 1 - TIE - objective(question, candidate) / best)
-        split = candidate.parallelism
-        latency = end_to_end_ms(question, candidate)
-        ties = split.pipeline, split.expert, split.tensor
-        return bool(candidate.missed), lost, latency, *ties
-
-    return sorted(candidates, key=key)
-
-
-def objective(question: Question, candidate: Candidate) -> float:
-    """What the question asks for the most of; latency alone decides where it is asked for."""
-    match question.optimize:
-        case "throughput":
-            return candidate.tokens_per_s
-        case "cost" | "fewest":
-            return candidate.tokens_per_s_per_device
-        case "latency":
-            return 1.0
-
-
-def end_to_end_ms(question: Question, candidate: Candidate) -> float:
-    """Predicted TTFT plus TPOT for every further token, in ms."""
-    gaps = question.workload.output_tokens - 1
-    return candidate.prediction.ttft_ms.value + gaps * candidate.prediction.tpot_ms.value
 
 
 def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
@@ -153,7 +132,10 @@ def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
         limits=best.limits,
         memory_per_gpu=best.memory,
         prediction=best.prediction,
-        reasons=tuple(reasons_for(question, best, outcome.ranked, outcome.refused)),
+        reasons=(
+            *outcome.remarks,
+            *reasons_for(question, best, outcome.ranked, outcome.refused),
+        ),
         alternatives=alternatives(question, outcome),
         pareto=frontier(question, outcome.ranked),
         cost=cost_of(question, best),
@@ -257,8 +239,9 @@ def _refuse_width(question: Question, refusal: Refusal) -> None:
 def _nothing_feasible(question: Question, outcome: Outcome) -> str:
     if outcome.ranked:
         closest = outcome.ranked[0]
+        up_to = f" of up to {question.cluster.count} GPUs" if question.optimize == "fewest" else ""
         return (
-            f"no split meets the targets; closest is {closest.parallelism.words} x "
+            f"no split{up_to} meets the targets; closest is {closest.parallelism.words} x "
             f"{closest.replicas} ({'; '.join(closest.missed)}); relax the target, lower the load "
             "or add GPUs"
         )
@@ -270,6 +253,22 @@ def _nothing_feasible(question: Question, outcome: Outcome) -> str:
         f"at {tightest.parallelism.words} it {tightest.reason}; more or larger GPUs, "
         "--quantization fp8 or a smaller --max-model-len would help"
     )
+
+
+def _lacks(question: Question, flat: Prepared | Refusal) -> bool:
+    """Whether a width without stages lacks memory for its weights or its share of the load."""
+    if isinstance(flat, Refusal):
+        return flat.does_not_fit
+    share = share_of_load(question.workload, flat.parallelism.replicas).concurrency
+    most = flat.lane.max_num_seqs
+    wanted = 1 if question.optimize == "fewest" else min(share or most, most)
+    return flat.sized.kv_requests < wanted
+
+
+def _neither_fits(whole: Prepared | Refusal, cut: Prepared | Refusal | None) -> bool:
+    """Whether whole experts and split ones lack memory alike, which is said once."""
+    both = [p for p in (whole, cut) if isinstance(p, Refusal) and p.does_not_fit]
+    return len(both) == 2
 
 
 def _is_plain(estimated: Estimated, most: dict[int, int]) -> bool:

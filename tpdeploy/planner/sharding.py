@@ -5,7 +5,7 @@ from math import ceil, gcd
 
 from tpdeploy.planner.kv_cache import kv_heads_per_rank
 from tpdeploy.planner.tensors import Split, Tensor, parameter_count, tensors
-from tpdeploy.profiles.model import Attention, ModelShape
+from tpdeploy.profiles.model import Attention, LatentAttention, LinearAttention, ModelShape
 
 __all__ = [
     "Split",
@@ -86,13 +86,11 @@ def _rank_inputs(tensor: Tensor, tp: int) -> int:
 
 
 def _problems(shape: ModelShape, tp: int, *, whole_experts: bool) -> Iterator[str]:
-    attention = shape.attention
-    if attention.heads % tp:
-        yield f"{attention.heads} attention heads cannot be divided by {tp}"
-    if isinstance(attention, Attention):
-        kv = attention.kv_heads
-        if kv % tp and tp % kv:
-            yield f"{kv} KV heads can be neither divided by {tp} nor replicated to it evenly"
+    yield from _attention_problems(shape.attention, tp)
+    if shape.windowed:
+        yield from _attention_problems(shape.windowed, tp)
+    if shape.linear:
+        yield from _linear_problems(shape.linear, tp)
     for name, width in _widths(shape, whole_experts=whole_experts):
         if width % tp:
             yield f"{name} of {width:,} cannot be divided by {tp}"
@@ -101,6 +99,24 @@ def _problems(shape: ModelShape, tp: int, *, whole_experts: bool) -> Iterator[st
     vocabulary = padded_vocabulary(shape.vocab)
     if vocabulary % tp:
         yield f"vocabulary of {vocabulary:,} (padded) cannot be divided by {tp}"
+
+
+def _attention_problems(attention: Attention | LatentAttention, tp: int) -> Iterator[str]:
+    if attention.heads % tp:
+        yield f"{attention.heads} attention heads cannot be divided by {tp}"
+    if isinstance(attention, Attention):
+        kv = attention.kv_heads
+        if kv % tp and tp % kv:
+            yield f"{kv} KV heads can be neither divided by {tp} nor replicated to it evenly"
+
+
+def _linear_problems(linear: LinearAttention, tp: int) -> Iterator[str]:
+    """vLLM divides the heads; Mamba's groups too, unless there is one to replicate."""
+    if linear.value_heads % tp:
+        yield f"{linear.value_heads} heads of linear attention cannot be divided by {tp}"
+    if linear.key_heads % tp and (linear.kind == "delta" or linear.key_heads > 1):
+        name = "key heads" if linear.kind == "delta" else "state groups"
+        yield f"{linear.key_heads} {name} of linear attention cannot be divided by {tp}"
 
 
 def _widths(shape: ModelShape, *, whole_experts: bool) -> Iterator[tuple[str, int]]:

@@ -7,14 +7,15 @@ from tpdeploy.errors import InputError
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.placement import device_groups, pipelines
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.stages import split_problem
+from tpdeploy.planner.sharding import head_problem
 
 
 def splits(question: Question) -> list[Parallelism]:
     """Every split the user's choices allow: as many replicas as fit, unless the user says.
 
     Tensor parallelism stays within a node. Pipelines are looked at where they use every device
-    that tensor parallelism alone would, whole experts a rank wherever there are experts.
+    that tensor parallelism alone would, or where fewest devices are asked for, whole experts a
+    rank wherever there are experts.
 
     Raises:
         InputError: the user's choices need more devices than there are.
@@ -53,10 +54,12 @@ def _depths(question: Question, tensor: int) -> Iterator[int]:
     yield 1
     if question.on_cpu or not question.engine.pipeline:
         return
+    if head_problem(question.shape, tensor, whole_experts=True):
+        return
     groups = len(device_groups(question.cluster, tensor))
     for depth in range(2, groups + 1):
-        split = Parallelism(tensor=tensor, pipeline=depth, replicas=1)
-        if groups % depth == 0 and split_problem(question.shape, split) is None:
+        useful = groups % depth == 0 or question.optimize == "fewest"
+        if useful and depth <= question.shape.layers:
             yield depth
 
 
@@ -67,7 +70,8 @@ def _whole_experts(question: Question, tensor: int) -> Iterator[bool]:
         yield question.whole_experts
     else:
         yield False
-        if question.engine.whole_experts:
+        heads_divide = head_problem(question.shape, tensor, whole_experts=True) is None
+        if question.engine.whole_experts and heads_divide:
             yield True
 
 

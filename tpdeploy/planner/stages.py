@@ -38,9 +38,11 @@ def stages(shape: ModelShape, pipeline: int) -> tuple[Stage, ...]:
 
 
 def stage_weight_bytes(shape: ModelShape, parallelism: Parallelism, stage: Stage) -> float:
-    """Bytes of all weights on each rank of `stage`, as stored."""
+    """Bytes of all weights on each rank of `stage`, as an engine holds them."""
     return sum(
-        tensors_on_rank(t, shape, parallelism, stage) * rank_bytes(t, width(t, parallelism))
+        tensors_on_rank(t, shape, parallelism, stage)
+        * rank_bytes(t, width(t, parallelism))
+        * padding(t, shape, parallelism)
         for t in tensors(shape)
         if t.stored
     )
@@ -48,22 +50,40 @@ def stage_weight_bytes(shape: ModelShape, parallelism: Parallelism, stage: Stage
 
 def tensors_on_rank(
     tensor: Tensor, shape: ModelShape, parallelism: Parallelism, stage: Stage
-) -> int:
-    """How many such tensors a rank of `stage` holds, whole or in part."""
+) -> float:
+    """How many such tensors a rank of `stage` holds, whole or in part.
+
+    Which layers have which parts is not known here: a stage has its share of those that not every
+    layer has, rounded up for experts.
+    """
     if tensor.name in ON_LAST:
         return tensor.count if stage.last else 0
     if tensor.name in ON_FIRST:
         is_head_too = shape.tied_embeddings and stage.last and tensor.name == "embedding"
         return tensor.count if stage.first or is_head_too else 0
     if not is_expert(tensor) or shape.experts is None:
-        return _layers_with(tensor, shape, tensor.count, stage)
-    layers = _layers_with(tensor, shape, tensor.count // shape.experts.count, stage)
+        return tensor.count * stage.layers / shape.layers
+    layers = ceil(tensor.count / shape.experts.count * stage.layers / shape.layers)
     return layers * ceil(shape.experts.count / parallelism.expert)
 
 
 def width(tensor: Tensor, parallelism: Parallelism) -> int:
     """Ranks that share one such tensor: a whole expert is on one."""
     return 1 if parallelism.expert > 1 and is_expert(tensor) else parallelism.tensor
+
+
+def padding(tensor: Tensor, shape: ModelShape, parallelism: Parallelism) -> float:
+    """What kernels add to one such tensor, as a factor: MXFP4 experts are padded to whole tiles.
+
+    vLLM 0.32 pads a rank's share of their width to 128 and the hidden size to 256 with its Marlin
+    and TensorRT-LLM kernels (fused_moe/oracle/mxfp4.py): gpt-oss-120b takes 65.97 GiB instead of
+    60.8 (vllm-project/vllm issue 23278), and 64.38 with its Triton ones (issue 33155).
+    """
+    stored, experts = shape.quantization, shape.experts
+    if stored is None or stored.method != "mxfp4" or experts is None or not tensor.routed:
+        return 1.0
+    wide, inner = ceil(experts.intermediate / width(tensor, parallelism)), shape.hidden
+    return _rounded_up(wide, 128) / wide * _rounded_up(inner, 256) / inner
 
 
 def is_expert(tensor: Tensor) -> bool:
@@ -83,14 +103,5 @@ def split_problem(shape: ModelShape, parallelism: Parallelism) -> str | None:
     return head_problem(shape, parallelism.tensor, whole_experts=parallelism.expert > 1)
 
 
-def _layers_with(tensor: Tensor, shape: ModelShape, layers: int, stage: Stage) -> int:
-    """Layers of `stage` with such a tensor, of `layers` in the whole model.
-
-    Which layers have experts is not known here: the share of the stage, rounded up for experts.
-    """
-    if layers == shape.layers:
-        return stage.layers
-    sparse = shape.experts.layers if shape.experts else 0
-    with_experts = ceil(sparse * stage.layers / shape.layers)
-    is_sparse = "expert" in tensor.name or tensor.name.startswith("router")
-    return with_experts if is_sparse else stage.layers - with_experts
+def _rounded_up(size: int, multiple: int) -> int:
+    return ceil(size / multiple) * multiple

@@ -1,6 +1,7 @@
 """Steady state: what a split would do, in closed form, to choose which ones to simulate."""
 
 from dataclasses import dataclass
+from math import ceil
 
 from tpdeploy.planner.candidate import Prepared
 from tpdeploy.planner.question import Question, share_of_load
@@ -42,10 +43,14 @@ def steady_state(question: Question, prepared: Prepared) -> SteadyState:
     )
 
 
-def capacity(question: Question, prepared: Prepared) -> float:
-    """Requests/s that one lane can serve when it is full."""
+def least_replicas(question: Question, prepared: Prepared) -> int:
+    """Replicas without which a rate is above what full replicas serve; one for a closed loop."""
+    rate = question.workload.rate
+    if rate is None:
+        return 1
     running = float(prepared.lane.running_limit)
-    return running / _round_seconds(question, prepared, running)
+    of_one_lane = running / _round_seconds(question, prepared, running)
+    return ceil(rate / of_one_lane / prepared.parallelism.pipeline)
 
 
 def _round_seconds(question: Question, prepared: Prepared, running: float) -> float:

@@ -1,18 +1,26 @@
 """Time of one engine step: a roofline per operator, plus all-reduces, plus the engine itself."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log, sqrt
 
-from tpdeploy.planner.collectives import AllReduce, all_reduce
+from tpdeploy.planner.attention_cost import (
+    ContextLayers,
+    IndexLayers,
+    StateLayers,
+    context_layers,
+    index_layers,
+    state_layers,
+)
+from tpdeploy.planner.collectives import AllReduce, PointToPoint, all_reduce, point_to_point
 from tpdeploy.planner.kernels import Roofline, Workshop, cache_format, weight_format
-from tpdeploy.planner.kv_cache import layer_token_bytes
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.sharding import Tensor, rank_bytes, rank_elements, tensors
 from tpdeploy.planner.stages import width
 from tpdeploy.profiles.accelerator import Serving
 from tpdeploy.profiles.cluster import Cluster
-from tpdeploy.profiles.model import Attention, LatentAttention, ModelShape
+from tpdeploy.profiles.model import Attention as GroupedAttention
+from tpdeploy.profiles.model import LatentAttention, ModelShape
 from tpdeploy.profiles.record import Dtype
 
 # A layer ends its attention block and its MLP block with one all-reduce each.
@@ -128,33 +136,66 @@ def imbalance(choices: float, ranks: int) -> float:
 
 
 @dataclass(frozen=True)
-class AttentionLayers:
-    """Equal attention layers on one rank."""
+class Attention:
+    """Equal layers that attend to their context, on one rank."""
 
-    layers: int
-    window: int | None
-    prefill_flops: float  # per (token, context token)
-    prefill_moved: float  # bytes of Q, K, V and output of one prompt token
-    decode_flops: float
-    token_bytes: float  # KV of one token of context
+    cost: ContextLayers
+    prompt_bytes: float  # Q, K, V and output of one prompt token, in one layer
     prefill: Roofline
     decode: Roofline
 
     def seconds(self, step: Step) -> float:
         """Seconds of all of them in `step`."""
-        pairs = step.prefill_tokens * self._seen(step.prefill_context)
-        contexts = step.decode_sequences * self._seen(step.decode_context)
-        return self.layers * (
-            self.prefill.seconds(
-                pairs * self.prefill_flops, step.prefill_tokens * self.prefill_moved
-            )
+        cost = self.cost
+        pairs = step.prefill_tokens * cost.attended(step.prefill_context)
+        contexts = step.decode_sequences * cost.attended(step.decode_context)
+        return cost.layers * (
+            self.prefill.seconds(pairs * cost.pair_flops, step.prefill_tokens * self.prompt_bytes)
             + self.decode.seconds(
-                contexts * step.verified * self.decode_flops, contexts * self.token_bytes
+                contexts * step.verified * cost.decode_pair_flops, contexts * cost.token_bytes
             )
         )
 
-    def _seen(self, context: float) -> float:
-        return context if self.window is None else min(context, self.window)
+
+@dataclass(frozen=True)
+class Index:
+    """The indexers of sparse attention: every query looks at the keys of all its context."""
+
+    cost: IndexLayers
+    prefill: Roofline
+    decode: Roofline
+
+    def seconds(self, step: Step) -> float:
+        """Seconds of all of them in `step`."""
+        cost = self.cost
+        pairs = step.prefill_tokens * step.prefill_context
+        contexts = step.decode_sequences * step.decode_context
+        return cost.layers * (
+            self.prefill.seconds(pairs * cost.pair_flops, 0.0)
+            + self.decode.seconds(
+                contexts * step.verified * cost.pair_flops, contexts * cost.token_bytes
+            )
+        )
+
+
+@dataclass(frozen=True)
+class State:
+    """Layers of linear attention: a step reads and writes the state of each sequence."""
+
+    cost: StateLayers
+    prefill: Roofline
+    decode: Roofline
+
+    def seconds(self, step: Step) -> float:
+        """Seconds of all of them in `step`."""
+        cost = self.cost
+        decoded = step.decode_sequences * step.verified
+        return cost.layers * (
+            self.prefill.seconds(step.prefill_tokens * cost.prefill_flops, 0.0)
+            + self.decode.seconds(
+                decoded * cost.decode_flops, 2 * step.decode_sequences * cost.state_bytes
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -166,19 +207,29 @@ class StepModel:
     products: tuple[Linear, ...]
     experts: RoutedExperts | None
     head: tuple[Linear, ...]
-    attention: tuple[AttentionLayers, ...]
+    mixing: tuple[Attention | Index | State, ...]
     small_kernels: float  # seconds per token outside the products, all layers
     serving: Serving
     reduce: AllReduce
+    stages: int
+    hand_on: PointToPoint  # from one pipeline stage to the next
+    # All but attention depends on two counts only, and a simulation meets the same ones often.
+    known: dict[tuple[int, int], tuple[float, float, float]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
-        return StepTime(
-            linear=self._linear_seconds(step),
-            attention=sum(layers.seconds(step) for layers in self.attention),
-            communication=self._communication_seconds(step),
-            overhead=self._overhead_seconds(step),
-        )
+        counts = step.tokens, step.sampled
+        if counts not in self.known:
+            self.known[counts] = (
+                self._linear_seconds(step),
+                self._communication_seconds(step),
+                self._overhead_seconds(step),
+            )
+        linear, communication, overhead = self.known[counts]
+        attention = sum(layers.seconds(step) for layers in self.mixing)
+        return StepTime(linear, attention, communication, overhead)
 
     def _linear_seconds(self, step: Step) -> float:
         routed = self.experts.seconds(step.tokens) if self.experts else 0.0
@@ -190,8 +241,9 @@ class StepModel:
         )
 
     def _communication_seconds(self, step: Step) -> float:
-        once = self.reduce.seconds(step.tokens * self.hidden_bytes)
-        return ALL_REDUCES_PER_LAYER * self.layers * once
+        moved = step.tokens * self.hidden_bytes
+        handed_on = (self.stages - 1) * self.hand_on.seconds(moved) if self.stages > 1 else 0.0
+        return ALL_REDUCES_PER_LAYER * self.layers * self.reduce.seconds(moved) + handed_on
 
     def _overhead_seconds(self, step: Step) -> float:
         engine = self.serving
@@ -211,10 +263,12 @@ def step_model(
         products=build.products([t for t in linear if not t.routed and not t.head]),
         experts=build.experts([t for t in linear if t.routed]),
         head=build.products([t for t in linear if t.head]),
-        attention=build.attention(kv_dtype),
+        mixing=build.mixing(kv_dtype),
         small_kernels=build.small_kernels(),
         serving=cluster.efficiency.serving,
-        reduce=all_reduce(cluster, parallelism.tensor),
+        reduce=all_reduce(cluster, parallelism.tensor, cluster.efficiency.engine),
+        stages=parallelism.pipeline,
+        hand_on=point_to_point(cluster, parallelism.ranks),
     )
 
 
@@ -276,30 +330,23 @@ class _Builder:
             kernel=self._kernel(chosen[0]),
         )
 
-    def attention(self, kv_dtype: Dtype) -> tuple[AttentionLayers, ...]:
-        attention = self.shape.attention
-        if isinstance(attention, LatentAttention):
-            return (self._attention_layers(self.shape.layers, None, kv_dtype),)
-        sliding = attention.sliding_layers if attention.sliding_window else 0
-        kinds = ((self.shape.layers - sliding, None), (sliding, attention.sliding_window))
-        return tuple(self._attention_layers(n, window, kv_dtype) for n, window in kinds if n)
-
-    def _attention_layers(
-        self, layers: int, window: int | None, kv_dtype: Dtype
-    ) -> AttentionLayers:
-        attention, kind = self.shape.attention, cache_format(kv_dtype)
-        latent = isinstance(attention, LatentAttention)
-        prefill_flops, decode_flops = pair_flops(attention)
-        return AttentionLayers(
-            layers=layers,
-            window=window,
-            prefill_flops=prefill_flops / self.tp,
-            prefill_moved=prompt_values(attention) / self.tp * self.activation_bytes,
-            decode_flops=decode_flops / self.tp,
-            token_bytes=layer_token_bytes(attention, self.tp, kv_dtype),
-            prefill=self.kernels.prefill_attention(kind, latent=latent),
-            decode=self.kernels.decode_attention(kind, latent=latent),
-        )
+    def mixing(self, kv_dtype: Dtype) -> tuple[Attention | Index | State, ...]:
+        """Everything that mixes tokens: attention of each kind, indexers, linear attention."""
+        shape, kernels = self.shape, self.kernels
+        latent, kind = isinstance(shape.attention, LatentAttention), cache_format(kv_dtype)
+        prefill = kernels.prefill_attention(kind, latent=latent)
+        decode = kernels.decode_attention(kind, latent=latent)
+        prompt = prompt_values(shape.attention) / self.tp * self.activation_bytes
+        found: list[Attention | Index | State] = [
+            Attention(layers, prompt, prefill, decode)
+            for layers in context_layers(shape, self.tp, kv_dtype)
+        ]
+        if index := index_layers(shape):
+            found.append(Index(index, prefill, decode))
+        if state := state_layers(shape, self.tp):
+            plain = kernels.prefill_attention("bf16", latent=False)
+            found.append(State(state, plain, kernels.decode_attention("bf16", latent=False)))
+        return tuple(found)
 
     def small_kernels(self) -> float:
         """Seconds a token spends in norms and activations, all layers, bound by memory."""
@@ -310,20 +357,7 @@ class _Builder:
         return shape.layers * values * self.activation_bytes / rate
 
 
-def pair_flops(attention: Attention | LatentAttention) -> tuple[float, float]:
-    """FLOPs of one query token on one context token in prefill and in decode, all heads.
-
-    Score and weighted value. MLA expands the latent for a prompt, and decodes on it as it is.
-    """
-    if isinstance(attention, LatentAttention):
-        expanded = attention.qk_nope_size + attention.qk_rope_size + attention.v_size
-        absorbed = 2 * attention.kv_lora_rank + attention.qk_rope_size
-        return 2.0 * attention.heads * expanded, 2.0 * attention.heads * absorbed
-    both = 4.0 * attention.heads * attention.head_size
-    return both, both
-
-
-def prompt_values(attention: Attention | LatentAttention) -> float:
+def prompt_values(attention: GroupedAttention | LatentAttention) -> float:
     """Values of Q, K, V and output of one prompt token, all heads."""
     if isinstance(attention, LatentAttention):
         keys = attention.qk_nope_size + attention.qk_rope_size

@@ -82,8 +82,8 @@ class Workload(Record):
     def arriving(self) -> str:
         """How requests arrive, in words."""
         if self.concurrency is not None:
-            return f"{self.concurrency} requests in flight"
-        return f"{self.rate:g} requests/s"
+            return f"{self.concurrency} request{'s' if self.concurrency > 1 else ''} in flight"
+        return f"{self.rate:g} request{'' if self.rate == 1 else 's'}/s"
 
     @property
     def computed_tokens(self) -> int:

@@ -69,6 +69,7 @@ class Errors(Provenance):
 class Efficiency(Record):
     """What one engine reaches on one class of device."""
 
+    engine: Text
     kernels: Kernels
     serving: Serving
     errors: Errors

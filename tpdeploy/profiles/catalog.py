@@ -8,7 +8,7 @@ import yaml
 from tpdeploy.errors import InputError, nearest
 from tpdeploy.profiles.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.cluster import Cluster
-from tpdeploy.profiles.fabric import Fabric
+from tpdeploy.profiles.fabric import Curve, Fabric, Measurements, Network
 from tpdeploy.records import Loader, read_record
 
 DATA = Path(__file__).parent / "data"
@@ -44,6 +44,26 @@ def find_fabric(name: str) -> Fabric:
     return read_record(path, Fabric)
 
 
+def find_network(name: str) -> Network:
+    """The network between machines called `name`.
+
+    Raises:
+        InputError: no such network; the nearest names are offered.
+    """
+    path = DATA / "networks" / f"{name.strip().lower()}.yaml"
+    if path not in _files("networks"):
+        raise InputError(f"unknown network {name.strip()}; {nearest(name, network_names())}")
+    return read_record(path, Network)
+
+
+def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
+    """What was measured on `fabric` with `device`, else with the first other GPU that it joins."""
+    folder = DATA / "curves" / fabric
+    own = folder / f"{device.lower()}.yaml"
+    paths = [own] if own.exists() else sorted(folder.glob("*.yaml"))
+    return read_record(paths[0], Measurements).curves if paths else ()
+
+
 def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency:
     """What `engine` reaches on `architecture`; what the default engine does if it is unknown."""
     path = DATA / "efficiency" / engine / f"{architecture}.yaml"
@@ -68,6 +88,11 @@ def fabric_names() -> tuple[str, ...]:
     return tuple(path.stem for path in _files("fabrics"))
 
 
+def network_names() -> tuple[str, ...]:
+    """The names of the bundled networks between machines."""
+    return tuple(path.stem for path in _files("networks"))
+
+
 def choose_fabric(device: Accelerator, interconnect: str | None) -> str:
     """The name of the fabric: the first `device` is sold with, or the one `interconnect` means.
 
@@ -88,17 +113,34 @@ def choose_fabric(device: Accelerator, interconnect: str | None) -> str:
     raise InputError(f"--interconnect {interconnect}: unknown; {nearest(asked, known)}")
 
 
-def assemble(device: Accelerator, fabric_name: str, nodes: int, per_node: int) -> Cluster:
-    """The cluster of `nodes` machines with `per_node` devices each on a fabric."""
-    fabric = find_fabric(fabric_name)
+def assemble(
+    device: Accelerator, fabric_name: str, nodes: int, per_node: int, network: str | None = None
+) -> Cluster:
+    """The cluster of `nodes` machines with `per_node` devices each on a fabric.
+
+    `network` joins the machines; without it the fabric does if it reaches from one to the other,
+    else the network that machines on this fabric usually have.
+
+    Raises:
+        InputError: no such network.
+    """
+    fabric = _measured_fabric(fabric_name, device)
+    if network:
+        fabric = fabric.model_copy(update={"spans_machines": False})
+    between = network or fabric.network
     return Cluster(
         accelerator=device,
         efficiency=efficiency_of(device.architecture),
         fabric=fabric,
-        beyond=find_fabric(fabric.beyond) if fabric.beyond else None,
+        beyond=_measured_fabric(fabric.beyond, device) if fabric.beyond else None,
+        network=find_network(between) if between else None,
         count=nodes * per_node,
         nodes=nodes,
     )
+
+
+def _measured_fabric(name: str, device: Accelerator) -> Fabric:
+    return find_fabric(name).model_copy(update={"curves": measured_curves(name, device.name)})
 
 
 @cache

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from tpdeploy.profiles.accelerator import Accelerator, Efficiency
-from tpdeploy.profiles.fabric import Fabric
+from tpdeploy.profiles.fabric import Fabric, Network
 from tpdeploy.profiles.record import Record, Text
 
 
@@ -16,6 +16,7 @@ class Cluster(Record):
     efficiency: Efficiency
     fabric: Fabric
     beyond: Fabric | None = Field(default=None, description="fabric between islands")
+    network: Network | None = Field(default=None, description="between machines")
     count: int = Field(gt=0)
     nodes: int = Field(default=1, gt=0)
     cpus: tuple[Text, ...] = Field(
@@ -25,6 +26,11 @@ class Cluster(Record):
     origin: Literal["stated", "detected"] = "stated"
 
     @property
+    def per_node(self) -> int:
+        """Devices of one machine."""
+        return self.count // self.nodes
+
+    @property
     def island(self) -> int:
-        """Devices joined directly: the widest group that never leaves the fabric."""
-        return min(self.fabric.island, self.count // self.nodes)
+        """Devices of one machine joined directly: the widest group that never leaves the fabric."""
+        return min(self.fabric.island, self.per_node)

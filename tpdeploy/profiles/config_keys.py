@@ -12,22 +12,37 @@ class ConfigKeys:
     that is null counts as left out.
     """
 
-    def __init__(self, config: Mapping[str, object], id: str, where: str = "config.json") -> None:
+    def __init__(
+        self,
+        config: Mapping[str, object],
+        id: str,
+        where: str = "config.json",
+        renamed: Mapping[str, str] | None = None,
+    ) -> None:
         self.config = config
         self.id = id
         self.where = where
+        self.renamed = renamed or {}
+
+    def named(self, name: str) -> str:
+        """What this config calls the key that others call `name`."""
+        return self.renamed.get(name, name)
+
+    def value(self, name: str) -> object:
+        """Whatever stands under `name`; None when left out."""
+        return self.config.get(self.named(name))
 
     def whole(self, *names: str, default: int | None = None, least: int = 1) -> int:
         """The first of `names` that is there, a whole number of at least `least`."""
         for name in names:
-            value = self.config.get(name)
+            value = self.value(name)
             if value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise self.refused(name, f"need a whole number of at least {least}")
             return value
         if default is None:
-            raise InputError(f"{self.id}: {self.where} lacks {' or '.join(names)}")
+            raise InputError(f"{self.id}: {self.where} lacks {' or '.join(map(self.named, names))}")
         return default
 
     def optional(self, name: str) -> int | None:
@@ -36,47 +51,47 @@ class ConfigKeys:
 
     def flag(self, name: str, *, default: bool = False) -> bool:
         """True or false."""
-        value = self.config.get(name)
+        value = self.value(name)
         if value is not None and not isinstance(value, bool):
             raise self.refused(name, "need true or false")
         return default if value is None else value
 
     def text(self, name: str, *, default: str | None = None) -> str:
         """A word."""
-        value = self.config.get(name)
+        value = self.value(name)
         if value is None and default is not None:
             return default
         if value is None:
-            raise InputError(f"{self.id}: {self.where} lacks {name}")
+            raise InputError(f"{self.id}: {self.where} lacks {self.named(name)}")
         if not isinstance(value, str):
             raise self.refused(name, "need text")
         return value
 
     def words(self, name: str) -> list[str]:
         """A list of words, empty when left out."""
-        value = self.config.get(name) or []
+        value = self.value(name) or []
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
             raise self.refused(name, "need a list of text")
         return value
 
     def numbers(self, name: str) -> list[int]:
         """A list of whole numbers, empty when left out."""
-        value = self.config.get(name) or []
+        value = self.value(name) or []
         if not isinstance(value, list) or not all(type(number) is int for number in value):
             raise self.refused(name, "need a list of whole numbers")
         return value
 
     def part(self, name: str) -> "ConfigKeys | None":
         """The object under `name`, or None when left out."""
-        value = self.config.get(name)
+        value = self.value(name)
         if value is None:
             return None
         if not isinstance(value, Mapping):
             raise self.refused(name, "need an object")
-        return ConfigKeys(value, self.id, f"{self.where}'s {name}")
+        return ConfigKeys(value, self.id, f"{self.where}'s {self.named(name)}")
 
     def refused(self, name: str, need: str) -> InputError:
         """The error for the value of `name`; `need` says what would work."""
-        value = repr(self.config.get(name))
+        value = repr(self.value(name))
         shown = value if len(value) <= 80 else f"{value[:77]}..."
-        return InputError(f"{self.id}: {self.where} gives {name} = {shown}: {need}")
+        return InputError(f"{self.id}: {self.where} gives {self.named(name)} = {shown}: {need}")

@@ -1,4 +1,4 @@
-"""Fabrics: what joins the GPUs of one machine, with measured all-reduce curves."""
+"""Fabrics and networks: what joins the GPUs of a machine and the machines, as measured."""
 
 from typing import Annotated, Literal
 
@@ -8,25 +8,49 @@ from tpdeploy.profiles.record import Provenance, Record, Text
 
 Point = tuple[Annotated[int, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
+Operation = Literal[
+    "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "expert-dispatch", "expert-combine"
+]
+Algorithm = Literal[
+    "nccl",
+    "vllm-graph",
+    "vllm-eager",
+    "tensorrt-llm",
+    "deepep",
+    "deepep-low-latency",
+    "shared-memory",
+]
 
-class AllReduceCurve(Provenance):
-    """Measured time of one all-reduce by message size, for one group size and algorithm."""
 
-    algorithm: Literal["nccl", "custom-graph", "custom-eager", "trtllm", "shared-memory"]
+class Curve(Provenance):
+    """Measured time of one operation by message size, for one group size and algorithm.
+
+    What counts as the message of each operation is said in `planner/collectives.py`.
+    """
+
+    operation: Operation
+    algorithm: Algorithm
     group_size: int = Field(ge=2)
+    nodes: int = Field(default=1, ge=1, description="machines the group was spread over")
     gpu: Text
     points: tuple[Point, ...] = Field(min_length=2, description="(message bytes, seconds), rising")
 
     @model_validator(mode="after")
-    def _sizes_rise(self) -> "AllReduceCurve":
+    def _sizes_rise(self) -> "Curve":
         sizes = [size for size, _ in self.points]
         if sizes != sorted(set(sizes)):
             raise ValueError("points must be sorted by message size, each size once")
         return self
 
 
+class Measurements(Record):
+    """What was measured on one fabric with one kind of GPU."""
+
+    curves: tuple[Curve, ...] = Field(min_length=1)
+
+
 class LinkModel(Provenance):
-    """Stated model for group sizes nobody measured: latency per hop and ring bandwidth."""
+    """Stated model for what nobody measured: latency per hop and bandwidth per device."""
 
     hop_latency_s: float = Field(gt=0)
     ring_bytes_per_s: float = Field(gt=0, description="achieved bus bandwidth per device")
@@ -38,6 +62,23 @@ class Fabric(Record):
     name: Text
     description: Text
     island: int = Field(ge=1, description="devices joined by this fabric directly")
+    spans_machines: bool = Field(default=False, description="one island may hold several machines")
+    full_mesh: bool = Field(
+        default=False, description="each pair of an island has its own share of the bandwidth"
+    )
     beyond: Text | None = Field(default=None, description="fabric between islands of one machine")
+    network: Text | None = Field(default=None, description="network such machines usually have")
     link: LinkModel
-    curves: tuple[AllReduceCurve, ...] = ()
+    curves: tuple[Curve, ...] = ()
+
+
+class Network(Record):
+    """One way of joining machines."""
+
+    name: Text
+    description: Text
+    adapters: Literal["gpu", "machine"] = Field(
+        description="whether each GPU has its own adapter, or all of a machine share one"
+    )
+    link: LinkModel = Field(description="of one adapter")
+    curves: tuple[Curve, ...] = ()

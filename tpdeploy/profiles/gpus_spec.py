@@ -13,15 +13,18 @@ SPEC = re.compile(r"(?P<counts>(?:-?\d+[xX]){0,2})(?P<name>\S.*)")
 COUNT_ALONE = re.compile(r"-?\d+[xX]")
 
 
-def parse_gpus(spec: str, interconnect: str | None = None) -> Cluster:
-    """The cluster that `spec` and `interconnect` describe.
+def parse_gpus(
+    spec: str, interconnect: str | None = None, *, network: str | None = None
+) -> Cluster:
+    """The cluster that `spec`, `interconnect` and, between machines, `network` describe.
 
     Raises:
-        InputError: a count below 1, an unknown name or an interconnect the device is not sold
-            with; the message says what would work.
+        InputError: a count below 1, an unknown name, an interconnect the device is not sold
+            with, or a network for one machine; the message says what would work.
     """
     text = spec.strip()
     if text.lower() == "auto":
+        _refuse_network(spec, network)
         return detect(interconnect)
     match = SPEC.fullmatch(text)
     if match is None or COUNT_ALONE.fullmatch(match["name"]):
@@ -33,17 +36,33 @@ def parse_gpus(spec: str, interconnect: str | None = None) -> Cluster:
         device = find_accelerator(match["name"])
     except InputError as error:
         raise InputError(f"--gpus {spec}: {error}") from error
+    if nodes == 1:
+        _refuse_network(spec, network)
     if device.platform != "cpu":
-        return _stated(device, nodes, count, match["name"], interconnect)
+        return _stated(device, nodes, count, match["name"], interconnect, network=network)
     if nodes > 1:
         raise InputError(f"--gpus {spec}: CPU shares are of this machine; give {count}xCPU")
     return cpu_cluster(count, interconnect)
 
 
+def _refuse_network(spec: str, network: str | None) -> None:
+    if network is not None:
+        raise InputError(
+            f"--network {network}: {spec.strip()} is one machine; state several, as 2x8xH200"
+        )
+
+
 def _stated(
-    device: Accelerator, nodes: int, per_node: int, called: str, interconnect: str | None
+    device: Accelerator,
+    nodes: int,
+    per_node: int,
+    called: str,
+    interconnect: str | None,
+    *,
+    network: str | None,
 ) -> Cluster:
-    cluster = assemble(device, choose_fabric(device, interconnect), nodes, per_node)
+    fabric_name = choose_fabric(device, interconnect)
+    cluster = assemble(device, fabric_name, nodes, per_node, network)
     fabric = cluster.fabric
     if per_node > fabric.island and cluster.beyond is None:
         machines = -(-nodes * per_node // fabric.island)
@@ -58,5 +77,18 @@ def _stated(
         f"{meant}, {per_node} a machine, on {fabric.name} ({how}): {fabric.description}."
     ]
     if nodes > 1:
-        assumptions.append(f"{nodes} machines; no tensor-parallel group spans two of them.")
+        assumptions.append(_between(cluster, asked=network is not None))
     return cluster.model_copy(update={"assumptions": tuple(assumptions)})
+
+
+def _between(cluster: Cluster, *, asked: bool) -> str:
+    """What joins the machines, and what follows for tensor parallelism."""
+    how = "as asked" if asked else "assumed"
+    fabric, network = cluster.fabric, cluster.network
+    if fabric.spans_machines and cluster.count <= fabric.island:
+        joined = f"on the same {fabric.name} ({how})"
+    elif network:
+        joined = f"joined by {network.name} ({how}): {network.description}"
+    else:
+        joined = "joined by a network that is not known"
+    return f"{cluster.nodes} machines, {joined}; no tensor-parallel group spans two of them."

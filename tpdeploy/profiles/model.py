@@ -13,6 +13,12 @@ class Attention(Record):
     heads: int = Field(gt=0)
     kv_heads: int = Field(gt=0)
     head_size: int = Field(gt=0)
+    v_size: int | None = Field(default=None, gt=0, description="of V; None: head_size")
+    keys_are_values: bool = Field(default=False, description="V is K before its norm (Gemma 4)")
+    output_gate: bool = Field(default=False, description="a gate a value, computed beside Q")
+    layers: int | None = Field(
+        default=None, gt=0, description="layers with it; None: all that have no other kind"
+    )
     qkv_bias: bool = False
     output_bias: bool = False
     qk_norm: Literal["none", "head", "projection"] = Field(
@@ -21,6 +27,11 @@ class Attention(Record):
     sinks: bool = Field(default=False, description="one learned logit a head (gpt-oss)")
     sliding_window: int | None = Field(default=None, gt=0)
     sliding_layers: int = Field(default=0, ge=0, description="layers that use sliding_window")
+
+    @property
+    def value_size(self) -> int:
+        """Values of V in one head."""
+        return self.v_size or self.head_size
 
 
 class LatentAttention(Record):
@@ -32,6 +43,53 @@ class LatentAttention(Record):
     qk_nope_size: int = Field(gt=0)
     qk_rope_size: int = Field(gt=0)
     v_size: int = Field(gt=0)
+    layers: int | None = Field(
+        default=None, gt=0, description="layers with it; None: all that have no other kind"
+    )
+
+
+class LinearAttention(Record):
+    """Attention through a state of constant size, after a short causal convolution.
+
+    `delta` is the gated delta net of Qwen3-Next and Qwen3.5; in `mamba2` (Nemotron-H) Q and K are
+    called C and B, their heads groups, and their size the state's.
+    """
+
+    kind: Literal["delta", "mamba2"]
+    key_heads: int = Field(gt=0)
+    key_size: int = Field(gt=0)
+    value_heads: int = Field(gt=0)
+    value_size: int = Field(gt=0)
+    convolution: int = Field(gt=1, description="tokens the convolution spans")
+    convolution_bias: bool = False
+    bias: bool = Field(default=False, description="biases in the projections")
+    state_dtype: Dtype = Field(default=Dtype.FP32, description="of the state engines keep")
+    layers: int = Field(gt=0)
+
+    @property
+    def keys(self) -> int:
+        """Values of K over all heads."""
+        return self.key_heads * self.key_size
+
+    @property
+    def values(self) -> int:
+        """Values of V over all heads."""
+        return self.value_heads * self.value_size
+
+
+class Indexer(Record):
+    """Picks the tokens of context that attention looks at (sparse attention).
+
+    `latent` indexers (DeepSeek-V3.2, GLM-5) read MLA's latent of Q; `hidden` ones (MiniMax-M3)
+    the hidden state, and pick whole blocks.
+    """
+
+    kind: Literal["latent", "hidden"]
+    heads: int = Field(gt=0)
+    head_size: int = Field(gt=0)
+    most_tokens: int = Field(gt=0, description="tokens of context it picks for one query")
+    layers: int = Field(gt=0, description="layers with an indexer of their own")
+    sparse_layers: int = Field(gt=0, description="layers that attend to what an indexer picked")
 
 
 class DenseMlp(Record):
@@ -40,6 +98,9 @@ class DenseMlp(Record):
     intermediate: int = Field(gt=0)
     gated: bool = True
     bias: bool = False
+    layers: int | None = Field(
+        default=None, gt=0, description="layers with it; None: all without experts"
+    )
 
 
 class Experts(Record):
@@ -48,29 +109,53 @@ class Experts(Record):
     count: int = Field(gt=0)
     per_token: int = Field(gt=0)
     intermediate: int = Field(gt=0)
+    gated: bool = True
+    latent: int | None = Field(
+        default=None, gt=0, description="what the experts work on, when not the hidden size"
+    )
     bias: bool = Field(default=False, description="biases in the experts (gpt-oss)")
     router_bias: bool = False
+    router_scales: bool = Field(default=False, description="a scale an input and an expert")
     shared_intermediate: int = Field(default=0, ge=0, description="width of the shared expert(s)")
     shared_gate: bool = Field(default=False, description="a learned gate on the shared expert")
     layers: int = Field(gt=0, description="layers with experts; the others use the dense MLP")
 
 
-class Quantization(Record):
-    """How a checkpoint stores the weights of its linear layers."""
+class StoredFormat(Record):
+    """How a checkpoint stores a linear layer's weight: its values and their scales."""
 
-    method: Text = Field(description="fp8, awq, gptq, mxfp4, nvfp4, compressed-tensors …")
     weights: Dtype
     group_size: int | None = Field(default=None, gt=0, description="values that share one scale")
     scale_bits: int = Field(default=0, ge=0, description="bits of one scale (and zero point)")
+    output_scale_bits: int = Field(default=0, ge=0, description="of scales one for each output")
+    input_scale_bits: int = Field(default=0, ge=0, description="of what each input has")
+    tensor_scale_bits: int = Field(default=0, ge=0, description="of scales one for a tensor")
     input_block: int | None = Field(
         default=None, gt=0, description="a shard's inputs must be a multiple of this"
     )
     output_block: int | None = Field(
         default=None, gt=0, description="a shard's outputs must be a multiple of this"
     )
+
+
+class OtherFormat(StoredFormat):
+    """The format of some linear layers in a checkpoint of mixed precision."""
+
+    linears: tuple[Text, ...] = Field(description="by their tensor's name")
+
+
+class Quantization(StoredFormat):
+    """How a checkpoint stores the weights of its linear layers."""
+
+    method: Text = Field(description="fp8, awq, gptq, mxfp4, modelopt, compressed-tensors …")
     excluded: tuple[Text, ...] = Field(
         default=(), description="linear layers kept in the native dtype, by their tensor's name"
     )
+    partly_excluded: tuple[tuple[Text, int], ...] = Field(
+        default=(), description="linear layers kept in the native dtype in that many layers alone"
+    )
+    others: tuple[OtherFormat, ...] = ()
+    kv_cache: Dtype | None = Field(default=None, description="what the KV cache is to be stored in")
 
 
 class ModelShape(Record):
@@ -86,13 +171,32 @@ class ModelShape(Record):
     max_context: int = Field(gt=0)
     dtype: Dtype = Field(description="native dtype of the checkpoint's unquantized tensors")
     attention: Attention | LatentAttention
+    windowed: Attention | None = Field(
+        default=None, description="sliding layers whose heads differ from those of `attention`"
+    )
+    linear: LinearAttention | None = None
+    indexer: Indexer | None = None
     mlp: DenseMlp | None = Field(default=None, description="None when every layer has experts")
     experts: Experts | None = None
-    norms_per_layer: int = Field(default=2, ge=1)
+    norms_per_layer: int = Field(default=2, ge=0)
+    final_norm: bool = True
     norm_bias: bool = False
     head_bias: bool = False
     learned_positions: int = Field(default=0, ge=0, description="rows of a position embedding")
     quantization: Quantization | None = None
+
+    @property
+    def attention_layers(self) -> int:
+        """Layers with `attention`, in all of which a token's context costs KV."""
+        others = sum(kind.layers or 0 for kind in (self.windowed, self.linear) if kind)
+        return self.attention.layers or self.layers - others
+
+    @property
+    def mlp_layers(self) -> int:
+        """Layers with the dense MLP."""
+        if self.mlp is None:
+            return 0
+        return self.mlp.layers or self.layers - (self.experts.layers if self.experts else 0)
 
 
 class ModelProfile(Provenance):

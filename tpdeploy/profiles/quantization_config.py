@@ -3,40 +3,21 @@
 Formats as transformers 5.19 and vLLM 0.32 read them.
 """
 
-import re
-from collections.abc import Callable, Iterable
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Mapping
 
 from tpdeploy.errors import InputError, nearest
 from tpdeploy.profiles.config_keys import ConfigKeys
-from tpdeploy.profiles.model import Quantization
+from tpdeploy.profiles.family import Family
+from tpdeploy.profiles.layer_kinds import LayerKinds
+from tpdeploy.profiles.linear_layers import HEAD, ROUTED, LinearLayers
+from tpdeploy.profiles.model import OtherFormat, Quantization, StoredFormat
 from tpdeploy.profiles.record import Dtype
 
-# Linear layers as the planner names them, and as lists of what is not quantized do.
-MODULES = {
-    "q": "self_attn.q_proj",
-    "k": "self_attn.k_proj",
-    "v": "self_attn.v_proj",
-    "output": "self_attn.o_proj",
-    "q down": "self_attn.q_a_proj",
-    "q up": "self_attn.q_b_proj",
-    "kv down": "self_attn.kv_a_proj_with_mqa",
-    "kv up": "self_attn.kv_b_proj",
-    "gate": "mlp.gate_proj",
-    "up": "mlp.up_proj",
-    "down": "mlp.down_proj",
-    "shared expert gate": "mlp.shared_experts.gate_proj",
-    "shared expert up": "mlp.shared_experts.up_proj",
-    "shared expert down": "mlp.shared_experts.down_proj",
-    "expert gate": "mlp.experts.0.gate_proj",
-    "expert up": "mlp.experts.0.up_proj",
-    "expert down": "mlp.experts.0.down_proj",
-}
-ROUTED = ("expert gate", "expert up", "expert down")
+FP32_BITS = 32
 
 
 def quantization_from_config(
-    keys: ConfigKeys, layers: int, *, has_experts: bool
+    keys: ConfigKeys, family: Family, kinds: LayerKinds
 ) -> Quantization | None:
     """How the checkpoint is stored, or None when it has no `quantization_config`.
 
@@ -46,102 +27,128 @@ def quantization_from_config(
     stored = keys.part("quantization_config")
     if stored is None:
         return None
+    linears = LinearLayers(family, kinds)
     # ModelOpt's own exports name the algorithm but not always the method.
     maker = "modelopt" if "quant_algo" in stored.config else None
     method = stored.text("quant_method", default=maker).lower()
+    if stored.text("quant_algo", default="").upper() == MIXED:
+        return _with_kv_cache(_mixed(stored, method, linears), stored)
     read = READERS.get(method)
     if read is None:
         raise InputError(
             f"{keys.id}: config.json has quantization method {method!r}, which is not known "
             f"here; {nearest(method, READERS)}"
         )
-    quantization = read(stored)
-    if quantization.excluded:
-        return quantization
-    return quantization.model_copy(update={"excluded": _excluded(stored, layers, has_experts)})
+    quantization = _with_excluded(
+        Quantization(method=method, **dict(read(stored))), stored, linears
+    )
+    return _with_kv_cache(quantization, stored)
 
 
-def _excluded(stored: ConfigKeys, layers: int, has_experts: bool) -> tuple[str, ...]:
-    """Linear layers that the checkpoint keeps in its native dtype, judged by a middle layer.
-
-    Beside experts a dense MLP stands in the first layers only, so it is judged there.
-    """
+def _with_excluded(
+    quantization: Quantization, stored: ConfigKeys, linears: LinearLayers
+) -> Quantization:
+    """With the linear layers that the checkpoint keeps in its native dtype."""
+    if quantization.method == "mxfp4":
+        left = tuple(name for name in linears.names if name not in ROUTED)
+        return quantization.model_copy(update={"excluded": left})
     lists = ("modules_to_not_convert", "ignore", "exclude_modules")
     patterns = [pattern for name in lists for pattern in stored.words(name)]
-
-    def kept(linear: str) -> bool:
-        dense_first = has_experts and linear in {"gate", "up", "down"}
-        layer = 0 if dense_first else layers // 2
-        return _matches(f"model.layers.{layer}.{MODULES[linear]}", patterns, stored)
-
-    return tuple(linear for linear in MODULES if kept(linear))
-
-
-def _matches(module: str, patterns: Iterable[str], stored: ConfigKeys) -> bool:
-    """Whether a regular expression (`re:`), glob or module path covers `module`."""
-    for pattern in patterns:
-        if pattern.startswith("re:"):
-            try:
-                found = re.match(pattern[3:], module) is not None
-            except re.error as error:
-                raise InputError(f"{stored.id}: {stored.where} has {pattern!r}: {error}") from error
-        else:
-            path = pattern.removeprefix("language_model.")
-            found = any(fnmatchcase(module, p) for p in (path, f"{path}.*", f"*.{path}"))
-        if found:
-            return True
-    return False
+    kept = linears.matching(patterns, stored)
+    return quantization.model_copy(
+        update={
+            "excluded": tuple(name for name, n in kept.items() if n is None and name != HEAD),
+            "partly_excluded": tuple((name, n) for name, n in kept.items() if n is not None),
+        }
+    )
 
 
-def _fp8(stored: ConfigKeys) -> Quantization:
+def _with_kv_cache(quantization: Quantization, stored: ConfigKeys) -> Quantization:
+    """ModelOpt says so in one word; compressed-tensors and its like describe a format."""
+    scheme = stored.value("kv_cache_scheme")
+    word = scheme if isinstance(scheme, str) else stored.value("kv_cache_quant_algo")
+    is_fp8 = word == "FP8"
+    if isinstance(scheme, Mapping):
+        is_fp8 = (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
+    return quantization.model_copy(update={"kv_cache": Dtype.FP8}) if is_fp8 else quantization
+
+
+def _mixed(stored: ConfigKeys, method: str, linears: LinearLayers) -> Quantization:
+    """A format of its own for each linear layer that is named; the rest is in the native dtype."""
+    layers = stored.part("quantized_layers")
+    if layers is None:
+        raise InputError(f"{stored.id}: {stored.where} lacks quantized_layers")
+    found: dict[tuple[str, int], list[str]] = {}
+    for path in layers.config:
+        layer = layers.part(path)
+        assert layer is not None  # noqa: S101 - None would not be under its own key
+        algorithm = layer.text("quant_algo").upper()
+        format_ = (algorithm, layer.whole("group_size", default=0, least=0))
+        found.setdefault(format_, []).append(path)
+    others = [
+        OtherFormat(
+            linears=tuple(linears.matching(paths, stored)),
+            **dict(_modelopt_format(algorithm, group, stored)),
+        )
+        for (algorithm, group), paths in found.items()
+    ]
+    named = {name for other in others for name in other.linears}
+    main = max(others, key=lambda other: len(set(other.linears) & set(ROUTED)))
+    return Quantization(
+        method=method,
+        excluded=tuple(name for name in linears.names if name not in named),
+        others=tuple(others),
+        **main.model_dump(exclude={"linears"}),
+    )
+
+
+def _fp8(stored: ConfigKeys) -> StoredFormat:
     """FP8 with one FP32 scale a block (DeepSeek, Qwen), or one a tensor."""
-    return _scaled("fp8", Dtype.FP8, stored.numbers("weight_block_size"), stored)
+    return _scaled(Dtype.FP8, stored.numbers("weight_block_size"), stored)
 
 
-def _scaled(method: str, dtype: Dtype, block: list[int], stored: ConfigKeys) -> Quantization:
-    """One FP32 scale for each `block` of outputs x inputs; no block: one a tensor or channel."""
+def _scaled(dtype: Dtype, block: list[int], stored: ConfigKeys) -> StoredFormat:
+    """One FP32 scale for each `block` of outputs x inputs; no block: one a tensor."""
     if not block:
-        return Quantization(method=method, weights=dtype)
+        return StoredFormat(weights=dtype, tensor_scale_bits=FP32_BITS)
     if len(block) != 2 or min(block) < 1:
         raise InputError(f"{stored.id}: {stored.where} gives the block {block}: need two sizes")
     outputs, inputs = block
-    return Quantization(
-        method=method,
+    return StoredFormat(
         weights=dtype,
         group_size=outputs * inputs,
-        scale_bits=32,
+        scale_bits=FP32_BITS,
         output_block=outputs,
         input_block=inputs,
     )
 
 
-def _int4(stored: ConfigKeys) -> Quantization:
-    """AWQ and GPTQ: a group along the inputs shares an FP16 scale and a packed zero point."""
+def _int4(stored: ConfigKeys) -> StoredFormat:
+    """AWQ and GPTQ: a group along the inputs shares an FP16 scale and a packed zero point.
+
+    GPTQ stores a 32-bit group index for each input too.
+    """
     bits = stored.whole("bits", "w_bit", default=4)
     if bits not in {4, 8}:
         raise stored.refused("bits" if "bits" in stored.config else "w_bit", "known here: 4, 8")
     group = stored.whole("group_size", "q_group_size", default=128, least=-1)
-    return Quantization(
-        method=stored.text("quant_method").lower(),
+    shared = 16 + bits
+    return StoredFormat(
         weights=Dtype.INT4 if bits == 4 else Dtype.INT8,
         group_size=group if group > 0 else None,
-        scale_bits=16 + bits if group > 0 else 0,
+        scale_bits=shared if group > 0 else 0,
+        output_scale_bits=0 if group > 0 else shared,
+        input_scale_bits=32 if stored.text("quant_method").lower() == "gptq" else 0,
         input_block=group if group > 0 else None,
     )
 
 
-def _mxfp4(_: ConfigKeys) -> Quantization:
+def _mxfp4(_: ConfigKeys) -> StoredFormat:
     """MXFP4: 32 values share one 8-bit exponent; engines store the experts alone so."""
-    return Quantization(
-        method="mxfp4",
-        weights=Dtype.FP4,
-        group_size=32,
-        scale_bits=8,
-        excluded=tuple(name for name in MODULES if name not in ROUTED),
-    )
+    return StoredFormat(weights=Dtype.FP4, group_size=32, scale_bits=8)
 
 
-def _compressed(stored: ConfigKeys) -> Quantization:
+def _compressed(stored: ConfigKeys) -> StoredFormat:
     """compressed-tensors: its first group of layers tells the format of the weights."""
     groups = stored.part("config_groups")
     first = groups.part(next(iter(groups.config), "")) if groups else None
@@ -154,45 +161,65 @@ def _compressed(stored: ConfigKeys) -> Quantization:
             f"{stored.id}: {stored.where} stores weights as {kind[0]}{kind[1]}, which is not "
             f"known here; known: {', '.join(f'{name}{bits}' for name, bits in FORMATS)}"
         )
-    if weights.text("strategy", default="") == "block":
-        block = weights.numbers("block_structure")
-        return _scaled("compressed-tensors", FORMATS[kind], block, weights)
-    return _grouped("compressed-tensors", FORMATS[kind], weights, scale_bits=16)
+    strategy = weights.text("strategy", default="")
+    if strategy == "block":
+        return _scaled(FORMATS[kind], weights.numbers("block_structure"), weights)
+    if strategy == "tensor":
+        return StoredFormat(weights=FORMATS[kind], tensor_scale_bits=FP32_BITS)
+    group = weights.whole("group_size", default=0, least=-1)
+    if FORMATS[kind] is Dtype.FP4:
+        return _nvfp4(group) if group == NVFP4_GROUP else _mxfp4(stored)
+    return _grouped(FORMATS[kind], group, scale_bits=16)
 
 
-def _grouped(
-    method: str, dtype: Dtype, weights: ConfigKeys, *, scale_bits: int, default: int = 0
-) -> Quantization:
-    """Groups of `group_size` values along the inputs share a scale; no group: one a channel."""
-    group = weights.whole("group_size", default=default, least=-1)
+def _grouped(dtype: Dtype, group: int, *, scale_bits: int) -> StoredFormat:
+    """Groups of `group` values along the inputs share a scale; no group: one an output."""
     if group < 1:
-        return Quantization(method=method, weights=dtype)
-    return Quantization(
-        method=method,
-        weights=dtype,
+        return StoredFormat(weights=dtype, output_scale_bits=scale_bits)
+    return StoredFormat(weights=dtype, group_size=group, scale_bits=scale_bits, input_block=group)
+
+
+def _nvfp4(group: int) -> StoredFormat:
+    """NVFP4: an FP8 scale a group, and two FP32 scales a tensor, of weights and activations."""
+    return StoredFormat(
+        weights=Dtype.FP4,
         group_size=group,
-        scale_bits=scale_bits,
+        scale_bits=8,
+        tensor_scale_bits=2 * FP32_BITS,
         input_block=group,
     )
 
 
-def _modelopt(stored: ConfigKeys) -> Quantization:
-    """NVIDIA ModelOpt: FP8 with one scale a tensor, or NVFP4 with an FP8 scale a group."""
-    algorithm = stored.text("quant_algo").upper()
-    if algorithm == "FP8":
-        return Quantization(method="modelopt", weights=Dtype.FP8)
-    if algorithm == "NVFP4":
-        return _grouped("modelopt", Dtype.FP4, stored, scale_bits=8, default=16)
-    raise stored.refused("quant_algo", "known here: FP8, NVFP4")
+def _modelopt(stored: ConfigKeys) -> StoredFormat:
+    """NVIDIA ModelOpt: one algorithm for all that is not excluded."""
+    group = stored.whole("group_size", default=0, least=-1)
+    return _modelopt_format(stored.text("quant_algo").upper(), group, stored)
 
 
+def _modelopt_format(algorithm: str, group: int, stored: ConfigKeys) -> StoredFormat:
+    match algorithm:
+        case "FP8":
+            return StoredFormat(weights=Dtype.FP8, tensor_scale_bits=2 * FP32_BITS)
+        case "NVFP4" | "W4A16_NVFP4":
+            return _nvfp4(group if group > 0 else NVFP4_GROUP)
+        case "MXFP8":
+            return StoredFormat(weights=Dtype.FP8, group_size=32, scale_bits=8, input_block=32)
+        case _:
+            known = "FP8, NVFP4, W4A16_NVFP4, MXFP8, MIXED_PRECISION"
+            raise InputError(
+                f"{stored.id}: {stored.where} gives quant_algo = {algorithm!r}: known here: {known}"
+            )
+
+
+MIXED = "MIXED_PRECISION"
+NVFP4_GROUP = 16
 FORMATS = {
     ("float", 8): Dtype.FP8,
     ("int", 8): Dtype.INT8,
     ("int", 4): Dtype.INT4,
     ("float", 4): Dtype.FP4,
 }
-READERS: dict[str, Callable[[ConfigKeys], Quantization]] = {
+READERS: dict[str, Callable[[ConfigKeys], StoredFormat]] = {
     "fp8": _fp8,
     "awq": _int4,
     "gptq": _int4,

@@ -10,15 +10,17 @@ from pydantic import BaseModel
 
 from tpdeploy.files import write_whole
 from tpdeploy.profiles.accelerator import Accelerator, Efficiency
-from tpdeploy.profiles.fabric import Fabric
+from tpdeploy.profiles.fabric import Fabric, Measurements, Network
 from tpdeploy.profiles.model import ModelProfile
 
 FOLDER = Path(__file__).parent / "data" / "schemas"
 RECORDS: dict[str, type[BaseModel]] = {
     "accelerator": Accelerator,
+    "curves": Measurements,
     "efficiency": Efficiency,
     "fabric": Fabric,
     "model": ModelProfile,
+    "network": Network,
 }
 
 

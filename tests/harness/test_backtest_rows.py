@@ -1,0 +1,170 @@
+"""A row of a table of measured runs becomes the question that the run answers."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.harness.runs import PLAIN, run, write_runs
+from tpdeploy.errors import InputError
+from tpdeploy.harness.backtest_rows import MOST_MEMORY, case_of, cluster_of, find_gpu, read_rows
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.profiles.record import Dtype
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("H100 SXM 80GB", "H100-SXM-80GB"),
+        ("H200 SXM 141GB", "H200-SXM-141GB"),
+        ("B200 SXM 180GB", "B200-SXM-180GB"),
+        ("B300 SXM", "B300-SXM-288GB"),
+        ("GB200", "GB200-186GB"),
+        ("GB200 NVL72", "GB200-186GB"),
+        ("A100 SXM 80GB", "A100-SXM-80GB"),
+        ("NVIDIA A100-SXM4-80GB", "A100-SXM-80GB"),
+        ("A100-SXM4-40GB", "A100-SXM-40GB"),
+        ("NVIDIA H100 80GB HBM3", "H100-SXM-80GB"),
+        ("h200_sxm", "H200-SXM-141GB"),
+        ("H100 PCIe 80GB", "H100-PCIe-80GB"),
+        ("A10G (AWS g5)", "A10G"),
+        ("L40S", "L40S"),
+        ("NVIDIA L40S", "L40S"),
+        ("H20", "H20-96GB"),
+        ("RTX PRO 6000", "RTX-PRO-6000-Server"),
+        ("RTX PRO 6000 Blackwell Server Edition", "RTX-PRO-6000-Server"),
+        ("AMD Instinct MI300X", "MI300X-192GB"),
+    ],
+)
+def test_gpus_are_found_as_tables_write_them(written: str, meant: str) -> None:
+    """Spaces, makers and form factors do not hide the GPU."""
+    assert find_gpu(written).name == meant
+
+
+@pytest.mark.parametrize("written", ["H100 SXM 999GB", "H300", ""])
+def test_a_gpu_that_is_not_known_is_refused(written: str) -> None:
+    """Nothing is dropped that tells one GPU from another."""
+    with pytest.raises(InputError, match="unknown GPU"):
+        find_gpu(written)
+
+
+def test_more_gpus_than_a_machine_has_are_on_several() -> None:
+    """16 H200 are two machines of eight; eight of a rack-scale fabric are one."""
+    cluster = cluster_of("H200 SXM 141GB", 16)
+    assert (cluster.count, cluster.nodes) == (16, 2)
+    assert cluster_of("GB200", 8).nodes == 1
+
+
+def test_a_plain_row_is_read_as_it_stands() -> None:
+    """Split, load and measurements are those of the columns."""
+    case = case_of(run(tp="2", dp="2", gpu_count="4", concurrency="8.0"))
+    first = case.readings[0]
+    assert first.parallelism == Parallelism(tensor=2, replicas=2)
+    assert first.question.cluster.count == 4
+    assert first.question.workload.concurrency == 8
+    assert first.question.kv_cache_dtype is Dtype.BF16
+    assert first.assumed == ()
+    assert (case.ttft_ms, case.tpot_ms) == (60, 8)
+
+
+def test_engines_are_known_by_their_names() -> None:
+    """Each engine's own name reaches the planner, with its rule for memory."""
+    rules = [case_of(run(engine=name)).readings[0].question.engine for name in ENGINES_WRITTEN]
+    assert [rule.name for rule in rules] == ["vllm", "trtllm", "trtllm", "sglang"]
+    assert rules[1].fraction_of == "free after weights"
+
+
+ENGINES_WRITTEN = ("vLLM", "trtllm", "TensorRT-LLM", "SGLang")
+
+
+def test_what_a_row_does_not_state_is_said() -> None:
+    """The KV cache's format, and GPUs that the split leaves idle."""
+    first = case_of(run(precision="fp8", gpu_count="4")).readings[0]
+    assert first.question.kv_cache_dtype is Dtype.FP8
+    assert first.assumed == ("fp8 KV cache assumed", "tp x pp x dp uses 1 of the 4 GPUs")
+    mxfp4 = case_of(run(model="openai/gpt-oss-120b", precision="fp4")).readings[0]
+    assert mxfp4.question.kv_cache_dtype is Dtype.BF16
+
+
+def test_experts_are_not_replicated_with_attention() -> None:
+    """dp of a model with experts is one group with whole experts, else replicas."""
+    row = run(model="openai/gpt-oss-120b", tp="2", dp="4", gpu_count="8")
+    first, second, *_ = case_of(row).readings
+    assert first.parallelism == Parallelism(tensor=8, expert=8)
+    assert "dp 4" in first.assumed[0]
+    assert second.parallelism == Parallelism(tensor=2, replicas=4)
+
+
+def test_a_run_that_did_fit_may_have_had_more_memory() -> None:
+    """The last reading gives the engine nearly all of it, and says so."""
+    last = case_of(run()).readings[-1]
+    assert last.question.engine.memory_fraction == MOST_MEMORY
+    assert "97% of the memory assumed for vllm" in last.assumed
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"model": "no-such-model"}, "unknown model 'no-such-model'"),
+        ({"gpu": "H1000"}, "unknown GPU H1000"),
+        ({"engine": "lmdeploy"}, "unknown engine 'lmdeploy'"),
+        ({"precision": "fp5"}, "precision 'fp5'"),
+        ({"tp": ""}, "tp ''"),
+        ({"tp": "0"}, "tp '0'"),
+        ({"concurrency": "many"}, "concurrency 'many'"),
+        ({"concurrency": "nan"}, "concurrency 'nan'"),
+        ({"input_tokens": "10.5"}, "input_tokens '10.5'"),
+        ({"output_tokens": "-1"}, "output_tokens '-1'"),
+        ({"ttft_ms": "-3"}, "ttft_ms '-3'"),
+        ({"tpot_ms": "fast"}, "tpot_ms 'fast'"),
+        ({"dp": "0", "gpu_count": "0"}, "disaggregated serving"),
+    ],
+)
+def test_what_cannot_be_read_is_refused(changed: dict[str, str], words: str) -> None:
+    """The refusal names the column's value."""
+    with pytest.raises(InputError) as refusal:
+        case_of(run(**changed))
+    assert words in str(refusal.value)
+
+
+def test_blank_cells_have_plain_meanings() -> None:
+    """No pp, dp, gpu_count: one; no measurement: nothing to compare with."""
+    case = case_of(run(pp="", dp="", gpu_count="", ttft_ms="", tpot_ms=""))
+    assert case.readings[0].parallelism == Parallelism(tensor=1)
+    assert (case.ttft_ms, case.tpot_ms) == (None, None)
+
+
+def test_a_table_keeps_every_column_in_order(tmp_path: Path) -> None:
+    """Columns that the prediction ignores are kept; a byte-order mark and blank lines are not."""
+    path = write_runs(tmp_path / "runs.csv", {"id": "first", **PLAIN, "note": "as is"})
+    path.write_text("\ufeff" + path.read_text() + "\n")
+    table = read_rows(path)
+    assert table.columns == ("id", *PLAIN, "note")
+    assert table.rows == ({"id": "first", **PLAIN, "note": "as is"},)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is empty"),
+        (b"a,b\n1,2\n", "lacks the columns model, gpu"),
+        (",".join(c for c in PLAIN if c != "tp").encode(), "lacks the column tp;"),
+        (",".join(PLAIN).encode(), "a header and no rows"),
+        (b"\xff\xfe\x00\x01", "is not a CSV file of UTF-8 text"),
+    ],
+)
+def test_a_file_that_is_no_table_of_runs_is_refused(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
+    """The refusal says what the file lacks."""
+    path = tmp_path / "runs.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as refusal:
+        read_rows(path)
+    assert words in str(refusal.value)
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """A missing file and a folder."""
+    for path in (tmp_path, tmp_path / "none.csv"):
+        with pytest.raises(InputError, match="cannot read"):
+            read_rows(path)

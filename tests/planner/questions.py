@@ -1,0 +1,46 @@
+"""Questions to a planner, in few words."""
+
+from tpdeploy.planner.precision import served_shape
+from tpdeploy.planner.question import EngineRules, Objective, Question
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.record import Dtype
+
+LOAD = Workload(concurrency=32)
+VLLM = EngineRules("vllm", 0.92)
+
+
+def ask(
+    model: str,
+    gpus: str,
+    *,
+    workload: Workload = LOAD,
+    quantization: str | None = None,
+    interconnect: str | None = None,
+    max_model_len: int | None = None,
+    tensor: int | None = None,
+    pipeline: int | None = None,
+    whole_experts: bool | None = None,
+    replicas: int | None = None,
+    optimize: Objective = "throughput",
+    gpu_price_per_hour: float | None = None,
+    engine: EngineRules = VLLM,
+) -> Question:
+    """A question about `model` on `gpus`, the rest as the command line leaves it."""
+    cluster = parse_gpus(gpus, interconnect)
+    return Question(
+        shape=served_shape(load_model(model), cluster.accelerator, None, quantization),
+        cluster=cluster,
+        workload=workload,
+        engine=engine,
+        kv_cache_dtype=Dtype.BF16,
+        quantization=quantization,
+        max_model_len=max_model_len,
+        tensor=tensor,
+        pipeline=pipeline,
+        whole_experts=whole_experts,
+        replicas=replicas,
+        optimize=optimize,
+        gpu_price_per_hour=gpu_price_per_hour,
+    )

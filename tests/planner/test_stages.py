@@ -1,0 +1,102 @@
+"""Pipeline stages and whole experts hold the model once, dealt out as engines deal it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.sharding import legal_widths
+from tpdeploy.planner.stages import split_problem, stage_weight_bytes, stages
+from tpdeploy.profiles.models import load_model
+
+
+def weights(model: str, split: Parallelism) -> list[float]:
+    """Bytes on a rank of each stage."""
+    shape = load_model(model)
+    return [stage_weight_bytes(shape, split, stage) for stage in stages(shape, split.pipeline)]
+
+
+@pytest.mark.parametrize(
+    ("model", "pipeline", "layers"),
+    [
+        ("llama-8b", 2, [16, 16]),
+        ("deepseek-v3", 2, [31, 30]),
+        ("deepseek-v3", 4, [15, 15, 16, 15]),
+        ("llama-405b", 4, [31, 32, 32, 31]),
+    ],
+)
+def test_layers_are_dealt_as_vllm_deals_them(model: str, pipeline: int, layers: list[int]) -> None:
+    """What is left goes one each to the stages before the last."""
+    dealt = stages(load_model(model), pipeline)
+    assert [stage.layers for stage in dealt] == layers
+    assert [stage.first for stage in dealt] == [True] + [False] * (pipeline - 1)
+    assert [stage.last for stage in dealt] == [False] * (pipeline - 1) + [True]
+
+
+@given(pipeline=st.integers(1, 16), tensor=st.sampled_from([1, 2, 4, 8]))
+def test_the_stages_together_hold_the_model_once(pipeline: int, tensor: int) -> None:
+    """Layers are dealt out completely, and the weights of all stages sum to the model's."""
+    shape = load_model("llama-70b")
+    assert sum(stage.layers for stage in stages(shape, pipeline)) == shape.layers
+    together = sum(weights("llama-70b", Parallelism(tensor=tensor, pipeline=pipeline)))
+    (whole,) = weights("llama-70b", Parallelism(tensor=tensor))
+    assert together == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("model", ["gpt-oss-20b", "gpt-oss-120b"])
+def test_whole_mxfp4_experts_need_less_padding(model: str) -> None:
+    """A slice of 360 columns is padded to 384, a whole expert of 2,880 to 2,944."""
+    (split,) = weights(model, Parallelism(tensor=8))
+    (whole,) = weights(model, Parallelism(tensor=8, expert=8))
+    assert whole < split
+
+
+def test_tied_embeddings_are_on_the_first_and_the_last_stage() -> None:
+    """The last stage needs the table as its head: it is held twice."""
+    shape = load_model("llama-1b")
+    assert shape.tied_embeddings
+    table = shape.vocab * shape.hidden * 2
+    (whole,) = weights("llama-1b", Parallelism(tensor=1))
+    both = weights("llama-1b", Parallelism(tensor=1, pipeline=2))
+    assert sum(both) == pytest.approx(whole + table, rel=1e-12)
+
+
+def test_the_fullest_stage_of_deepseek_holds_all_its_layers_experts() -> None:
+    """The three dense layers lead: the third of four stages holds 16 layers with experts."""
+    shape = load_model("deepseek-v3")
+    fullest = max(weights("deepseek-v3", Parallelism(tensor=8, pipeline=4)))
+    assert shape.experts
+    one_layer = shape.experts.count * 3 * shape.experts.intermediate * shape.hidden / 8
+    assert fullest > 16 * one_layer
+    assert fullest < 18 * one_layer
+
+
+def test_whole_experts_make_narrow_ones_legal() -> None:
+    """768 columns of FP8 blocks cannot be cut in sixteen; a whole expert need not be."""
+    shape = load_model("qwen3-30b-a3b-fp8")
+    assert "expert" in (split_problem(shape, Parallelism(tensor=16)) or "")
+    assert split_problem(shape, Parallelism(tensor=16, expert=16)) is None
+    assert 16 not in legal_widths(shape, 16)
+    assert 16 in legal_widths(shape, 16, whole_experts=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "split", "words"),
+    [
+        ("llama-8b", Parallelism(tensor=1, pipeline=33), "32 layers cannot be dealt to 33"),
+        ("llama-8b", Parallelism(tensor=2, expert=2), "has none to place whole"),
+        ("mixtral-8x7b", Parallelism(tensor=16, expert=16), "8 experts are fewer than 16"),
+        ("llama-8b", Parallelism(tensor=3, pipeline=2), "32 attention heads"),
+    ],
+)
+def test_splits_no_engine_can_run_are_refused(model: str, split: Parallelism, words: str) -> None:
+    """More stages than layers, experts that are not there, heads that do not divide."""
+    assert words in (split_problem(load_model(model), split) or "")
+
+
+@given(tensor=st.sampled_from([2, 4, 8]))
+def test_each_rank_holds_its_share_of_the_experts(tensor: int) -> None:
+    """Whole or in slices, the ranks hold as many bytes of experts; unquantized, exactly."""
+    (split,) = weights("mixtral-8x7b", Parallelism(tensor=tensor))
+    (whole,) = weights("mixtral-8x7b", Parallelism(tensor=tensor, expert=tensor))
+    assert whole == pytest.approx(split, rel=1e-12)

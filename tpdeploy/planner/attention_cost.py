@@ -1,0 +1,223 @@
+"""Attention cost: FLOPs and bytes of what mixes tokens, for each kind of layer, on one rank."""
+
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+from tpdeploy.planner.kv_cache import (
+    attention_token_bytes,
+    index_token_bytes,
+    kv_heads_per_rank,
+    layer_token_bytes,
+    state_bytes,
+)
+from tpdeploy.profiles.model import Attention, Indexer, LatentAttention, LinearAttention, ModelShape
+from tpdeploy.profiles.record import Dtype
+
+GroupedKind = Literal["full", "windowed", "sparse"]
+
+# Tokens that kernels of linear attention work through at a time in a prefill: 64 in the gated
+# delta net's, 128 in Mamba-2's (chunk_size of Nemotron-H's configs).
+DELTA_CHUNK = 64
+MAMBA_CHUNK = 128
+
+
+@dataclass(frozen=True)
+class ContextLayers:
+    """Equal layers whose queries look at the tokens of their context, on one rank.
+
+    A pair is one query token and one token of context that it attends to. `rebuilt_flops` is what
+    one token of context costs each chunk of a prefill, to make K and V from MLA's latent.
+    """
+
+    kind: Literal["full", "windowed", "latent", "sparse"]
+    layers: int
+    most_tokens: int | None  # a query attends to no more; None: to all of its context
+    pair_flops: float  # in one layer, in a prefill
+    decode_pair_flops: float  # in one layer, in a decode step
+    token_bytes: float  # read for each token attended to, in one layer
+    rebuilt_flops: float = 0.0
+
+    def attended(self, context: float) -> float:
+        """Tokens that a query with `context` tokens before it attends to."""
+        return context if self.most_tokens is None else min(context, self.most_tokens)
+
+
+@dataclass(frozen=True)
+class IndexLayers:
+    """Layers whose indexer looks at all of the context to pick what attention looks at."""
+
+    layers: int
+    pair_flops: float  # in one layer
+    token_bytes: float  # of one token's key, in one layer
+
+
+@dataclass(frozen=True)
+class StateLayers:
+    """Layers of linear attention on one rank: a state of constant size for each sequence."""
+
+    layers: int
+    decode_flops: float  # a token, in one layer: the recurrence
+    prefill_flops: float  # a token, in one layer: the chunked form
+    state_bytes: float  # a sequence, in one layer; read and written once a step
+
+
+def context_layers(shape: ModelShape, tp: int, kv_dtype: Dtype) -> tuple[ContextLayers, ...]:
+    """The layers of `shape` that attend to KV, equal ones together."""
+    attention, layers = shape.attention, shape.attention_layers
+    if isinstance(attention, LatentAttention):
+        return _latent_layers(shape, attention, tp, kv_dtype)
+    sliding = attention.sliding_layers if attention.sliding_window else 0
+    sparse = shape.indexer.sparse_layers if shape.indexer else 0
+    picked = shape.indexer.most_tokens if shape.indexer else None
+    kinds: list[tuple[GroupedKind, Attention, int, int | None]] = [
+        ("full", attention, layers - sliding - sparse, None),
+        ("windowed", attention, sliding, attention.sliding_window),
+        ("sparse", attention, sparse, picked),
+    ]
+    if shape.windowed:
+        other = shape.windowed
+        kinds.append(("windowed", other, other.sliding_layers, other.sliding_window))
+    return tuple(_grouped(*kind, tp=tp, kv_dtype=kv_dtype) for kind in kinds if kind[2])
+
+
+def index_layers(shape: ModelShape) -> IndexLayers | None:
+    """The indexers of `shape`; every rank runs them whole."""
+    indexer = shape.indexer
+    if indexer is None:
+        return None
+    return IndexLayers(
+        layers=indexer.layers,
+        pair_flops=index_pair_flops(indexer),
+        token_bytes=index_token_bytes(indexer),
+    )
+
+
+def state_layers(shape: ModelShape, tp: int) -> StateLayers | None:
+    """The layers of linear attention of `shape`."""
+    linear = shape.linear
+    if linear is None:
+        return None
+    return StateLayers(
+        layers=linear.layers,
+        decode_flops=recurrent_flops(linear, tp),
+        prefill_flops=chunked_flops(linear, tp),
+        state_bytes=state_bytes(linear, tp, shape.dtype),
+    )
+
+
+def mean_attended(most_tokens: int | None, before: float, chunk: float) -> float:
+    """Mean tokens that each of `chunk` queries attends to, itself included.
+
+    The first query has `before` tokens of context; none attends to more than `most_tokens`.
+    """
+    if chunk <= 0:
+        return 0.0
+    first, last = before + 1, before + chunk
+    if most_tokens is None or last <= most_tokens:
+        return (first + last) / 2
+    if first >= most_tokens:
+        return float(most_tokens)
+    growing = most_tokens - before  # queries that still see all of their context
+    return (growing * (first + most_tokens) / 2 + (chunk - growing) * most_tokens) / chunk
+
+
+def grouped_pair_flops(attention: Attention, tp: int) -> float:
+    """FLOPs of one pair in one layer on one rank: the score and the weighted value, all heads."""
+    return 2 * ceil(attention.heads / tp) * (attention.head_size + attention.value_size)
+
+
+def latent_pair_flops(attention: LatentAttention, tp: int) -> float:
+    """FLOPs of one pair where K and V were made from the latent (prefill)."""
+    sizes = attention.qk_nope_size + attention.qk_rope_size + attention.v_size
+    return 2 * ceil(attention.heads / tp) * sizes
+
+
+def absorbed_pair_flops(attention: LatentAttention, tp: int) -> float:
+    """FLOPs of one pair on the latent itself (decode): scores over latent and rotary part.
+
+    The values are the latent; the up-projections of K and V are applied to Q and to the output.
+    """
+    sizes = 2 * attention.kv_lora_rank + attention.qk_rope_size
+    return 2 * ceil(attention.heads / tp) * sizes
+
+
+def rebuilt_token_flops(attention: LatentAttention, tp: int) -> float:
+    """FLOPs to make all heads' K and V of one token from its latent, in one layer."""
+    sizes = attention.qk_nope_size + attention.v_size
+    return 2 * ceil(attention.heads / tp) * sizes * attention.kv_lora_rank
+
+
+def index_pair_flops(indexer: Indexer) -> float:
+    """FLOPs of one query token and one token of context: each head's score, and their sum."""
+    return 2 * indexer.heads * (indexer.head_size + 1)
+
+
+def recurrent_flops(linear: LinearAttention, tp: int) -> float:
+    """FLOPs of one token in one layer of linear attention, as its recurrence.
+
+    For each value of the state: decay, update and read; the delta rule reads it once more, to
+    replace what a key holds.
+    """
+    heads = ceil(linear.value_heads / tp)
+    a_value = 7 if linear.kind == "delta" else 5
+    return a_value * heads * linear.key_size * linear.value_size + _convolution_flops(linear, tp)
+
+
+def chunked_flops(linear: LinearAttention, tp: int) -> float:
+    """FLOPs of one token in one layer of linear attention, worked through in chunks.
+
+    Each head reads and updates the state by matrix products, and attends within the chunk; the
+    delta rule solves a triangular system of the chunk's keys besides. An estimate: kernels skip
+    parts of what is masked.
+    """
+    heads = ceil(linear.value_heads / tp)
+    key, value = linear.key_size, linear.value_size
+    is_delta = linear.kind == "delta"
+    chunk = DELTA_CHUNK if is_delta else MAMBA_CHUNK
+    state = (6 if is_delta else 4) * key * value
+    within = 2 * chunk * (key + value)
+    solve = 2 * chunk * (2 * key + value) if is_delta else 0
+    return heads * (state + within + solve) + _convolution_flops(linear, tp)
+
+
+def _convolution_flops(linear: LinearAttention, tp: int) -> float:
+    groups = kv_heads_per_rank(linear.key_heads, tp)
+    channels = 2 * groups * linear.key_size + ceil(linear.value_heads / tp) * linear.value_size
+    return 2 * channels * linear.convolution
+
+
+def _latent_layers(
+    shape: ModelShape, attention: LatentAttention, tp: int, kv_dtype: Dtype
+) -> tuple[ContextLayers, ...]:
+    """MLA; where an indexer picks tokens, kernels work on the latent in a prefill too."""
+    absorbed = absorbed_pair_flops(attention, tp)
+    read = attention_token_bytes(shape, tp, kv_dtype)
+    if shape.indexer:
+        most = shape.indexer.most_tokens
+        return (ContextLayers("sparse", shape.attention_layers, most, absorbed, absorbed, read),)
+    return (
+        ContextLayers(
+            kind="latent",
+            layers=shape.attention_layers,
+            most_tokens=None,
+            pair_flops=latent_pair_flops(attention, tp),
+            decode_pair_flops=absorbed,
+            token_bytes=read,
+            rebuilt_flops=rebuilt_token_flops(attention, tp),
+        ),
+    )
+
+
+def _grouped(
+    kind: GroupedKind,
+    attention: Attention,
+    layers: int,
+    most_tokens: int | None,
+    *,
+    tp: int,
+    kv_dtype: Dtype,
+) -> ContextLayers:
+    flops = grouped_pair_flops(attention, tp)
+    read = layer_token_bytes(attention, tp, kv_dtype)
+    return ContextLayers(kind, layers, most_tokens, flops, flops, read)

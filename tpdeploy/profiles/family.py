@@ -1,0 +1,48 @@
+"""Family: what an architecture implies that its config.json does not say."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+# True or False for every model of the family, or the config key that decides.
+Switch = bool | str
+
+
+@dataclass(frozen=True)
+class Family:
+    """The structure of one architecture."""
+
+    attention: Literal["grouped", "latent"] = "grouped"
+    linear: Literal["none", "delta", "mamba2"] = "none"
+    indexer: Literal["none", "latent", "hidden"] = "none"
+    blocks: bool = False  # a layer is one block: a mixer or an MLP
+    experts: Literal[
+        "none", "mixtral", "qwen", "deepseek", "gpt-oss", "llama4", "gemma4", "ernie"
+    ] = "none"
+    gated_experts: bool = True
+    shared_gate: bool = False
+    qkv_bias: Switch = False
+    output_bias: Switch = False
+    mlp_bias: Switch = False
+    router_bias: bool = False
+    head_bias: bool = False
+    norm_bias: bool = False
+    qk_norm: Literal["none", "head", "projection"] = "none"
+    qk_norm_key: str | None = None  # a key that switches qk_norm
+    output_gate: bool = False
+    sinks: bool = False
+    # Keys of windowed layers whose heads differ: "swa_" before a key, or Gemma 4's for global ones.
+    other_heads: Literal["none", "swa", "global"] = "none"
+    norms_per_layer: int = 2
+    final_norm: bool = True
+    gated: bool = True
+    extra_positions: int | None = None  # rows of the position table beyond the context
+    windows: Literal["none", "all", "alternate", "pattern", "flagged", "chunked"] = "none"
+    # What transformers takes for keys that published configs leave out.
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    # Keys with the only value that is known here.
+    only: Mapping[str, object] = field(default_factory=dict)
+    # What this family calls a key that most call otherwise.
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    # Paths of linear layers in its checkpoints that differ from most (see quantization_config).
+    modules: Mapping[str, str] = field(default_factory=dict)
