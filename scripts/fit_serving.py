@@ -1,11 +1,15 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["scipy"]
+# ///
 """Fits what an engine adds to its kernels, on one class of device, to measured serving runs.
 
 Usage: python scripts/fit_serving.py RUNS.csv --engine vllm --architecture hopper [--write]
 
 RUNS.csv has the columns of `tpdeploy backtest`. Seven parameters (block `serving` of the files in
-tpdeploy/profiles/data/efficiency) are moved one at a time while the mean error of TTFT and TPOT
-falls. The errors reported, and written, are those of models left out: every model is predicted by
-a fit to all others.
+tpdeploy/profiles/data/efficiency) are fitted to TTFT and TPOT by Nelder-Mead. The errors reported,
+and written, are those of models left out: every model is predicted by a fit to all others. Needs
+scipy, which tpdeploy itself does not.
 """
 
 import argparse
@@ -19,6 +23,8 @@ from datetime import date
 from functools import partial
 from math import exp, expm1, log
 from pathlib import Path
+
+from scipy.optimize import minimize
 
 from tpdeploy.errors import InputError
 from tpdeploy.files import write_whole
@@ -38,10 +44,11 @@ RANGES = {
     "experts": (1.0, 0.25, 4.0),
     "start": (0.7, 0.05, 1.2),
 }
-# What each parameter is multiplied or divided by, in turn.
-FACTORS = (1.8, 1.8, 1.4, 1.4, 1.2, 1.1, 1.1, 1.05)
-# Beyond this log error a run counts as an outlier, and no further.
-OUTLIER = 0.7
+# Log error at which a run's pull on the parameters is largest; beyond, it counts as an outlier.
+SCALE = 0.15
+# Weight of a parameter's squared log distance from where it starts.
+PRIOR = 0.004
+EVALUATIONS = 170
 # Share of left-out runs whose truth lies within the recorded error.
 COVERAGE = 0.8
 LARGEST_CONCURRENCY = 512
@@ -111,27 +118,30 @@ def judge(
 ) -> tuple[Serving, dict[str, list[Error]]]:
     """The fit to all models, and the errors of each model under a fit to the others.
 
-    Only runs whose way of measuring is known are fitted; errors are of all.
+    TTFT is fitted to runs whose way of measuring is known only; errors are of all.
     """
-    known = [n for n, run in enumerate(runs) if fitted(run.case)]
+    known = [n for n, run in enumerate(runs) if small(run.case)]
     models = sorted({run.model for run in runs})
     errors: dict[str, list[Error]] = {}
-    everything = fit(start, balanced(runs, known, most), pool)
+    everything = fit(start, runs, balanced(runs, known, most), pool)
     for model in models:
         others = [n for n in known if runs[n].model != model]
         mine = [n for n, run in enumerate(runs) if run.model == model]
-        serving = fit(start, balanced(runs, others, most // 2), pool) if others else start
-        errors[model] = errors_of(serving, mine, pool)
-        own = errors_of(everything, mine, pool)
+        serving = fit(start, runs, balanced(runs, others, most), pool) if others else start
+        errors[model] = [e for e in errors_of(serving, mine, pool) if e]
+        own = [e for e in errors_of(everything, mine, pool) if e]
         print(f"{model:40} left out {summary(errors[model])} | fitted {summary(own)}", flush=True)
     return everything, errors
 
 
 def fitted(case: Case) -> bool:
-    """Whether a run is one to fit: its way of measuring is known, and it is not too large."""
-    question = case.readings[0].question
-    clients = question.workload.concurrency or 0
-    return question.protocol.length_spread > 0 and clients <= LARGEST_FITTED
+    """Whether it is known how a run was measured, which its TTFT depends on."""
+    return case.readings[0].question.protocol.length_spread > 0
+
+
+def small(case: Case) -> bool:
+    """Whether a run is quick to simulate."""
+    return (case.readings[0].question.workload.concurrency or 0) <= LARGEST_FITTED
 
 
 def balanced(runs: Sequence[Run], numbers: Sequence[int], most: int) -> list[int]:
@@ -143,27 +153,38 @@ def balanced(runs: Sequence[Run], numbers: Sequence[int], most: int) -> list[int
     return [n for group in by_model.values() for n in group[:each]]
 
 
-def fit(start: Serving, numbers: Sequence[int], pool: Executor) -> Serving:
-    """The parameters moved, one at a time, while the mean error falls."""
+def fit(start: Serving, runs: Sequence[Run], numbers: Sequence[int], pool: Executor) -> Serving:
+    """The parameters with the least error, held to what is likely beforehand."""
+    names, likely = list(RANGES), [log(r[0]) for r in RANGES.values()]
+    timed = [fitted(runs[n].case) for n in numbers]
 
-    def loss(candidate: Serving) -> float:
-        return statistics.fmean(
-            min(OUTLIER, abs(ttft)) / 2 + min(OUTLIER, abs(tpot))
-            for ttft, tpot in errors_of(candidate, numbers, pool)
-        )
+    def serving(logs: Sequence[float]) -> Serving:
+        values = {
+            name: float(f"{min(high, max(low, exp(value))):.3g}")
+            for value, (name, (_, low, high)) in zip(logs, RANGES.items(), strict=True)
+        }
+        return start.model_copy(update=values)
 
-    best = start.model_copy(update={name: r[0] for name, r in RANGES.items()})
-    least = loss(best)
-    for factor in FACTORS:
-        for name, (_, low, high) in RANGES.items():
-            for change in (factor, 1 / factor):
-                value = float(f"{min(high, max(low, getattr(best, name) * change)):.3g}")
-                moved = best.model_copy(update={name: value})
-                error = loss(moved)
-                if error < least:
-                    best, least = moved, error
-                    break
-    return best
+    def loss(logs: Sequence[float]) -> float:
+        found = errors_of(serving(logs), numbers, pool)
+        parts = [
+            redescending(error[1]) + (redescending(error[0]) / 2 if counts else 0.0)
+            for error, counts in zip(found, timed, strict=True)
+            if error
+        ]
+        strayed = sum((a - b) ** 2 for a, b in zip(logs, likely, strict=True))
+        return statistics.fmean(parts) + PRIOR * strayed
+
+    simplex = [likely] + [
+        [b + (0.4 if i == k else 0) for i, b in enumerate(likely)] for k in range(len(names))
+    ]
+    options = {"maxfev": EVALUATIONS, "initial_simplex": simplex, "xatol": 0.01, "fatol": 1e-4}
+    return serving(minimize(loss, likely, method="Nelder-Mead", options=options).x)
+
+
+def redescending(error: float) -> float:
+    """A loss that runs far off anything physical hardly move (Geman and McClure 1985)."""
+    return error**2 / (error**2 + SCALE**2)
 
 
 # What every worker process knows, so that only parameters travel.
@@ -175,10 +196,9 @@ def remember(start: Efficiency, runs: Sequence[Run]) -> None:
     _known["runs"] = start, runs
 
 
-def errors_of(serving: Serving, numbers: Sequence[int], pool: Executor) -> list[Error]:
-    """log(predicted / measured) of the mean TTFT and TPOT of every run that fits."""
-    found = pool.map(partial(error_of, serving), numbers, chunksize=len(numbers) // 8 + 1)
-    return [error for error in found if error]
+def errors_of(serving: Serving, numbers: Sequence[int], pool: Executor) -> list[Error | None]:
+    """log(predicted / measured) of the mean TTFT and TPOT of every run; None if it does not fit."""
+    return list(pool.map(partial(error_of, serving), numbers, chunksize=len(numbers) // 8 + 1))
 
 
 def error_of(serving: Serving, number: int) -> Error | None:

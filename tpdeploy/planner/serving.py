@@ -46,6 +46,7 @@ class Engine:
     max_num_batched_tokens: int
     kv_requests: int  # requests of the workload's full length that the KV cache holds
     prompts_first: bool = False  # prompt chunks run in steps of their own, before decoding goes on
+    request_s: float = 0.0  # spent on a request outside the steps, before its first token
 
     @property
     def running_limit(self) -> int:
@@ -292,9 +293,10 @@ def _open_loop(engine: Engine, workload: Workload, rate: float) -> Served:
 def _served(
     engine: Engine, done: list[tuple[_Request, float]], span: float, offered: float | None
 ) -> Served:
-    before = engine.model.serving.request_s
     return Served(
-        ttft_s=tuple(before + request.first_token - request.arrival for request, _ in done),
+        ttft_s=tuple(
+            engine.request_s + request.first_token - request.arrival for request, _ in done
+        ),
         tpot_s=tuple((end - r.first_token) / max(1, r.answer - 1) for r, end in done),
         requests_per_s=len(done) / span,
         offered_per_s=offered,
