@@ -174,6 +174,7 @@ def test_one_nvl72_rack_is_one_domain() -> None:
         ("ethernet-10g", "ethernet-100g"),
         ("ethernet-100g", "ethernet-400g"),
         ("infiniband-hdr", "infiniband-ndr"),
+        ("infiniband-ndr", "infiniband-xdr"),
         ("efa-400g", "efa-3200g"),
     ],
 )

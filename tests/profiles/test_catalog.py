@@ -47,6 +47,7 @@ LINE_BYTES_PER_S = {
     "nvswitch-gen5": 900e9,
     "pcie-gen4": 32e9,
     "pcie-gen5": 64e9,
+    "infiniband-xdr": 100e9,
     "infiniband-ndr": 50e9,
     "infiniband-hdr": 25e9,
     "ethernet-400g": 50e9,
