@@ -192,7 +192,7 @@ def _speculation(load: Workload) -> list[str]:
         f"{draft.tokens} tokens drafted a step, each accepted with probability "
         f"{draft.acceptance:g}: {draft.tokens_per_step:.2f} tokens a step. Drafting one takes "
         f"{draft.draft_cost:.0%} of a decode step. Launch does not choose a drafter: pass the "
-        "engine's own arguments for it after --."
+        "engine's own arguments for it with --engine-arg."
     ]
 
 
