@@ -96,12 +96,11 @@ def _end_to_end_s(question: Question, candidate: Candidate) -> float:
 
 def _fit(question: Question, best: Candidate) -> str:
     memory = best.memory
-    requests = memory.kv_cache_tokens // question.workload.context_tokens
     deep = " of the fullest stage" if best.parallelism.pipeline > 1 else ""
     return (
         f"Each {question.device}{deep} holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
         f"{memory.kv_cache_bytes / GIB:.1f} GiB of KV cache: {memory.kv_cache_tokens:,} tokens a "
-        f"replica, {requests:,} requests of {question.workload.context_tokens:,} tokens at once."
+        f"replica, {best.kv_requests:,} requests of {question.workload.context_tokens:,} tokens at once."
     )
 
 
