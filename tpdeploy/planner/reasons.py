@@ -100,7 +100,8 @@ def _fit(question: Question, best: Candidate) -> str:
     return (
         f"Each {question.device}{deep} holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
         f"{memory.kv_cache_bytes / GIB:.1f} GiB of KV cache: {memory.kv_cache_tokens:,} tokens a "
-        f"replica, {best.kv_requests:,} requests of {question.workload.context_tokens:,} tokens at once."
+        f"replica, {best.kv_requests:,} requests of {question.workload.context_tokens:,} tokens "
+        "at once."
     )
 
 
