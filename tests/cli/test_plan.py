@@ -109,6 +109,8 @@ def test_json_has_the_promised_keys(tmp_path: Path) -> None:
         (["llama-8b", "--gpus", "8xH100", "--dtype", "fp7"], "--dtype fp7"),
         (["llama-8b", "--gpus", "8xH100", "--quantization", "awq"], "--quantization awq"),
         (["llama-8b", "--gpus", "8xL40S", "--interconnect", "nvlink"], "pcie-gen4"),
+        (["llama-8b", "--gpus", "8xH100", "--network", "efa-400g"], "state several, as 2x8xH200"),
+        (["llama-8b", "--gpus", "2x8xH100", "--network", "efa"], "did you mean efa-400g"),
         (["llama-8b", "--gpus", "8xH100", "--backend", "vlm"], "did you mean vllm"),
         (["llama-8b", "--gpus", "8xH100", "--optimize", "speed"], "speed"),
         (["llama-8b", "--gpus", "8xH100", "--optimize", "fewest"], "fewest"),

@@ -14,17 +14,63 @@ from tpdeploy.profiles.models import model_profiles
 pytestmark = pytest.mark.engine
 
 # Model types that transformers reads with another one's classes.
-ALSO_KNOWN_AS = {"kimi_k2": "deepseek_v3"}
+ALSO_KNOWN_AS = {
+    "kimi_k2": "deepseek_v3",
+    "minimax_m3": "minimax_m3_vl_text",
+    "qwen2_vl": "qwen2_vl_text",
+    "qwen2_5_vl": "qwen2_5_vl_text",
+}
+# What a default config of transformers leaves out, but its modules or its shape need.
+NEEDED: dict[str, dict[str, object]] = {
+    "deepseek_v2": {"num_experts_per_tok": 6},
+    "glm4_moe": {"head_dim": 128},
+    "qwen3_moe": {"num_experts": 128},
+    "qwen3_vl_moe_text": {"num_experts": 64, "tie_word_embeddings": False},
+    "mimo_v2_flash": {
+        "swa_num_attention_heads": 64,
+        "swa_num_key_value_heads": 8,
+        "swa_head_dim": 192,
+        "swa_v_head_dim": 128,
+    },
+    "hunyuan_v1_dense": {"head_dim": 128},
+    "ministral": {"head_dim": 128},
+    "minimax_m3_vl_text": {
+        "moe_layer_freq": [0] * 3 + [1] * 57,
+        "n_shared_experts": 1,
+        "sparse_attention_config": {
+            "sparse_attention_freq": [0] * 3 + [1] * 57,
+            "sparse_num_index_heads": 4,
+            "sparse_index_dim": 128,
+            "sparse_topk_blocks": 16,
+            "sparse_block_size": 128,
+        },
+    },
+    "gemma4_text": {
+        "hidden_size_per_layer_input": 0,
+        "attention_k_eq_v": True,
+        "num_global_key_value_heads": 2,
+        "enable_moe_block": True,
+        "moe_intermediate_size": 704,
+        "num_experts": 16,
+        "top_k_experts": 8,
+    },
+}
 
 COUNT_PARAMETERS = """
 import json, sys, torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 counts = {}
 for name, config in json.load(sys.stdin).items():
     config = AutoConfig.for_model(config.pop("model_type"), **config)
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    model.tie_weights()
+        try:
+            model = AutoModelForCausalLM.from_config(config)
+        except ValueError:  # the text model of a multimodal one: a head is all it lacks
+            model = torch.nn.ModuleDict({"text": AutoModel.from_config(config)})
+            if not getattr(config, "tie_word_embeddings", False):
+                model["head"] = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        else:
+            model.tie_weights()
     counts[name] = sum(p.numel() for p in model.parameters())
 print(json.dumps(counts))
 """
@@ -35,8 +81,19 @@ from transformers import AutoConfig
 answers = {}
 for kind, keys in json.load(sys.stdin).items():
     config = AutoConfig.for_model(kind)
-    answers[kind] = {key: getattr(config, key, None) for key in keys}
+    known = {**vars(type(config)), **config.to_dict()}
+    answers[kind] = {key: known.get(key) for key in keys}
 print(json.dumps(answers))
+"""
+
+DEFAULT_CONFIGS = """
+import json, sys
+from transformers import AutoConfig
+configs = {}
+for kind, needed in json.load(sys.stdin).items():
+    config = AutoConfig.for_model(kind, **needed).to_dict()
+    configs[kind] = {key: config[key] for key in config if not key.startswith("_")}
+print(json.dumps(configs))
 """
 
 
@@ -56,13 +113,23 @@ def ask_transformers(script: str, question: object) -> dict[str, object]:
     return answer
 
 
+def text_part(config: dict[str, object]) -> dict[str, object]:
+    """The config itself, or its text model's with what the wrapper says of the head."""
+    inner = config.get("text_config")
+    if not isinstance(inner, dict):
+        return dict(config)
+    tied = {key: config[key] for key in ("tie_word_embeddings",) if key in config}
+    return {"model_type": f"{config['model_type']}_text", **tied, **inner}
+
+
 def test_parameter_counts_are_those_of_transformers_modules() -> None:
     """Every bundled model, built on the meta device, has exactly the parameters counted here."""
     profiles = model_profiles()
     configs = {}
     for profile in profiles:
-        kind = str(profile.config["model_type"])
-        config = {**profile.config, "model_type": ALSO_KNOWN_AS.get(kind, kind)}
+        config = text_part(profile.config)
+        kind = str(config["model_type"])
+        config["model_type"] = ALSO_KNOWN_AS.get(kind, kind)
         config.pop("quantization_config", None)  # logical parameters, not packed ones
         configs[profile.id] = config
     counted = {
@@ -72,15 +139,37 @@ def test_parameter_counts_are_those_of_transformers_modules() -> None:
     assert ask_transformers(COUNT_PARAMETERS, configs) == counted
 
 
+def test_every_known_architecture_is_counted_as_transformers_counts_it() -> None:
+    """transformers' default config of each has the parameters of its module, tied or not."""
+    kinds = sorted(set(FAMILIES) - set(ALSO_KNOWN_AS))
+    full = ask_transformers(DEFAULT_CONFIGS, {kind: NEEDED.get(kind, {}) for kind in kinds})
+    asked, counted = {}, {}
+    for kind, stated in full.items():
+        assert isinstance(stated, dict)
+        config = {**stated, **NEEDED.get(kind, {})}
+        asked[kind] = {"model_type": kind, **NEEDED.get(kind, {})}
+        counted[kind] = parameter_count(shape_from_config(config, id=kind))
+    assert ask_transformers(COUNT_PARAMETERS, asked) == counted
+
+
 def test_defaults_are_those_of_transformers_configs() -> None:
     """What is taken for a key that a config leaves out is what transformers takes."""
     # Patterns are spelt out as layer_types once a config is loaded; the key itself is gone.
-    spelt_out = {"sliding_window_pattern"}
+    spelt_out = {"sliding_window_pattern", "moe_layer_end_index"}
+    lists_mlps = {"glm4_moe_lite": {"first_k_dense_replace"}}
     ours = {
-        kind: {key: value for key, value in family.defaults.items() if key not in spelt_out}
+        kind: {
+            key: value
+            for key, value in family.defaults.items()
+            if key not in spelt_out | lists_mlps.get(kind, set())
+        }
         for kind, family in FAMILIES.items()
         if kind not in ALSO_KNOWN_AS
     }
-    ours = {kind: {"tie_word_embeddings": False, **defaults} for kind, defaults in ours.items()}
+    # Whether the head is tied is for the multimodal config around a text model to say.
+    ours = {
+        kind: defaults if "_vl_" in kind else {"tie_word_embeddings": False, **defaults}
+        for kind, defaults in ours.items()
+    }
     theirs = ask_transformers(READ_DEFAULTS, {kind: list(keys) for kind, keys in ours.items()})
     assert theirs == ours

@@ -36,6 +36,14 @@ def test_a_row_that_cannot_be_predicted_says_why() -> None:
     assert small.reason.startswith("does not fit")
 
 
+def test_an_answer_of_one_token_has_no_tpot() -> None:
+    """Zero, and nothing to hold it against."""
+    told = predict_row(run(output_tokens="1"))
+    assert isinstance(told, Predicted)
+    assert told.tpot == Compared(0, 0, 0, None)
+    assert told.ttft.predicted > 0
+
+
 def test_tight_runs_are_predicted_with_more_memory() -> None:
     """Llama 70B in FP8 fits one H100 at 0.92 of its memory no more than barely; it did run."""
     told = predict_row(

@@ -6,7 +6,14 @@ import pytest
 
 from tests.harness.runs import PLAIN, run, write_runs
 from tpdeploy.errors import InputError
-from tpdeploy.harness.backtest_rows import MOST_MEMORY, case_of, cluster_of, find_gpu, read_rows
+from tpdeploy.harness.backtest_rows import (
+    MOST_MEMORY,
+    case_of,
+    cluster_of,
+    find_gpu,
+    ranks_of_group,
+    read_rows,
+)
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.profiles.record import Dtype
 
@@ -92,6 +99,15 @@ def test_experts_are_not_replicated_with_attention() -> None:
     assert first.parallelism == Parallelism(tensor=8, expert=8)
     assert "dp 4" in first.assumed[0]
     assert second.parallelism == Parallelism(tensor=2, replicas=4)
+
+
+@pytest.mark.parametrize(
+    ("tensor", "copies", "ranks"),
+    [(4, 4, 4), (2, 2, 2), (2, 4, 8), (1, 8, 8), (1, 4, 4), (1, 16, 4), (1, 64, 8), (1, 32, 32)],
+)
+def test_gpus_are_counted_once(tensor: int, copies: int, ranks: int) -> None:
+    """dp equal to tp names the same GPUs; n x n experts' splits stand for n GPUs."""
+    assert ranks_of_group(tensor, copies) == ranks
 
 
 def test_a_run_that_did_fit_may_have_had_more_memory() -> None:

@@ -83,6 +83,34 @@ def test_every_group_has_a_time_and_says_where_from(case: tuple[str, str, int]) 
     assert "measured" in found.source or "link model" in found.source
 
 
+# Datasheet bandwidth of one device's links inside its island, in one direction.
+LINE_BYTES_PER_S = {
+    "8xH100": 450e9,
+    "8xA100": 300e9,
+    "8xL40S": 32e9,
+    "8xB200": 900e9,
+    "8xMI300X": 448e9,
+    "16xGB200": 900e9,
+    "8xA100-PCIe/nvlink": 300e9,
+    "8xRTX-3090/nvlink": 56.25e9,
+    "4x8xH100": 450e9,
+    "2x8xL40S": 32e9,
+}
+
+
+@given(case=st.sampled_from(sorted(EVERY)), size=SIZES)
+def test_no_group_beats_the_line(case: tuple[str, str, int], size: float) -> None:
+    """Measured, carried over or modelled: what a device must send takes its link's bandwidth."""
+    operation, name, group = case
+    if operation.startswith("expert"):
+        share = 1 / 16  # for certain only one copy of a token's eight leaves, in FP8
+    elif operation in ("all_reduce", "point_to_point"):
+        share = 1.0
+    else:
+        share = (group - 1) / group
+    assert EVERY[case].seconds(size) >= share * size / LINE_BYTES_PER_S[name]
+
+
 @pytest.mark.parametrize("operation", sorted(set(OPERATIONS) - {"point_to_point"}))
 def test_a_group_of_one_has_nothing_to_do(operation: str) -> None:
     """Without parallelism there is no communication."""
@@ -174,6 +202,7 @@ def test_one_nvl72_rack_is_one_domain() -> None:
         ("ethernet-10g", "ethernet-100g"),
         ("ethernet-100g", "ethernet-400g"),
         ("infiniband-hdr", "infiniband-ndr"),
+        ("infiniband-ndr", "infiniband-xdr"),
         ("efa-400g", "efa-3200g"),
     ],
 )

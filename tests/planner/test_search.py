@@ -105,6 +105,25 @@ def test_every_split_is_accounted_for() -> None:
     assert all(a.reason for a in chosen.alternatives)
 
 
+def test_devices_that_are_left_over_are_named() -> None:
+    """Two groups of three leave two of eight; a replica that spans machines leaves none."""
+    chosen = answer(ask("smollm2-135m", "8xH100", tensor=3))
+    assert "2 of 8 GPUs stay idle: 6, 7." in chosen.reasons
+    one = answer(ask("llama-8b", "2x4xH100", tensor=4, replicas=1))
+    assert "4 of 8 GPUs stay idle: 0, 1, 2, 3 of machine 1." in one.reasons
+    assert not any("idle" in reason for reason in answer(ask("llama-405b", "2x8xH100")).reasons)
+
+
+def test_the_requests_a_kv_cache_holds_are_of_the_loads_length() -> None:
+    """Windows do not shorten requests that fit them: fewer than tokens over length says."""
+    question = ask("gemma-3-27b", "1xH100")
+    chosen = search(question).ranked[0]
+    by_tokens = chosen.memory.kv_cache_tokens // question.workload.context_tokens
+    assert 0 < chosen.kv_requests < by_tokens
+    fit = next(r for r in answer(question).reasons if "GiB of weights" in r)
+    assert f"{chosen.kv_requests:,} requests of 1,280 tokens" in fit
+
+
 def test_405b_in_bf16_becomes_two_stages_on_two_nodes() -> None:
     """No node holds it: each holds half the layers, with tensor parallelism inside."""
     chosen = answer(ask("llama-405b", "2x8xH100"))

@@ -178,7 +178,7 @@ def _machine_problems(plan: DeploymentPlan) -> Iterator[Problem]:
     if any(place.nodes for place in plan.placement):
         yield Problem(
             "a replica spans several machines, launch starts processes on one",
-            "plan for larger or fewer GPUs in one machine, or start vLLM with --nnodes yourself",
+            "plan for one machine with larger GPUs, or start vLLM with --nnodes yourself",
         )
     elif any(place.node for place in plan.placement):
         yield Problem(

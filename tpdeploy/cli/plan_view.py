@@ -10,15 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from tpdeploy.cli.planfile import current_plan_path
+from tpdeploy.cli.splits_view import INDENT, number, show_alternatives, show_pareto
 from tpdeploy.planner.memory import GIB
-from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.plan import Alternative, DeploymentPlan, Estimate, MemoryPerGpu
+from tpdeploy.planner.plan import DeploymentPlan, Estimate, MemoryPerGpu
 from tpdeploy.planner.workload import Target, Workload
 
 BAR_WIDTH = 60
-INDENT = (0, 0, 0, 2)
 SMALLEST_SHOWN = 0.05 * GIB
-MOST_ROWS = 10
 
 
 def show_plan(console: Console, plan: DeploymentPlan, path: Path, *, pareto: bool) -> None:
@@ -42,58 +40,6 @@ def show_plan(console: Console, plan: DeploymentPlan, path: Path, *, pareto: boo
     _bullets(console, [*plan.cluster.assumptions, *_assumptions(plan)])
     launch = "tpdeploy launch" if path == current_plan_path() else f"tpdeploy launch {path}"
     console.print(f"\nPlan kept in {path}. Next: {launch}", soft_wrap=True)
-
-
-def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> None:
-    """One row a split: what it would do, or why it cannot run."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("split", no_wrap=True)
-    for title in ("tokens/s", "TTFT ms", "TPOT ms"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("why not")
-    shown = alternatives[:MOST_ROWS]
-    for row in shown:
-        table.add_row(
-            split_words(row),
-            _number(row.output_tokens_per_s),
-            _number(row.ttft_ms),
-            _number(row.tpot_ms),
-            row.reason,
-        )
-    console.print(Padding(table, INDENT))
-    if len(alternatives) > len(shown):
-        more = f"and {len(alternatives) - len(shown)} more, all with --json"
-        console.print(Padding(Text(more, style="dim"), INDENT))
-
-
-def show_pareto(console: Console, plan: DeploymentPlan) -> None:
-    """One row a point: quick answers first, most tokens/s a device last."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    device = "share" if plan.cluster.platform == "cpu" else "GPU"
-    for title in ("split", "load"):
-        table.add_column(title, no_wrap=True)
-    for title in ("TPOT ms", "TTFT ms", f"tokens/s a {device}"):
-        table.add_column(title, justify="right", no_wrap=True)
-    has_targets = bool(plan.workload.ttft or plan.workload.tpot)
-    table.add_column("targets" if has_targets else "")
-    for point in plan.pareto:
-        met = "met" if point.meets_targets else "missed"
-        table.add_row(
-            split_words(point.parallelism),
-            point.load,
-            _number(point.tpot_ms),
-            _number(point.ttft_ms),
-            _number(point.output_tokens_per_s_per_device),
-            met if has_targets else "",
-        )
-    console.print(Padding(table, INDENT))
-
-
-def split_words(split: Alternative | Parallelism) -> str:
-    """A split in few characters: `TP 4 x 2`, `TP 8 x PP 2 x 1`."""
-    fields = {name: getattr(split, name) for name in Parallelism.model_fields}
-    parallelism = Parallelism.model_validate(fields)
-    return f"{parallelism.words} x {parallelism.replicas}"
 
 
 def _headline(plan: DeploymentPlan) -> Text:
@@ -134,8 +80,8 @@ def _cost(plan: DeploymentPlan) -> str:
 def _estimate(estimate: Estimate, unit: str, target: Target | None) -> str:
     statistic = f"{target.at} " if target else "p50 " if unit == "ms" else ""
     goal = f", target {target.ms:g}" if target else ""
-    low, high = _number(estimate.low), _number(estimate.high)
-    return f"{statistic}{_number(estimate.value)} {unit} (expected {low} to {high}{goal})"
+    low, high = number(estimate.low), number(estimate.high)
+    return f"{statistic}{number(estimate.value)} {unit} (expected {low} to {high}{goal})"
 
 
 def _memory(console: Console, memory: MemoryPerGpu) -> None:
@@ -191,7 +137,8 @@ def _speculation(load: Workload) -> list[str]:
     return [
         f"{draft.tokens} tokens drafted a step, each accepted with probability "
         f"{draft.acceptance:g}: {draft.tokens_per_step:.2f} tokens a step. Drafting one takes "
-        f"{draft.draft_cost:.0%} of a decode step."
+        f"{draft.draft_cost:.0%} of a decode step. Launch does not choose a drafter: pass the "
+        "engine's own arguments for it with --engine-arg."
     ]
 
 
@@ -204,9 +151,3 @@ def _bullets(console: Console, lines: Sequence[str]) -> None:
         table = Table.grid(padding=(0, 1, 0, 0))
         table.add_row("-", line)
         console.print(Padding(table, INDENT))
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 1 else f"{value:.2f}"

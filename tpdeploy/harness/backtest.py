@@ -107,6 +107,11 @@ def _predicted(case: Case, reading: Reading, answer: Candidate) -> Predicted:
 
 
 def _compared(estimate: Estimate, mean: float, measured: float | None) -> Compared:
-    """The mean with a range as wide, relative to it, as that of `estimate`."""
+    """The mean with a range as wide, relative to it, as that of `estimate`.
+
+    An answer of one token has no time between tokens, whatever was measured.
+    """
+    if not estimate.value:
+        return Compared(0.0, 0.0, 0.0, None)
     scale = mean / estimate.value
     return Compared(mean, estimate.low * scale, estimate.high * scale, measured)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from math import ceil, isfinite
+from math import ceil, isfinite, isqrt
 from pathlib import Path
 
 from tpdeploy.errors import InputError, nearest
@@ -157,6 +157,21 @@ def protocol_of(workload: Workload) -> Protocol:
     return replace(COUNTED, length_spread=GRID_SPREAD if lengths in GRID else 0.0)
 
 
+def ranks_of_group(tensor: int, copies: int) -> int:
+    """GPUs of one group whose attention is data-parallel, from a row's tp and dp.
+
+    Tables count them in several ways. dp equal to tp names the same GPUs twice: of Kimi-K2.5 and
+    MiniMax-M2.5 such runs are as fast as those of dp 1 on tp GPUs. A tp of 1 with a dp beyond one
+    machine is the product of the experts' two splits, n x n on n GPUs: of DeepSeek-R1 the runs of
+    dp 64 and dp 8 are the same, as are those of dp 16 and dp 4.
+    """
+    if tensor == copies:
+        return tensor
+    if tensor == 1 and copies > GPUS_A_MACHINE and isqrt(copies) ** 2 == copies:
+        return isqrt(copies)
+    return tensor * copies
+
+
 def rules_of(engine: str) -> EngineRules:
     """The memory rule of an engine by its name; `TensorRT-LLM` and `trt-llm` are trtllm.
 
@@ -299,12 +314,12 @@ def _readings(question: Question, split: Parallelism, stated: int) -> Iterator[R
 def _splits(shape: ModelShape, split: Parallelism) -> Iterator[tuple[Parallelism, tuple[str, ...]]]:
     """Data parallelism of a model with experts: attention alone is replicated, experts are not.
 
-    Predicted as one group of all its ranks with whole experts on each, and as replicas where
-    that cannot be split so.
+    Predicted as one group with whole experts on each rank, and as replicas where that cannot be
+    split so.
     """
     copies = split.replicas
     if copies > 1 and shape.experts:
-        width = split.tensor * copies
+        width = ranks_of_group(split.tensor, copies)
         wide = Parallelism(tensor=width, pipeline=split.pipeline, expert=width)
         yield wide, (f"dp {copies} with experts taken as one group of {width} ranks + EP",)
         yield split, (f"dp {copies} with experts taken as {copies} replicas",)

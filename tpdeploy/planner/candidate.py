@@ -37,6 +37,7 @@ class Candidate:
     parallelism: Parallelism
     limits: Limits
     memory: MemoryPerGpu
+    kv_requests: int  # requests of the workload's full length that a replica's KV cache holds
     prediction: Prediction
     decode: StepTime  # one typical decode step under the load
     missed: tuple[str, ...]  # targets and rates it misses, in words
@@ -111,6 +112,7 @@ def simulate(question: Question, prepared: Prepared) -> Candidate:
         parallelism=prepared.parallelism,
         limits=prepared.sized.limits,
         memory=prepared.sized.memory,
+        kv_requests=prepared.sized.kv_requests,
         prediction=prediction,
         decode=lane.model.time(typical_decode(question, prepared)),
         missed=tuple(missed(question, prediction, served.keeps_up)),

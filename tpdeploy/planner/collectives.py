@@ -61,9 +61,6 @@ class PointToPoint:
         return self.model(message_bytes) if message_bytes > 0 else 0.0
 
 
-AllReduce = Collective
-
-
 def all_reduce(
     cluster: Cluster, group: int, engine: str = "vllm", *, eager: bool = False
 ) -> Collective:
@@ -235,7 +232,7 @@ def _across(
     all-to-all the parts for other machines cross the network.
     """
     devices, machines = _over_machines(cluster, group)
-    model = _two_steps(operation, cluster, devices, machines, algorithms)
+    model = _two_steps(operation, cluster, devices, machines)
     measured = cluster.network.curves if cluster.network else ()
     found: list[Interpolation] = []
     how: list[str] = []
@@ -245,7 +242,7 @@ def _across(
             continue
         curve = nearest(same, group)
         each = curve.group_size // curve.nodes
-        origin = _two_steps(operation, cluster, each, curve.nodes, algorithms)
+        origin = _two_steps(operation, cluster, each, curve.nodes)
         known = Interpolation.of(curve).begun(origin)
         shape = f"{curve.nodes}x{each} measured on {curve.gpu}"
         if (each, curve.nodes) == (devices, machines):
@@ -259,15 +256,10 @@ def _across(
     return Collective(operation, group, tuple(found), model, source)
 
 
-def _two_steps(
-    operation: Operation,
-    cluster: Cluster,
-    devices: int,
-    machines: int,
-    algorithms: tuple[Algorithm, ...],
-) -> Seconds:
+def _two_steps(operation: Operation, cluster: Cluster, devices: int, machines: int) -> Seconds:
     link = _shared(_network_link(cluster), cluster, devices)
-    inside = _within(operation, cluster, devices, algorithms, spanned=devices)
+    # Engines' own kernels are for groups inside one machine only.
+    inside = _within(operation, cluster, devices, (*COMMON, *EXPERTS), spanned=devices)
     time = LINK_TIMES[operation]
     exchange = operation in ("all-to-all", "expert-dispatch", "expert-combine")
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tpdeploy.planner.candidate import Candidate, Prepared, Refusal
 from tpdeploy.planner.memory import GIB
+from tpdeploy.planner.placement import place
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.steady_state import SteadyState
 
@@ -39,10 +40,7 @@ def reasons_for(
         reasons.append(f"Next best: {runner_up.parallelism.words} x {runner_up.replicas}, {words}.")
     ranked_by = RANKED_BY[question.optimize].format(device=question.device)
     reasons.append(f"Ranked by {ranked_by}; near ties by latency; targets come first.")
-    idle = question.cluster.count - best.parallelism.devices
-    if idle:
-        reasons.append(f"{idle} of {question.cluster.count} {question.device}s stay idle.")
-    return reasons
+    return reasons + _idle(question, best)
 
 
 def reason_for_loser(question: Question, loser: Candidate, best: Candidate | None) -> str:
@@ -98,12 +96,12 @@ def _end_to_end_s(question: Question, candidate: Candidate) -> float:
 
 def _fit(question: Question, best: Candidate) -> str:
     memory = best.memory
-    requests = memory.kv_cache_tokens // question.workload.context_tokens
     deep = " of the fullest stage" if best.parallelism.pipeline > 1 else ""
     return (
         f"Each {question.device}{deep} holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
         f"{memory.kv_cache_bytes / GIB:.1f} GiB of KV cache: {memory.kv_cache_tokens:,} tokens a "
-        f"replica, {requests:,} requests of {question.workload.context_tokens:,} tokens at once."
+        f"replica, {best.kv_requests:,} requests of {question.workload.context_tokens:,} tokens "
+        "at once."
     )
 
 
@@ -140,6 +138,22 @@ def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate])
             f"whole instead of a slice of each{gain}."
         )
     return found
+
+
+def _idle(question: Question, best: Candidate) -> list[str]:
+    """Which devices no replica uses."""
+    cluster = question.cluster
+    used = {rank for placed in place(cluster, best.parallelism) for rank in placed.ranks}
+    found = []
+    for node in range(cluster.nodes):
+        free = [d for d in range(cluster.count // cluster.nodes) if (node, d) not in used]
+        if free:
+            numbers = ", ".join(map(str, free))
+            found.append(f"{numbers} of machine {node}" if cluster.nodes > 1 else numbers)
+    if not found:
+        return []
+    idle = cluster.count - best.parallelism.devices
+    return [f"{idle} of {cluster.count} {question.device}s stay idle: {'; '.join(found)}."]
 
 
 def _same_but_for_width(question: Question, one: Candidate, other: Candidate) -> bool:

@@ -6,6 +6,7 @@ from math import ceil
 from tpdeploy.planner.candidate import Prepared
 from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.step import Step
+from tpdeploy.planner.workload import Workload
 
 # Requests in flight and latency depend on each other at a given rate; this settles them.
 ROUNDS = 4
@@ -62,5 +63,16 @@ def _round_seconds(question: Question, prepared: Prepared, running: float) -> fl
         decode_context=workload.input_tokens + workload.output_tokens / 2,
     )
     prefill = Step(prefill_tokens=prompt, prefill_context=cached + prompt / 2, prefills_done=1)
-    answers = workload.output_tokens * model.time(decode).total
+    answers = workload.output_tokens * model.time(decode).total * _of_a_step_for_a_token(workload)
     return answers + running * model.time(prefill).total
+
+
+def _of_a_step_for_a_token(workload: Workload) -> float:
+    """Steps that one token takes: 1, or less with drafted tokens, drafting included.
+
+    Verifying several tokens is taken to cost what one does, as it does while weights are read.
+    """
+    draft = workload.speculation
+    if draft is None:
+        return 1.0
+    return (1 + draft.tokens * draft.draft_cost) / draft.tokens_per_step

@@ -12,7 +12,7 @@ from tpdeploy.planner.attention_cost import (
     index_layers,
     state_layers,
 )
-from tpdeploy.planner.collectives import AllReduce, PointToPoint, all_reduce, point_to_point
+from tpdeploy.planner.collectives import Collective, PointToPoint, all_reduce, point_to_point
 from tpdeploy.planner.kernels import Roofline, Workshop, cache_format, weight_format
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.sharding import Tensor, rank_bytes, rank_elements, tensors
@@ -210,7 +210,7 @@ class StepModel:
     mixing: tuple[Attention | Index | State, ...]
     small_kernels: float  # seconds per token outside the products, all layers
     serving: Serving
-    reduce: AllReduce
+    reduce: Collective
     stages: int
     hand_on: PointToPoint  # from one pipeline stage to the next
     # All but attention depends on two counts only, and a simulation meets the same ones often.

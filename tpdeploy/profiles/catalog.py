@@ -118,8 +118,8 @@ def assemble(
 ) -> Cluster:
     """The cluster of `nodes` machines with `per_node` devices each on a fabric.
 
-    `network` joins the machines; without it the fabric does if it reaches from one to the other,
-    else the network that machines on this fabric usually have.
+    `network` joins several machines; without it the fabric does if it reaches from one to the
+    other, else the network that machines on this fabric usually have.
 
     Raises:
         InputError: no such network.
@@ -127,7 +127,7 @@ def assemble(
     fabric = _measured_fabric(fabric_name, device)
     if network:
         fabric = fabric.model_copy(update={"spans_machines": False})
-    between = network or fabric.network
+    between = (network or fabric.network) if nodes > 1 else None
     return Cluster(
         accelerator=device,
         efficiency=efficiency_of(device.architecture),

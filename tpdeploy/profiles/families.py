@@ -18,6 +18,7 @@ _DEEPSEEK = Family(
 )
 _SPARSE_DEEPSEEK = replace(_DEEPSEEK, indexer="latent")
 _LLAMA = Family(qkv_bias=_ATTENTION_BIAS, output_bias=_ATTENTION_BIAS, mlp_bias="mlp_bias")
+_QWEN2_VL = Family(qkv_bias=True, windows="flagged", defaults={"num_key_value_heads": 8})
 _QWEN3 = Family(
     qkv_bias=_ATTENTION_BIAS,
     output_bias=_ATTENTION_BIAS,
@@ -55,6 +56,21 @@ _MIXTRAL_MODULES = {
     "expert up": "block_sparse_moe.experts.0.w3",
     "expert down": "block_sparse_moe.experts.0.w2",
 }
+_MINIMAX_M3 = Family(
+    indexer="hidden",
+    experts="deepseek",
+    qk_norm="head",
+    renamed={"n_routed_experts": "num_local_experts"},
+    defaults={"num_key_value_heads": 4, "head_dim": 128},
+    modules={
+        "index q": "self_attn.index_q_proj",
+        "index k": "self_attn.index_k_proj",
+        "shared expert gate": "block_sparse_moe.shared_experts.gate_proj",
+        "shared expert up": "block_sparse_moe.shared_experts.up_proj",
+        "shared expert down": "block_sparse_moe.shared_experts.down_proj",
+        **_MIXTRAL_MODULES,
+    },
+)
 # Names that keep experts' counts apart from most.
 _NUM_EXPERTS = {"n_routed_experts": "num_experts", "n_shared_experts": "num_shared_experts"}
 
@@ -89,10 +105,11 @@ FAMILIES: Mapping[str, Family] = {
         modules=_MIXTRAL_MODULES,
     ),
     "qwen2": Family(qkv_bias=True, windows="flagged", defaults={"num_key_value_heads": 32}),
-    "qwen2_vl_text": Family(qkv_bias=True, windows="flagged", defaults={"num_key_value_heads": 8}),
-    "qwen2_5_vl_text": Family(
-        qkv_bias=True, windows="flagged", defaults={"num_key_value_heads": 8}
-    ),
+    "qwen2_vl_text": _QWEN2_VL,
+    "qwen2_5_vl_text": _QWEN2_VL,
+    # Published configs give the text model's keys at the top.
+    "qwen2_vl": _QWEN2_VL,
+    "qwen2_5_vl": _QWEN2_VL,
     "qwen2_moe": Family(
         qkv_bias="qkv_bias",
         experts="qwen",
@@ -124,7 +141,7 @@ FAMILIES: Mapping[str, Family] = {
     "deepseek_v3": _DEEPSEEK,
     "kimi_k2": _DEEPSEEK,
     "deepseek_v32": _SPARSE_DEEPSEEK,
-    "glm_moe_dsa": _SPARSE_DEEPSEEK,
+    "glm_moe_dsa": replace(_SPARSE_DEEPSEEK, defaults={**_DEEPSEEK.defaults, "q_lora_rank": 2048}),
     "glm4_moe_lite": replace(
         _DEEPSEEK,
         defaults={"first_k_dense_replace": 1, "n_shared_experts": 1, "q_lora_rank": 768},
@@ -247,21 +264,8 @@ FAMILIES: Mapping[str, Family] = {
             "experts' output": "mixer.fc2_latent_proj",
         },
     ),
-    "minimax_m3_vl_text": Family(
-        indexer="hidden",
-        experts="deepseek",
-        qk_norm="head",
-        renamed={"n_routed_experts": "num_local_experts"},
-        defaults={"num_key_value_heads": 4, "head_dim": 128},
-        modules={
-            "index q": "self_attn.index_q_proj",
-            "index k": "self_attn.index_k_proj",
-            "shared expert gate": "block_sparse_moe.shared_experts.gate_proj",
-            "shared expert up": "block_sparse_moe.shared_experts.up_proj",
-            "shared expert down": "block_sparse_moe.shared_experts.down_proj",
-            **_MIXTRAL_MODULES,
-        },
-    ),
+    "minimax_m3_vl_text": _MINIMAX_M3,
+    "minimax_m3": _MINIMAX_M3,
     "minimax_m2": Family(
         modules=_MIXTRAL_MODULES,
         experts="mixtral",

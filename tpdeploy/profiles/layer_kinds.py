@@ -15,6 +15,7 @@ MIXERS: Mapping[str, Mixer] = {
     "attention": "full",
     "indexed_attention": "full",
     "deepseek_sparse_attention": "full",
+    "minimax_m3_sparse": "full",
     "sliding_attention": "sliding",
     "chunked_attention": "sliding",
     "linear_attention": "linear",

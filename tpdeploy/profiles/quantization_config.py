@@ -9,11 +9,12 @@ from tpdeploy.errors import InputError, nearest
 from tpdeploy.profiles.config_keys import ConfigKeys
 from tpdeploy.profiles.family import Family
 from tpdeploy.profiles.layer_kinds import LayerKinds
-from tpdeploy.profiles.linear_layers import HEAD, ROUTED, LinearLayers
+from tpdeploy.profiles.linear_layers import DENSE, HEAD, ROUTED, LinearLayers
 from tpdeploy.profiles.model import OtherFormat, Quantization, StoredFormat
 from tpdeploy.profiles.record import Dtype
 
 FP32_BITS = 32
+MAIN_PARTS = (set(ROUTED), set(DENSE))
 
 
 def quantization_from_config(
@@ -93,7 +94,8 @@ def _mixed(stored: ConfigKeys, method: str, linears: LinearLayers) -> Quantizati
         for (algorithm, group), paths in found.items()
     ]
     named = {name for other in others for name in other.linears}
-    main = max(others, key=lambda other: len(set(other.linears) & set(ROUTED)))
+    # Its largest part stands for the checkpoint: experts, or the MLP where there are none.
+    main = max(others, key=lambda o: [len(part & set(o.linears)) for part in MAIN_PARTS])
     return Quantization(
         method=method,
         excluded=tuple(name for name in linears.names if name not in named),

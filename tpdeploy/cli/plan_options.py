@@ -1,0 +1,69 @@
+"""The arguments of `tpdeploy plan` and their help."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tpdeploy.cli.options import DEFAULT_CONCURRENCY
+from tpdeploy.planner.workload import DRAFT_COST
+
+ModelName = Annotated[str, typer.Argument(help="Alias, local folder or hub id, as llama-70b.")]
+Gpus = Annotated[
+    str,
+    typer.Option(
+        help="8xH100, 4xL40S, 2x8xH200 (nodes), auto; H100: as few as the rate or targets need."
+    ),
+]
+InputTokens = Annotated[int, typer.Option(help="Prompt tokens of a request.")]
+OutputTokens = Annotated[int, typer.Option(help="Answer tokens of a request.")]
+Concurrency = Annotated[
+    int | None, typer.Option(help=f"Requests in flight. [default: {DEFAULT_CONCURRENCY}]")
+]
+Rate = Annotated[float | None, typer.Option(help="Requests a second, not --concurrency.")]
+Ttft = Annotated[str | None, typer.Option(help="Target time to first token, ms: 500, 500@p99.")]
+Tpot = Annotated[str | None, typer.Option(help="Target time per output token, ms: 30, 30@p99.")]
+DtypeName = Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.")]
+QuantizationName = Annotated[
+    str | None, typer.Option(help="fp8 (while loading), or what the checkpoint is.")
+]
+KvCacheDtype = Annotated[str, typer.Option("--kv-cache-dtype", help="auto or fp8.")]
+MaxModelLen = Annotated[
+    int | None, typer.Option(help="Longest request in tokens. [default: the longest that fits]")
+]
+Tp = Annotated[int | None, typer.Option(help="Only this tensor-parallel width.")]
+Pp = Annotated[int | None, typer.Option(help="Only this many pipeline stages.")]
+Ep = Annotated[
+    bool | None, typer.Option("--ep/--no-ep", help="Only whole experts a rank, or only split ones.")
+]
+PrefixHits = Annotated[
+    float, typer.Option(help="Share of prompt tokens found in the prefix cache, 0 to 1.")
+]
+SpeculativeTokens = Annotated[int | None, typer.Option(help="Tokens drafted a step.")]
+AcceptanceRate = Annotated[
+    float | None, typer.Option(help="Probability that a drafted token is accepted, 0 to 1.")
+]
+DraftCost = Annotated[
+    float | None,
+    typer.Option(help=f"Time to draft a token / time of a decode step. [default: {DRAFT_COST}]"),
+]
+GpuPrice = Annotated[float | None, typer.Option(help="Dollars an hour for one GPU.")]
+Pareto = Annotated[
+    bool, typer.Option("--pareto", help="Show answers against throughput over several loads.")
+]
+Replicas = Annotated[int | None, typer.Option(help="Only this many replicas.")]
+Interconnect = Annotated[
+    str | None, typer.Option(help="pcie, nvlink, nvswitch or a fabric's name.")
+]
+NetworkName = Annotated[
+    str | None, typer.Option("--network", help="Between machines: infiniband-ndr, efa-3200g, ...")
+]
+BackendName = Annotated[str, typer.Option(help="Engine the plan is for.")]
+Optimize = Annotated[
+    Literal["throughput", "latency", "cost"], typer.Option(help="What to rank by.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Plan file. [default: remembered as current plan]"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")]

@@ -1,0 +1,73 @@
+"""How splits look in a terminal: those that were not chosen, and those that nothing beats."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.plan import Alternative, DeploymentPlan
+
+INDENT = (0, 0, 0, 2)
+MOST_ROWS = 10
+
+
+def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> None:
+    """One row a split: what it would do, or why it cannot run."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("split", no_wrap=True)
+    for title in ("tokens/s", "TTFT ms", "TPOT ms"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("why not")
+    shown = alternatives[:MOST_ROWS]
+    for row in shown:
+        table.add_row(
+            split_words(row),
+            number(row.output_tokens_per_s),
+            number(row.ttft_ms),
+            number(row.tpot_ms),
+            row.reason,
+        )
+    console.print(Padding(table, INDENT))
+    if len(alternatives) > len(shown):
+        more = f"and {len(alternatives) - len(shown)} more, all with --json"
+        console.print(Padding(Text(more, style="dim"), INDENT))
+
+
+def show_pareto(console: Console, plan: DeploymentPlan) -> None:
+    """One row a point: quick answers first, most tokens/s a device last."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    device = "share" if plan.cluster.platform == "cpu" else "GPU"
+    for title in ("split", "load"):
+        table.add_column(title, no_wrap=True)
+    for title in ("TPOT ms", "TTFT ms", f"tokens/s a {device}"):
+        table.add_column(title, justify="right", no_wrap=True)
+    has_targets = bool(plan.workload.ttft or plan.workload.tpot)
+    table.add_column("targets" if has_targets else "")
+    for point in plan.pareto:
+        met = "met" if point.meets_targets else "missed"
+        table.add_row(
+            split_words(point.parallelism),
+            point.load,
+            number(point.tpot_ms),
+            number(point.ttft_ms),
+            number(point.output_tokens_per_s_per_device),
+            met if has_targets else "",
+        )
+    console.print(Padding(table, INDENT))
+
+
+def split_words(split: Alternative | Parallelism) -> str:
+    """A split in few characters: `TP 4 x 2`, `TP 8 x PP 2 x 1`."""
+    fields = {name: getattr(split, name) for name in Parallelism.model_fields}
+    parallelism = Parallelism.model_validate(fields)
+    return f"{parallelism.words} x {parallelism.replicas}"
+
+
+def number(value: float | None) -> str:
+    """A figure with as many digits as matter."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 1 else f"{value:.2f}"
