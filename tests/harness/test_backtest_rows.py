@@ -56,9 +56,9 @@ def test_a_gpu_that_is_not_known_is_refused(written: str) -> None:
 
 def test_more_gpus_than_a_machine_has_are_on_several() -> None:
     """16 H200 are two machines of eight; eight of a rack-scale fabric are one."""
-    cluster = cluster_of("H200 SXM 141GB", 16)
+    cluster = cluster_of("H200 SXM 141GB", 16, "vllm")
     assert (cluster.count, cluster.nodes) == (16, 2)
-    assert cluster_of("GB200", 8).nodes == 1
+    assert cluster_of("GB200", 8, "vllm").nodes == 1
 
 
 def test_a_plain_row_is_read_as_it_stands() -> None:
@@ -76,7 +76,7 @@ def test_a_plain_row_is_read_as_it_stands() -> None:
 def test_engines_are_known_by_their_names() -> None:
     """Each engine's own name reaches the planner, with its rule for memory."""
     rules = [case_of(run(engine=name)).readings[0].question.engine for name in ENGINES_WRITTEN]
-    assert [rule.name for rule in rules] == ["vllm", "trtllm", "trtllm", "sglang"]
+    assert [rule.name for rule in rules] == ["vllm", "tensorrt-llm", "tensorrt-llm", "sglang"]
     assert rules[1].fraction_of == "free after weights"
 
 
