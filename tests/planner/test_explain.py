@@ -4,9 +4,10 @@ import pytest
 
 from tpdeploy.errors import InputError
 from tpdeploy.planner.explain import explain
+from tpdeploy.planner.sharding import legal_widths
 from tpdeploy.profiles.config_json import shape_from_config
 from tpdeploy.profiles.model import ModelShape
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.models import load_model, model_profiles
 
 
 def llama(hidden: int, heads: int) -> ModelShape:
@@ -57,3 +58,32 @@ def test_an_illegal_width_names_the_legal_ones() -> None:
     """SmolLM2's 9 heads cannot be divided by 2; 1, 3 and 9 work."""
     with pytest.raises(InputError, match=r"--tp 2: 9 .*legal widths for .*: 1, 3$"):
         explain(load_model("smollm2-135m"), tp=2, tokens=1)
+
+
+@pytest.mark.parametrize("model", [profile.id for profile in model_profiles()])
+def test_every_bundled_model_can_be_explained(model: str) -> None:
+    """Each kind of layer has a block, whose columns the GPUs share."""
+    shape = load_model(model)
+    widest = legal_widths(shape, 8)[-1]
+    split = explain(shape, tp=widest, tokens=1)
+    parts = (shape.linear, shape.windowed, shape.attention, shape.experts)
+    has_mlp = shape.mlp is not None and (shape.experts is None or shape.mlp.layers is not None)
+    assert len(split.blocks) == sum(part is not None for part in parts) + has_mlp
+    for block in split.blocks:
+        assert block.columns_per_gpu * widest >= block.column_outputs
+
+
+def test_a_hybrid_model_says_how_many_layers_are_of_a_kind() -> None:
+    """Qwen3.5: 45 delta nets, 15 attention layers, experts everywhere; 120 all-reduces a step."""
+    split = explain(load_model("qwen3.5-397b"), tp=8, tokens=1)
+    assert [block.name for block in split.blocks] == [
+        "delta net (45 of 60 layers)",
+        "attention (15 of 60 layers)",
+        "experts",
+    ]
+    assert split.all_reduces_per_step == 120
+
+
+def test_a_layer_of_one_block_ends_in_one_all_reduce() -> None:
+    """Nemotron-H: 118 layers, each a mixer or an MLP."""
+    assert explain(load_model("nemotron-h-56b"), tp=8, tokens=1).all_reduces_per_step == 118

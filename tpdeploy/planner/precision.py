@@ -85,14 +85,15 @@ def stored_shape(shape: ModelShape, device: Accelerator, precision: str) -> Mode
 
 
 def kv_cache_dtype(asked: str, shape: ModelShape) -> Dtype:
-    """The KV cache's dtype: `auto` is the model's own.
+    """The KV cache's dtype: `auto` is what the checkpoint asks for, else the model's own.
 
     Raises:
         InputError: a name that is not a KV-cache dtype.
     """
     if asked not in KV_CACHE_DTYPES:
         raise InputError(f"--kv-cache-dtype {asked}: choose from {', '.join(KV_CACHE_DTYPES)}")
-    return shape.dtype if asked == "auto" else Dtype.FP8
+    stored = shape.quantization.kv_cache if shape.quantization else None
+    return stored or shape.dtype if asked == "auto" else Dtype.FP8
 
 
 def _converted(shape: ModelShape, weights: Dtype) -> Quantization:

@@ -1,0 +1,89 @@
+"""KV cache and state of every kind of layer, on one rank."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tpdeploy.planner.kv_cache import (
+    kv_bytes,
+    request_bytes,
+    sequence_bytes,
+    token_bytes,
+    windowed_tokens,
+)
+from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.record import Dtype
+
+MODELS = (
+    "llama-70b",
+    "gpt-oss-120b",
+    "gemma-4-26b",
+    "mimo-v2-flash",
+    "qwen3.5-397b",
+    "nemotron-3-nano",
+    "deepseek-v3",
+    "deepseek-v3.2",
+    "glm-5.2",
+    "minimax-m3",
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "tp", "dtype", "expected"),
+    [
+        ("llama-70b", 1, Dtype.BF16, 80 * 2 * 8 * 128 * 2),
+        ("llama-70b", 16, Dtype.FP8, 80 * 2 * 1 * 128),
+        ("deepseek-v3", 8, Dtype.BF16, 61 * 576 * 2),
+        # Sparse attention: 512 FP8 values, 4 FP32 scales and 64 BF16 values; and an indexer's key
+        # of 128 FP8 values with a scale.
+        ("deepseek-v3.2", 8, Dtype.FP8, 61 * (656 + 132)),
+        ("deepseek-v3.2", 8, Dtype.BF16, 61 * (576 * 2 + 132)),
+        # 21 of GLM-5.2's 78 layers have an indexer of their own.
+        ("glm-5.2", 8, Dtype.BF16, 78 * 576 * 2 + 21 * 132),
+        # 15 of 60 layers attend; 2 KV heads on 4 ranks: one each, twice.
+        ("qwen3.5-397b", 4, Dtype.BF16, 15 * 2 * 256 * 2),
+        # 5 layers with 2 KV heads of 512, 25 windowed ones with 8 of 256.
+        ("gemma-4-26b", 1, Dtype.BF16, (5 * 2 * 2 * 512 + 25 * 2 * 8 * 256) * 2),
+        # Keys of 192 and values of 128.
+        ("mimo-v2-flash", 4, Dtype.BF16, (9 * 1 + 39 * 2) * (192 + 128) * 2),
+    ],
+)
+def test_one_more_token_costs(model: str, tp: int, dtype: Dtype, expected: int) -> None:
+    """Every layer that attends, with its own heads; what MLA and indexers keep is replicated."""
+    assert token_bytes(load_model(model), tp, dtype) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "tp", "expected"),
+    [
+        ("llama-70b", 1, 0),
+        # 64 heads of 128 x 128 in FP32, and 3 tokens of 12,288 channels in BF16, in 45 layers.
+        ("qwen3.5-397b", 1, 45 * (64 * 128 * 128 * 4 + 3 * 12_288 * 2)),
+        ("qwen3.5-397b", 8, 45 * (64 * 128 * 128 * 4 + 3 * 12_288 * 2) / 8),
+        # 64 heads of 64 x 128 in FP32, and 3 tokens of 6,144 channels, in 23 layers.
+        ("nemotron-3-nano", 1, 23 * (64 * 64 * 128 * 4 + 3 * 6_144 * 2)),
+    ],
+)
+def test_a_sequence_has_a_state_in_every_linear_layer(model: str, tp: int, expected: float) -> None:
+    """It is split by heads, and does not grow with the context."""
+    shape = load_model(model)
+    assert sequence_bytes(shape, tp) == expected
+    assert request_bytes(shape, 0, tp, Dtype.BF16) == expected
+
+
+def test_a_full_window_holds_no_more() -> None:
+    """Gemma 4: 25 layers keep 1,024 tokens, 5 all of them."""
+    shape = load_model("gemma-4-26b")
+    grown = kv_bytes(shape, 10_000, 1, Dtype.BF16) - kv_bytes(shape, 9_000, 1, Dtype.BF16)
+    assert grown == 1_000 * 5 * 2 * 2 * 512 * 2
+
+
+@given(st.sampled_from(MODELS), st.integers(1, 200_000), st.sampled_from([1, 2, 4, 8]))
+def test_a_request_holds_its_kv_and_its_state(model: str, tokens: int, tp: int) -> None:
+    """More tokens never cost less, a wider group never more, and no token more than the first."""
+    shape = load_model(model)
+    held = request_bytes(shape, tokens, tp, Dtype.BF16)
+    assert held <= request_bytes(shape, tokens + 1, tp, Dtype.BF16)
+    assert held >= request_bytes(shape, tokens, 2 * tp, Dtype.BF16)
+    assert held <= tokens * token_bytes(shape, tp, Dtype.BF16) + sequence_bytes(shape, tp)
+    assert 0 < windowed_tokens(shape, tokens) <= tokens
