@@ -1,5 +1,6 @@
 """The simulated scheduler: every request served once, and load never makes it faster."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -7,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpdeploy.planner.serving import Engine, serve
+from tpdeploy.planner.serving import Engine, Protocol, serve
 from tpdeploy.planner.step import Step, StepModel
-from tpdeploy.planner.workload import Workload
+from tpdeploy.planner.workload import Speculation, Workload
 
 
 class LinearModel:
@@ -77,3 +78,63 @@ def test_an_open_loop_above_capacity_does_not_keep_up() -> None:
     """At ten times what it can do, the queue grows and the answer says so."""
     served = serve(engine(), Workload(input_tokens=100, output_tokens=11, rate=500.0))
     assert not served.keeps_up
+
+
+def test_a_cold_start_counts_the_first_burst() -> None:
+    """Eight clients at once wait for each other's prompts; without a warm-up that is counted."""
+    warm = serve(engine(batched=64), closed(8))
+    cold = serve(engine(batched=64), closed(8), Protocol(requests_per_client=10, warm_up=False))
+    assert len(cold.ttft_s) == 80
+    assert max(cold.ttft_s) > max(warm.ttft_s)
+
+
+def test_drawn_lengths_are_shorter_and_differ() -> None:
+    """With a spread of 0.2 answers have 80 to 100 tokens: so clients fall out of step."""
+    spread = Protocol(length_spread=0.2)
+    fixed = serve(engine(), closed(8, outputs=100))
+    drawn = serve(engine(), closed(8, outputs=100), spread)
+    assert len(set(drawn.tpot_s)) > len(set(fixed.tpot_s))
+    assert drawn.requests_per_s > fixed.requests_per_s
+    assert serve(engine(), closed(8, outputs=100), spread) == drawn
+
+
+def test_prompts_first_interrupts_decoding() -> None:
+    """Engines that run prompts in steps of their own reach a first token sooner, the rest later."""
+    mixed = serve(engine(batched=64), closed(8, inputs=500, outputs=40))
+    first = serve(
+        replace(engine(batched=64), prompts_first=True), closed(8, inputs=500, outputs=40)
+    )
+    assert sum(first.tpot_s) / len(first.tpot_s) > sum(mixed.tpot_s) / len(mixed.tpot_s)
+
+
+@given(rate=st.floats(0, 1))
+@settings(max_examples=15, deadline=None)
+def test_cached_prefixes_never_lengthen_ttft(rate: float) -> None:
+    """What is found in the cache is not computed: alone, nobody waits longer for it."""
+    without = serve(engine(), closed(1, inputs=400))
+    cached = serve(engine(), closed(1, inputs=400).model_copy(update={"prefix_hit_rate": rate}))
+    assert max(cached.ttft_s) <= max(without.ttft_s) * (1 + 1e-9)
+    assert cached.tpot_s == pytest.approx(without.tpot_s)
+
+
+def test_drafts_divide_tpot_by_the_tokens_they_gain() -> None:
+    """Three free drafts, all accepted, give four tokens a step: a quarter of the TPOT."""
+    draft = Speculation(tokens=3, acceptance=1.0, draft_cost=0.0)
+    plain = serve(engine(), closed(1, outputs=41))
+    drafted = serve(engine(), closed(1, outputs=41).model_copy(update={"speculation": draft}))
+    assert drafted.tpot_s[0] == pytest.approx(plain.tpot_s[0] / 4)
+
+
+def test_drafting_costs_its_share_of_a_step() -> None:
+    """Two drafts that are never accepted, each a tenth of a step: 20 % more for each token."""
+    draft = Speculation(tokens=2, acceptance=0.0, draft_cost=0.1)
+    plain = serve(engine(), closed(1))
+    drafted = serve(engine(), closed(1).model_copy(update={"speculation": draft}))
+    assert drafted.tpot_s[0] == pytest.approx(1.2 * plain.tpot_s[0])
+
+
+def test_time_outside_the_steps_is_part_of_ttft_alone() -> None:
+    """5 ms of HTTP and tokens before the first one."""
+    plain, slower = serve(engine(), closed(2)), serve(replace(engine(), request_s=0.005), closed(2))
+    assert slower.ttft_s == pytest.approx([t + 0.005 for t in plain.ttft_s])
+    assert slower.tpot_s == plain.tpot_s

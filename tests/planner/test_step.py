@@ -1,0 +1,106 @@
+"""Step time: more work is never quicker, nothing is under the roofline, links count."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.step import Step, StepModel, imbalance, step_model, touched
+from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.record import Dtype
+
+NAMES = ["llama-70b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-120b", "gemma-3-27b"]
+
+
+def model_of(
+    name: str, gpus: str = "8xH100", tp: int = 8, pp: int = 1, expert: int = 1, link: str = ""
+) -> StepModel:
+    cluster = parse_gpus(gpus, link or None)
+    split = Parallelism(tensor=tp, pipeline=pp, expert=expert)
+    return step_model(load_model(name), cluster, split, Dtype.BF16)
+
+
+MODELS = {name: model_of(name) for name in NAMES}
+
+
+@settings(max_examples=40)
+@given(
+    name=st.sampled_from(NAMES),
+    sequences=st.integers(1, 512),
+    context=st.floats(1, 32768),
+    prompt=st.integers(0, 8192),
+)
+def test_more_work_is_never_quicker(name: str, sequences: int, context: float, prompt: int) -> None:
+    """One more sequence, more context, one more prompt token: each costs at least as much."""
+    model = MODELS[name]
+    base = Step(sequences, context, prompt, prompt / 2, verified=1)
+    seconds = model.time(base).total
+    assert model.time(Step(sequences + 1, context, prompt, prompt / 2)).total >= seconds
+    assert model.time(Step(sequences, 2 * context, prompt, prompt / 2)).total >= seconds
+    assert model.time(Step(sequences, context, prompt + 1, (prompt + 1) / 2)).total >= seconds
+    assert model.time(Step(sequences, context, prompt, prompt / 2, verified=2)).total >= seconds
+
+
+@pytest.mark.parametrize("tp", [1, 2, 4, 8])
+def test_a_decode_step_is_not_under_the_roofline(tp: int) -> None:
+    """70B in BF16: every rank reads its 141 GB / tp of weights at 3.35 TB/s at most."""
+    seconds = model_of("llama-70b", tp=tp).time(Step(decode_sequences=1, decode_context=1024)).total
+    assert seconds >= 138e9 / tp / 3.35e12
+
+
+def test_a_prefill_is_not_under_the_roofline() -> None:
+    """8,192 tokens of 70B on eight H100: 2 x 70e9 x 8,192 FLOPs at 8 x 989 TFLOP/s at most."""
+    step = Step(prefill_tokens=8192, prefill_context=4096, prefills_done=1)
+    assert model_of("llama-70b").time(step).total >= 2 * 69e9 * 8192 / (8 * 989e12)
+
+
+def test_a_faster_link_is_never_slower() -> None:
+    """The same GPUs on NVSwitch and on PCIe differ in communication alone."""
+    step = Step(decode_sequences=32, decode_context=2048, prefill_tokens=1024, prefill_context=512)
+    nvswitch, pcie = model_of("llama-70b").time(step), model_of("llama-70b", link="pcie").time(step)
+    assert nvswitch.communication < pcie.communication
+    assert (nvswitch.linear, nvswitch.attention) == (pcie.linear, pcie.attention)
+
+
+def test_one_device_communicates_nothing() -> None:
+    """No all-reduce, no hand-over."""
+    assert model_of("llama-3.1-8b", tp=1).time(Step(decode_sequences=8)).communication == 0
+
+
+def test_stages_hand_over_the_residual_stream() -> None:
+    """Two stages of TP 4 pay for one message more than a lone TP 4."""
+    step = Step(decode_sequences=32, decode_context=1024)
+    lone, staged = model_of("llama-70b", tp=4), model_of("llama-70b", tp=4, pp=2)
+    assert staged.time(step).communication > lone.time(step).communication
+    assert staged.time(step).linear == lone.time(step).linear
+
+
+def test_whole_experts_take_as_much_memory_and_move_fewer_activations() -> None:
+    """A rank holds as many bytes either way; a token's values go to the rank of its expert only."""
+    split, whole = model_of("qwen3-30b-a3b").experts, model_of("qwen3-30b-a3b", expert=8).experts
+    assert split and whole
+    assert whole.weight_bytes == pytest.approx(split.weight_bytes, rel=0.01)
+    assert whole.flops_per_token == pytest.approx(split.flops_per_token, rel=0.01)
+    assert whole.moved_per_token < split.moved_per_token
+
+
+def test_windows_bound_the_context_read() -> None:
+    """Five of six layers of Gemma 3 see 1,024 tokens: 32K of context costs far below 32 times."""
+    model = MODELS["gemma-3-27b"]
+    near, far = (model.time(Step(64, context)).attention for context in (1024.0, 32768.0))
+    assert far < 10 * near
+
+
+def test_touched_experts() -> None:
+    """One token touches its share; many touch all."""
+    assert touched(0.0625, 1) == pytest.approx(0.0625)
+    assert touched(0.0625, 1000) == pytest.approx(1)
+
+
+def test_imbalance_vanishes_with_many_choices_and_is_bounded() -> None:
+    """Few choices may nearly all fall on one of eight ranks; a million are even."""
+    assert 4 < imbalance(1, 8) <= 8
+    assert imbalance(0.1, 8) == 8
+    assert 1 < imbalance(1e6, 8) < 1.01
+    assert imbalance(100, 1) == 1
