@@ -6,7 +6,7 @@
 
 Usage: python scripts/fit_serving.py RUNS.csv --engine vllm --architecture hopper [--write]
 
-RUNS.csv has the columns of `tpdeploy backtest`. Seven parameters (block `serving` of the files in
+RUNS.csv has the columns of `tpdeploy backtest`. Eight parameters (block `serving` of the files in
 tpdeploy/profiles/data/efficiency) are fitted to TTFT and TPOT by Nelder-Mead. The errors reported,
 and written, are those of models left out: every model is predicted by a fit to all others. Needs
 scipy, which tpdeploy itself does not.
@@ -37,9 +37,10 @@ from tpdeploy.records import dump_record
 # Where each parameter starts, and how far it may go.
 RANGES = {
     "step_s": (5e-4, 5e-5, 2e-2),
+    "prompt_step_s": (1e-3, 1e-5, 0.1),
     "layer_s": (1e-5, 1e-7, 2e-4),
-    "sequence_s": (3e-6, 1e-8, 1e-4),
-    "request_s": (2e-2, 1e-3, 0.1),
+    "sequence_s": (1e-5, 1e-8, 2e-4),
+    "request_s": (2e-2, 1e-3, 0.3),
     "compute": (1.0, 0.4, 1.4),
     "experts": (1.0, 0.25, 4.0),
     "start": (0.7, 0.05, 1.2),
@@ -47,13 +48,13 @@ RANGES = {
 # Log error at which a run's pull on the parameters is largest; beyond, it counts as an outlier.
 SCALE = 0.15
 # Weight of a parameter's squared log distance from where it starts.
-PRIOR = 0.004
-EVALUATIONS = 170
+PRIOR = 0.002
+EVALUATIONS = 150
 # Share of left-out runs whose truth lies within the recorded error.
 COVERAGE = 0.8
 LARGEST_CONCURRENCY = 512
-# Larger ones take long to simulate and tell little more about seven parameters.
-LARGEST_FITTED = 64
+# Larger ones take long to simulate and tell little more about eight parameters.
+LARGEST_FITTED = 128
 SEED = 1
 HEADER = "# yaml-language-server: $schema=../../schemas/efficiency.schema.json\n"
 
@@ -74,7 +75,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--engine", required=True)
     parser.add_argument("--architecture", required=True)
-    parser.add_argument("--most", type=int, default=60, help="runs drawn at random to fit")
+    parser.add_argument("--most", type=int, default=64, help="runs drawn at random to fit")
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     runs = read(asked.runs, asked.engine, asked.architecture)

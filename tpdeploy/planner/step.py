@@ -20,7 +20,7 @@ from tpdeploy.planner.stages import width
 from tpdeploy.profiles.accelerator import Serving
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import Attention as GroupedAttention
-from tpdeploy.profiles.model import LatentAttention, ModelShape
+from tpdeploy.profiles.model import CompressedAttention, LatentAttention, ModelShape
 from tpdeploy.profiles.record import Dtype
 
 # A layer ends its attention block and its MLP block with one all-reduce each.
@@ -213,14 +213,14 @@ class StepModel:
     reduce: Collective
     stages: int
     hand_on: PointToPoint  # from one pipeline stage to the next
-    # All but attention depends on two counts only, and a simulation meets the same ones often.
-    known: dict[tuple[int, int], tuple[float, float, float]] = field(
+    # All but attention depends on a few counts only, and a simulation meets the same ones often.
+    known: dict[tuple[int, int, bool], tuple[float, float, float]] = field(
         default_factory=dict, compare=False, repr=False
     )
 
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
-        counts = step.tokens, step.sampled
+        counts = step.tokens, step.sampled, step.prefill_tokens > 0
         if counts not in self.known:
             self.known[counts] = (
                 self._linear_seconds(step),
@@ -247,7 +247,9 @@ class StepModel:
 
     def _overhead_seconds(self, step: Step) -> float:
         engine = self.serving
-        return engine.step_s + self.layers * engine.layer_s + step.sampled * engine.sequence_s
+        prompts = engine.prompt_step_s if step.prefill_tokens else 0.0
+        each = self.layers * engine.layer_s + step.sampled * engine.sequence_s
+        return engine.step_s + prompts + each
 
 
 def step_model(
@@ -341,7 +343,7 @@ class _Builder:
             Attention(layers, prompt, prefill, decode)
             for layers in context_layers(shape, self.tp, kv_dtype)
         ]
-        if index := index_layers(shape):
+        if index := index_layers(shape, self.tp):
             found.append(Index(index, prefill, decode))
         if state := state_layers(shape, self.tp):
             plain = kernels.prefill_attention("bf16", latent=False)
@@ -357,9 +359,10 @@ class _Builder:
         return shape.layers * values * self.activation_bytes / rate
 
 
-def prompt_values(attention: GroupedAttention | LatentAttention) -> float:
+def prompt_values(attention: GroupedAttention | LatentAttention | CompressedAttention) -> float:
     """Values of Q, K, V and output of one prompt token, all heads."""
     if isinstance(attention, LatentAttention):
         keys = attention.qk_nope_size + attention.qk_rope_size
         return 2.0 * attention.heads * (keys + attention.v_size)
-    return 2.0 * (attention.heads + attention.kv_heads) * attention.head_size
+    kv_heads = 1 if isinstance(attention, CompressedAttention) else attention.kv_heads
+    return 2.0 * (attention.heads + kv_heads) * attention.head_size
