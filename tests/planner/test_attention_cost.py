@@ -12,6 +12,7 @@ from tpdeploy.planner.attention_cost import (
     state_layers,
 )
 from tpdeploy.planner.kv_cache import index_token_bytes, token_bytes
+from tpdeploy.profiles.model import CompressedAttention
 from tpdeploy.profiles.models import load_model, model_profiles
 from tpdeploy.profiles.record import Dtype
 
@@ -59,6 +60,19 @@ def test_sparse_attention_looks_at_what_the_indexer_picked() -> None:
     assert index_layers(load_model("llama-70b")) is None
 
 
+def test_compressed_entries_stand_for_several_tokens() -> None:
+    """DeepSeek-V4-Flash: windows of 128, 512 of the entries of 4 tokens, all those of 128."""
+    kinds = layers_of("deepseek-v4-flash", tp=8)
+    assert [kinds[kind].layers for kind in ("windowed", "sparse", "compressed")] == [43, 21, 20]
+    assert [kind.attended(1_024) for kind in kinds.values()] == [128, 256, 8]
+    assert [kind.attended(1 << 20) for kind in kinds.values()] == [128, 512, 8192]
+    assert kinds["sparse"].mean_attended(1 << 20, 64) == 512
+    assert kinds["compressed"].pair_flops == 2 * 8 * (512 + 512)
+    index = index_layers(load_model("deepseek-v4-flash"))
+    assert index is not None
+    assert index.pair_flops == 2 * 64 * 129 / 4
+
+
 def test_layers_with_other_heads_are_told_apart() -> None:
     """Gemma 4 has 16 heads of 512 in full layers and of 256 in windowed ones."""
     kinds = layers_of("gemma-4-26b")
@@ -85,11 +99,13 @@ def test_every_layer_is_of_one_kind_and_its_bytes_are_the_cache(model: str) -> N
     mixers = sum(kind.layers for kind in kinds) + (state.layers if state else 0)
     one_block_layers = shape.mlp_layers + (shape.experts.layers if shape.experts else 0)
     has_blocks = shape.norms_per_layer == 1 and shape.linear is not None
+    if isinstance(shape.attention, CompressedAttention):  # listed for its window and its entries
+        mixers -= shape.attention.sparse_layers + shape.attention.dense_layers
     assert mixers == shape.layers - (one_block_layers if has_blocks else 0)
-    stored = sum(kind.layers * kind.token_bytes for kind in kinds)
+    stored = sum(kind.layers * kind.token_bytes / kind.tokens_per_entry for kind in kinds)
     if index and shape.indexer:
         stored += index.layers * index_token_bytes(shape.indexer)
-    assert stored == token_bytes(shape, 2, Dtype.BF16)
+    assert stored == pytest.approx(token_bytes(shape, 2, Dtype.BF16))
 
 
 @given(st.none() | st.integers(1, 300), st.integers(0, 500), st.integers(1, 300))

@@ -25,6 +25,7 @@ MODELS = (
     "deepseek-v3.2",
     "glm-5.2",
     "minimax-m3",
+    "deepseek-v4-flash",
 )
 
 
@@ -44,11 +45,14 @@ MODELS = (
         ("qwen3.5-397b", 4, Dtype.BF16, 15 * 2 * 256 * 2),
         # 5 layers with 2 KV heads of 512, 25 windowed ones with 8 of 256.
         ("gemma-4-26b", 1, Dtype.BF16, (5 * 2 * 2 * 512 + 25 * 2 * 8 * 256) * 2),
+        # A token in 43 windows, an entry of 4 tokens in 21 layers and of 128 in 20; in FP8 of
+        # 448 + 2 x 64 + 8 bytes; an indexer's key of 4 tokens 132.
+        ("deepseek-v4-flash", 8, Dtype.FP8, (43 + 21 / 4 + 20 / 128) * 584 + 21 * 132 / 4),
         # Keys of 192 and values of 128.
         ("mimo-v2-flash", 4, Dtype.BF16, (9 * 1 + 39 * 2) * (192 + 128) * 2),
     ],
 )
-def test_one_more_token_costs(model: str, tp: int, dtype: Dtype, expected: int) -> None:
+def test_one_more_token_costs(model: str, tp: int, dtype: Dtype, expected: float) -> None:
     """Every layer that attends, with its own heads; what MLA and indexers keep is replicated."""
     assert token_bytes(load_model(model), tp, dtype) == expected
 

@@ -1,17 +1,26 @@
 """Attention cost: FLOPs and bytes of what mixes tokens, for each kind of layer, on one rank."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
 from tpdeploy.planner.kv_cache import (
     attention_token_bytes,
+    entry_bytes,
     index_token_bytes,
     kv_heads_per_rank,
     layer_token_bytes,
     state_bytes,
 )
-from tpdeploy.profiles.model import Attention, Indexer, LatentAttention, LinearAttention, ModelShape
+from tpdeploy.profiles.model import (
+    Attention,
+    CompressedAttention,
+    Indexer,
+    LatentAttention,
+    LinearAttention,
+    ModelShape,
+)
 from tpdeploy.profiles.record import Dtype
 
 GroupedKind = Literal["full", "windowed", "sparse"]
@@ -28,19 +37,28 @@ class ContextLayers:
 
     A pair is one query token and one token of context that it attends to. `rebuilt_flops` is what
     one token of context costs each chunk of a prefill, to make K and V from MLA's latent.
+    DeepSeek-V4's layers are listed twice: for their window, and for the compressed entries, which
+    stand for several tokens each and are what a query attends to and reads.
     """
 
-    kind: Literal["full", "windowed", "latent", "sparse"]
+    kind: Literal["full", "windowed", "latent", "sparse", "compressed"]
     layers: int
     most_tokens: int | None  # a query attends to no more; None: to all of its context
     pair_flops: float  # in one layer, in a prefill
     decode_pair_flops: float  # in one layer, in a decode step
     token_bytes: float  # read for each token attended to, in one layer
     rebuilt_flops: float = 0.0
+    tokens_per_entry: int = 1
 
     def attended(self, context: float) -> float:
-        """Tokens that a query with `context` tokens before it attends to."""
-        return context if self.most_tokens is None else min(context, self.most_tokens)
+        """Tokens (or entries) that a query with `context` tokens before it attends to."""
+        entries = context / self.tokens_per_entry
+        return entries if self.most_tokens is None else min(entries, self.most_tokens)
+
+    def mean_attended(self, before: float, chunk: float) -> float:
+        """Mean of them over the `chunk` queries of a prefill that follow `before` tokens."""
+        most = None if self.most_tokens is None else self.most_tokens * self.tokens_per_entry
+        return mean_attended(most, before, chunk) / self.tokens_per_entry
 
 
 @dataclass(frozen=True)
@@ -48,8 +66,8 @@ class IndexLayers:
     """Layers whose indexer looks at all of the context to pick what attention looks at."""
 
     layers: int
-    pair_flops: float  # in one layer
-    token_bytes: float  # of one token's key, in one layer
+    pair_flops: float  # in one layer, for one query token and one token of context
+    token_bytes: float  # of one token of context, in one layer
 
 
 @dataclass(frozen=True)
@@ -67,6 +85,8 @@ def context_layers(shape: ModelShape, tp: int, kv_dtype: Dtype) -> tuple[Context
     attention, layers = shape.attention, shape.attention_layers
     if isinstance(attention, LatentAttention):
         return _latent_layers(shape, attention, tp, kv_dtype)
+    if isinstance(attention, CompressedAttention):
+        return tuple(_compressed_layers(shape, attention, tp, kv_dtype))
     sliding = attention.sliding_layers if attention.sliding_window else 0
     sparse = shape.indexer.sparse_layers if shape.indexer else 0
     picked = shape.indexer.most_tokens if shape.indexer else None
@@ -81,14 +101,14 @@ def context_layers(shape: ModelShape, tp: int, kv_dtype: Dtype) -> tuple[Context
     return tuple(_grouped(*kind, tp=tp, kv_dtype=kv_dtype) for kind in kinds if kind[2])
 
 
-def index_layers(shape: ModelShape) -> IndexLayers | None:
-    """The indexers of `shape`; every rank runs them whole."""
+def index_layers(shape: ModelShape, tp: int = 1) -> IndexLayers | None:
+    """The indexers of `shape`; every rank runs them whole, but for MiniMax-M3's heads."""
     indexer = shape.indexer
     if indexer is None:
         return None
     return IndexLayers(
         layers=indexer.layers,
-        pair_flops=index_pair_flops(indexer),
+        pair_flops=index_pair_flops(indexer, tp),
         token_bytes=index_token_bytes(indexer),
     )
 
@@ -148,9 +168,12 @@ def rebuilt_token_flops(attention: LatentAttention, tp: int) -> float:
     return 2 * ceil(attention.heads / tp) * sizes * attention.kv_lora_rank
 
 
-def index_pair_flops(indexer: Indexer) -> float:
+def index_pair_flops(indexer: Indexer, tp: int = 1) -> float:
     """FLOPs of one query token and one token of context: each head's score, and their sum."""
-    return 2 * indexer.heads * (indexer.head_size + 1)
+    heads = indexer.heads
+    if indexer.kind == "hidden":
+        heads = kv_heads_per_rank(heads, tp)
+    return 2 * heads * (indexer.head_size + 1) / indexer.tokens_per_key
 
 
 def recurrent_flops(linear: LinearAttention, tp: int) -> float:
@@ -207,6 +230,35 @@ def _latent_layers(
             rebuilt_flops=rebuilt_token_flops(attention, tp),
         ),
     )
+
+
+def _compressed_layers(
+    shape: ModelShape, attention: CompressedAttention, tp: int, kv_dtype: Dtype
+) -> Iterator[ContextLayers]:
+    flops = 2 * ceil(attention.heads / tp) * 2 * attention.head_size
+    read = entry_bytes(attention, kv_dtype)
+    window = attention.sliding_window
+    yield ContextLayers("windowed", shape.attention_layers, window, flops, flops, read)
+    if attention.sparse_layers:
+        yield ContextLayers(
+            kind="sparse",
+            layers=attention.sparse_layers,
+            most_tokens=shape.indexer.most_tokens if shape.indexer else None,
+            pair_flops=flops,
+            decode_pair_flops=flops,
+            token_bytes=read,
+            tokens_per_entry=attention.sparse_ratio,
+        )
+    if attention.dense_layers:
+        yield ContextLayers(
+            kind="compressed",
+            layers=attention.dense_layers,
+            most_tokens=None,
+            pair_flops=flops,
+            decode_pair_flops=flops,
+            token_bytes=read,
+            tokens_per_entry=attention.dense_ratio,
+        )
 
 
 def _grouped(

@@ -8,6 +8,7 @@ from tpdeploy.planner.sharding import columns_per_rank, head_problem, legal_widt
 from tpdeploy.planner.tensors import all_reduces
 from tpdeploy.profiles.model import (
     Attention,
+    CompressedAttention,
     DenseMlp,
     Experts,
     LatentAttention,
@@ -117,7 +118,9 @@ def _linear_block(linear: LinearAttention, layers: int, tp: int) -> Block:
     )
 
 
-def _attention_block(attention: Attention | LatentAttention, name: str, tp: int) -> Block:
+def _attention_block(
+    attention: Attention | LatentAttention | CompressedAttention, name: str, tp: int
+) -> Block:
     heads = f"{attention.heads // tp} of {attention.heads} heads"
     if isinstance(attention, Attention):
         outputs, inputs = (
@@ -127,6 +130,11 @@ def _attention_block(attention: Attention | LatentAttention, name: str, tp: int)
         replicated = " (replicated)" if tp > attention.kv_heads else ""
         middle = f"{heads}, {kv} of {attention.kv_heads} KV heads{replicated}"
         projection = "Q of QKV"
+    elif isinstance(attention, CompressedAttention):
+        outputs = attention.heads * attention.head_size
+        inputs = attention.output_groups * attention.output_rank
+        middle = f"{heads}, one KV head of {attention.head_size} whole on every GPU"
+        projection = "Q"
     else:
         outputs = inputs = attention.heads * attention.v_size
         middle = f"{heads}, the {attention.kv_lora_rank}-wide KV latent whole on every GPU"

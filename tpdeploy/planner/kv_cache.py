@@ -2,7 +2,14 @@
 
 from math import ceil
 
-from tpdeploy.profiles.model import Attention, Indexer, LatentAttention, LinearAttention, ModelShape
+from tpdeploy.profiles.model import (
+    Attention,
+    CompressedAttention,
+    Indexer,
+    LatentAttention,
+    LinearAttention,
+    ModelShape,
+)
 from tpdeploy.profiles.record import Dtype
 
 # One FP32 scale stands for so many FP8 values, in an indexer's keys and in the latent that sparse
@@ -11,6 +18,8 @@ SCALED_VALUES = 128
 SCALE_BYTES = 4
 # The rotary part of that latent stays in 16 bits.
 ROPE_BYTES = 2
+# An FP8 entry of DeepSeek-V4 has a one-byte scale for so many values, and a byte of padding.
+ENTRY_VALUES = 64
 
 
 def kv_heads_per_rank(kv_heads: int, tp: int) -> int:
@@ -41,12 +50,36 @@ def sparse_latent_bytes(attention: LatentAttention, dtype: Dtype) -> float:
 
 def index_token_bytes(indexer: Indexer) -> float:
     """Bytes of one token's key in one layer's indexer, in FP8 with its scales, on every rank."""
-    return indexer.head_size + ceil(indexer.head_size / SCALED_VALUES) * SCALE_BYTES
+    key = indexer.head_size + ceil(indexer.head_size / SCALED_VALUES) * SCALE_BYTES
+    return key / indexer.tokens_per_key
+
+
+def entry_bytes(attention: CompressedAttention, dtype: Dtype) -> float:
+    """Bytes of one token, or of one compressed entry, in one layer of DeepSeek-V4, on every rank.
+
+    An FP8 cache keeps the rotary part in 16 bits and a scale for every 64 of the others.
+    """
+    if dtype is not Dtype.FP8:
+        return attention.head_size * dtype.bits / 8
+    plain = attention.head_size - attention.rope_size
+    return plain + attention.rope_size * ROPE_BYTES + ceil(plain / ENTRY_VALUES) + 1
+
+
+def compressed_bytes(
+    attention: CompressedAttention, layers: int, tokens: float, dtype: Dtype
+) -> float:
+    """Bytes of `tokens` of context in all `layers` of DeepSeek-V4: windows and entries."""
+    windows = layers * min(tokens, attention.sliding_window)
+    sparse = attention.sparse_layers * tokens / attention.sparse_ratio
+    dense = attention.dense_layers * tokens / attention.dense_ratio
+    return (windows + sparse + dense) * entry_bytes(attention, dtype)
 
 
 def attention_token_bytes(shape: ModelShape, tp: int, dtype: Dtype) -> float:
     """Bytes of one token in one layer with the model's (unwindowed) attention, on one rank."""
     attention = shape.attention
+    if isinstance(attention, CompressedAttention):
+        return compressed_bytes(attention, shape.layers, 1, dtype) / shape.layers
     if shape.indexer and isinstance(attention, LatentAttention):
         return sparse_latent_bytes(attention, dtype)
     return layer_token_bytes(attention, tp, dtype)
@@ -62,6 +95,9 @@ def token_bytes(shape: ModelShape, tp: int, dtype: Dtype) -> float:
 def kv_bytes(shape: ModelShape, tokens: float, tp: int, dtype: Dtype) -> float:
     """Bytes of KV that a request of `tokens` of context holds on one rank."""
     attention, layers = shape.attention, shape.attention_layers
+    if isinstance(attention, CompressedAttention):
+        entries = compressed_bytes(attention, layers, tokens, dtype)
+        return entries + _other_bytes(shape, tokens, tp, dtype)
     held = layers * tokens
     if isinstance(attention, Attention) and attention.sliding_window is not None:
         inside = min(tokens, attention.sliding_window)

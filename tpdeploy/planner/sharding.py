@@ -5,7 +5,13 @@ from math import ceil, gcd
 
 from tpdeploy.planner.kv_cache import kv_heads_per_rank
 from tpdeploy.planner.tensors import Split, Tensor, parameter_count, tensors
-from tpdeploy.profiles.model import Attention, LatentAttention, LinearAttention, ModelShape
+from tpdeploy.profiles.model import (
+    Attention,
+    CompressedAttention,
+    LatentAttention,
+    LinearAttention,
+    ModelShape,
+)
 
 __all__ = [
     "Split",
@@ -101,13 +107,17 @@ def _problems(shape: ModelShape, tp: int, *, whole_experts: bool) -> Iterator[st
         yield f"vocabulary of {vocabulary:,} (padded) cannot be divided by {tp}"
 
 
-def _attention_problems(attention: Attention | LatentAttention, tp: int) -> Iterator[str]:
+def _attention_problems(
+    attention: Attention | LatentAttention | CompressedAttention, tp: int
+) -> Iterator[str]:
     if attention.heads % tp:
         yield f"{attention.heads} attention heads cannot be divided by {tp}"
     if isinstance(attention, Attention):
         kv = attention.kv_heads
         if kv % tp and tp % kv:
             yield f"{kv} KV heads can be neither divided by {tp} nor replicated to it evenly"
+    if isinstance(attention, CompressedAttention) and attention.output_groups % tp:
+        yield f"{attention.output_groups} groups of outputs cannot be divided by {tp}"
 
 
 def _linear_problems(linear: LinearAttention, tp: int) -> Iterator[str]:

@@ -8,6 +8,7 @@ from tpdeploy.planner.storage import linear_format, stored_bits
 from tpdeploy.profiles.linear_layers import HEAD
 from tpdeploy.profiles.model import (
     Attention,
+    CompressedAttention,
     DenseMlp,
     Experts,
     Indexer,
@@ -81,7 +82,9 @@ class _Builder:
     def all(self) -> Iterator[Tensor]:
         shape = self.shape
         yield from self._embeddings()
-        if isinstance(shape.attention, LatentAttention):
+        if isinstance(shape.attention, CompressedAttention):
+            yield from self._compressed_attention(shape.attention, shape.attention_layers)
+        elif isinstance(shape.attention, LatentAttention):
             yield from self._latent_attention(shape.attention, shape.attention_layers)
         else:
             yield from self._attention(shape.attention, shape.attention_layers)
@@ -214,6 +217,33 @@ class _Builder:
         yield from self._linear("kv up", keys_and_values, mla.kv_lora_rank, Split.COLUMN, n)
         yield from self._linear("output", self.hidden, mla.heads * mla.v_size, Split.ROW, n)
 
+    def _compressed_attention(self, attention: CompressedAttention, n: int) -> Iterator[Tensor]:
+        hidden, size, rank = self.hidden, attention.head_size, attention.q_lora_rank
+        queries, groups = attention.heads * size, attention.output_groups
+        given = groups * attention.output_rank
+        yield from self._linear("q down", rank, hidden, Split.REPLICATED, n)
+        yield self._vector("q norm", rank, n)
+        yield from self._linear("q up", queries, rank, Split.COLUMN, n)
+        yield from self._linear("kv down", size, hidden, Split.REPLICATED, n)
+        yield self._vector("kv norm", size, n)
+        yield self._vector("sinks", attention.heads, n, Split.COLUMN)
+        yield from self._linear("output down", given, queries // groups, Split.COLUMN, n)
+        yield from self._linear("output", hidden, given, Split.ROW, n)
+        # Entries of sparse layers overlap: twice as wide.
+        sparse = ("sparse entries", 2 * size, attention.sparse_ratio, attention.sparse_layers)
+        yield from self._compressor(*sparse)
+        dense = ("dense entries", size, attention.dense_ratio, attention.dense_layers)
+        yield from self._compressor(*dense)
+        layers = attention.sparse_layers + attention.dense_layers
+        if layers:
+            yield self._vector("entries norm", size, layers)
+
+    def _compressor(self, name: str, wide: int, ratio: int, layers: int) -> Iterator[Tensor]:
+        """What makes an entry of `ratio` tokens: values, their gate and their positions."""
+        if layers:
+            yield self._matrix(name, 2 * wide, Split.REPLICATED, count=layers, matmul=True)
+            yield self._vector(f"{name} positions", wide, layers, inputs=ratio)
+
     def _linear_attention(self, linear: LinearAttention) -> Iterator[Tensor]:
         n, hidden, heads = linear.layers, self.hidden, linear.key_heads
         is_mamba = linear.kind == "mamba2"
@@ -239,20 +269,39 @@ class _Builder:
             yield self._vector("linear bias", inner + hidden, n)
 
     def _indexer(self, indexer: Indexer) -> Iterator[Tensor]:
-        """Engines keep all of it on every rank."""
+        """Engines keep it whole on every rank, but for MiniMax-M3's heads of Q."""
         n, hidden, size = indexer.layers, self.hidden, indexer.head_size
         attention = self.shape.attention
-        inputs = hidden
-        if indexer.kind == "latent" and isinstance(attention, LatentAttention):
-            inputs = attention.q_lora_rank or hidden
-            yield self._matrix(
-                "index weights", indexer.heads, Split.REPLICATED, count=n, matmul=True
-            )
-        yield from self._linear("index q", indexer.heads * size, inputs, Split.REPLICATED, n)
-        yield from self._linear("index k", size, hidden, Split.REPLICATED, n)
-        yield self._vector("index norms", 2 * size, n)
+        if isinstance(attention, Attention):
+            q = ("index q", indexer.heads * size, hidden, Split.KV, n)
+            yield from self._linear(*q, kv_heads=indexer.heads)
+        else:
+            rank = attention.q_lora_rank or hidden
+            weights = ("index weights", indexer.heads, Split.REPLICATED)
+            yield self._matrix(*weights, count=n, matmul=True)
+            yield from self._linear("index q", indexer.heads * size, rank, Split.REPLICATED, n)
+        if indexer.kind == "compressed":
+            yield from self._compressor("index entries", 2 * size, indexer.tokens_per_key, n)
+            yield self._vector("index norms", size, n)
+        else:
+            yield from self._linear("index k", size, hidden, Split.REPLICATED, n)
+            yield self._vector("index norms", 2 * size, n)
+
+    def _streams(self) -> Iterator[Tensor]:
+        """Hyper-connections mix the residual streams before and after each mixer and MLP."""
+        m = self.shape.residual_streams
+        wide, mixed, ends = m * self.hidden, (2 + m) * m, 2 * self.shape.layers
+        fp32 = Dtype.FP32
+        plain = Tensor("streams", ends, mixed, wide, Split.REPLICATED, fp32, fp32.bits)
+        last = replace(plain, name="last streams", count=1, outputs=m)
+        yield from (plain, last)
+        for each, scalars in ((plain, mixed + 3), (last, m + 1)):
+            name = f"{each.name}: scalars"
+            yield replace(each, name=name, outputs=scalars, inputs=1, matmul=False)
 
     def _norms(self) -> Iterator[Tensor]:
+        if self.shape.residual_streams > 1:
+            yield from self._streams()
         per_norm = self.hidden * (2 if self.shape.norm_bias else 1)
         if self.shape.norms_per_layer:
             yield self._vector("norms", self.shape.norms_per_layer * per_norm, self.shape.layers)

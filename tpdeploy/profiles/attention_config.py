@@ -3,9 +3,16 @@
 from tpdeploy.profiles.config_keys import ConfigKeys
 from tpdeploy.profiles.family import Family, Switch
 from tpdeploy.profiles.layer_kinds import LayerKinds, window
-from tpdeploy.profiles.model import Attention, Indexer, LatentAttention, LinearAttention
+from tpdeploy.profiles.model import (
+    Attention,
+    CompressedAttention,
+    Indexer,
+    LatentAttention,
+    LinearAttention,
+)
 from tpdeploy.profiles.record import Dtype
 
+SPARSE, DENSE = "compressed_sparse_attention", "heavily_compressed_attention"
 STATE_DTYPES = {"float32": Dtype.FP32, "bfloat16": Dtype.BF16, "float16": Dtype.FP16}
 
 
@@ -16,9 +23,11 @@ def switched(keys: ConfigKeys, switch: Switch) -> bool:
 
 def attention_from_config(
     keys: ConfigKeys, family: Family, kinds: LayerKinds
-) -> Attention | LatentAttention:
+) -> Attention | LatentAttention | CompressedAttention:
     """The attention of the layers that are not linear, nor windowed with other heads."""
     full = kinds.mixing("full")
+    if family.attention == "compressed":
+        return _compressed(keys, kinds.layers)
     if family.attention == "latent":
         return _latent(keys, layers=None if full == kinds.layers else full)
     sliding = 0 if family.other_heads != "none" else kinds.mixing("sliding")
@@ -103,6 +112,8 @@ def indexer_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> 
             layers=layers - keys.words("indexer_types").count("shared"),
             sparse_layers=layers,
         )
+    if family.indexer == "compressed":
+        return _compressed_indexer(keys, kinds.layers)
     sparse = keys.part("sparse_attention_config")
     if family.indexer == "none" or sparse is None:
         return None
@@ -127,6 +138,63 @@ def _latent(keys: ConfigKeys, layers: int | None) -> LatentAttention:
         v_size=keys.whole("v_head_dim"),
         layers=layers,
     )
+
+
+def _compressed(keys: ConfigKeys, layers: int) -> CompressedAttention:
+    rates, ratios = _rates(keys), _ratios(keys, layers)
+    return CompressedAttention(
+        heads=keys.whole("num_attention_heads"),
+        head_size=keys.whole("head_dim"),
+        rope_size=keys.whole("qk_rope_head_dim"),
+        q_lora_rank=keys.whole("q_lora_rank"),
+        output_groups=keys.whole("o_groups"),
+        output_rank=keys.whole("o_lora_rank"),
+        sliding_window=keys.whole("sliding_window"),
+        sparse_ratio=rates[SPARSE],
+        sparse_layers=ratios.count(rates[SPARSE]),
+        dense_ratio=rates[DENSE],
+        dense_layers=ratios.count(rates[DENSE]),
+    )
+
+
+def _compressed_indexer(keys: ConfigKeys, layers: int) -> Indexer | None:
+    rate = _rates(keys)[SPARSE]
+    sparse = _ratios(keys, layers).count(rate)
+    if not sparse:
+        return None
+    return Indexer(
+        kind="compressed",
+        tokens_per_key=rate,
+        heads=keys.whole("index_n_heads"),
+        head_size=keys.whole("index_head_dim"),
+        most_tokens=keys.whole("index_topk"),
+        layers=sparse,
+        sparse_layers=sparse,
+    )
+
+
+def _rates(keys: ConfigKeys) -> dict[str, int]:
+    """Tokens that an entry stands for, by kind of layer."""
+    stated = keys.part("compress_rates")
+    usual = {SPARSE: 4, DENSE: 128}
+    return {kind: stated.whole(kind) if stated else rate for kind, rate in usual.items()}
+
+
+def _ratios(keys: ConfigKeys, layers: int) -> list[int]:
+    """Tokens that an entry of each layer stands for; 0: no entries, a window alone.
+
+    A list of ratios goes on with the layers for multi-token prediction.
+    """
+    rates = {**_rates(keys), "sliding_attention": 0}
+    ratios = keys.numbers("compress_ratios")
+    if ratios:
+        name, found = "compress_ratios", ratios[:layers]
+    else:
+        name = "layer_types"
+        found = [rates.get(kind, -1) for kind in keys.words(name)]
+    if len(found) != layers or set(found) - set(rates.values()):
+        raise keys.refused(name, f"need one of {list(rates.values())} for each of {layers} layers")
+    return found
 
 
 def _grouped(

@@ -93,6 +93,7 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         indexer=indexer_from_config(keys, family, kinds),
         mlp=mlp_from_config(keys, family, kinds),
         experts=experts_from_config(keys, family, kinds),
+        residual_streams=keys.whole("hc_mult", default=1),
         norms_per_layer=_norms(keys, family, kinds),
         final_norm=family.final_norm,
         norm_bias=family.norm_bias,

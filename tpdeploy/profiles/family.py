@@ -12,9 +12,9 @@ Switch = bool | str
 class Family:
     """The structure of one architecture."""
 
-    attention: Literal["grouped", "latent"] = "grouped"
+    attention: Literal["grouped", "latent", "compressed"] = "grouped"
     linear: Literal["none", "delta", "mamba2"] = "none"
-    indexer: Literal["none", "latent", "hidden"] = "none"
+    indexer: Literal["none", "latent", "hidden", "compressed"] = "none"
     blocks: bool = False  # a layer is one block: a mixer or an MLP
     experts: Literal[
         "none", "mixtral", "qwen", "deepseek", "gpt-oss", "llama4", "gemma4", "ernie"

@@ -16,6 +16,8 @@ MIXERS: Mapping[str, Mixer] = {
     "indexed_attention": "full",
     "deepseek_sparse_attention": "full",
     "minimax_m3_sparse": "full",
+    "compressed_sparse_attention": "full",
+    "heavily_compressed_attention": "full",
     "sliding_attention": "sliding",
     "chunked_attention": "sliding",
     "linear_attention": "linear",

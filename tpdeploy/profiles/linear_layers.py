@@ -19,6 +19,7 @@ MIXING = {
     "q up": "self_attn.q_b_proj",
     "kv down": "self_attn.kv_a_proj_with_mqa",
     "kv up": "self_attn.kv_b_proj",
+    "output down": "self_attn.o_a_proj",
     "index q": "self_attn.indexer.wq_b",
     "index k": "self_attn.indexer.wk",
 }
@@ -123,7 +124,8 @@ def _covers(patterns: Iterable[str], module: str, stored: ConfigKeys) -> bool:
                 raise InputError(f"{stored.id}: {stored.where} has {pattern!r}: {error}") from error
         else:
             # A list may name a whole part, or one expert and mean all.
-            found = any(fnmatchcase(module, p) for p in (pattern, f"{pattern}.*", f"*.{pattern}"))
+            forms = (pattern, f"{pattern}.*", f"*.{pattern}", f"*.{pattern}.*")
+            found = any(fnmatchcase(module, form) for form in forms)
         if found:
             return True
     return False

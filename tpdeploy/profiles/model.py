@@ -48,6 +48,28 @@ class LatentAttention(Record):
     )
 
 
+class CompressedAttention(Record):
+    """DeepSeek-V4: one KV head whose keys are its values, in a window and in compressed entries.
+
+    Every layer sees the last `sliding_window` tokens. `sparse` layers see besides what an indexer
+    picks of entries that stand for `sparse_ratio` tokens each, `dense` ones every entry of
+    `dense_ratio` tokens.
+    """
+
+    heads: int = Field(gt=0)
+    head_size: int = Field(gt=0)
+    rope_size: int = Field(gt=0)
+    q_lora_rank: int = Field(gt=0)
+    output_groups: int = Field(gt=0, description="groups of heads with an output projection each")
+    output_rank: int = Field(gt=0, description="what a group's output projection gives")
+    sliding_window: int = Field(gt=0)
+    sparse_ratio: int = Field(gt=0)
+    sparse_layers: int = Field(ge=0)
+    dense_ratio: int = Field(gt=0)
+    dense_layers: int = Field(ge=0)
+    layers: int | None = None
+
+
 class LinearAttention(Record):
     """Attention through a state of constant size, after a short causal convolution.
 
@@ -81,13 +103,15 @@ class Indexer(Record):
     """Picks the tokens of context that attention looks at (sparse attention).
 
     `latent` indexers (DeepSeek-V3.2, GLM-5) read MLA's latent of Q; `hidden` ones (MiniMax-M3)
-    the hidden state, and pick whole blocks.
+    the hidden state, and pick whole blocks. `compressed` ones (DeepSeek-V4) make keys of several
+    tokens each.
     """
 
-    kind: Literal["latent", "hidden"]
+    kind: Literal["latent", "hidden", "compressed"]
+    tokens_per_key: int = Field(default=1, gt=0)
     heads: int = Field(gt=0)
     head_size: int = Field(gt=0)
-    most_tokens: int = Field(gt=0, description="tokens of context it picks for one query")
+    most_tokens: int = Field(gt=0, description="keys of context it picks for one query")
     layers: int = Field(gt=0, description="layers with an indexer of their own")
     sparse_layers: int = Field(gt=0, description="layers that attend to what an indexer picked")
 
@@ -170,7 +194,7 @@ class ModelShape(Record):
     tied_embeddings: bool
     max_context: int = Field(gt=0)
     dtype: Dtype = Field(description="native dtype of the checkpoint's unquantized tensors")
-    attention: Attention | LatentAttention
+    attention: Attention | LatentAttention | CompressedAttention
     windowed: Attention | None = Field(
         default=None, description="sliding layers whose heads differ from those of `attention`"
     )
@@ -178,6 +202,7 @@ class ModelShape(Record):
     indexer: Indexer | None = None
     mlp: DenseMlp | None = Field(default=None, description="None when every layer has experts")
     experts: Experts | None = None
+    residual_streams: int = Field(default=1, gt=0, description="hyper-connected (DeepSeek-V4)")
     norms_per_layer: int = Field(default=2, ge=0)
     final_norm: bool = True
     norm_bias: bool = False

@@ -43,6 +43,9 @@ def quantization_from_config(
     quantization = _with_excluded(
         Quantization(method=method, **dict(read(stored))), stored, linears
     )
+    if keys.text("expert_dtype", default="") == "fp4":
+        experts = OtherFormat(linears=ROUTED, **dict(_mxfp4(stored)))
+        quantization = quantization.model_copy(update={"others": (experts,)})
     return _with_kv_cache(quantization, stored)
 
 
@@ -93,6 +96,9 @@ def _mixed(stored: ConfigKeys, method: str, linears: LinearLayers) -> Quantizati
         )
         for (algorithm, group), paths in found.items()
     ]
+    if method in READERS and method != "modelopt":  # DeepSeek-V4: experts alone differ
+        rest = READERS[method](stored)
+        return Quantization(method=method, others=tuple(others), **dict(rest))
     named = {name for other in others for name in other.linears}
     # Its largest part stands for the checkpoint: experts, or the MLP where there are none.
     main = max(others, key=lambda o: [len(part & set(o.linears)) for part in MAIN_PARTS])
