@@ -56,6 +56,54 @@ NEEDED: dict[str, dict[str, object]] = {
     },
 }
 
+# Switches that few published configs turn, and what turns them.
+VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
+    "Falcon 40B's decoder": (
+        "falcon",
+        {
+            "new_decoder_architecture": True,
+            "hidden_size": 4096,
+            "num_attention_heads": 64,
+            "num_kv_heads": 8,
+        },
+    ),
+    "the first Falcons": (
+        "falcon",
+        {
+            "parallel_attn": False,
+            "multi_query": False,
+            "bias": True,
+            "alibi": True,
+            "hidden_size": 4096,
+            "num_attention_heads": 64,
+        },
+    ),
+    "Command-R+'s norms": ("cohere", {"use_qk_norm": True}),
+    "Gemma 4 with values": ("gemma4_text", {"hidden_size_per_layer_input": 0}),
+    "Granite with biases": ("granite", {"attention_bias": True, "mlp_bias": True}),
+    "Nemotron-H with a latent for its experts": (
+        "nemotron_h",
+        {
+            "hybrid_override_pattern": "M-M*E",
+            "num_hidden_layers": 5,
+            "attention_bias": True,
+            "moe_latent_size": 1024,
+            "moe_intermediate_size": 2048,
+        },
+    ),
+    "Qwen3.5 with biases": ("qwen3_5_text", {"attention_bias": True}),
+    "Qwen3-Next, dense first": (
+        "qwen3_next",
+        {"mlp_only_layers": [0, 1], "intermediate_size": 5120},
+    ),
+    "StarCoder2 without biases": ("starcoder2", {"use_bias": False}),
+    "MLA without a latent of Q": ("deepseek_v3", {"q_lora_rank": None}),
+    "GLM-5 with shared indexers": (
+        "glm_moe_dsa",
+        {"indexer_types": (["full"] + ["shared"] * 2) * 26},
+    ),
+}
+
 COUNT_PARAMETERS = """
 import json, sys, torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
@@ -150,6 +198,21 @@ def test_every_known_architecture_is_counted_as_transformers_counts_it() -> None
         asked[kind] = {"model_type": kind, **NEEDED.get(kind, {})}
         counted[kind] = parameter_count(shape_from_config(config, id=kind))
     assert ask_transformers(COUNT_PARAMETERS, asked) == counted
+
+
+def test_switches_that_few_configs_turn_are_counted_too() -> None:
+    """Biases, norms and layers that the defaults leave out."""
+    asked = {
+        name: (kind, {**NEEDED.get(kind, {}), **keys}) for name, (kind, keys) in VARIANTS.items()
+    }
+    asked["Gemma 4 with values"] = VARIANTS["Gemma 4 with values"]
+    questions = {name: {"model_type": kind, **keys} for name, (kind, keys) in asked.items()}
+    counted = {}
+    for name, (kind, keys) in asked.items():
+        stated = ask_transformers(DEFAULT_CONFIGS, {kind: keys})[kind]
+        assert isinstance(stated, dict)
+        counted[name] = parameter_count(shape_from_config({**stated, **keys}, id=name))
+    assert ask_transformers(COUNT_PARAMETERS, questions) == counted
 
 
 def test_defaults_are_those_of_transformers_configs() -> None:

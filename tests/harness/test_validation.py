@@ -34,7 +34,7 @@ def test_warm_up_and_measurement_are_told_apart() -> None:
 
 
 def test_reported_latencies_are_not_below_the_servers_schedule() -> None:
-    """The server waits 20 ms, then 4 ms a token: neither the first token nor the last is earlier."""
+    """The server waits 20 ms, then 4 ms a token: neither first nor last token is earlier."""
     with serving(StandIn(ttft_s=0.02, itl_s=0.004)) as server:
         measured = run(server, measurement(LOAD, requests=9), []).measured
     assert measured.ttft_ms.p50 >= 20

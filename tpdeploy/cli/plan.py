@@ -20,6 +20,7 @@ from tpdeploy.planner.precision import kv_cache_dtype, served_shape
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search import Outcome, alternatives, search
 from tpdeploy.planner.search import plan as make_plan
+from tpdeploy.profiles.catalog import with_engine
 from tpdeploy.profiles.gpus_spec import parse_gpus
 from tpdeploy.profiles.models import load_model
 
@@ -59,7 +60,7 @@ def plan(
     json: given.Json = False,
 ) -> None:
     """Choose how MODEL is split over these GPUs: TP width, pipeline stages, experts, replicas."""
-    cluster = parse_gpus(gpus, interconnect, network=network)
+    cluster = with_engine(parse_gpus(gpus, interconnect, network=network), backend)
     shape = served_shape(load_model(model), cluster.accelerator, options.dtype(dtype), quantization)
     load = options.workload(
         input_tokens=input_tokens,

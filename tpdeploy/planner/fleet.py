@@ -160,4 +160,5 @@ def _assembled(cluster: Cluster, machines: int, per_machine: int) -> Cluster:
         f"The count was left open: {shape}, on {fabric.name} (assumed): {fabric.description}.",
     )
     built = assemble(device, fabric.name, machines, per_machine)
-    return built.model_copy(update={"assumptions": assumptions})
+    kept = {"assumptions": assumptions, "efficiency": cluster.efficiency}
+    return built.model_copy(update=kept)

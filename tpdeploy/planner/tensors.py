@@ -264,9 +264,6 @@ class _Builder:
         yield self._vector("linear scalars", scalars, n, Split.COLUMN)
         norm = (linear.values, n, Split.COLUMN) if is_mamba else (linear.value_size, n)
         yield self._vector("linear norm", *norm)
-        if linear.bias:
-            inner = 2 * linear.keys + 2 * linear.values + decay
-            yield self._vector("linear bias", inner + hidden, n)
 
     def _indexer(self, indexer: Indexer) -> Iterator[Tensor]:
         """Engines keep it whole on every rank, but for MiniMax-M3's heads of Q."""

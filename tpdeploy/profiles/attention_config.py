@@ -84,7 +84,6 @@ def linear_from_config(
             value_size=keys.whole("mamba_head_dim"),
             convolution=keys.whole("conv_kernel", least=2),
             convolution_bias=keys.flag("use_conv_bias"),
-            bias=keys.flag("use_bias"),
             state_dtype=_state_dtype(keys, "mamba_ssm_cache_dtype"),
             layers=layers,
         )

@@ -210,15 +210,11 @@ FAMILIES: Mapping[str, Family] = {
         },
     ),
     "ernie4_5": Family(
-        qkv_bias="use_bias",
-        output_bias="use_bias",
-        mlp_bias="use_bias",
+        only={"use_bias": False},
         defaults={"tie_word_embeddings": True, "num_key_value_heads": 2, "head_dim": 128},
     ),
     "ernie4_5_moe": Family(
-        qkv_bias="use_bias",
-        output_bias="use_bias",
-        mlp_bias="use_bias",
+        only={"use_bias": False},
         experts="ernie",
         router_bias=True,
         renamed={
@@ -252,7 +248,7 @@ FAMILIES: Mapping[str, Family] = {
         blocks=True,
         qkv_bias=_ATTENTION_BIAS,
         output_bias=_ATTENTION_BIAS,
-        mlp_bias="mlp_bias",
+        only={"mlp_bias": False, "use_bias": False, "mamba_proj_bias": False},
         norms_per_layer=1,
         gated=False,
         gated_experts=False,

@@ -84,7 +84,6 @@ class LinearAttention(Record):
     value_size: int = Field(gt=0)
     convolution: int = Field(gt=1, description="tokens the convolution spans")
     convolution_bias: bool = False
-    bias: bool = Field(default=False, description="biases in the projections")
     state_dtype: Dtype = Field(default=Dtype.FP32, description="of the state engines keep")
     layers: int = Field(gt=0)
 
