@@ -15,7 +15,7 @@ from tpdeploy.planner.attention_cost import (
 from tpdeploy.planner.collectives import Collective, PointToPoint, all_reduce, point_to_point
 from tpdeploy.planner.kernels import Roofline, Workshop, cache_format, weight_format
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.sharding import Tensor, rank_bytes, rank_elements, tensors
+from tpdeploy.planner.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
 from tpdeploy.planner.stages import width
 from tpdeploy.profiles.accelerator import Serving
 from tpdeploy.profiles.cluster import Cluster
@@ -299,7 +299,7 @@ class _Builder:
 
     def _product(self, count: int, group: list[Tensor]) -> Linear:
         elements = sum(rank_elements(t, self.tp) for t in group)
-        inputs = max(t.inputs for t in group)
+        inputs = group[0].inputs / (self.tp if group[0].split is Split.ROW else 1)
         return Linear(
             count=count,
             weight_bytes=sum(rank_bytes(t, self.tp) for t in group),
