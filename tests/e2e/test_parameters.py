@@ -86,7 +86,6 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
         {
             "hybrid_override_pattern": "M-M*E",
             "num_hidden_layers": 5,
-            "attention_bias": True,
             "moe_latent_size": 1024,
             "moe_intermediate_size": 2048,
         },

@@ -17,14 +17,13 @@ from tpdeploy.planner.kernels import Roofline, Workshop, cache_format, weight_fo
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
 from tpdeploy.planner.stages import width
+from tpdeploy.planner.tensors import all_reduces
 from tpdeploy.profiles.accelerator import Serving
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import Attention as GroupedAttention
 from tpdeploy.profiles.model import CompressedAttention, LatentAttention, ModelShape
 from tpdeploy.profiles.record import Dtype
 
-# A layer ends its attention block and its MLP block with one all-reduce each.
-ALL_REDUCES_PER_LAYER = 2
 # Engines run these projections of one input as one product.
 MERGED = {
     "q": "qkv",
@@ -203,6 +202,7 @@ class StepModel:
     """Everything about one model on one tensor-parallel group that a step's time depends on."""
 
     layers: int
+    all_reduces: int  # in one step, all layers
     hidden_bytes: float  # one token's residual stream
     products: tuple[Linear, ...]
     experts: RoutedExperts | None
@@ -243,7 +243,7 @@ class StepModel:
     def _communication_seconds(self, step: Step) -> float:
         moved = step.tokens * self.hidden_bytes
         handed_on = (self.stages - 1) * self.hand_on.seconds(moved) if self.stages > 1 else 0.0
-        return ALL_REDUCES_PER_LAYER * self.layers * self.reduce.seconds(moved) + handed_on
+        return self.all_reduces * self.reduce.seconds(moved) + handed_on
 
     def _overhead_seconds(self, step: Step) -> float:
         engine = self.serving
@@ -261,6 +261,7 @@ def step_model(
     linear = [t for t in tensors(shape) if t.matmul]
     return StepModel(
         layers=shape.layers,
+        all_reduces=all_reduces(shape),
         hidden_bytes=shape.hidden * shape.dtype.bits / 8,
         products=build.products([t for t in linear if not t.routed and not t.head]),
         experts=build.experts([t for t in linear if t.routed]),

@@ -246,9 +246,12 @@ FAMILIES: Mapping[str, Family] = {
     "nemotron_h": Family(
         linear="mamba2",
         blocks=True,
-        qkv_bias=_ATTENTION_BIAS,
-        output_bias=_ATTENTION_BIAS,
-        only={"mlp_bias": False, "use_bias": False, "mamba_proj_bias": False},
+        only={
+            _ATTENTION_BIAS: False,
+            "mlp_bias": False,
+            "use_bias": False,
+            "mamba_proj_bias": False,
+        },
         norms_per_layer=1,
         gated=False,
         gated_experts=False,
