@@ -4,7 +4,7 @@ import pytest
 
 from tpdeploy.errors import InputError
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.precision import LATENT_LINEARS, stored_shape
+from tpdeploy.planner.precision import MIXING_LINEARS, SHARED_LINEARS, kv_cache_dtype, stored_shape
 from tpdeploy.planner.stages import stage_weight_bytes, stages
 from tpdeploy.profiles.catalog import find_accelerator
 from tpdeploy.profiles.model import ModelShape
@@ -63,7 +63,7 @@ def test_four_bits_leave_latent_attention_as_it_is() -> None:
     quantization = stored("deepseek-ai/DeepSeek-V3", "fp4").quantization
     assert quantization is not None
     assert quantization.weights is Dtype.FP4
-    assert quantization.excluded == LATENT_LINEARS
+    assert quantization.excluded == MIXING_LINEARS
 
 
 def test_fp16_is_served_in_fp16() -> None:
@@ -76,3 +76,20 @@ def test_an_unknown_precision_is_refused() -> None:
     """With the nearest known."""
     with pytest.raises(InputError, match=r"precision 'fp9': did you mean"):
         stored("meta-llama/Llama-3.1-8B", "fp9")
+
+
+def test_4_bits_of_a_hybrid_model_leave_its_shared_expert_too() -> None:
+    """As NVIDIA's NVFP4 checkpoint of Qwen3.5 does."""
+    quantization = stored("qwen3.5-397b", "fp4").quantization
+    published = load_model("qwen3.5-397b-nvfp4").quantization
+    assert quantization is not None
+    assert published is not None
+    assert set(quantization.excluded) == {*MIXING_LINEARS, *SHARED_LINEARS}
+    assert set(published.excluded) <= set(quantization.excluded)
+
+
+def test_the_kv_cache_is_stored_as_the_checkpoint_asks() -> None:
+    """ModelOpt's ask for FP8; others for nothing, and get the model's dtype."""
+    assert kv_cache_dtype("auto", load_model("qwen3.5-397b-nvfp4")) is Dtype.FP8
+    assert kv_cache_dtype("auto", load_model("deepseek-v3")) is Dtype.BF16
+    assert kv_cache_dtype("fp8", load_model("deepseek-v3")) is Dtype.FP8

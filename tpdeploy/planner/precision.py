@@ -2,7 +2,8 @@
 
 from tpdeploy.errors import InputError, nearest
 from tpdeploy.profiles.accelerator import Accelerator
-from tpdeploy.profiles.model import LatentAttention, ModelShape, Quantization
+from tpdeploy.profiles.linear_layers import LINEAR, MIXING
+from tpdeploy.profiles.model import Attention, ModelShape, Quantization
 from tpdeploy.profiles.record import Dtype
 
 ACTIVATION_DTYPES = (Dtype.BF16, Dtype.FP16, Dtype.FP32)
@@ -40,8 +41,10 @@ PRECISIONS = {
     "int8": Dtype.INT8,
     "w8a8": Dtype.INT8,
 }
-# Published 4-bit conversions of MLA models leave attention in the native dtype.
-LATENT_LINEARS = ("q", "q down", "q up", "kv down", "kv up", "output")
+# Published 4-bit conversions of MLA models and of hybrid ones leave what mixes tokens in the native
+# dtype, those of hybrid ones (Qwen3.5) the shared expert too.
+MIXING_LINEARS = (*MIXING, *LINEAR)
+SHARED_LINEARS = tuple(f"shared expert {part}" for part in ("gate", "up", "down"))
 
 
 def served_shape(
@@ -98,9 +101,11 @@ def kv_cache_dtype(asked: str, shape: ModelShape) -> Dtype:
 
 def _converted(shape: ModelShape, weights: Dtype) -> Quantization:
     conversion = CONVERSIONS[weights]
-    if weights.bits == 4 and isinstance(shape.attention, LatentAttention):
-        return conversion.model_copy(update={"excluded": LATENT_LINEARS})
-    return conversion
+    is_plain = isinstance(shape.attention, Attention) and shape.linear is None
+    if weights.bits != 4 or is_plain:
+        return conversion
+    kept = MIXING_LINEARS + (SHARED_LINEARS if shape.linear else ())
+    return conversion.model_copy(update={"excluded": kept})
 
 
 def _activation_dtype(shape: ModelShape, device: Accelerator, asked: Dtype | None) -> Dtype:
