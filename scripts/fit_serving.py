@@ -6,7 +6,7 @@
 
 Usage: python scripts/fit_serving.py RUNS.csv --engine vllm --architecture hopper [--write]
 
-RUNS.csv has the columns of `tpdeploy backtest`. Eight parameters (block `serving` of the files in
+RUNS.csv has the columns of `tpdeploy backtest`. Nine parameters (block `serving` of the files in
 tpdeploy/profiles/data/efficiency) are fitted to TTFT and TPOT by Nelder-Mead. The errors reported,
 and written, are those of models left out: every model is predicted by a fit to all others. Needs
 scipy, which tpdeploy itself does not.
@@ -43,17 +43,20 @@ RANGES = {
     "request_s": (2e-2, 1e-3, 0.3),
     "compute": (1.0, 0.4, 1.4),
     "experts": (1.0, 0.25, 4.0),
+    "communication": (1.2, 0.7, 3.0),
     "start": (0.7, 0.05, 1.2),
 }
 # Log error at which a run's pull on the parameters is largest; beyond, it counts as an outlier.
 SCALE = 0.15
 # Weight of a parameter's squared log distance from where it starts.
 PRIOR = 0.002
-EVALUATIONS = 150
+EVALUATIONS = 170
 # Share of left-out runs whose truth lies within the recorded error.
 COVERAGE = 0.8
+# A model with fewer runs is judged by the fit to all.
+FEW = 20
 LARGEST_CONCURRENCY = 512
-# Larger ones take long to simulate and tell little more about eight parameters.
+# Larger ones take long to simulate and tell little more about nine parameters.
 LARGEST_FITTED = 128
 SEED = 1
 HEADER = "# yaml-language-server: $schema=../../schemas/efficiency.schema.json\n"
@@ -128,7 +131,8 @@ def judge(
     for model in models:
         others = [n for n in known if runs[n].model != model]
         mine = [n for n, run in enumerate(runs) if run.model == model]
-        serving = fit(start, runs, balanced(runs, others, most), pool) if others else start
+        alone = not others or len(mine) < FEW
+        serving = everything if alone else fit(start, runs, balanced(runs, others, most), pool)
         errors[model] = [e for e in errors_of(serving, mine, pool) if e]
         own = [e for e in errors_of(everything, mine, pool) if e]
         print(f"{model:40} left out {summary(errors[model])} | fitted {summary(own)}", flush=True)

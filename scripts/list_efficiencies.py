@@ -14,7 +14,7 @@ from tpdeploy.records import read_record
 PAGE = Path(__file__).parents[1] / "docs" / "efficiencies.md"
 KINDS = [name for name, field in Kernels.model_fields.items() if "dict" in str(field.annotation)]
 TIMES = [name for name in Serving.model_fields if name.endswith("_s")]
-FACTORS = ["compute", "experts", "start"]
+FACTORS = ["compute", "experts", "communication", "start"]
 
 
 def main() -> None:

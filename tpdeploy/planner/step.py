@@ -243,7 +243,8 @@ class StepModel:
     def _communication_seconds(self, step: Step) -> float:
         moved = step.tokens * self.hidden_bytes
         handed_on = (self.stages - 1) * self.hand_on.seconds(moved) if self.stages > 1 else 0.0
-        return self.all_reduces * self.reduce.seconds(moved) + handed_on
+        reduced = self.all_reduces * self.reduce.seconds(moved)
+        return self.serving.communication * reduced + handed_on
 
     def _overhead_seconds(self, step: Step) -> float:
         engine = self.serving

@@ -57,6 +57,9 @@ class Serving(Provenance):
         default=1.0, gt=0, description="factor on the compute rate of products and prompt attention"
     )
     experts: float = Field(default=1.0, gt=0, description="factor on the experts' compute rate")
+    communication: float = Field(
+        default=1.0, gt=0, description="factor on collectives, whose ranks arrive apart"
+    )
     start: float = Field(
         default=1.0, ge=0, description="factor on kernel starts, which graphs shorten"
     )
