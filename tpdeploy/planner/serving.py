@@ -202,10 +202,8 @@ class _Scheduler:
             request = heapq.heappop(self.decoding)[2]
             finished.append(request)
             self.held -= request.context
-        # Steps are whole, answers are not always whole steps: what is left over goes at the end.
-        if not self.decoding:
-            self.context = 0.0
-        self.context = max(0.0, self.context - sum(self._grown(r) for r in finished))
+        left = self.context - sum(self._grown(request) for request in finished)
+        self.context = left if self.decoding else 0.0
         return finished
 
     def _grown(self, request: _Request) -> float:
