@@ -74,8 +74,7 @@ class _Request:
     arrival: float
     prompt: int
     answer: int
-    cached: int
-    prompt_left: int
+    prompt_left: int  # to compute; less than the prompt where its beginning is cached
     first_token: float = 0.0
 
     @property
@@ -115,12 +114,10 @@ class _Scheduler:
 
     def arrive(self, at: float) -> None:
         """Queue one request."""
-        prompt, answer = (
-            self._length(self.workload.input_tokens),
-            self._length(self.workload.output_tokens),
-        )
+        prompt = self._length(self.workload.input_tokens)
+        answer = self._length(self.workload.output_tokens)
         cached = min(prompt - 1, round(prompt * self.workload.prefix_hit_rate))
-        self.waiting.append(_Request(at, prompt, answer, cached, prompt - cached))
+        self.waiting.append(_Request(at, prompt, answer, prompt - cached))
 
     def _length(self, tokens: int) -> int:
         if not self.spread:
