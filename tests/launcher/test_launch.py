@@ -188,11 +188,21 @@ def test_a_start_that_takes_too_long_is_ended(machine: Machine) -> None:
     assert "Nothing is running" in machine.run("status").stdout
 
 
+def in_foreground(command: list[str], machine: Machine) -> subprocess.Popen[bytes]:
+    """Started as from a terminal: what runs in the background of a script ignores Ctrl-C."""
+    return subprocess.Popen(
+        command,
+        env=machine.environment(),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 def test_ctrl_c_ends_everything(machine: Machine) -> None:
     """A launch in the foreground stays; interrupted, it stops what it started, exit code 130."""
     machine.plan()
     command = [sys.executable, "-m", "tpdeploy", "launch"]
-    process = subprocess.Popen(command, env=machine.environment(), stderr=subprocess.PIPE)
+    process = in_foreground(command, machine)
     eventually(lambda: "ready" in machine.run("status").stdout)
     deployment = machine.status()
     process.send_signal(signal.SIGINT)
@@ -261,13 +271,13 @@ def test_a_port_of_a_deployment_is_taken_before_it_listens(machine: Machine) -> 
     (port,) = free_ports("127.0.0.1", 1)
     never = [sys.executable, "-m", "tpdeploy", "launch", "--detach", "--port", str(port)]
     command = [*never, "--engine-arg=--never-ready"]
-    first = subprocess.Popen(command, env=machine.environment(), stderr=subprocess.DEVNULL)
+    first = in_foreground(command, machine)
     eventually(lambda: str(port) in machine.run("status").stdout)
     done = machine.run("launch", "--name", "second", "--port", str(port))
     assert done.returncode == 2
     assert f"--port {port} belongs to the running deployment default" in done.stderr
     first.send_signal(signal.SIGINT)
-    first.wait()
+    first.communicate()
 
 
 def test_launching_twice_is_refused(machine: Machine) -> None:
