@@ -194,7 +194,7 @@ def in_foreground(command: list[str], machine: Machine) -> subprocess.Popen[byte
         command,
         env=machine.environment(),
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads
     )
 
 
