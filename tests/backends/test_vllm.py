@@ -1,12 +1,14 @@
 """The vLLM adapter says everything a plan says, and nothing vLLM would refuse."""
 
 import shlex
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.harness.plans import small_plan
-from tpdeploy.backends.base import Command, Features
+from tpdeploy.backends.base import Capability, Command, Site
 from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.errors import InputError
 from tpdeploy.planner.parallelism import Parallelism
@@ -15,6 +17,7 @@ from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.models import load_model
 
 VLLM = VllmBackend()
+SITE = Site("127.0.0.1", 8001, Path("/deployments/default/replica-0"), spare_ports=(9001,))
 
 
 def plan(tensor: int = 1, cpus: tuple[str, ...] = (), **changes: dict[str, Any]) -> DeploymentPlan:
@@ -30,7 +33,7 @@ def plan(tensor: int = 1, cpus: tuple[str, ...] = (), **changes: dict[str, Any])
 
 
 def rendered(of: DeploymentPlan) -> Command:
-    return VLLM.render(of, of.placement[0], "127.0.0.1", 8001)
+    return VLLM.render(of, of.placement[0], SITE)
 
 
 def value_of(option: str, command: Command) -> str:
@@ -52,7 +55,7 @@ def test_gpus_are_chosen_by_number() -> None:
     """The ranks of a replica see their own devices only, in rank order."""
     four = plan(4, cluster={"platform": "cuda"})
     place = Placement(replica=1, devices=(4, 5, 6, 7))
-    command = VLLM.render(four, place, "127.0.0.1", 8001)
+    command = VLLM.render(four, place, SITE)
     assert command.env["CUDA_VISIBLE_DEVICES"] == "4,5,6,7"
     assert value_of("--tensor-parallel-size", command) == "4"
 
@@ -70,19 +73,34 @@ def test_stages_and_whole_experts_are_passed() -> None:
     assert command.env["CUDA_VISIBLE_DEVICES"] == "0,1,2,3,4,5,6,7"
 
 
-def test_a_replica_over_two_machines_is_refused() -> None:
-    """Launch starts one machine's processes; the message says what would work."""
+def test_a_replica_over_two_machines_has_a_command_on_each() -> None:
+    """They meet at the first, which alone serves clients; each sees its own devices."""
     parts = plan(cluster={"platform": "cuda", "nodes": 2}).model_dump()
-    parts["parallelism"] = Parallelism(tensor=1, pipeline=2, replicas=1)
-    parts["placement"] = [Placement(replica=0, devices=(0, 0), nodes=(0, 1))]
-    (problem,) = VLLM.check(DeploymentPlan.model_validate(parts))
-    assert "spans several machines" in problem.what
-    assert "--nnodes" in problem.remedy
+    parts["parallelism"] = Parallelism(tensor=2, pipeline=2, replicas=1)
+    place = Placement(replica=0, node=1, devices=(0, 1, 4, 5), nodes=(1, 1, 0, 0))
+    parts["placement"] = [place]
+    wide = DeploymentPlan.model_validate(parts)
+    assert VLLM.check(wide) == []
+    first, second = (
+        VLLM.render(wide, place, replace(SITE, machine=machine, head="10.0.0.7"))
+        for machine in place.machines
+    )
+    for rank, command in enumerate((first, second)):
+        assert value_of("--nnodes", command) == "2"
+        assert value_of("--node-rank", command) == str(rank)
+        assert value_of("--master-addr", command) == "10.0.0.7"
+        assert value_of("--master-port", command) == "9001"
+        assert "VLLM_HOST_IP" not in command.env
+    assert "--headless" in second.argv
+    assert "--headless" not in first.argv
+    assert (first.env["CUDA_VISIBLE_DEVICES"], second.env["CUDA_VISIBLE_DEVICES"]) == ("0,1", "4,5")
 
 
 def test_on_a_cpu_there_are_no_stages_and_no_whole_experts() -> None:
     """The planner is told, and a plan that asks for them all the same is refused."""
-    assert VLLM.features("cpu") == Features()
+    on_cpu = VLLM.capability("cpu")
+    assert isinstance(on_cpu, Capability)
+    assert not (on_cpu.pipeline or on_cpu.whole_experts or on_cpu.several_machines)
     parts = plan(2, cpus=("0", "1")).model_dump()
     parts["parallelism"] = Parallelism(tensor=2, expert=2, replicas=1)
     assert "expert" in VLLM.check(DeploymentPlan.model_validate(parts))[0].what
@@ -137,10 +155,10 @@ def test_quantization_while_loading_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("impossible", "words"),
     [
-        (plan(cluster={"platform": "gaudi"}), "Gaudi"),
-        (plan(model={"kv_cache_dtype": "fp8"}), "no FP8 KV cache on CPUs"),
+        (plan(cluster={"platform": "gaudi"}), "no vllm on gaudi"),
+        (plan(model={"kv_cache_dtype": "fp8"}), "no fp8 KV cache"),
         (plan(model={"kv_cache_dtype": "int4"}), "no int4 KV cache"),
-        (plan(model={"dtype": "fp8", "kv_cache_dtype": "fp8"}), "no activation dtype"),
+        (plan(model={"dtype": "fp8", "kv_cache_dtype": "fp8"}), "no fp8 activations"),
         (plan(tensor=2, cpus=("0",)), "cores for every rank"),
     ],
 )

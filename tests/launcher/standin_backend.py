@@ -5,15 +5,18 @@ from typing import ClassVar
 
 from tpdeploy.backends.base import (
     Backend,
+    Capability,
     Command,
     EnvironmentSpec,
     MemoryRule,
     Platform,
     Problem,
+    Site,
     Widths,
 )
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.record import Dtype
 
 
 class StandinBackend(Backend):
@@ -21,6 +24,9 @@ class StandinBackend(Backend):
 
     name: ClassVar[str] = "standin"
     api_key_variable: ClassVar[str | None] = "STANDIN_KEY"
+
+    def capability(self, platform: Platform) -> Capability | None:
+        return Capability(dtypes=frozenset({Dtype.BF16, Dtype.FP16}))
 
     def environment(self, platform: Platform) -> EnvironmentSpec:
         return EnvironmentSpec(name="standin", version="1", requirements=())
@@ -34,8 +40,8 @@ class StandinBackend(Backend):
     def check(self, plan: DeploymentPlan) -> list[Problem]:
         return [Problem("no FP32", "use bf16")] if plan.model.dtype == "fp32" else []
 
-    def render(self, plan: DeploymentPlan, place: Placement, host: str, port: int) -> Command:
-        return Command(("standin-engine", "--host", host, "--port", str(port)))
+    def render(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
+        return Command(("standin-engine", "--host", site.host, "--port", str(site.port)))
 
     def progress(self, line: str) -> str | None:
         match = re.match("STAGE (.*)", line)

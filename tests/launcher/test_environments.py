@@ -37,7 +37,7 @@ class Uv:
         self.overrides: list[str] = []
         self.commands: list[list[str]] = []
 
-    def __call__(self, arguments: Sequence[str], report: Report) -> None:
+    def __call__(self, arguments: Sequence[str], report: Report, _env: object = None) -> None:
         self.commands.append(list(arguments))
         report(f"uv {arguments[0]}")
         if arguments[0] == "venv":

@@ -2,12 +2,15 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Literal
 
+from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.record import Dtype
 
 Platform = Literal["cuda", "rocm", "gaudi", "cpu"]
 
@@ -32,14 +35,32 @@ class Widths:
 
 
 @dataclass(frozen=True)
-class Command:
-    """How to start one replica: an argument list and what to add to the environment.
+class Site:
+    """Where one replica is started: its address, ports beside it, and a folder of its own.
 
-    `argv[0]` is the name of an executable inside the engine's environment.
+    A replica over several machines is started on each of them, with its number as `machine` and
+    the address of the first as `head`.
+    """
+
+    host: str
+    port: int
+    folder: Path
+    spare_ports: tuple[int, ...] = ()
+    machine: int = 0
+    head: str = ""
+
+
+@dataclass(frozen=True)
+class Command:
+    """How to start one replica: an argument list, and what to add to environment and folder.
+
+    `argv[0]` is the name of an executable inside the engine's environment. `files` are written
+    into the replica's folder before, by name.
     """
 
     argv: tuple[str, ...]
-    env: dict[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,7 +69,9 @@ class EnvironmentSpec:
 
     `requirements` are lines of a requirements file, hashes allowed; `overrides` replace what
     their packages ask for; `metadata_only` are name==version distributions that must seem
-    installed. When something of it cannot be had, `fallback` says what else runs as well.
+    installed. `build_env` is set while it is installed. When something of it cannot be had,
+    `fallback` says what else runs as well. `distribution` is the package whose version counts,
+    `system_needs` what no package brings: the name of a shared library, and who has it.
     """
 
     name: str
@@ -58,6 +81,9 @@ class EnvironmentSpec:
     fallback: "Fallback | None" = None
     metadata_only: tuple[str, ...] = ()
     executable: str = "python"
+    distribution: str = ""
+    build_env: Mapping[str, str] = field(default_factory=dict)
+    system_needs: Mapping[str, str] = field(default_factory=dict)
     download_bytes: int = 0
     disk_bytes: int = 0
 
@@ -80,12 +106,19 @@ class MemoryRule:
 
 
 @dataclass(frozen=True)
-class Features:
-    """What an engine can do beside tensor parallelism, on one platform."""
+class Capability:
+    """What an engine can run on one platform; None where it has no limit of its own."""
 
+    dtypes: frozenset[Dtype]
+    kv_cache_dtypes: frozenset[Dtype] = frozenset()  # beside the model's own
+    quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them
+    checkpoints: frozenset[str] | None = None  # methods of quantized checkpoints
+    architectures: frozenset[str] | None = None  # as config.json names them
+    least_compute_capability: float = 0.0
     pipeline: bool = False
     whole_experts: bool = False
-    several_nodes: bool = False  # one replica over several machines
+    several_machines: bool = False  # one replica over several machines
+    prompts_first: bool = False  # prompts run in steps of their own, before decoding goes on
 
 
 def last_exception(lines: Sequence[str]) -> str | None:
@@ -96,9 +129,12 @@ def last_exception(lines: Sequence[str]) -> str | None:
 class Backend(ABC):
     """One engine.
 
-    The caller's contract: `check` first, and start nothing while it returns problems; `render`
-    once a replica; then start `argv` as a process group of its own and poll `health_path` until
-    it answers 200, showing what `progress` makes of the engine's own log lines meanwhile.
+    The caller's contract: `capability` tells whether the engine runs on a platform at all. Then
+    `check` first, and start nothing while it returns problems; `render` once a replica and
+    machine; write the command's files into the replica's folder, start `argv` as a process group
+    of its own and poll `health_path` until it answers 200, showing what `progress` makes of the
+    engine's own log lines meanwhile. The engine answers to `plan.model.id`. To stop, send SIGTERM
+    to the group, wait `stop_grace_s`, and kill what is left of it.
     """
 
     name: ClassVar[str]
@@ -106,6 +142,17 @@ class Backend(ABC):
     api_key_variable: ClassVar[str | None] = None  # how the engine is told its clients' key
     # Arguments that only the plan may set, beside those that `render` gives; all their spellings.
     reserved_arguments: ClassVar[frozenset[str]] = frozenset()
+    spare_ports: ClassVar[int] = 0  # ports a replica needs beside its own
+    stop_grace_s: ClassVar[float] = 10.0
+    metrics: ClassVar[MetricNames | None] = None  # None: it has none
+    fixes_output_length: ClassVar[bool] = True  # whether clients can force it (ignore_eos)
+    legacy: ClassVar[str] = ""  # why nobody should start with it today
+    verified: ClassVar[str] = ""  # what of this adapter has been run, and where
+    order: ClassVar[int] = 50  # among engines that are predicted alike, lower comes first
+
+    @abstractmethod
+    def capability(self, platform: Platform) -> Capability | None:
+        """What the engine can run on `platform`; None: it does not run there."""
 
     @abstractmethod
     def environment(self, platform: Platform) -> EnvironmentSpec:
@@ -123,17 +170,13 @@ class Backend(ABC):
     def widths(self, model: ModelShape, up_to: int) -> Widths:
         """Legal tensor-parallel widths from 1 to `up_to` for `model`."""
 
-    def features(self, platform: Platform) -> Features:
-        """What the engine can do beside tensor parallelism on `platform`; here nothing."""
-        return Features()
-
     @abstractmethod
     def check(self, plan: DeploymentPlan) -> list[Problem]:
         """Everything in `plan` this engine cannot run, each with its remedy; empty if none."""
 
     @abstractmethod
-    def render(self, plan: DeploymentPlan, place: Placement, host: str, port: int) -> Command:
-        """The command that starts replica `place` of `plan`, listening on `host`:`port`."""
+    def render(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
+        """The command that starts replica `place` of `plan` at `site`."""
 
     @abstractmethod
     def progress(self, line: str) -> str | None:

@@ -1,22 +1,26 @@
 """vLLM, on NVIDIA GPUs and, as the same engine rebuilt for it, on CPUs."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
+from tpdeploy.backends import capability
 from tpdeploy.backends.base import (
     Backend,
+    Capability,
     Command,
     EnvironmentSpec,
     Fallback,
-    Features,
     MemoryRule,
     Platform,
     Problem,
+    Site,
     Widths,
 )
+from tpdeploy.backends.memory import memory_fraction
+from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
-from tpdeploy.planner.plan import DeploymentPlan, Placement, PlannedModel
+from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.planner.sharding import head_problem
 from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
@@ -38,6 +42,7 @@ ENVIRONMENTS = {
         version="0.33.0",
         requirements=("vllm==0.33.0",),
         executable="vllm",
+        distribution="vllm",
         download_bytes=int(4.3 * GB),
         disk_bytes=9 * GB,
     ),
@@ -56,6 +61,7 @@ ENVIRONMENTS = {
         # itself for a CPU build when that version says so.
         metadata_only=("vllm==0.32.0+cpu",),
         executable="vllm",
+        distribution="vllm",
         download_bytes=int(0.6 * GB),
         disk_bytes=int(2.1 * GB),
     ),
@@ -63,6 +69,36 @@ ENVIRONMENTS = {
 
 DTYPES = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16", Dtype.FP32: "float32"}
 KV_DTYPES = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16", Dtype.FP8: "fp8"}
+
+ON_GPU = Capability(
+    dtypes=frozenset(DTYPES),
+    kv_cache_dtypes=frozenset(KV_DTYPES),
+    quantizes=frozenset({"fp8"}),
+    pipeline=True,
+    whole_experts=True,
+    several_machines=True,
+)
+ON_CPU = Capability(dtypes=frozenset(DTYPES), kv_cache_dtypes=frozenset({Dtype.BF16, Dtype.FP16}))
+CAPABILITIES: dict[Platform, Capability] = {"cuda": ON_GPU, "rocm": ON_GPU, "cpu": ON_CPU}
+
+METRICS = MetricNames(
+    path="/metrics",
+    gauges={
+        "requests_running": "vllm:num_requests_running",
+        "requests_waiting": "vllm:num_requests_waiting",
+        "kv_cache_usage": "vllm:kv_cache_usage_perc",
+        "preemptions": "vllm:num_preemptions",
+    },
+    histograms={
+        "ttft": "vllm:time_to_first_token_seconds",
+        "itl": "vllm:inter_token_latency_seconds",
+        "tpot": "vllm:request_time_per_output_token_seconds",
+        "e2e": "vllm:e2e_request_latency_seconds",
+        "queue": "vllm:request_queue_time_seconds",
+        "prefill": "vllm:request_prefill_time_seconds",
+        "decode": "vllm:request_decode_time_seconds",
+    },
+)
 
 # What the engine writes while it starts, in the order in which it does.
 STAGES = (
@@ -105,6 +141,14 @@ class VllmBackend(Backend):
     name: ClassVar[str] = "vllm"
     api_key_variable: ClassVar[str | None] = "VLLM_API_KEY"
     reserved_arguments: ClassVar[frozenset[str]] = RESERVED
+    spare_ports: ClassVar[int] = 1  # where machines that share a replica meet
+    metrics: ClassVar[MetricNames | None] = METRICS
+    verified: ClassVar[str] = "vLLM 0.32 on a CPU, end to end; never on a GPU"
+    order: ClassVar[int] = 10
+
+    def capability(self, platform: Platform) -> Capability | None:
+        """Pipelines, whole experts and several machines on GPUs, none of them on CPUs."""
+        return CAPABILITIES.get(platform)
 
     def environment(self, platform: Platform) -> EnvironmentSpec:
         """The release to install on `platform`."""
@@ -125,23 +169,22 @@ class VllmBackend(Backend):
         refused = {tp: problem for tp, problem in problems.items() if problem}
         return Widths(tuple(tp for tp in problems if tp not in refused), refused)
 
-    def features(self, platform: Platform) -> Features:
-        """vLLM has pipelines, whole experts and several nodes on GPUs, none of them on CPUs."""
-        on_gpu = platform != "cpu"
-        return Features(pipeline=on_gpu, whole_experts=on_gpu, several_nodes=on_gpu)
-
     def check(self, plan: DeploymentPlan) -> list[Problem]:
         """Problems of running `plan` with this adapter."""
-        return [*_machine_problems(plan), *_number_problems(plan.model)]
+        found = list(capability.problems(self, plan))
+        if any(place.cpus and len(place.cpus) != len(place.devices) for place in plan.placement):
+            found.append(
+                Problem("placement.cpus must list cores for every rank", "plan again here")
+            )
+        return found
 
-    def render(self, plan: DeploymentPlan, place: Placement, host: str, port: int) -> Command:
-        """`vllm serve` for one replica."""
-        on_cpu = plan.cluster.platform == "cpu"
+    def render(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
+        """`vllm serve` for one replica, or for the part of it that one machine runs."""
         model, limits = plan.model, plan.limits
         argv = [
             *("vllm", "serve", model.path or model.id),
             *("--served-model-name", model.id),
-            *("--host", host, "--port", str(port)),
+            *("--host", site.host, "--port", str(site.port)),
             *("--tensor-parallel-size", str(plan.parallelism.tensor)),
             *("--pipeline-parallel-size", str(plan.parallelism.pipeline)),
             *("--dtype", DTYPES[model.dtype]),
@@ -155,12 +198,13 @@ class VllmBackend(Backend):
             argv += ["--quantization", model.quantization]
         if model.kv_cache_dtype is not model.dtype:
             argv += ["--kv-cache-dtype", KV_DTYPES[model.kv_cache_dtype]]
-        if on_cpu:
+        if plan.cluster.platform == "cpu":
             # Compilation takes 20 s longer to start and no small model wins it back.
             argv += ["--enforce-eager", "--kv-cache-memory-bytes", str(limits.kv_cache_bytes)]
         else:
-            argv += ["--gpu-memory-utilization", f"{limits.memory_fraction:g}"]
-        return Command(tuple(argv), _environment(plan, place))
+            argv += ["--gpu-memory-utilization", f"{memory_fraction(self, plan):g}"]
+        argv += _machines(place, site)
+        return Command(tuple(argv), _environment(plan, place, site))
 
     def progress(self, line: str) -> str | None:
         """The stage a line of vLLM's log announces."""
@@ -172,48 +216,29 @@ class VllmBackend(Backend):
         return next((t for t in told if not any(wrapper in t for wrapper in WRAPPERS)), None)
 
 
-def _machine_problems(plan: DeploymentPlan) -> Iterator[Problem]:
-    if plan.cluster.platform == "gaudi":
-        yield Problem("this adapter does not run on Gaudi", "use CUDA, ROCm or a CPU")
-    if any(place.nodes for place in plan.placement):
-        yield Problem(
-            "a replica spans several machines, launch starts processes on one",
-            "plan for one machine with larger GPUs, or start vLLM with --nnodes yourself",
-        )
-    elif any(place.node for place in plan.placement):
-        yield Problem(
-            f"the plan spans {plan.cluster.nodes} machines, launch starts one",
-            "plan one machine and launch on each",
-        )
-    if plan.cluster.platform != "cpu":
-        return
-    if plan.parallelism.pipeline > 1:
-        yield Problem("no pipeline parallelism on CPUs", "plan again: pipeline 1")
-    if plan.parallelism.expert > 1:
-        yield Problem("no expert parallelism on CPUs", "plan again with --no-ep")
-    if plan.model.kv_cache_dtype is Dtype.FP8:
-        yield Problem("no FP8 KV cache on CPUs", "plan with --kv-cache-dtype auto")
-    if any(place.cpus and len(place.cpus) != len(place.devices) for place in plan.placement):
-        yield Problem("placement.cpus must list cores for every rank", "plan again on this machine")
+def _machines(place: Placement, site: Site) -> list[str]:
+    """Where the machines of one replica meet; the first alone serves clients."""
+    machines = place.machines
+    if len(machines) == 1:
+        return []
+    number = machines.index(site.machine)
+    argv = ["--nnodes", str(len(machines)), "--node-rank", str(number)]
+    argv += ["--master-addr", site.head, "--master-port", str(site.spare_ports[0])]
+    return argv if number == 0 else [*argv, "--headless"]
 
 
-def _number_problems(model: PlannedModel) -> Iterator[Problem]:
-    if model.dtype not in DTYPES:
-        yield Problem(f"dtype {model.dtype} is no activation dtype", f"use {', '.join(DTYPES)}")
-    if model.kv_cache_dtype not in {*KV_DTYPES, model.dtype}:
-        usable = ", ".join(KV_DTYPES)
-        yield Problem(f"no {model.kv_cache_dtype} KV cache", f"use {usable} or the model's dtype")
-
-
-def _environment(plan: DeploymentPlan, place: Placement) -> dict[str, str]:
-    # Ranks of one machine talk over loopback; by itself vLLM opens its queues on the network.
-    env = {"VLLM_HOST_IP": "127.0.0.1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+def _environment(plan: DeploymentPlan, place: Placement, site: Site) -> dict[str, str]:
+    env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    if len(place.machines) == 1:
+        # Ranks of one machine talk over loopback; by itself vLLM uses the network.
+        env["VLLM_HOST_IP"] = "127.0.0.1"
     if plan.model.path:
         env["HF_HUB_OFFLINE"] = "1"
+    devices = ",".join(map(str, place.devices_on(site.machine)))
     if plan.cluster.platform == "cpu":
         env["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(place.cpus) or "auto"
     elif plan.cluster.platform == "rocm":
-        env["HIP_VISIBLE_DEVICES"] = ",".join(map(str, place.devices))
+        env["HIP_VISIBLE_DEVICES"] = devices
     else:
-        env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, place.devices))
+        env["CUDA_VISIBLE_DEVICES"] = devices
     return env

@@ -38,6 +38,7 @@ class DryCommand(Record):
     """One command a launch would run; the rest of its environment is the user's own."""
 
     member: str
+    files: dict[str, str]
     env: dict[str, str]
     argv: tuple[str, ...]
 
@@ -63,6 +64,9 @@ def launch(
     executable: Annotated[
         Path | None, typer.Option(help="An engine installed elsewhere, e.g. its vllm.")
     ] = None,
+    python: Annotated[
+        Path | None, typer.Option(help="The Python of an environment that has the engine.")
+    ] = None,
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(help="Passed on as it is, as --engine-arg=--load-format=dummy."),
@@ -82,6 +86,7 @@ def launch(
         host=host,
         port=choose_port(host, port),
         executable=executable.absolute() if executable else None,
+        python=python.absolute() if python else None,
         startup_timeout_s=startup_timeout,
         engine_args=tuple(engine_arg or ()),
         owner=None if detach else leader_of(os.getpid()),
@@ -138,13 +143,25 @@ def _attend(name: str, supervisor: Leader) -> None:
 
 def _show_commands(commands: list[Labelled | None], *, as_json: bool) -> None:
     found = [
-        DryCommand(member=c.label, env=c.command.env, argv=c.command.argv) for c in commands if c
+        DryCommand(
+            member=c.label,
+            files={str(c.folder / name): text for name, text in c.command.files.items()}
+            if c.folder
+            else {},
+            env=dict(c.command.env),
+            argv=c.command.argv,
+        )
+        for c in commands
+        if c
     ]
     if as_json:
         print_json(DryRun(commands=tuple(found)))
         return
     for command in found:
-        typer.echo(f"# {command.member}\n{_as_typed(command)}\n")
+        typer.echo(f"# {command.member}")
+        for path, text in command.files.items():
+            typer.echo(f"cat > {shlex.quote(path)} <<'EOF'\n{text}EOF")
+        typer.echo(f"{_as_typed(command)}\n")
 
 
 def _as_typed(command: DryCommand) -> str:

@@ -1,13 +1,13 @@
 """What a launch runs: the order the user gave, and the command of every member."""
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tpdeploy.backends.base import Backend, Command
+from tpdeploy.backends.base import Backend, Command, Site
 from tpdeploy.errors import InputError
-from tpdeploy.launcher import router
-from tpdeploy.launcher.environments import find_environment
+from tpdeploy.launcher import router, state
+from tpdeploy.launcher.environments import environment_of_python, find_environment
 from tpdeploy.launcher.ports import LOOPBACK, free_ports
 from tpdeploy.launcher.processes import Leader
 from tpdeploy.planner.plan import DeploymentPlan
@@ -24,6 +24,7 @@ class Order(Record):
     host: str
     port: int
     executable: Path | None = None
+    python: Path | None = None
     startup_timeout_s: float
     engine_args: tuple[str, ...] = ()
     owner: Leader | None = None  # the deployment ends when this process does; None: it stays
@@ -38,21 +39,31 @@ class Labelled:
     devices: tuple[int, ...]
     health_url: str
     command: Command
+    folder: Path | None = None  # where the command's files go
 
 
 def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> list[Labelled]:
-    """The command of every replica; the only one listens on the endpoint itself."""
+    """The command of every replica on every machine; the only one listens on the endpoint."""
     alone = len(plan.placement) == 1
-    host = order.host if alone else LOOPBACK
-    ports = [order.port] if alone else free_ports(LOOPBACK, len(plan.placement))
     found = []
-    for place, port in zip(plan.placement, ports, strict=True):
-        rendered = backend.render(plan, place, host, port)
-        program = _engine_program(plan, backend, order, rendered.argv[0])
-        argv = (program, *rendered.argv[1:], *order.engine_args)
-        health = url_of(host, port) + backend.health_path
-        command = Command(argv, rendered.env)
-        found.append(Labelled(f"replica-{place.replica}", port, place.devices, health, command))
+    for place in plan.placement:
+        ports = free_ports(LOOPBACK, 1 + backend.spare_ports)
+        for machine in place.machines:
+            label = f"replica-{place.replica}"
+            site = Site(
+                host=order.host if alone else LOOPBACK,
+                port=order.port if alone else ports[0],
+                folder=state.folder_of(order.name) / label,
+                spare_ports=tuple(ports[1:]),
+                machine=machine,
+                head=f"MACHINE_{place.node}",
+            )
+            rendered = backend.render(plan, place, site)
+            command = replace(rendered, argv=_whole_argv(plan, backend, order, rendered))
+            at = f"{label} on machine {machine}" if plan.cluster.nodes > 1 else label
+            health = url_of(site.host, site.port) + backend.health_path
+            devices = place.devices_on(machine)
+            found.append(Labelled(at, site.port, devices, health, command, site.folder))
     return found
 
 
@@ -70,10 +81,22 @@ def router_command(order: Order, replicas: list[Labelled]) -> Labelled | None:
     return Labelled(ROUTER, order.port, (), health, command)
 
 
-def _engine_program(plan: DeploymentPlan, backend: Backend, order: Order, name: str) -> str:
-    """The path of the program, or its bare name where it is not installed, for a dry run."""
+def _whole_argv(
+    plan: DeploymentPlan, backend: Backend, order: Order, rendered: Command
+) -> tuple[str, ...]:
+    """The argument list with the path of the program and what the user adds.
+
+    The bare name of the program where it is not installed, for a dry run.
+    """
+    name, *arguments = rendered.argv
+    return (_program(plan, backend, order, name), *arguments, *order.engine_args)
+
+
+def _program(plan: DeploymentPlan, backend: Backend, order: Order, name: str) -> str:
     if order.executable:
         return str(order.executable)
+    if order.python:
+        return str(environment_of_python(order.python).program(name))
     with suppress(InputError):  # no environment is made for the plan's platform
         found = find_environment(backend.environment(plan.cluster.platform))
         if found:

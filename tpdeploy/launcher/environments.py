@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,17 @@ def environment_of_executable(executable: Path) -> Environment:
     return Environment(executable.absolute().parent)
 
 
+def environment_of_python(python: Path) -> Environment:
+    """The environment that an existing Python belongs to.
+
+    Raises:
+        InputError: it is not an executable file.
+    """
+    if not (python.is_file() and os.access(python, os.X_OK)):
+        raise InputError(f"--python {python}: not an executable file")
+    return Environment(python.absolute().parent)
+
+
 def install(spec: EnvironmentSpec, report: Report) -> Environment:
     """Make the environment of `spec`, unless it is there; `report` gets uv's own progress lines.
 
@@ -113,12 +124,14 @@ def _install_packages(
     for wheels in os.environ.get("PIP_FIND_LINKS", "").split():
         if "://" in wheels or Path(wheels).is_dir():  # as pip does, uv refuses a missing folder
             command += ["--find-links", wheels]
-    _uv(command, report)
+    _uv(command, report, spec.build_env)
 
 
-def _uv(arguments: Sequence[str], report: Report) -> None:
+def _uv(
+    arguments: Sequence[str], report: Report, build_env: Mapping[str, str] | None = None
+) -> None:
     """Run uv to its end, passing on what it writes line by line."""
-    env = {**os.environ, "UV_NO_PROGRESS": "1"}
+    env = {**os.environ, "UV_NO_PROGRESS": "1", **(build_env or {})}
     for pip, uv in PIP_TO_UV.items():
         if pip in env:
             env.setdefault(uv, env[pip])

@@ -11,8 +11,12 @@ from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import write_whole
 from tpdeploy.launcher import router, state
-from tpdeploy.launcher.commands import Order
-from tpdeploy.launcher.environments import environment_of_executable, find_environment
+from tpdeploy.launcher.commands import Order, replica_commands
+from tpdeploy.launcher.environments import (
+    environment_of_executable,
+    environment_of_python,
+    find_environment,
+)
 from tpdeploy.launcher.logs import last_words
 from tpdeploy.launcher.ports import LOOPBACK, check_port, is_free
 from tpdeploy.launcher.processes import Leader, end_process, end_sessions, is_alive, leader_of
@@ -58,7 +62,7 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
     problems += _width_problems(plan, backend)
     if problems:
         raise InputError(f"{backend.name} cannot run this plan: {'; '.join(problems)}")
-    own = backend.render(plan, plan.placement[0], order.host, order.port).argv
+    own = replica_commands(plan, backend, order)[0].command.argv[: -len(order.engine_args) or None]
     planned = backend.reserved_arguments | {word for word in own if word.startswith("--")}
     for argument in order.engine_args:
         flag = argument.partition("=")[0].replace("_", "-")
@@ -99,6 +103,8 @@ def check_installed(plan: DeploymentPlan, backend: Backend, order: Order) -> Non
     platform = plan.cluster.platform
     if order.executable:
         environment_of_executable(order.executable)
+    elif order.python:
+        environment_of_python(order.python)
     elif find_environment(backend.environment(platform)) is None:
         raise InputError(
             f"{backend.name} for {platform} is not installed; run on a machine with {platform}: "
@@ -112,8 +118,15 @@ def check_machine(plan: DeploymentPlan) -> None:
     """Nothing, if this machine has the devices of the plan.
 
     Raises:
-        InputError: it has fewer, or none of their kind; the engine would say so much later.
+        InputError: it has fewer, or none of their kind; the engine would say so much later. Or
+            the plan is for several machines.
     """
+    machines = {machine for place in plan.placement for machine in place.machines}
+    if len(machines) > 1:
+        raise InputError(
+            f"the plan spans {len(machines)} machines and launch starts processes on one: "
+            "--dry-run prints the commands of each, or plan one machine and launch on each"
+        )
     if plan.cluster.platform != "cuda":
         return  # every machine has a CPU, and other devices are not detected
     here = detect()

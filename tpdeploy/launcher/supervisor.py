@@ -20,6 +20,7 @@ from typing import Any
 from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import TpdeployError
+from tpdeploy.files import write_whole
 from tpdeploy.launcher import router, state
 from tpdeploy.launcher.commands import (
     ROUTER,
@@ -36,8 +37,7 @@ from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.records import read_record
 
 POLL_S = 0.2
-# A ready vLLM leaves within 3 s of SIGTERM; one that starts ignores it.
-READY_GRACE_S = 10.0
+# Engines that are still starting ignore SIGTERM.
 STARTING_GRACE_S = 1.0
 API_KEY = "TPDEPLOY_API_KEY"
 
@@ -101,6 +101,9 @@ class Supervisor:
 
     def _start(self, what: Labelled, keys: Mapping[str, str]) -> None:
         command = what.command
+        if what.folder:
+            for name, content in command.files.items():
+                write_whole(what.folder / name, content)
         # What the engine calls by name comes from its own environment.
         path = f"{Path(command.argv[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         env = {"PATH": path, **command.env, **keys}
@@ -204,7 +207,8 @@ class Supervisor:
     def _end(self, phase: state.Phase, reason: str) -> None:
         """End every member, router first so that nobody is sent to a dying replica."""
         self._update(reason=reason)
-        grace = READY_GRACE_S if self.deployment.phase != "starting" else STARTING_GRACE_S
+        starting = self.deployment.phase == "starting"
+        grace = STARTING_GRACE_S if starting else self.backend.stop_grace_s
         for group in ([ROUTER], [replica.label for replica in self.replicas]):
             leaders = [m.leader for m in self.deployment.members if m.label in group and m.leader]
             end_sessions(*leaders, grace_s=grace)

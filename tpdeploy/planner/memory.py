@@ -7,10 +7,12 @@ formulas against those logs. On other devices and engines they are estimates.
 """
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Literal
 
 from tpdeploy.planner.kv_cache import request_bytes
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.plan import MemoryPerGpu
 from tpdeploy.planner.stages import Stage, stage_weight_bytes
 from tpdeploy.profiles.accelerator import Accelerator
 from tpdeploy.profiles.model import ModelShape
@@ -164,6 +166,22 @@ def room_for_kv(
     if fraction_of == "total":
         return min(memory_bytes * fraction - needs.counted, free)
     return free * fraction if free > 0 else free
+
+
+def fraction_for(
+    memory: MemoryPerGpu, fraction_of: Literal["total", "free after weights"]
+) -> float:
+    """The fraction with which an engine of that memory rule gives `memory` its KV cache.
+
+    The inverse of `room_for_kv` for a rank that has been sized; rounded up to whole thousandths.
+    """
+    if fraction_of == "total":
+        used = memory.total_bytes - memory.reserved_bytes - CUDA_CONTEXT_BYTES
+        fraction = used / (memory.total_bytes - DRIVER_BYTES)
+    else:
+        free = memory.kv_cache_bytes + memory.reserved_bytes - DRIVER_BYTES
+        fraction = memory.kv_cache_bytes / max(free, memory.kv_cache_bytes, 1)
+    return min(1.0, ceil(fraction * 1000) / 1000)
 
 
 def _mlp_values(shape: ModelShape, parallelism: Parallelism) -> float:

@@ -36,6 +36,7 @@ class PlannedModel(Record):
     vocab: int = Field(gt=0)
     dtype: Dtype = Field(description="activations and unquantized weights")
     quantization: str | None = Field(default=None, description="None: as the checkpoint is")
+    stored_as: str | None = Field(default=None, description="method of a quantized checkpoint")
     kv_cache_dtype: Dtype
 
 
@@ -44,6 +45,7 @@ class PlannedCluster(Record):
 
     gpu: Text
     platform: Literal["cuda", "rocm", "gaudi", "cpu"]
+    compute_capability: float | None = Field(default=None, description="NVIDIA only")
     count: int = Field(gt=0)
     nodes: int = Field(gt=0)
     fabric: Text
@@ -68,6 +70,15 @@ class Placement(Record):
         """Node and device of each rank."""
         nodes = self.nodes or (self.node,) * len(self.devices)
         return tuple(zip(nodes, self.devices, strict=True))
+
+    @property
+    def machines(self) -> tuple[int, ...]:
+        """The machines it runs on, that of the first rank first."""
+        return tuple(dict.fromkeys(node for node, _ in self.ranks))
+
+    def devices_on(self, machine: int) -> tuple[int, ...]:
+        """Its devices on that machine, in rank order."""
+        return tuple(device for node, device in self.ranks if node == machine)
 
 
 class Limits(Record):

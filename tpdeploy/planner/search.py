@@ -20,6 +20,7 @@ from tpdeploy.planner.reasons import reason_for_loser, reason_not_simulated, rea
 from tpdeploy.planner.sharding import legal_widths, parameter_count
 from tpdeploy.planner.splits import splits
 from tpdeploy.planner.steady_state import SteadyState, steady_state
+from tpdeploy.profiles.model import ModelShape
 
 # Splits with pipeline stages, whole experts or fewer replicas than fit are simulated when their
 # steady state is at most this much worse than the best, and at most so many of them.
@@ -204,8 +205,13 @@ def _planned_model(question: Question) -> PlannedModel:
         vocab=shape.vocab,
         dtype=shape.dtype,
         quantization=question.quantization,
+        stored_as=None if question.quantization else _method(shape),
         kv_cache_dtype=question.kv_cache_dtype,
     )
+
+
+def _method(shape: ModelShape) -> str | None:
+    return shape.quantization.method if shape.quantization else None
 
 
 def _planned_cluster(question: Question) -> PlannedCluster:
@@ -213,6 +219,7 @@ def _planned_cluster(question: Question) -> PlannedCluster:
     return PlannedCluster(
         gpu=cluster.accelerator.name,
         platform=cluster.accelerator.platform,
+        compute_capability=cluster.accelerator.compute_capability,
         count=cluster.count,
         nodes=cluster.nodes,
         fabric=cluster.fabric.name,

@@ -1,0 +1,34 @@
+"""A fraction of memory in another engine's words leaves the same KV cache."""
+
+from typing import Literal
+
+import pytest
+
+from tpdeploy.planner.limits import step_size, tightest_stage, usable_bytes
+from tpdeploy.planner.memory import fraction_for, room_for_kv
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.models import load_model
+
+RULES: list[Literal["total", "free after weights"]] = ["total", "free after weights"]
+
+
+@pytest.mark.parametrize("made_for", RULES)
+@pytest.mark.parametrize("told", RULES)
+def test_the_kv_cache_is_the_plans_by_either_rule(
+    made_for: Literal["total", "free after weights"], told: Literal["total", "free after weights"]
+) -> None:
+    """vLLM's fraction and TensorRT-LLM's are different numbers for one and the same cache."""
+    shape, cluster = load_model("llama-70b"), parse_gpus("8xH100")
+    rules = EngineRules("either", 0.88, fraction_of=made_for)
+    question = Question(shape, cluster, Workload(concurrency=8), rules, shape.dtype, tensor=4)
+    made = plan(question, search(question))
+    split = Parallelism(tensor=4, replicas=2)
+    needs = tightest_stage(question, split, step_size(question, split)).needs
+    fraction = fraction_for(made.memory_per_gpu, told)
+    room = room_for_kv(needs, usable_bytes(question), fraction, told)
+    assert room == pytest.approx(made.memory_per_gpu.kv_cache_bytes, rel=0.005)
+    assert (told == made_for) == (fraction == pytest.approx(0.88, abs=0.0011))

@@ -1,0 +1,62 @@
+"""Holding a plan against what an engine can run: the checks that all adapters share."""
+
+from collections.abc import Iterable, Iterator
+
+from tpdeploy.backends.base import Backend, Capability, Problem
+from tpdeploy.planner.plan import DeploymentPlan
+
+
+def problems(engine: Backend, plan: DeploymentPlan) -> Iterator[Problem]:
+    """What of `plan` is beyond the engine's capability on the plan's platform."""
+    can = engine.capability(plan.cluster.platform)
+    if can is None:
+        yield Problem(f"no {engine.name} on {plan.cluster.platform}", "choose another --backend")
+        return
+    yield from _model_problems(can, plan)
+    yield from _device_problems(can, plan)
+    yield from _split_problems(can, plan)
+
+
+def _model_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:
+    model = plan.model
+    if can.architectures is not None and model.architecture not in can.architectures:
+        yield Problem(f"no {model.architecture}", f"it runs {_listed(can.architectures)}")
+    if model.dtype not in can.dtypes:
+        yield Problem(f"no {model.dtype} activations", f"use --dtype {_listed(can.dtypes)}")
+    caches = can.kv_cache_dtypes | {model.dtype}
+    if model.kv_cache_dtype not in caches:
+        yield Problem(
+            f"no {model.kv_cache_dtype} KV cache", f"use --kv-cache-dtype {_listed(caches)}"
+        )
+    if model.quantization and model.quantization not in can.quantizes:
+        quantizes = f"with --quantization {_listed(can.quantizes)}" if can.quantizes else "without"
+        yield Problem(
+            f"no {model.quantization} quantization while loading",
+            f"plan {quantizes} or a checkpoint that is quantized already",
+        )
+    stored = model.stored_as
+    if stored and can.checkpoints is not None and stored not in can.checkpoints:
+        able = f"quantized as {_listed(can.checkpoints)}" if can.checkpoints else "not quantized"
+        yield Problem(f"no {stored} checkpoints", f"use a checkpoint that is {able}")
+
+
+def _device_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:
+    has, least = plan.cluster.compute_capability, can.least_compute_capability
+    if has is not None and has < least:
+        yield Problem(
+            f"{plan.cluster.gpu} has compute capability {has:g}", f"it needs {least:g} or more"
+        )
+
+
+def _split_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:
+    platform = plan.cluster.platform
+    if plan.parallelism.pipeline > 1 and not can.pipeline:
+        yield Problem(f"no pipeline parallelism on {platform}", "plan again with --pp 1")
+    if plan.parallelism.expert > 1 and not can.whole_experts:
+        yield Problem(f"no expert parallelism on {platform}", "plan again with --no-ep")
+    if any(place.nodes for place in plan.placement) and not can.several_machines:
+        yield Problem("a replica spans several machines", "plan for one machine with larger GPUs")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(map(str, names)))

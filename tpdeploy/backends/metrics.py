@@ -1,0 +1,87 @@
+"""An engine's own metrics, read from its Prometheus text into names of ours."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import fmean
+
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+from pydantic import Field
+
+from tpdeploy.errors import TpdeployError
+from tpdeploy.profiles.record import Record
+
+# Endings of names whose values are shares of something.
+SHARES = ("_perc", "_usage", "_utilization", "_rate")
+
+
+@dataclass(frozen=True)
+class MetricNames:
+    """Where an engine shows its metrics, and what it calls those that have a name of ours."""
+
+    path: str
+    gauges: dict[str, str]  # field of EngineMetrics -> the engine's name
+    histograms: dict[str, str]
+
+
+class Summed(Record):
+    """A histogram: how many observations there were, and their sum."""
+
+    count: float = Field(ge=0)
+    sum: float = Field(ge=0, description="seconds")
+
+    @property
+    def mean_s(self) -> float | None:
+        """Mean in seconds; None before the first observation."""
+        return self.sum / self.count if self.count else None
+
+    def since(self, before: "Summed") -> "Summed":
+        """What was observed after `before`."""
+        return Summed(count=self.count - before.count, sum=self.sum - before.sum)
+
+
+class EngineMetrics(Record):
+    """What engines tell of themselves; None where this one does not."""
+
+    requests_running: float | None = None
+    requests_waiting: float | None = None
+    kv_cache_usage: float | None = Field(default=None, description="share in use, 0 to 1")
+    preemptions: float | None = Field(default=None, description="since the engine started")
+    ttft: Summed | None = None
+    itl: Summed | None = None
+    tpot: Summed | None = None
+    e2e: Summed | None = None
+    queue: Summed | None = Field(default=None, description="waiting for the first step")
+    prefill: Summed | None = None
+    decode: Summed | None = None
+
+
+def read_metrics(text: str, names: MetricNames) -> EngineMetrics:
+    """The metrics in `text`; of several of a name (ranks, workers) the sum, of shares the mean.
+
+    Raises:
+        TpdeployError: it is no Prometheus text.
+    """
+    try:
+        samples = list(_samples(text))
+    except ValueError as error:
+        raise TpdeployError(f"{names.path} is no Prometheus text: {error}") from error
+    found: dict[str, float | Summed | None] = {}
+    for field, name in names.gauges.items():
+        found[field] = _value(samples, name)
+    for field, name in names.histograms.items():
+        count, total = _value(samples, f"{name}_count"), _value(samples, f"{name}_sum")
+        found[field] = None if count is None or total is None else Summed(count=count, sum=total)
+    return EngineMetrics.model_validate(found)
+
+
+def _samples(text: str) -> Iterator[Sample]:
+    for family in text_string_to_metric_families(text):
+        yield from family.samples
+
+
+def _value(samples: list[Sample], name: str) -> float | None:
+    values = [sample.value for sample in samples if sample.name in {name, f"{name}_total"}]
+    if not values:
+        return None
+    return fmean(values) if name.endswith(SHARES) else sum(values)
