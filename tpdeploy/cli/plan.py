@@ -1,10 +1,13 @@
 """`tpdeploy plan`: which split of these GPUs serves this model best, and why."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
 
-from tpdeploy.backends.registry import load_backend
+from tpdeploy.backends.base import Backend
+from tpdeploy.backends.choice import Choice, Solved, ask_one, choose
+from tpdeploy.backends.registry import load_backend, load_backends
 from tpdeploy.backends.rules import engine_rules
 from tpdeploy.cli import options
 from tpdeploy.cli import plan_options as given
@@ -18,11 +21,13 @@ from tpdeploy.planner.pareto import sweep
 from tpdeploy.planner.plan import Refused
 from tpdeploy.planner.precision import kv_cache_dtype, served_shape
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import Outcome, alternatives, search
+from tpdeploy.planner.search import alternatives, search
 from tpdeploy.planner.search import plan as make_plan
 from tpdeploy.profiles.catalog import with_engine
 from tpdeploy.profiles.gpus_spec import parse_gpus
 from tpdeploy.profiles.models import load_model
+
+AUTO = "auto"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -52,7 +57,7 @@ def plan(
     replicas: given.Replicas = None,
     interconnect: given.Interconnect = None,
     network: given.NetworkName = None,
-    backend: given.BackendName = "vllm",
+    backend: given.BackendName = "auto",
     optimize: given.Optimize = "throughput",
     gpu_price: given.GpuPrice = None,
     pareto: given.Pareto = False,
@@ -60,7 +65,7 @@ def plan(
     json: given.Json = False,
 ) -> None:
     """Choose how MODEL is split over these GPUs: TP width, pipeline stages, experts, replicas."""
-    cluster = with_engine(parse_gpus(gpus, interconnect, network=network), backend)
+    cluster = parse_gpus(gpus, interconnect, network=network)
     shape = served_shape(load_model(model), cluster.accelerator, options.dtype(dtype), quantization)
     load = options.workload(
         input_tokens=input_tokens,
@@ -74,35 +79,52 @@ def plan(
         acceptance_rate=acceptance_rate,
         draft_cost=draft_cost,
     )
-    question = Question(
-        shape=shape,
-        cluster=cluster,
-        workload=load,
-        engine=engine_rules(load_backend(backend), shape, cluster),
-        kv_cache_dtype=kv_cache_dtype(kv_cache, shape),
-        quantization=quantization,
-        max_model_len=options.positive("--max-model-len", max_model_len),
-        tensor=options.positive("--tp", tp),
-        pipeline=options.positive("--pp", pp),
-        whole_experts=options.experts(shape, asked=ep),
-        replicas=options.positive("--replicas", replicas),
-        optimize=optimize,
-        gpu_price_per_hour=options.positive_number("--gpu-price", gpu_price),
-    )
-    if options.leaves_count_open(gpus, cluster) and (load.rate or load.ttft or load.tpot):
-        fleet = fewest_devices(question)
-        question, outcome = fleet.question, fleet.outcome
-    else:
-        outcome = search(question)
-    _answer(question, outcome, output, as_json=json, pareto=pareto)
+
+    def ask(engine: Backend) -> Question:
+        return Question(
+            shape=shape,
+            cluster=with_engine(cluster, engine.name),
+            workload=load,
+            engine=engine_rules(engine, shape, cluster),
+            kv_cache_dtype=kv_cache_dtype(kv_cache, shape),
+            quantization=quantization,
+            max_model_len=options.positive("--max-model-len", max_model_len),
+            tensor=options.positive("--tp", tp),
+            pipeline=options.positive("--pp", pp),
+            whole_experts=options.experts(shape, asked=ep),
+            replicas=options.positive("--replicas", replicas),
+            optimize=optimize,
+            gpu_price_per_hour=options.positive_number("--gpu-price", gpu_price),
+        )
+
+    count_open = options.leaves_count_open(gpus, cluster) and (load.rate or load.ttft or load.tpot)
+    choice = _choose(backend, ask, _fewest if count_open else _best)
+    _answer(choice, output, as_json=json, pareto=pareto)
 
 
-def _answer(
-    question: Question, outcome: Outcome, output: Path | None, *, as_json: bool, pareto: bool
-) -> None:
+def _choose(
+    backend: str, ask: Callable[[Backend], Question], solve: Callable[[Question], Solved]
+) -> Choice:
+    """The answer of the engine that was named, or of the best one."""
+    if backend != AUTO:
+        return ask_one(load_backend(backend), ask, solve)
+    return choose(load_backends()[0], ask, solve)
+
+
+def _best(question: Question) -> Solved:
+    return question, search(question)
+
+
+def _fewest(question: Question) -> Solved:
+    fleet = fewest_devices(question)
+    return fleet.question, fleet.outcome
+
+
+def _answer(choice: Choice, output: Path | None, *, as_json: bool, pareto: bool) -> None:
     """Write and show the plan, or show why there is none."""
+    question, outcome = choice.solved
     try:
-        chosen = make_plan(question, outcome)
+        chosen = make_plan(question, outcome).model_copy(update={"engines": choice.engines})
     except InfeasibleError as refusal:
         rejected = Refused(reason=str(refusal), alternatives=alternatives(question, outcome))
         if as_json:

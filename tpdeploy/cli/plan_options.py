@@ -58,7 +58,9 @@ Interconnect = Annotated[
 NetworkName = Annotated[
     str | None, typer.Option("--network", help="Between machines: infiniband-ndr, efa-3200g, ...")
 ]
-BackendName = Annotated[str, typer.Option(help="Engine the plan is for.")]
+BackendName = Annotated[
+    str, typer.Option(help="Engine the plan is for; auto: the best of those that can run it.")
+]
 Optimize = Annotated[
     Literal["throughput", "latency", "cost"], typer.Option(help="What to rank by.")
 ]

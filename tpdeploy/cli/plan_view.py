@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tpdeploy.cli.planfile import current_plan_path
-from tpdeploy.cli.splits_view import INDENT, number, show_alternatives, show_pareto
+from tpdeploy.cli.splits_view import INDENT, number, show_alternatives, show_engines, show_pareto
 from tpdeploy.planner.memory import GIB
 from tpdeploy.planner.plan import DeploymentPlan, Estimate, MemoryPerGpu
 from tpdeploy.planner.workload import Target, Workload
@@ -33,6 +33,9 @@ def show_plan(console: Console, plan: DeploymentPlan, path: Path, *, pareto: boo
     if plan.alternatives:
         _section(console, "Other splits")
         show_alternatives(console, plan.alternatives)
+    if plan.engines:
+        _section(console, "Engines")
+        show_engines(console, plan.engines)
     if pareto:
         _section(console, "Pareto: quick answers against throughput, over several loads")
         show_pareto(console, plan)

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.plan import Alternative, DeploymentPlan
+from tpdeploy.planner.plan import Alternative, DeploymentPlan, EngineAnswer
 
 INDENT = (0, 0, 0, 2)
 MOST_ROWS = 10
@@ -34,6 +34,26 @@ def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> 
     if len(alternatives) > len(shown):
         more = f"and {len(alternatives) - len(shown)} more, all with --json"
         console.print(Padding(Text(more, style="dim"), INDENT))
+
+
+def show_engines(console: Console, engines: Sequence[EngineAnswer]) -> None:
+    """One row an engine: what it would do at its best split, and what speaks for or against it."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("engine", "split"):
+        table.add_column(title, no_wrap=True)
+    for title in ("tokens/s", "TTFT ms", "TPOT ms"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("")
+    for engine in engines:
+        table.add_row(
+            engine.name,
+            split_words(engine.parallelism) if engine.parallelism else "-",
+            number(engine.output_tokens_per_s),
+            number(engine.ttft_ms),
+            number(engine.tpot_ms),
+            engine.reason,
+        )
+    console.print(Padding(table, INDENT))
 
 
 def show_pareto(console: Console, plan: DeploymentPlan) -> None:

@@ -147,6 +147,18 @@ class Alternative(Record):
     output_tokens_per_s: float | None = None
 
 
+class EngineAnswer(Record):
+    """What one engine would make of the same question."""
+
+    name: Text
+    feasible: bool
+    reason: Text
+    parallelism: Parallelism | None = None
+    ttft_ms: float | None = None
+    tpot_ms: float | None = None
+    output_tokens_per_s: float | None = None
+
+
 class ParetoPoint(Record):
     """A split at a load that no other beats in both tokens/s a device and TPOT."""
 
@@ -188,6 +200,9 @@ class DeploymentPlan(Record):
     prediction: Prediction
     reasons: tuple[str, ...]
     alternatives: tuple[Alternative, ...] = ()
+    engines: tuple[EngineAnswer, ...] = Field(
+        default=(), description="every engine that was asked; none where one was named"
+    )
     pareto: tuple[ParetoPoint, ...] = ()
     cost: Cost | None = None
 

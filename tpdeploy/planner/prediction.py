@@ -57,6 +57,10 @@ def _source(question: Question, model: StepModel) -> str:
     parts = [
         f"model: roofline, {architecture} efficiencies ({efficiency.errors.confidence} confidence)"
     ]
+    if efficiency.engine != question.engine.name:
+        parts.append(
+            f"those of {efficiency.engine}, since there are none of {question.engine.name}"
+        )
     if model.reduce.group > 1:
         parts.append(model.reduce.source)
     return "; ".join(parts)

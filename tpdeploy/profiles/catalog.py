@@ -14,6 +14,8 @@ from tpdeploy.records import Loader, read_record
 DATA = Path(__file__).parent / "data"
 # Every class of device has a file for this engine.
 DEFAULT_ENGINE = "vllm"
+# A judgement: an engine without runs may be slower or quicker than the default one by so much.
+BORROWED_TPOT, BORROWED_TTFT = 0.6, 1.5
 # What a short word stands for: the beginnings of the names of its fabrics.
 WORDS = {"nvlink": "nv", "nvswitch": "nvswitch", "pcie": "pcie"}
 
@@ -65,11 +67,21 @@ def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
 
 
 def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency:
-    """What `engine` reaches on `architecture`; what the default engine does if it is unknown."""
-    path = DATA / "efficiency" / engine / f"{architecture}.yaml"
-    if not path.is_file():
-        path = DATA / "efficiency" / DEFAULT_ENGINE / f"{architecture}.yaml"
-    return read_record(path, Efficiency)
+    """What `engine` reaches on `architecture`; if it is unknown what the default engine does.
+
+    The ranges of what is taken over are as wide as those of devices without public runs.
+    """
+    own = DATA / "efficiency" / engine / f"{architecture}.yaml"
+    if own.is_file():
+        return read_record(own, Efficiency)
+    found = read_record(DATA / "efficiency" / DEFAULT_ENGINE / f"{architecture}.yaml", Efficiency)
+    wide = {
+        "confidence": "low",
+        "note": f"taken over from {DEFAULT_ENGINE}: no public runs of {engine}",
+        "tpot": max(found.errors.tpot, BORROWED_TPOT),
+        "ttft": max(found.errors.ttft, BORROWED_TTFT),
+    }
+    return found.model_copy(update={"errors": found.errors.model_copy(update=wide)})
 
 
 def with_engine(cluster: Cluster, engine: str) -> Cluster:

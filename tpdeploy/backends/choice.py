@@ -1,0 +1,160 @@
+"""Choosing an engine: one question put to each, and their answers side by side."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tpdeploy.backends.base import Backend
+from tpdeploy.errors import InfeasibleError, InputError, TpdeployError
+from tpdeploy.planner.plan import DeploymentPlan, EngineAnswer
+from tpdeploy.planner.question import Objective, Question
+from tpdeploy.planner.search import Outcome, plan
+
+Solved = tuple[Question, Outcome]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The answer of the engine that was chosen, and one line about every engine."""
+
+    solved: Solved
+    engines: tuple[EngineAnswer, ...]
+
+
+@dataclass(frozen=True)
+class _Tried:
+    engine: Backend
+    solved: Solved | None = None
+    plan: DeploymentPlan | None = None
+    refusal: TpdeployError | None = None
+
+
+def choose(
+    engines: Sequence[Backend],
+    ask: Callable[[Backend], Question],
+    solve: Callable[[Question], Solved],
+) -> Choice:
+    """The best engine for a question, by the prediction for each.
+
+    Predictions that reach the best one within their own range are alike: among those the adapters'
+    order decides, so that no engine is recommended for a difference that may be an error. An
+    engine that is no longer maintained comes last.
+
+    Raises:
+        InputError: what was asked is wrong for every engine.
+    """
+    tried = [_try(engine, ask, solve) for engine in sorted(engines, key=lambda e: e.order)]
+    able = [t for t in tried if t.plan]
+    if not able:
+        return _nothing(tried)
+    current = [t for t in able if not t.engine.legacy] or able
+    most = max(_worth(t, "value") for t in current)
+    best = next(t for t in current if _worth(t, "high") >= most)
+    others = sorted(
+        (t for t in tried if t is not best),
+        key=lambda t: (t.plan is None, bool(t.engine.legacy), -_worth(t, "value")),
+    )
+    lines = [_line(best, "chosen", most), *(_line(t, _why_not(t, best), most) for t in others)]
+    assert best.solved is not None  # noqa: S101 - it has a plan
+    return Choice(best.solved, tuple(lines))
+
+
+def ask_one(
+    engine: Backend, ask: Callable[[Backend], Question], solve: Callable[[Question], Solved]
+) -> Choice:
+    """The answer of one engine; a line about it only where there is something to warn of.
+
+    Raises:
+        InputError: what was asked is wrong, or nothing that this engine can run.
+    """
+    solved = solve(ask(engine))
+    try:
+        made = plan(*solved)
+    except InfeasibleError:
+        return Choice(solved, ())
+    problems = "; ".join(f"{problem.what}: {problem.remedy}" for problem in engine.check(made))
+    if problems:
+        raise InputError(f"{engine.name} cannot run this plan: {problems}")
+    tried = _Tried(engine, solved, made)
+    return Choice(solved, (_line(tried, "asked for", 0.0),) if engine.legacy else ())
+
+
+def _try(
+    engine: Backend, ask: Callable[[Backend], Question], solve: Callable[[Question], Solved]
+) -> _Tried:
+    solved = None
+    try:
+        solved = solve(ask(engine))
+        made = plan(*solved)
+    except (InputError, InfeasibleError) as refusal:
+        return _Tried(engine, solved, refusal=refusal)
+    problems = "; ".join(problem.what for problem in engine.check(made))
+    if problems:
+        return _Tried(engine, solved, refusal=InputError(problems))
+    return _Tried(engine, solved, made)
+
+
+def _nothing(tried: Sequence[_Tried]) -> Choice:
+    """No engine has a plan: the first one that at least understood the question tells why."""
+    lines = tuple(_line(t, str(t.refusal), 0.0) for t in tried)
+    for t in tried:
+        if t.solved and isinstance(t.refusal, InfeasibleError):
+            return Choice(t.solved, lines)
+    refusal = tried[0].refusal
+    assert refusal is not None  # noqa: S101 - it has no plan
+    raise refusal
+
+
+def _worth(tried: _Tried, bound: str) -> float:
+    """What the question asks for the most of, by that bound of the prediction; 0 without a plan."""
+    if tried.plan is None or tried.solved is None:
+        return 0.0
+    prediction, optimize = tried.plan.prediction, tried.solved[0].optimize
+    if optimize == "latency":
+        other = {"high": "low", "value": "value"}[bound]
+        gaps = tried.plan.workload.output_tokens - 1
+        first, further = (
+            float(getattr(part, other)) for part in (prediction.ttft_ms, prediction.tpot_ms)
+        )
+        return 1 / (first + gaps * further)
+    rate = float(getattr(prediction.output_tokens_per_s, bound))
+    return rate if optimize == "throughput" else rate / tried.plan.parallelism.devices
+
+
+def _line(tried: _Tried, reason: str, most: float) -> EngineAnswer:
+    made, legacy = tried.plan, tried.engine.legacy
+    if made is None:
+        return EngineAnswer(name=tried.engine.name, feasible=False, reason=reason)
+    ahead = most > _worth(tried, "value") and reason == "chosen"
+    words = [reason]
+    if ahead:
+        words.append("as good as the best within the error of the predictions")
+    if legacy:
+        words.append(f"legacy: {legacy}")
+    return EngineAnswer(
+        name=tried.engine.name,
+        feasible=True,
+        reason="; ".join(words),
+        parallelism=made.parallelism,
+        ttft_ms=made.prediction.ttft_ms.value,
+        tpot_ms=made.prediction.tpot_ms.value,
+        output_tokens_per_s=made.prediction.output_tokens_per_s.value,
+    )
+
+
+def _why_not(tried: _Tried, best: _Tried) -> str:
+    if tried.refusal:
+        return str(tried.refusal)
+    assert best.solved is not None  # noqa: S101 - it was chosen
+    what = _WHAT[best.solved[0].optimize]
+    change = _worth(tried, "value") / _worth(best, "value") - 1
+    alike = _worth(tried, "high") >= _worth(best, "value")
+    within = "; within the error of the predictions" if alike else ""
+    return f"{change:+.0%} {what}{within}"
+
+
+_WHAT: dict[Objective, str] = {
+    "throughput": "tokens/s",
+    "latency": "speed",
+    "cost": "tokens/s a device",
+    "fewest": "tokens/s a device",
+}
