@@ -1,0 +1,173 @@
+"""What each engine calls each field of a plan, found by changing the field and looking what moves.
+
+`python -m tpdeploy.backends.meaning` writes docs/engines.md.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tpdeploy.backends.base import Backend, Command, Site
+from tpdeploy.backends.registry import load_backends
+from tpdeploy.backends.rules import engine_rules
+from tpdeploy.files import write_whole
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.catalog import with_engine
+from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.models import load_model
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "engines.md"
+SITE = Site("127.0.0.1", 8001, Path("replica-0"), (9001, 9002, 9003), head="MACHINE_0")
+INTRODUCTION = """\
+# One plan, three engines
+
+What each engine is told for each field of a plan. Made by `python -m tpdeploy.backends.meaning`: \
+every field is changed in a plan of Llama 3.3 70B at TP 4 on 8 H100, and what changes in the \
+engine's command, environment or files is listed. Where a change is refused, the adapter's own \
+words stand. A fraction of memory means something else to each engine; each is told the one that \
+leaves the plan's KV cache.
+"""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a plan, by the path of the field; `along` changes that it needs besides."""
+
+    field: str
+    value: object
+    along: tuple[tuple[str, object], ...] = ()
+
+
+OTHER_DEVICES = Change("placement.0.devices", [4, 5, 6, 7])
+CHANGES = (
+    Change("model.id", "another/Model"),
+    Change("model.dtype", "fp16", (("model.kv_cache_dtype", "fp16"),)),
+    Change("model.quantization", "fp8"),
+    Change("model.kv_cache_dtype", "fp8"),
+    Change("parallelism.tensor", 2, (("placement.0.devices", [0, 1]),)),
+    Change("parallelism.pipeline", 2, (("placement.0.devices", list(range(8))),)),
+    Change("parallelism.expert", 4),
+    OTHER_DEVICES,
+    Change("limits.max_model_len", 4096),
+    Change("limits.max_num_seqs", 128),
+    Change("limits.max_num_batched_tokens", 4096),
+    Change("limits.memory_fraction", 0.5),
+)
+
+
+def example_plan(engine: Backend) -> DeploymentPlan:
+    """Llama 3.3 70B at TP 4 on 8 H100, as `engine` would be planned; one of its two replicas."""
+    cluster = with_engine(parse_gpus("8xH100"), engine.name)
+    shape = load_model("llama-70b")
+    rules = engine_rules(engine, shape, cluster)
+    load = Workload(concurrency=32)
+    question = Question(shape, cluster, load, rules, shape.dtype, tensor=4, replicas=1)
+    return plan(question, search(question))
+
+
+def told(engine: Backend, made: DeploymentPlan, site: Site = SITE) -> dict[str, str]:
+    """Everything the engine is told for the first replica: setting -> value."""
+    return settings(engine.render(made, made.placement[0], site))
+
+
+def settings(command: Command) -> dict[str, str]:
+    """Every setting of a command: its arguments, environment, and the leaves of its files."""
+    found = _arguments(command.argv)
+    found |= {f"{name}=": value for name, value in command.env.items()}
+    for name, text in command.files.items():
+        found |= {f"{name}: {path}": value for path, value in _leaves(yaml.safe_load(text))}
+    return found
+
+
+def moved(engine: Backend, change: Change) -> str:
+    """The settings that `change` moves, or why the engine refuses it."""
+    made = example_plan(engine)
+    changed = _changed(made, change)
+    problems = engine.check(changed)
+    if problems:
+        return "; ".join(problem.what for problem in problems)
+    names = _differences(told(engine, made), told(engine, changed))
+    if change is not OTHER_DEVICES:
+        other = _differences(told(engine, made), told(engine, _changed(made, OTHER_DEVICES)))
+        names = [name for name in names if name not in other]
+    return ", ".join(f"`{name.rstrip('=')}`" for name in names) or "nothing"
+
+
+def page() -> str:
+    """The whole page."""
+    engines = sorted(load_backends()[0], key=lambda engine: engine.order)
+    engines = [engine for engine in engines if type(engine).__module__.startswith("tpdeploy.")]
+    names = [engine.name for engine in engines]
+    rows = [[f"`{c.field}`", *(moved(engine, c) for engine in engines)] for c in CHANGES]
+    rows.append(["address", *(_address(engine) for engine in engines)])
+    rows.append(["API key", *(_key(engine) for engine in engines)])
+    rows.append(["run so far", *(engine.verified for engine in engines)])
+    rows.append(["maintained", *(engine.legacy or "yes" for engine in engines)])
+    return INTRODUCTION + "\n" + _table(["plan", *names], rows)
+
+
+def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return [n for n in {**after, **before} if before.get(n) != after.get(n)]
+
+
+def _changed(made: DeploymentPlan, change: Change) -> DeploymentPlan:
+    parts = made.model_dump(mode="json")
+    for path, value in ((change.field, change.value), *change.along):
+        _set(parts, path.split("."), value)
+    return DeploymentPlan.model_validate(parts)
+
+
+def _set(parts: Any, path: Sequence[str], value: object) -> None:
+    *way, last = path
+    for step in way:
+        parts = parts[int(step)] if isinstance(parts, list) else parts[step]
+    parts[last] = value
+
+
+def _arguments(argv: Sequence[str]) -> dict[str, str]:
+    """Options with their values, `yes` for flags; words without an option by their place."""
+    found, name, place = {}, "", 0
+    for word in argv[1:]:
+        if word.startswith("--"):
+            name = word
+            found[name] = "yes"
+        elif name:
+            found[name], name = word, ""
+        else:
+            place += 1
+            found[f"argument {place}"] = word
+    return found
+
+
+def _leaves(tree: object, path: str = "") -> list[tuple[str, str]]:
+    if isinstance(tree, Mapping):
+        below = [(f"{path}.{key}".lstrip("."), value) for key, value in tree.items()]
+        return [leaf for at, value in below for leaf in _leaves(value, at)]
+    return [(path, str(tree))]
+
+
+def _address(engine: Backend) -> str:
+    made = example_plan(engine)
+    elsewhere = replace(SITE, host="0.0.0.0", port=8002)  # noqa: S104
+    names = _differences(told(engine, made), told(engine, made, elsewhere))
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _key(engine: Backend) -> str:
+    variable = engine.api_key_variable
+    return f"`{variable}` in the environment" if variable else "has none"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    write_whole(PAGE, page())
