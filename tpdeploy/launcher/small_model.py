@@ -75,14 +75,15 @@ def prepare_smollm2(
 
 
 def engine_python() -> Path:
-    """The Python of an installed engine environment that has transformers.
+    """The Python of an installed engine environment that has transformers and gguf.
 
     Raises:
         InputError: there is none.
     """
     environments = data_home() / "environments"
     for package in sorted(environments.glob("*/lib/python*/site-packages/transformers")):
-        return package.parents[3] / "bin" / "python"
+        if (package.parent / "gguf").is_dir():
+            return package.parents[3] / "bin" / "python"
     raise InputError(f"no engine in {environments}; install one: tpdeploy backends install NAME")
 
 
