@@ -81,16 +81,20 @@ Table = tuple[
     str,
     str,
     Callable[[pd.DataFrame], pd.DataFrame],
-    Callable[[pd.DataFrame, KernelFormat], tuple[Any, Any]],
+    Callable[[pd.DataFrame, KernelFormat], tuple[Any, ...]],
 ]
 
 
 @dataclass
 class Work:
-    """What rows of a table did: FLOPs over the peak and bytes over the peak, and their seconds."""
+    """What rows of a table did: FLOPs over the peak and bytes over the peak, and their seconds.
+
+    Beside what overlaps with the FLOPs, the bytes handed on between the parts of a kernel.
+    """
 
     compute: np.ndarray
     memory: np.ndarray
+    handed_on: np.ndarray
     seconds: np.ndarray
 
 
@@ -197,16 +201,14 @@ def matmul(engine: str, architecture: str, tables: Tables) -> dict[KernelFormat,
 def experts(engine: str, architecture: str, tables: Tables) -> dict[KernelFormat, Fitted]:
     """Routed experts of one layer, over balanced and skewed routing alike."""
 
-    def work(rows: pd.DataFrame, form: KernelFormat) -> tuple[Any, Any]:
+    def work(rows: pd.DataFrame, form: KernelFormat) -> tuple[Any, Any, Any]:
         tokens, share = rows.num_tokens / rows.moe_ep_size, rows.topk
         width = rows.inter_size / rows.moe_tp_size
         weights = 3.0 * rows.hidden_size * width
         touched = 1 - (1 - rows.topk / rows.num_experts) ** rows.num_tokens
-        moved = (
-            rows.num_experts / rows.moe_ep_size * touched * weights * WEIGHT_BITS[form] / 8
-            + tokens * share * (2 * rows.hidden_size + 2 * width) * 2
-        )
-        return 2 * tokens * share * weights, moved
+        read = rows.num_experts / rows.moe_ep_size * touched * weights * WEIGHT_BITS[form] / 8
+        handed_on = tokens * share * 2 * (2 * rows.hidden_size + 3 * width) * 2
+        return 2 * tokens * share * weights, read, handed_on
 
     def chosen(rows: pd.DataFrame) -> pd.DataFrame:
         narrow = (rows.moe_ep_size <= 8) & (rows.moe_tp_size <= 8)
@@ -235,9 +237,9 @@ def by_format(
         for device, rows in each_gpu(tables, architecture, (kind, source, name, column, theirs)):
             mine = sample(chosen(rows))
             if len(mine):
-                flops, moved = work(mine, form)
+                flops, *traffic = work(mine, form)
                 peak = peak_flops(device, form)
-                parts.append(seconds(mine, flops / peak, moved, device))
+                parts.append(seconds(mine, flops / peak, device, *traffic))
         if fitted := fit(parts):
             found[form] = fitted
     return found
@@ -258,7 +260,7 @@ def attention(
                 mine = sample(_long_enough(whole[whole.head_dim.isin([64, 128])], name))
                 if len(mine):
                     flops, moved = _grouped(mine, name, 1 if form == "fp8" else 2)
-                    parts.append(seconds(mine, flops / peak_flops(device, "bf16"), moved, device))
+                    parts.append(seconds(mine, flops / peak_flops(device, "bf16"), device, moved))
             if fitted := fit(parts):
                 found[kind][form] = fitted  # type: ignore[index]
     return found
@@ -276,7 +278,7 @@ def latent(engine: str, architecture: str, tables: Tables) -> dict[str, dict[Ker
                 mine = sample(_long_enough(rows, name))
                 if len(mine):
                     flops, moved = _latent(mine, name, 1 if form == "fp8" else 2)
-                    parts.append(seconds(mine, flops / peak_flops(device, "bf16"), moved, device))
+                    parts.append(seconds(mine, flops / peak_flops(device, "bf16"), device, moved))
             if fitted := fit(parts):
                 found[kind][form] = fitted  # type: ignore[index]
     return found
@@ -322,24 +324,29 @@ def sample(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.sample(ROWS, random_state=SEED) if len(rows) > ROWS else rows
 
 
-def seconds(rows: pd.DataFrame, compute: Any, moved: Any, device: Any) -> Work:
+def seconds(
+    rows: pd.DataFrame, compute: Any, device: Any, moved: Any, handed_on: Any = None
+) -> Work:
     """The work of `rows`, in seconds at the device's peaks, and what it took (ms in the tables)."""
-    memory = moved / device.peaks.memory_bytes_per_s
-    return Work(np.asarray(compute), np.asarray(memory), np.asarray(rows.latency) / 1000)
+    peak = device.peaks.memory_bytes_per_s
+    beside = np.zeros(len(rows)) if handed_on is None else np.asarray(handed_on / peak)
+    taken = np.asarray(rows.latency) / 1000
+    return Work(np.asarray(compute), np.asarray(moved / peak), beside, taken)
 
 
 def fit(parts: list[Work]) -> Fitted | None:
     """The kernel with the least mean absolute log error over `parts`."""
     if sum(len(part.seconds) for part in parts) < LEAST_ROWS:
         return None
-    compute, memory, taken = (
+    compute, memory, handed_on, taken = (
         np.concatenate([getattr(part, name) for part in parts])
-        for name in ("compute", "memory", "seconds")
+        for name in ("compute", "memory", "handed_on", "seconds")
     )
 
     def errors(logs: np.ndarray) -> np.ndarray:
         share_c, share_m, start = np.exp(logs)
-        return np.abs(np.log((start + np.hypot(compute / share_c, memory / share_m)) / taken))
+        alike = np.hypot(compute / share_c, memory / share_m)
+        return np.abs(np.log((start + alike + handed_on / share_m) / taken))
 
     def loss(logs: np.ndarray) -> float:
         beyond = np.clip(logs[:2], 0, None).sum()  # a share above 1

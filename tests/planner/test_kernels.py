@@ -22,6 +22,13 @@ ALL = accelerators()
 FORMATS: tuple[KernelFormat, ...] = get_args(KernelFormat)
 
 
+def test_what_is_handed_on_between_parts_comes_on_top() -> None:
+    """The parts run one after another: their traffic overlaps with nothing."""
+    kernel = Roofline(flops_per_s=1e15, bytes_per_s=1e12, start_s=1e-6)
+    alone = kernel.seconds(1e12, 1e9)
+    assert kernel.seconds(1e12, 1e9, 2e9) == pytest.approx(alone + 2e-3)
+
+
 def test_a_roofline_is_start_and_norm_of_its_two_bounds() -> None:
     """3 s of compute and 4 s of traffic overlap to 5 s, after the start."""
     kernel = Roofline(flops_per_s=10, bytes_per_s=100, start_s=0.5)

@@ -85,6 +85,16 @@ def test_whole_experts_take_as_much_memory_and_move_fewer_activations() -> None:
     assert whole.moved_per_token < split.moved_per_token
 
 
+def test_narrower_experts_hand_on_as_many_hidden_values() -> None:
+    """Four ranks share the products, and none of the inputs and outputs."""
+    wide, narrow = (model_of("qwen3-30b-a3b", tp=tp).experts for tp in (1, 4))
+    assert wide and narrow
+    hidden, width, choices = 2048, 768, 8
+    assert narrow.flops_per_token == pytest.approx(wide.flops_per_token / 4)
+    assert wide.moved_per_token == choices * (4 * hidden + 6 * width) * 2
+    assert narrow.moved_per_token == choices * (4 * hidden + 6 * width / 4) * 2
+
+
 def test_windows_bound_the_context_read() -> None:
     """Five of six layers of Gemma 3 see 1,024 tokens: 32K of context costs far below 32 times."""
     model = MODELS["gemma-3-27b"]

@@ -33,14 +33,16 @@ class Roofline:
     bytes_per_s: float
     start_s: float
 
-    def seconds(self, flops: float, moved_bytes: float) -> float:
+    def seconds(self, flops: float, moved_bytes: float, handed_on_bytes: float = 0.0) -> float:
         """Seconds for `flops` operations and `moved_bytes` of traffic; nothing to do costs nothing.
 
         The two overlap where one is far larger, and add up where they are alike: their 2-norm.
+        Traffic between the parts of a kernel, `handed_on_bytes`, comes on top.
         """
         if flops <= 0 and moved_bytes <= 0:
             return 0.0
-        return self.start_s + hypot(flops / self.flops_per_s, moved_bytes / self.bytes_per_s)
+        alike = hypot(flops / self.flops_per_s, moved_bytes / self.bytes_per_s)
+        return self.start_s + alike + handed_on_bytes / self.bytes_per_s
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class RoutedExperts:
     share: float  # experts a token takes / experts there are
     weight_bytes: float  # of a layer's experts on a rank
     flops_per_token: float
-    moved_per_token: float
+    moved_per_token: float  # sorted inputs, gate and up, their product, outputs: written and read
     kernel: Roofline
 
     def seconds(self, tokens: float) -> float:
@@ -115,8 +115,8 @@ class RoutedExperts:
             return 0.0
         busiest = imbalance(tokens * self.per_token, self.ranks)
         read = min(1.0, touched(self.share, tokens) * busiest) * self.weight_bytes
-        moved = read + self.moved_per_token * tokens * busiest
-        return self.layers * self.kernel.seconds(self.flops_per_token * tokens * busiest, moved)
+        flops, handed_on = self.flops_per_token * tokens, self.moved_per_token * tokens
+        return self.layers * self.kernel.seconds(flops * busiest, read, handed_on * busiest)
 
 
 def touched(share: float, tokens: float) -> float:
@@ -322,7 +322,8 @@ class _Builder:
         held = [(t, width(t, self.parallelism), t.count / experts.layers / ranks) for t in chosen]
         elements = sum(each * rank_elements(t, over) for t, over, each in held)
         wide = experts.intermediate / (1 if ranks > 1 else self.tp)
-        values = experts.per_token / ranks * (2 * self.shape.hidden + 2 * wide)
+        inner = 3 * wide if experts.gated else 2 * wide
+        values = experts.per_token / ranks * 2 * (2 * self.shape.hidden + inner)
         return RoutedExperts(
             layers=experts.layers,
             ranks=ranks,
