@@ -114,6 +114,7 @@ class Capability:
     quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them
     checkpoints: frozenset[str] | None = None  # methods of quantized checkpoints
     architectures: frozenset[str] | None = None  # as config.json names them
+    casts: bool = True  # whether it computes in another dtype than the checkpoint's
     least_compute_capability: float = 0.0
     pipeline: bool = False
     whole_experts: bool = False
@@ -148,6 +149,7 @@ class Backend(ABC):
     fixes_output_length: ClassVar[bool] = True  # whether clients can force it (ignore_eos)
     legacy: ClassVar[str] = ""  # why nobody should start with it today
     verified: ClassVar[str] = ""  # what of this adapter has been run, and where
+    starts_other_machines: ClassVar[bool] = False  # whether one command starts a replica everywhere
     order: ClassVar[int] = 50  # among engines that are predicted alike, lower comes first
 
     @abstractmethod

@@ -23,6 +23,10 @@ def _model_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:
         yield Problem(f"no {model.architecture}", f"it runs {_listed(can.architectures)}")
     if model.dtype not in can.dtypes:
         yield Problem(f"no {model.dtype} activations", f"use --dtype {_listed(can.dtypes)}")
+    if not can.casts and model.native_dtype not in {None, model.dtype}:
+        yield Problem(
+            f"no {model.dtype} of a {model.native_dtype} checkpoint", "plan without --dtype"
+        )
     caches = can.kv_cache_dtypes | {model.dtype}
     if model.kv_cache_dtype not in caches:
         yield Problem(

@@ -68,6 +68,7 @@ def example_plan(engine: Backend) -> DeploymentPlan:
     rules = engine_rules(engine, shape, cluster)
     load = Workload(concurrency=32)
     question = Question(shape, cluster, load, rules, shape.dtype, tensor=4, replicas=1)
+    question = replace(question, native_dtype=shape.dtype)
     return plan(question, search(question))
 
 

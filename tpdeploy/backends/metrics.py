@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TYPE_CHECKING
 
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.samples import Sample
 from pydantic import Field
 
 from tpdeploy.errors import TpdeployError
 from tpdeploy.profiles.record import Record
+
+if TYPE_CHECKING:
+    from prometheus_client.samples import Sample
 
 # Endings of names whose values are shares of something.
 SHARES = ("_perc", "_usage", "_utilization", "_rate")
@@ -75,12 +77,15 @@ def read_metrics(text: str, names: MetricNames) -> EngineMetrics:
     return EngineMetrics.model_validate(found)
 
 
-def _samples(text: str) -> Iterator[Sample]:
+def _samples(text: str) -> Iterator["Sample"]:
+    # Imported where it is used: every plan knows the names, and none reads a metric.
+    from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415
+
     for family in text_string_to_metric_families(text):
         yield from family.samples
 
 
-def _value(samples: list[Sample], name: str) -> float | None:
+def _value(samples: list["Sample"], name: str) -> float | None:
     values = [sample.value for sample in samples if sample.name in {name, f"{name}_total"}]
     if not values:
         return None

@@ -66,7 +66,8 @@ def plan(
 ) -> None:
     """Choose how MODEL is split over these GPUs: TP width, pipeline stages, experts, replicas."""
     cluster = parse_gpus(gpus, interconnect, network=network)
-    shape = served_shape(load_model(model), cluster.accelerator, options.dtype(dtype), quantization)
+    stored = load_model(model)
+    shape = served_shape(stored, cluster.accelerator, options.dtype(dtype), quantization)
     load = options.workload(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
@@ -87,6 +88,7 @@ def plan(
             workload=load,
             engine=engine_rules(engine, shape, cluster),
             kv_cache_dtype=kv_cache_dtype(kv_cache, shape),
+            native_dtype=stored.dtype,
             quantization=quantization,
             max_model_len=options.positive("--max-model-len", max_model_len),
             tensor=options.positive("--tp", tp),

@@ -48,7 +48,8 @@ def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> li
     found = []
     for place in plan.placement:
         ports = free_ports(LOOPBACK, 1 + backend.spare_ports)
-        for machine in place.machines:
+        machines = place.machines[:1] if backend.starts_other_machines else place.machines
+        for machine in machines:
             label = f"replica-{place.replica}"
             site = Site(
                 host=order.host if alone else LOOPBACK,
@@ -99,7 +100,7 @@ def _program(plan: DeploymentPlan, backend: Backend, order: Order, name: str) ->
         return str(environment_of_python(order.python).program(name))
     with suppress(InputError):  # no environment is made for the plan's platform
         found = find_environment(backend.environment(plan.cluster.platform))
-        if found:
+        if found and found.program(name).exists():
             return str(found.program(name))
     return name
 

@@ -35,6 +35,7 @@ class PlannedModel(Record):
     parameters: int = Field(gt=0)
     vocab: int = Field(gt=0)
     dtype: Dtype = Field(description="activations and unquantized weights")
+    native_dtype: Dtype | None = Field(default=None, description="of the checkpoint, if known")
     quantization: str | None = Field(default=None, description="None: as the checkpoint is")
     stored_as: str | None = Field(default=None, description="method of a quantized checkpoint")
     kv_cache_dtype: Dtype

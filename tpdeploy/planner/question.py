@@ -37,6 +37,7 @@ class Question:
     workload: Workload
     engine: EngineRules
     kv_cache_dtype: Dtype
+    native_dtype: Dtype | None = None  # of the checkpoint, before `shape` was given another
     quantization: str | None = None
     max_model_len: int | None = None
     tensor: int | None = None

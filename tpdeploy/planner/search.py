@@ -204,6 +204,7 @@ def _planned_model(question: Question) -> PlannedModel:
         parameters=parameter_count(shape),
         vocab=shape.vocab,
         dtype=shape.dtype,
+        native_dtype=question.native_dtype,
         quantization=question.quantization,
         stored_as=None if question.quantization else _method(shape),
         kv_cache_dtype=question.kv_cache_dtype,

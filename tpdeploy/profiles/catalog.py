@@ -66,6 +66,7 @@ def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
     return read_record(paths[0], Measurements).curves if paths else ()
 
 
+@cache
 def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency:
     """What `engine` reaches on `architecture`; if it is unknown what the default engine does.
 

@@ -1,0 +1,194 @@
+"""TensorRT-LLM on NVIDIA GPUs: `trtllm-serve` with its PyTorch backend, releases 1.0 to 1.3.
+
+Only flags and options of `contracts/tensorrt-llm.yaml` are given. Architectures: those that the
+PyTorch backend registers itself (NVIDIA/TensorRT-LLM, docs/source/models/supported-models.md,
+without what only its AutoDeploy backend runs or what came after 1.2).
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import yaml
+
+from tpdeploy.backends import capability
+from tpdeploy.backends.base import (
+    Backend,
+    Capability,
+    Command,
+    EnvironmentSpec,
+    MemoryRule,
+    Platform,
+    Problem,
+    Site,
+    Widths,
+    last_exception,
+)
+from tpdeploy.backends.memory import memory_fraction
+from tpdeploy.backends.metrics import MetricNames
+from tpdeploy.errors import InputError
+from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.sharding import head_problem
+from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.record import Dtype
+
+OPTIONS = "options.yaml"
+
+ENVIRONMENT = EnvironmentSpec(
+    name="tensorrt-llm",
+    version="1.2.1",
+    requirements=("tensorrt-llm==1.2.1",),  # a stub that fetches the wheel from NVIDIA's index
+    executable="trtllm-serve",
+    distribution="tensorrt-llm",
+    system_needs={"mpi": "an MPI library (Debian and Ubuntu: apt install libopenmpi-dev)"},
+    download_bytes=6 * 10**9,
+    disk_bytes=15 * 10**9,
+)
+
+ARCHITECTURES = frozenset(
+    {
+        *("DeciLMForCausalLM", "DeepseekV3ForCausalLM", "DeepseekV32ForCausalLM"),
+        *("Exaone4ForCausalLM", "Gemma3ForCausalLM", "Glm4MoeForCausalLM", "GptOssForCausalLM"),
+        *("LlamaForCausalLM", "Llama4ForConditionalGeneration", "MistralForCausalLM"),
+        *("MixtralForCausalLM", "MllamaForConditionalGeneration", "NemotronForCausalLM"),
+        *("NemotronHForCausalLM", "NemotronNASForCausalLM", "Phi3ForCausalLM"),
+        *("Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "Qwen3NextForCausalLM"),
+    }
+)
+ON_CUDA = Capability(
+    dtypes=frozenset({Dtype.BF16, Dtype.FP16}),
+    kv_cache_dtypes=frozenset({Dtype.FP8}),
+    checkpoints=frozenset({"fp8", "mxfp4", "modelopt"}),
+    architectures=ARCHITECTURES,
+    casts=False,
+    least_compute_capability=8.0,
+    pipeline=True,
+    whole_experts=True,
+    several_machines=True,
+)
+
+METRICS = MetricNames(
+    path="/prometheus/metrics",
+    gauges={
+        "requests_running": "trtllm_num_requests_running",
+        "requests_waiting": "trtllm_num_requests_waiting",
+        "kv_cache_usage": "trtllm_kv_cache_utilization",
+    },
+    histograms={
+        "ttft": "trtllm_time_to_first_token_seconds",
+        "tpot": "trtllm_time_per_output_token_seconds",
+        "e2e": "trtllm_e2e_request_latency_seconds",
+        "queue": "trtllm_request_queue_time_seconds",
+    },
+)
+
+STAGES = (
+    (re.compile(r"TensorRT.LLM version"), "starting workers"),
+    (re.compile(r"(?i)loading (weights|model)|prefetching"), "loading weights"),
+    (re.compile(r"(?i)kv cache.*(allocat|memory)|allocat.*kv cache"), "KV cache allocated"),
+    (re.compile(r"(?i)warmup|cuda graph"), "capturing graphs"),
+    (re.compile(r"Application startup complete"), "ready"),
+)
+# click's words for a refused argument, and the engine's own errors.
+REASONS = (re.compile(r"^Error: (.+)$"), re.compile(r"\[TRT-LLM\] \[E\] (.+)$"))
+
+RESERVED = frozenset(
+    {
+        *("--tensor_parallel_size", "--pipeline_parallel_size", "--moe_expert_parallel_size"),
+        *("--context_parallel_size", "--cp_size", "--moe_cluster_parallel_size", "--cluster_size"),
+        *("--ep_size", "--free_gpu_memory_fraction", "--config", "--backend", "--max_beam_width"),
+        *("--served_model_name", "--kv_cache_dtype", "--server_role", "--disagg_cluster_uri"),
+    }
+)
+
+
+class TensorRtLlmBackend(Backend):
+    """Adapter for `trtllm-serve`; limits as flags, the rest as a file of options."""
+
+    name: ClassVar[str] = "tensorrt-llm"
+    reserved_arguments: ClassVar[frozenset[str]] = RESERVED
+    stop_grace_s: ClassVar[float] = 20.0  # it waits 10 s for its child, and kills it
+    metrics: ClassVar[MetricNames | None] = METRICS
+    verified: ClassVar[str] = "flags and options against its sources; the engine itself never"
+    order: ClassVar[int] = 20
+    starts_other_machines: ClassVar[bool] = True
+
+    def capability(self, platform: Platform) -> Capability | None:
+        """NVIDIA GPUs from Ampere on."""
+        return ON_CUDA if platform == "cuda" else None
+
+    def environment(self, platform: Platform) -> EnvironmentSpec:
+        """The release to install."""
+        if platform != "cuda":
+            raise InputError(f"tensorrt-llm runs on NVIDIA GPUs only, not on {platform}")
+        return ENVIRONMENT
+
+    def memory_rule(self, platform: Platform) -> MemoryRule:
+        """A fraction of what is free once weights and buffers are loaded, 0.9 by default."""
+        return MemoryRule(0.9, "free after weights")
+
+    def widths(self, model: ModelShape, up_to: int) -> Widths:
+        """What the model's heads allow; KV heads are repeated where a width exceeds them."""
+        problems = {tp: head_problem(model, tp) for tp in range(1, up_to + 1)}
+        refused = {tp: problem for tp, problem in problems.items() if problem}
+        return Widths(tuple(tp for tp in problems if tp not in refused), refused)
+
+    def check(self, plan: DeploymentPlan) -> list[Problem]:
+        """Problems of running `plan` with this adapter."""
+        return list(capability.problems(self, plan))
+
+    def render(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
+        """`trtllm-serve` for one replica, under Slurm if that is on several machines."""
+        model, limits, split = plan.model, plan.limits, plan.parallelism
+        here = place.devices_on(site.machine)
+        argv = [
+            *("trtllm-serve", model.path or model.id),
+            *("--host", site.host, "--port", str(site.port)),
+            *("--tp_size", str(split.tensor), "--pp_size", str(split.pipeline)),
+            *("--gpus_per_node", str(len(here))),
+            *("--max_batch_size", str(limits.max_num_seqs)),
+            *("--max_num_tokens", str(limits.max_num_batched_tokens)),
+            *("--max_seq_len", str(limits.max_model_len)),
+            *("--kv_cache_free_gpu_memory_fraction", f"{memory_fraction(self, plan):g}"),
+            *("--extra_llm_api_options", str(site.folder / OPTIONS)),
+        ]
+        if split.expert > 1:
+            argv += ["--ep_size", str(split.expert)]
+        if len(place.machines) > 1:
+            argv = [*_slurm(place, len(here)), *argv]
+        env = {"HF_HUB_OFFLINE": "1"} if model.path else {}
+        if len(place.machines) == 1:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, here))
+        return Command(tuple(argv), env, {OPTIONS: yaml.safe_dump(options(plan), sort_keys=False)})
+
+    def progress(self, line: str) -> str | None:
+        """The stage a line of its log announces."""
+        return next((stage for pattern, stage in STAGES if pattern.search(line)), None)
+
+    def failure(self, lines: Sequence[str]) -> str | None:
+        """What click refused, else the last exception, else the engine's last error."""
+        refused, told = (
+            next((match[1] for line in reversed(lines) if (match := reason.search(line))), None)
+            for reason in REASONS
+        )
+        return refused or last_exception(lines) or told
+
+
+def options(plan: DeploymentPlan) -> dict[str, Any]:
+    """What has no flag in every release."""
+    model, limits = plan.model, plan.limits
+    return {
+        # The model's own dtype is `auto`: others than FP8 have no name there.
+        "kv_cache_config": {"dtype": "fp8" if model.kv_cache_dtype is Dtype.FP8 else "auto"},
+        "enable_chunked_prefill": True,
+        "cuda_graph_config": {"enable_padding": True, "max_batch_size": limits.max_num_seqs},
+        "enable_iter_perf_stats": True,
+        "return_perf_metrics": True,
+    }
+
+
+def _slurm(place: Placement, devices: int) -> list[str]:
+    """One task a rank over the machines of the job, started by Slurm with PMIx."""
+    machines, ranks = len(place.machines), len(place.devices)
+    argv = ["srun", "--mpi=pmix", "--nodes", str(machines), "--ntasks", str(ranks)]
+    return [*argv, "--ntasks-per-node", str(devices), "trtllm-llmapi-launch"]
