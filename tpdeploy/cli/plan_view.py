@@ -40,7 +40,7 @@ def show_plan(console: Console, plan: DeploymentPlan, path: Path, *, pareto: boo
         _section(console, "Pareto: quick answers against throughput, over several loads")
         show_pareto(console, plan)
     _section(console, "Assumed")
-    _bullets(console, [*plan.cluster.assumptions, *_assumptions(plan)])
+    _bullets(console, [*plan.cluster.assumptions, *assumptions(plan)])
     launch = "tpdeploy launch" if path == current_plan_path() else f"tpdeploy launch {path}"
     console.print(f"\nPlan kept in {path}. Next: {launch}", soft_wrap=True)
 
@@ -110,7 +110,8 @@ def _memory(console: Console, memory: MemoryPerGpu) -> None:
     console.print(Padding(Columns(legend, padding=(0, 2)), INDENT))
 
 
-def _assumptions(plan: DeploymentPlan) -> list[str]:
+def assumptions(plan: DeploymentPlan) -> list[str]:
+    """What was taken for granted: number formats, limits, prompts, drafting."""
     limits, model = plan.limits, plan.model
     weights = model.quantization or "as the checkpoint is"
     return [

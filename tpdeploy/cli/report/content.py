@@ -1,0 +1,84 @@
+"""What a report tells, gathered before anything is drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tpdeploy.harness.sweep import Point, SweepReport
+from tpdeploy.planner.communication import WidthCost, cost_by_width
+from tpdeploy.planner.loads import curve, load_of, predict_plan, predict_split
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.plan import DeploymentPlan, Prediction
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.workload import Workload
+
+# Other splits whose curves are drawn beside the chosen one's.
+MOST_OTHERS = 3
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One split under rising load."""
+
+    parallelism: Parallelism
+    loads: tuple[float, ...]
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class Content:
+    """A plan, its curve and those of other splits, step times by width, and a sweep if any."""
+
+    plan: DeploymentPlan
+    chosen: Curve
+    others: tuple[Curve, ...]
+    widths: tuple[WidthCost, ...]
+    sweep: SweepReport | None
+
+    @property
+    def points(self) -> tuple[Point, ...]:
+        """What was measured, lightest load first."""
+        return self.sweep.points if self.sweep else ()
+
+    @property
+    def device(self) -> str:
+        """What a reader calls one device."""
+        return "CPU share" if self.plan.cluster.platform == "cpu" else "GPU"
+
+    @property
+    def load_axis(self) -> str:
+        """What the loads of the curves count."""
+        return "Requests in flight" if self.plan.workload.rate is None else "Requests/s offered"
+
+
+def gather(question: Question, plan: DeploymentPlan, sweep: SweepReport | None = None) -> Content:
+    """Everything about `plan`, which answers `question`, and about its `sweep`."""
+    loads = _loads(plan.workload, sweep)
+    axis = tuple(load_of(load) for load in loads)
+    return Content(
+        plan=plan,
+        chosen=Curve(plan.parallelism, axis, predict_plan(question, plan, loads)),
+        others=tuple(_other(question, split, loads) for split in _simulated(plan)),
+        widths=cost_by_width(question, plan),
+        sweep=sweep,
+    )
+
+
+def _loads(planned: Workload, sweep: SweepReport | None) -> Sequence[Workload]:
+    """The loads around the plan's, or, where there are several measured ones, those."""
+    if sweep is None or len(sweep.points) == 1:
+        return curve(planned)
+    return [point.workload for point in sweep.points]
+
+
+def _simulated(plan: DeploymentPlan) -> list[Parallelism]:
+    fields = set(Parallelism.model_fields)
+    simulated = [a for a in plan.alternatives if a.output_tokens_per_s is not None]
+    return [
+        Parallelism.model_validate(other.model_dump(include=fields))
+        for other in simulated[:MOST_OTHERS]
+    ]
+
+
+def _other(question: Question, split: Parallelism, loads: Sequence[Workload]) -> Curve:
+    predictions = predict_split(question, split, loads)
+    return Curve(split, tuple(load_of(load) for load in loads[: len(predictions)]), predictions)

@@ -1,0 +1,176 @@
+"""The figures of a report: each takes what it draws and returns an SVG element."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from tpdeploy.cli.report.svg import COLOURS, STYLE, inline
+from tpdeploy.planner.plan import Estimate
+
+SIZE = (5.0, 3.6)  # inches of 72 px: as wide as a phone's screen
+# A figure whose largest value is so many times its smallest is drawn on a logarithmic scale.
+LOGARITHMIC = 25
+MOST_TICKS = 7
+Drawing = Callable[[Axes], None]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The loads of the horizontal axis, and what they count."""
+
+    label: str
+    ticks: tuple[float, ...]
+    logarithmic: bool  # requests in flight double from point to point, rates do not
+
+
+@dataclass(frozen=True)
+class Series:
+    """One figure of merit against load: predicted with its range, measured, and the limit."""
+
+    name: str
+    unit: str
+    loads: tuple[float, ...]
+    predicted: tuple[Estimate, ...]
+    measured: tuple[tuple[float, float], ...] = ()  # load and value
+    target: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One split in the frontier: time per output token (ms) and tokens/s of a device by load."""
+
+    name: str
+    loads: tuple[float, ...]
+    points: tuple[tuple[float, float], ...]
+    measured: bool = False
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One bar of parts, each with its name and size."""
+
+    name: str
+    parts: tuple[tuple[str, float], ...]
+    note: str = ""
+
+
+def against_load(name: str, axis: Axis, series: Series, description: str) -> str:
+    """Predicted (line and band) and measured (points) against the load."""
+
+    def draw(axes: Axes) -> None:
+        low = [e.low for e in series.predicted]
+        high = [e.high for e in series.predicted]
+        middle = [e.value for e in series.predicted]
+        predicted, measured = COLOURS["predicted"], COLOURS["measured"]
+        axes.fill_between(series.loads, low, high, color=predicted, alpha=0.16, linewidth=0)
+        axes.plot(series.loads, middle, color=predicted, marker="o", label="predicted")
+        if series.measured:
+            axes.plot(
+                *zip(*series.measured, strict=True), color=measured, marker="D", label="measured"
+            )
+        if series.target is not None:
+            axes.axhline(
+                series.target,
+                label="target",
+                color=COLOURS["target"],
+                linestyle=(0, (5, 3)),
+                linewidth=1.6,
+            )
+        _scale_loads(axes, axis)
+        values = [*low, *high, *(value for _, value in series.measured)]
+        _scale_values(axes, [*values, *([series.target] if series.target else [])])
+        axes.set_ylabel(series.unit)
+
+    return _figure(name, draw, description)
+
+
+def frontier(name: str, lines: Sequence[Line], device: str, description: str) -> str:
+    """Throughput of a device against the time per output token, one line a split."""
+    greys = iter((("a", "s"), ("b", "^"), ("c", "v")))
+
+    def draw(axes: Axes) -> None:
+        for index, line in enumerate(lines):
+            colour, marker = "predicted", "o"
+            if line.measured:
+                colour, marker = "measured", "D"
+            elif index:
+                colour, marker = next(greys)
+            width = 1.4 if index and not line.measured else 2
+            axes.plot(
+                *zip(*line.points, strict=True),
+                color=COLOURS[colour],
+                marker=marker,
+                linewidth=width,
+                markersize=6 if width == 2 else 4,
+                label=line.name,
+                zorder=3 if width == 2 else 2,
+            )
+        first = lines[0]
+        for load, point in list(zip(first.loads, first.points, strict=True))[::2]:
+            axes.annotate(
+                f"{load:g}", point, (-5, 5), textcoords="offset points", ha="right", fontsize=9
+            )
+        _scale_values(axes, [rate for line in lines for _, rate in line.points])
+        axes.set_xlim(left=0)
+        axes.set_xlabel("TPOT, ms (quicker to the left)")
+        axes.set_ylabel(f"Output tokens/s a {device}")
+
+    return _figure(name, draw, description)
+
+
+def stacks(name: str, bars: Sequence[Stack], unit: str, description: str) -> str:
+    """Horizontal bars of parts, one below the other, and a note at the end of each."""
+    colours = [COLOURS[c] for c in ("predicted", "a", "measured", "b", "c", "muted", "grid")]
+
+    def draw(axes: Axes) -> None:
+        places = range(len(bars))
+        left = [0.0] * len(bars)
+        for (part, _), colour in zip(bars[0].parts, colours, strict=False):
+            sizes = [dict(bar.parts)[part] for bar in bars]
+            axes.barh(places, sizes, left=left, height=0.62, color=colour, label=part)
+            left = [before + size for before, size in zip(left, sizes, strict=True)]
+        for place, bar, end in zip(places, bars, left, strict=True):
+            axes.annotate(bar.note, (end, place), (5, 0), textcoords="offset points", va="center")
+        axes.set_yticks(list(places), [bar.name for bar in bars])
+        axes.invert_yaxis()
+        axes.grid(visible=False, axis="y")
+        axes.grid(visible=True, axis="x")
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
+        axes.margins(x=0.14 if any(bar.note for bar in bars) else 0)
+        axes.set_xlabel(unit)
+
+    return _figure(name, draw, description, height=1.5 + 0.42 * len(bars))
+
+
+def _figure(name: str, draw: Drawing, description: str, height: float = SIZE[1]) -> str:
+    with rc_context(STYLE):
+        figure = Figure(figsize=(SIZE[0], height), layout="constrained")
+        axes = figure.add_subplot()
+        draw(axes)
+        figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handlelength=1.6)
+        return inline(figure, name, description)
+
+
+def _scale_loads(axes: Axes, axis: Axis) -> None:
+    if axis.logarithmic:
+        axes.set_xscale("log", base=2)
+    shown = axis.ticks
+    while len(shown) > MOST_TICKS:
+        shown = shown[::2]
+    axes.set_xticks(list(shown), [f"{tick:,g}" for tick in shown])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel(axis.label)
+
+
+def _scale_values(axes: Axes, values: Sequence[float]) -> None:
+    positive = [value for value in values if value > 0]
+    if positive and max(positive) / min(positive) > LOGARITHMIC:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))

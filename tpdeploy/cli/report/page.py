@@ -1,0 +1,139 @@
+"""The page: everything a report tells, laid out by page.html."""
+
+import platform
+from dataclasses import dataclass
+from datetime import datetime
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tpdeploy import __version__
+from tpdeploy.cli.plan_view import assumptions
+from tpdeploy.cli.report import plots, tables
+from tpdeploy.cli.report.content import Content
+from tpdeploy.cli.splits_view import number
+from tpdeploy.harness.metrics import DEFINITIONS
+from tpdeploy.harness.sweep import SweepReport
+from tpdeploy.planner.communication import decoding
+from tpdeploy.planner.plan import Estimate
+from tpdeploy.planner.workload import Workload
+
+
+@dataclass(frozen=True)
+class Key:
+    """One figure at the head of the page."""
+
+    name: str
+    value: str
+    unit: str
+    note: str
+
+
+def render(content: Content, made_at: datetime) -> str:
+    """The whole page as HTML."""
+    environment = Environment(
+        loader=PackageLoader("tpdeploy.cli.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    plan = content.plan
+    return environment.get_template("page.html").render(
+        plan=plan,
+        sweep=content.sweep,
+        device=content.device,
+        split=f"{plan.parallelism.words} x {plan.parallelism.replicas}",
+        load=in_words(plan.workload),
+        keys=keys(content),
+        load_plots=plots.load_plots(content),
+        memory_plot=plots.memory_plot(content),
+        communication_plot=plots.communication_plot(content),
+        tables=tables,
+        content=content,
+        assumptions=[*plan.cluster.assumptions, *assumptions(plan)],
+        batch=decoding(plan),
+        findings=findings(content.sweep) if content.sweep else [],
+        environment=surroundings(content, made_at),
+        definitions=content.sweep.definitions if content.sweep else PREDICTED,
+    )
+
+
+# What matters where nothing was measured.
+PREDICTED = {name: DEFINITIONS[name] for name in ("TTFT", "TPOT", "ITL", "end-to-end")}
+
+
+def in_words(load: Workload) -> str:
+    """What is sent."""
+    return f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out, {load.arriving}"
+
+
+def keys(content: Content) -> list[Key]:
+    """The figures that most readers came for, predicted and, where it was, measured."""
+    plan, load = content.plan, content.plan.workload
+    prediction, own = plan.prediction, _measured(content)
+    found = [
+        _key(f"TTFT {tables.statistic(load.ttft)}", "ms", prediction.ttft_ms, own, "TTFT"),
+        _key(f"TPOT {tables.statistic(load.tpot)}", "ms", prediction.tpot_ms, own, "TPOT"),
+        _key("throughput", "tokens/s", prediction.output_tokens_per_s, own, "throughput"),
+    ]
+    if plan.cost:
+        price = plan.cost.per_million_output_tokens
+        found.append(Key("a million output tokens", f"{price.value:,.2f}", "$", _range(price)))
+    return found
+
+
+def findings(sweep: SweepReport) -> list[str]:
+    """What the sweep says as a whole."""
+    counted = "in flight" if sweep.plan.workload.rate is None else "requests/s"
+    most = max(point.measured.output_tokens_per_s for point in sweep.points)
+    failed = sum(point.measured.failed for point in sweep.points)
+    lines = [f"Most output tokens/s: {number(most)}."]
+    if len(sweep.points) > 1:
+        knee = "not reached" if sweep.knee is None else f"{sweep.knee:g} {counted}"
+        lines.append(f"Knee: {knee}.")
+    if sweep.plan.workload.ttft or sweep.plan.workload.tpot:
+        met = "at no load" if sweep.within_targets is None else f"up to {sweep.within_targets:g}"
+        words = f" {counted}" if sweep.within_targets is not None else ""
+        lines.append(f"Targets met {met}{words}.")
+    lines.append(f"{failed or 'No'} request{'' if failed == 1 else 's'} failed.")
+    return lines
+
+
+def surroundings(content: Content, made_at: datetime) -> dict[str, str]:
+    """Devices, engine and versions."""
+    plan, sweep = content.plan, content.sweep
+    cluster = plan.cluster
+    found = {
+        "Model": f"{plan.model.id}, {plan.model.parameters:,} parameters",
+        "Architecture": plan.model.architecture,
+        "Devices": f"{cluster.count} x {cluster.gpu}, {cluster.nodes} machine"
+        f"{'s' if cluster.nodes > 1 else ''}, {cluster.fabric}",
+        "Engine": plan.backend,
+        "Prediction": plan.prediction.tpot_ms.source,
+    }
+    if sweep:
+        found["Endpoint"] = sweep.endpoint
+        found["Measured"] = f"{sweep.started_at:%Y-%m-%d %H:%M} UTC, seed {sweep.seed}"
+        found |= {f"Version of {name}": version for name, version in sweep.versions.items()}
+    else:
+        found["Version of tpdeploy"] = __version__
+        found["Version of python"] = platform.python_version()
+    return {**found, "Written": f"{made_at:%Y-%m-%d %H:%M} UTC"}
+
+
+def _measured(content: Content) -> dict[str, float]:
+    """What was measured at the plan's own load, by the first word of its row's name."""
+    planned = content.plan.workload
+    own = [point for point in content.points if point.workload == planned]
+    return {row.name.split()[0]: row.measured for point in own for row in point.rows}
+
+
+def _key(name: str, unit: str, expected: Estimate, measured: dict[str, float], row: str) -> Key:
+    if row in measured:
+        note = f"measured; predicted {number(expected.value)} ({_range(expected)})"
+        return Key(name, number(measured[row]), unit, note)
+    return Key(name, number(expected.value), unit, f"predicted, {_range(expected)}")
+
+
+def _range(estimate: Estimate) -> str:
+    return f"{number(estimate.low)} to {number(estimate.high)}"

@@ -1,0 +1,178 @@
+"""Which figures a report has, and what each says to who cannot see it."""
+
+from dataclasses import dataclass
+
+from tpdeploy.cli.report import figures
+from tpdeploy.cli.report.content import Content, Curve
+from tpdeploy.cli.splits_view import number, split_words
+from tpdeploy.planner.loads import load_of
+from tpdeploy.planner.memory import GIB
+from tpdeploy.planner.plan import Estimate, MemoryPerGpu, Prediction
+from tpdeploy.planner.step import StepTime
+from tpdeploy.planner.workload import Target
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One figure of the page: its title, its SVG, and the line under it."""
+
+    title: str
+    svg: str
+    caption: str
+
+
+def load_plots(content: Content) -> list[Plot]:
+    """TTFT, TPOT and throughput against the load."""
+    load = content.plan.workload
+    return [
+        _latency(content, "TTFT", "ttft_ms", load.ttft),
+        _latency(content, "TPOT", "tpot_ms", load.tpot),
+        _throughput(content),
+        _frontier(content),
+    ]
+
+
+def memory_plot(content: Content) -> Plot:
+    """What fills a device."""
+    parts = [(name, size / GIB) for name, size in memory_parts(content.plan.memory_per_gpu)]
+    words = ", ".join(f"{name} {size:.1f} GiB" for name, size in parts)
+    bar = figures.Stack("", tuple(parts))
+    svg = figures.stacks("memory", [bar], "GiB", f"Memory of a {content.device}: {words}")
+    return Plot(f"Memory of a {content.device}", svg, "")
+
+
+def communication_plot(content: Content) -> Plot:
+    """A decode step by cause, at every width."""
+    bars = [
+        figures.Stack(f"TP {cost.tensor}", step_parts(cost.decode), share(cost.decode))
+        for cost in content.widths
+    ]
+    words = ", ".join(f"{bar.name} {bar.note}" for bar in bars)
+    svg = figures.stacks(
+        "communication", bars, "Decode step, ms", f"Share of all-reduces in a decode step: {words}"
+    )
+    return Plot("A decode step by TP", svg, "At the end of each bar: the share of all-reduces.")
+
+
+def memory_parts(memory: MemoryPerGpu) -> list[tuple[str, int]]:
+    """Bytes by what they are for; together the device's memory."""
+    return [
+        ("weights", memory.weights_bytes),
+        ("KV cache", memory.kv_cache_bytes),
+        ("activations", memory.activation_bytes),
+        ("graphs", memory.graph_bytes),
+        ("communicators", memory.communicator_bytes),
+        ("engine", memory.context_bytes),
+        ("not used", memory.reserved_bytes),
+    ]
+
+
+def step_parts(step: StepTime) -> tuple[tuple[str, float], ...]:
+    """Milliseconds of a step, by cause."""
+    return (
+        ("matrix products", step.linear * 1e3),
+        ("attention", step.attention * 1e3),
+        ("all-reduces", step.communication * 1e3),
+        ("engine", step.overhead * 1e3),
+    )
+
+
+def share(step: StepTime) -> str:
+    """All-reduces' share of a step."""
+    return f"{step.communication / step.total:.0%}"
+
+
+def _axis(content: Content) -> figures.Axis:
+    closed = content.plan.workload.rate is None
+    return figures.Axis(content.load_axis, content.chosen.loads, logarithmic=closed)
+
+
+def _latency(content: Content, name: str, field: str, target: Target | None) -> Plot:
+    statistic = target.at if target else "p50"
+    estimates = tuple(getattr(p, field) for p in content.chosen.predictions)
+    found = [(point, getattr(point.measured, field)) for point in content.points]
+    measured = [(point, values.at(statistic)) for point, values in found if values is not None]
+    series = figures.Series(
+        name,
+        "ms",
+        content.chosen.loads,
+        estimates,
+        tuple((load_of(point.workload), value) for point, value in measured),
+        target.ms if target else None,
+    )
+    return _against_load(content, series, f"{name} {statistic}")
+
+
+def _throughput(content: Content) -> Plot:
+    series = figures.Series(
+        "throughput",
+        "Output tokens/s",
+        content.chosen.loads,
+        tuple(p.output_tokens_per_s for p in content.chosen.predictions),
+        tuple((load_of(p.workload), p.measured.output_tokens_per_s) for p in content.points),
+    )
+    return _against_load(content, series, "Throughput")
+
+
+def _against_load(content: Content, series: figures.Series, title: str) -> Plot:
+    unit = "ms" if series.unit == "ms" else "tokens/s"
+    words = f"{title} against load. Predicted: {_ends(series, unit)}."
+    if series.measured:
+        first, last = series.measured[0], series.measured[-1]
+        words += f" Measured: {number(first[1])} {unit} at {first[0]:g}, "
+        words += f"{number(last[1])} at {last[0]:g}."
+    svg = figures.against_load(title.split(maxsplit=1)[0].lower(), _axis(content), series, words)
+    heading = f"{title}, ms" if unit == "ms" else title
+    return Plot(heading, svg, "")
+
+
+def _ends(series: figures.Series, unit: str) -> str:
+    first, last = series.predicted[0].value, series.predicted[-1].value
+    loads = series.loads
+    return f"{number(first)} {unit} at {loads[0]:g}, {number(last)} at {loads[-1]:g}"
+
+
+def _frontier(content: Content) -> Plot:
+    chosen = content.chosen
+    lines = [_line(chosen, f"{split_words(chosen.parallelism)}, predicted")]
+    if content.points:
+        lines.append(_measured_line(content))
+    lines += [
+        _line(other, split_words(other.parallelism)) for other in content.others if other.loads
+    ]
+    words = "; ".join(
+        f"{line.name}: {number(line.points[0][1])} tokens/s at {number(line.points[0][0])} ms to "
+        f"{number(line.points[-1][1])} at {number(line.points[-1][0])} ms"
+        for line in lines
+    )
+    title = f"Throughput of a {content.device} against TPOT"
+    svg = figures.frontier("frontier", lines, content.device, f"{title}. {words}")
+    counted = content.load_axis.lower()
+    return Plot(title, svg, f"Up and to the left is better; numbers are {counted}.")
+
+
+def _line(curve: Curve, name: str) -> figures.Line:
+    devices = curve.parallelism.devices
+    points = tuple(_quick_and_much(p, devices) for p in curve.predictions)
+    return figures.Line(name, curve.loads, points)
+
+
+def _measured_line(content: Content) -> figures.Line:
+    devices = content.plan.parallelism.devices
+    statistic = content.plan.workload.tpot.at if content.plan.workload.tpot else "p50"
+    points = [p for p in content.points if p.measured.tpot_ms is not None]
+    return figures.Line(
+        "measured",
+        tuple(load_of(p.workload) for p in points),
+        tuple(
+            (p.measured.tpot_ms.at(statistic), p.measured.output_tokens_per_s / devices)
+            for p in points
+            if p.measured.tpot_ms is not None
+        ),
+        measured=True,
+    )
+
+
+def _quick_and_much(prediction: Prediction, devices: int) -> tuple[float, float]:
+    tokens: Estimate = prediction.output_tokens_per_s
+    return prediction.tpot_ms.value, tokens.value / devices

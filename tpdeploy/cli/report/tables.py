@@ -1,0 +1,159 @@
+"""The tables of a report, in words, so that the page only lays them out."""
+
+from dataclasses import dataclass
+
+from tpdeploy.cli.report.content import Content
+from tpdeploy.cli.report.plots import memory_parts, share
+from tpdeploy.cli.splits_view import number, split_words
+from tpdeploy.harness.comparison import Row
+from tpdeploy.harness.sweep import Point
+from tpdeploy.planner.loads import load_of
+from tpdeploy.planner.memory import GIB
+from tpdeploy.planner.plan import Estimate, Prediction
+from tpdeploy.planner.workload import Target
+
+
+@dataclass(frozen=True)
+class Table:
+    """Titles, and rows of as many cells; the first cell of a row names it."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: frozenset[int] = frozenset()  # columns of text, not of figures
+
+
+def points_table(content: Content) -> Table:
+    """Predicted, measured and target at every load that was measured."""
+    rows = [_compared(point, row) for point in content.points for row in point.rows]
+    titles = (content.load_axis, "", "predicted", "range", "measured", "target", "verdict")
+    return Table(titles, tuple(rows), frozenset({1, 6}))
+
+
+def curve_table(content: Content) -> Table:
+    """The prediction at every load of the curve."""
+    rows = [
+        (number_of(load), *_predicted(prediction))
+        for load, prediction in zip(content.chosen.loads, content.chosen.predictions, strict=True)
+    ]
+    ttft, tpot = content.plan.workload.ttft, content.plan.workload.tpot
+    titles = (
+        content.load_axis,
+        f"TTFT {statistic(ttft)}, ms",
+        f"TPOT {statistic(tpot)}, ms",
+        "output tokens/s",
+        "requests/s",
+    )
+    return Table(titles, tuple(rows))
+
+
+def memory_table(content: Content) -> Table:
+    """Bytes of a device by what they are for."""
+    memory = content.plan.memory_per_gpu
+    rows = [
+        (name, f"{size / GIB:.2f}", f"{size / memory.total_bytes:.0%}")
+        for name, size in memory_parts(memory)
+    ]
+    rows.append(("together", f"{memory.total_bytes / GIB:.2f}", "100%"))
+    return Table(("part", "GiB", "share"), tuple(rows))
+
+
+def communication_table(content: Content) -> Table:
+    """Decode and prefill steps by width."""
+    rows = [
+        (
+            f"TP {cost.tensor}",
+            number(cost.decode.total * 1e3),
+            number(cost.decode.communication * 1e3),
+            share(cost.decode),
+            number(cost.prefill.total * 1e3),
+            number(cost.prefill.communication * 1e3),
+            share(cost.prefill),
+        )
+        for cost in content.widths
+    ]
+    titles = (
+        "width",
+        "decode step, ms",
+        "all-reduces, ms",
+        "share",
+        "prefill of a prompt, ms",
+        "all-reduces, ms",
+        "share",
+    )
+    return Table(titles, tuple(rows))
+
+
+def splits_table(content: Content) -> Table:
+    """The chosen split and every other, with the reason."""
+    plan = content.plan
+    rows = [(split_words(plan.parallelism), *_short(plan.prediction), "chosen")]
+    rows += [
+        (
+            split_words(other),
+            number(other.output_tokens_per_s),
+            number(other.ttft_ms),
+            number(other.tpot_ms),
+            other.reason,
+        )
+        for other in plan.alternatives
+    ]
+    return Table(("split", "tokens/s", "TTFT, ms", "TPOT, ms", "why"), tuple(rows), frozenset({4}))
+
+
+def engines_table(content: Content) -> Table:
+    """Every engine that was asked."""
+    rows = [
+        (
+            engine.name,
+            split_words(engine.parallelism) if engine.parallelism else "-",
+            number(engine.output_tokens_per_s),
+            number(engine.ttft_ms),
+            number(engine.tpot_ms),
+            engine.reason,
+        )
+        for engine in content.plan.engines
+    ]
+    titles = ("engine", "split", "tokens/s", "TTFT, ms", "TPOT, ms", "why")
+    return Table(titles, tuple(rows), frozenset({1, 5}))
+
+
+def number_of(load: float) -> str:
+    """A load as it was asked for."""
+    return f"{load:,g}"
+
+
+def statistic(target: Target | None) -> str:
+    """The statistic that is held to the target; the median without one."""
+    return target.at if target else "p50"
+
+
+def in_range(estimate: Estimate) -> str:
+    """The range of an estimate."""
+    return f"{number(estimate.low)} to {number(estimate.high)}"
+
+
+def _compared(point: Point, row: Row) -> tuple[str, ...]:
+    expected = row.predicted
+    return (
+        number_of(load_of(point.workload)),
+        f"{row.name}, ms" if row.unit == "ms" else row.unit,
+        number(expected.value if expected else None),
+        in_range(expected) if expected else "-",
+        number(row.measured),
+        number(row.target),
+        row.verdict,
+    )
+
+
+def _predicted(prediction: Prediction) -> tuple[str, ...]:
+    figures = (prediction.ttft_ms, prediction.tpot_ms)
+    rates = (prediction.output_tokens_per_s, prediction.requests_per_s)
+    return tuple(f"{number(e.value)} ({in_range(e)})" for e in (*figures, *rates))
+
+
+def _short(prediction: Prediction) -> tuple[str, str, str]:
+    return (
+        number(prediction.output_tokens_per_s.value),
+        number(prediction.ttft_ms.value),
+        number(prediction.tpot_ms.value),
+    )

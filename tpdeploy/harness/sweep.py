@@ -1,0 +1,130 @@
+"""Sweep: one deployment measured under several loads, each held to prediction and target."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from tpdeploy.errors import InputError
+from tpdeploy.harness.comparison import Row, Verdict, compare
+from tpdeploy.harness.metrics import Measured
+from tpdeploy.harness.report import ValidationReport
+from tpdeploy.planner.knee import CLOSED_LOOP, OPEN_LOOP, knee_of_concurrency, knee_of_rate
+from tpdeploy.planner.loads import at_load, load_of
+from tpdeploy.planner.plan import DeploymentPlan, Prediction
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.record import Record, Text
+
+
+class Point(Record):
+    """One load of a sweep."""
+
+    workload: Workload
+    prediction: Prediction
+    measured: Measured
+    rows: tuple[Row, ...]
+    verdict: Verdict
+
+
+class SweepReport(Record):
+    """What was measured under which loads, and where the deployment ends."""
+
+    version: Literal[1] = 1
+    started_at: datetime
+    endpoint: Text
+    versions: dict[str, str]
+    plan: DeploymentPlan
+    seed: int
+    definitions: dict[str, str]
+    points: tuple[Point, ...] = Field(min_length=1, description="lightest load first")
+    knee: float | None = Field(description="requests in flight, or /s; None: not reached")
+    within_targets: float | None = Field(
+        description="heaviest load up to which every target is met; None: no target, or at none"
+    )
+    verdict: Verdict
+
+
+def loads_of(text: str, planned: Workload) -> tuple[Workload, ...]:
+    """The requests of the plan under each load of `text`, as `1,2,4,8`: lightest first.
+
+    They are requests in flight, or requests/s where the plan is for a rate.
+
+    Raises:
+        InputError: not numbers, not above 0, or not whole where requests are counted.
+    """
+    what = "requests/s" if planned.rate is not None else "requests in flight"
+    kind = float if planned.rate is not None else int
+    try:
+        loads = sorted({kind(part) for part in text.split(",")})
+    except ValueError:
+        raise InputError(f"--sweep {text}: give {what} with commas between, as 1,2,4,8") from None
+    if not 0 < loads[0] <= loads[-1] < float("inf"):
+        raise InputError(f"--sweep {text}: {what} must be greater than 0")
+    return tuple(at_load(planned, load) for load in loads)
+
+
+def predicted(report: ValidationReport, prediction: Prediction) -> ValidationReport:
+    """`report` held against the prediction for its own load."""
+    rows = compare(report.measured, prediction, report.workload)
+    return report.model_copy(update={"rows": rows})
+
+
+def sweep_report(
+    reports: Sequence[ValidationReport], predictions: Sequence[Prediction]
+) -> SweepReport:
+    """The reports of one deployment, lightest load first, with the prediction for each."""
+    points = tuple(_point(*pair) for pair in zip(reports, predictions, strict=True))
+    first = reports[0]
+    return SweepReport(
+        started_at=first.started_at,
+        endpoint=first.endpoint,
+        versions=first.versions,
+        plan=first.plan,
+        seed=first.seed,
+        definitions={**first.definitions, "knee": knee_definition(first.workload)},
+        points=points,
+        knee=_knee(points),
+        within_targets=_within_targets(points),
+        verdict=_verdict(points),
+    )
+
+
+def knee_definition(workload: Workload) -> str:
+    """What the knee of a sweep of such a load is."""
+    return CLOSED_LOOP if workload.rate is None else OPEN_LOOP
+
+
+def _point(report: ValidationReport, prediction: Prediction) -> Point:
+    return Point(
+        workload=report.workload,
+        prediction=prediction,
+        measured=report.measured,
+        rows=predicted(report, prediction).rows,
+        verdict=report.verdict,
+    )
+
+
+def _knee(points: Sequence[Point]) -> float | None:
+    loads = [load_of(point.workload) for point in points]
+    if points[0].workload.rate is None:
+        return knee_of_concurrency(loads, [p.measured.output_tokens_per_s for p in points])
+    return knee_of_rate(loads, [p.measured.requests_per_s for p in points])
+
+
+def _within_targets(points: Sequence[Point]) -> float | None:
+    """The last load before the first that misses a target."""
+    met = None
+    for point in points:
+        verdicts = {row.verdict for row in point.rows}
+        if "fail" in verdicts or "pass" not in verdicts:
+            break
+        met = load_of(point.workload)
+    return met
+
+
+def _verdict(points: Sequence[Point]) -> Verdict:
+    verdicts = [point.verdict for point in points]
+    if "fail" in verdicts:
+        return "fail"
+    return "pass" if "pass" in verdicts else "no target"

@@ -1,0 +1,43 @@
+"""The knee: where more load stops to bring more throughput."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+# Beyond the knee a further request in flight adds less than this share of what one alone brings.
+WORTH = 0.5
+# Beyond the knee of an open loop less than this share of what arrives is served.
+SERVED = 0.95
+
+CLOSED_LOOP = (
+    "the last load before one more request in flight adds less than half of the output tokens/s "
+    "that each had at the lightest load"
+)
+OPEN_LOOP = "the highest rate of which at least 95 % is served"
+
+
+def knee_of_concurrency(loads: Sequence[float], tokens_per_s: Sequence[float]) -> float | None:
+    """Requests in flight at the knee; None when throughput still grows at the last load.
+
+    >>> knee_of_concurrency([1, 2, 4, 8], [100, 195, 360, 400])
+    4
+    """
+    alone = tokens_per_s[0] / loads[0]
+    points = list(zip(loads, tokens_per_s, strict=True))
+    for (load, rate), (more, higher) in pairwise(points):
+        if (higher - rate) / (more - load) < WORTH * alone:
+            return load
+    return None
+
+
+def knee_of_rate(rates: Sequence[float], served: Sequence[float]) -> float | None:
+    """Requests/s at the knee; None when the last rate is still served.
+
+    >>> knee_of_rate([1, 2, 4, 8], [1.0, 1.98, 3.9, 4.2])
+    4
+    """
+    kept_up = 0.0
+    for rate, done in zip(rates, served, strict=True):
+        if done < SERVED * rate:
+            return kept_up
+        kept_up = rate
+    return None

@@ -1,0 +1,92 @@
+"""Loads: what one split is expected to do from a light load to a heavy one."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tpdeploy.errors import InputError
+from tpdeploy.planner.candidate import Prepared, Refusal, evaluate, prepare, simulate
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.plan import DeploymentPlan, Limits, Prediction
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.workload import Workload
+
+# Requests in flight at which a curve is drawn, up to four times the load that was asked about.
+CONCURRENCIES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+# The same for a rate, as shares of the one that was asked about.
+SHARES_OF_RATE = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+
+
+def curve(workload: Workload) -> tuple[Workload, ...]:
+    """The requests of `workload` under loads around its own, the lightest first."""
+    if workload.rate is not None:
+        return tuple(at_load(workload, share * workload.rate) for share in SHARES_OF_RATE)
+    asked = workload.concurrency or 1
+    most = max(4 * asked, CONCURRENCIES[4])
+    loads = sorted({asked, *(load for load in CONCURRENCIES if load <= most)})
+    return tuple(at_load(workload, load) for load in loads)
+
+
+def at_load(workload: Workload, load: float) -> Workload:
+    """The requests of `workload` at another rate, or with as many others in flight."""
+    if workload.rate is not None:
+        return workload.model_copy(update={"rate": load})
+    return workload.model_copy(update={"concurrency": int(load)})
+
+
+def load_of(workload: Workload) -> float:
+    """Requests in flight, or requests/s."""
+    return workload.rate if workload.rate is not None else float(workload.concurrency or 1)
+
+
+def predict_plan(
+    question: Question, plan: DeploymentPlan, loads: Sequence[Workload]
+) -> tuple[Prediction, ...]:
+    """What `plan` is expected to do under each of `loads`; `question` is the one it answers.
+
+    Raises:
+        InputError: its split cannot run, which only a plan edited by hand can say.
+    """
+    prepared = prepare(question, plan.parallelism)
+    if isinstance(prepared, Refusal):
+        raise InputError(f"{_words(plan.parallelism)}: {prepared.reason}")
+    ready = _limited(prepared, plan.limits)
+    return tuple(
+        plan.prediction
+        if load == plan.workload
+        else simulate(replace(question, workload=load), ready).prediction
+        for load in loads
+    )
+
+
+def predict_split(
+    question: Question, parallelism: Parallelism, loads: Sequence[Workload]
+) -> tuple[Prediction, ...]:
+    """What another split would do under each of `loads`, up to the first for which it is too small.
+
+    Each load is given the limits that a plan for it would have.
+    """
+    found = []
+    for load in loads:
+        candidate = evaluate(replace(question, workload=load), parallelism)
+        if isinstance(candidate, Refusal):
+            break
+        found.append(candidate.prediction)
+    return tuple(found)
+
+
+def _limited(prepared: Prepared, limits: Limits) -> Prepared:
+    """`prepared` with the limits of a plan, which somebody may have edited."""
+    stages = prepared.parallelism.pipeline
+    sized = prepared.sized
+    kv_requests = sized.kv_requests * limits.kv_cache_bytes // sized.limits.kv_cache_bytes
+    lane = replace(
+        prepared.lane,
+        max_num_seqs=max(1, limits.max_num_seqs // stages),
+        max_num_batched_tokens=limits.max_num_batched_tokens,
+        kv_requests=max(1, kv_requests // stages),
+    )
+    return replace(prepared, lane=lane)
+
+
+def _words(split: Parallelism) -> str:
+    return f"{split.words} x {split.replicas}"
