@@ -94,15 +94,13 @@ def test_a_folder_that_cannot_be_written_is_one_line(
 def test_the_engine_is_found_or_its_absence_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """One that can read GGUF is; a router's and an engine's that cannot are none."""
+    """An environment with transformers is one; a router's environment is none."""
     monkeypatch.setenv("TPDEPLOY_HOME", str(tmp_path))
     packages = "lib/python3.11/site-packages"
     (tmp_path / "environments" / "router" / packages / "router").mkdir(parents=True)
-    (tmp_path / "environments" / "other-1.0" / packages / "transformers").mkdir(parents=True)
     with pytest.raises(InputError, match="tpdeploy backends install"):
         engine_python()
-    for package in ("transformers", "gguf"):
-        (tmp_path / "environments" / "some-1.0" / packages / package).mkdir(parents=True)
+    (tmp_path / "environments" / "some-1.0" / packages / "transformers").mkdir(parents=True)
     assert engine_python() == tmp_path / "environments" / "some-1.0" / "bin" / "python"
 
 
