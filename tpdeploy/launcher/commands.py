@@ -14,6 +14,7 @@ from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record
 
 ROUTER = "router"
+API_KEY = "TPDEPLOY_API_KEY"
 
 
 class Order(Record):

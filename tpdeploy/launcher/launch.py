@@ -1,6 +1,7 @@
 """Starting a deployment by its plan, following it, and stopping it by its name."""
 
 import fcntl
+import os
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import write_whole
 from tpdeploy.launcher import router, state
-from tpdeploy.launcher.commands import Order, replica_commands
+from tpdeploy.launcher.commands import API_KEY, Order, replica_commands
 from tpdeploy.launcher.environments import (
     environment_of_executable,
     environment_of_python,
@@ -62,6 +63,11 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
     problems += _width_problems(plan, backend)
     if problems:
         raise InputError(f"{backend.name} cannot run this plan: {'; '.join(problems)}")
+    if API_KEY in os.environ and backend.api_key_variable is None:
+        raise InputError(
+            f"{API_KEY} is set and {backend.name} has no API key: anyone who reaches the port "
+            "could use it; unset the variable, or put a proxy that checks keys in front"
+        )
     own = replica_commands(plan, backend, order)[0].command.argv[: -len(order.engine_args) or None]
     planned = backend.reserved_arguments | {word for word in own if word.startswith("--")}
     for argument in order.engine_args:

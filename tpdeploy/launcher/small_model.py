@@ -75,15 +75,14 @@ def prepare_smollm2(
 
 
 def engine_python() -> Path:
-    """The Python of an installed engine environment that has transformers and gguf.
+    """The Python of an installed engine environment that has transformers.
 
     Raises:
         InputError: there is none.
     """
     environments = data_home() / "environments"
     for package in sorted(environments.glob("*/lib/python*/site-packages/transformers")):
-        if (package.parent / "gguf").is_dir():
-            return package.parents[3] / "bin" / "python"
+        return package.parents[3] / "bin" / "python"
     raise InputError(f"no engine in {environments}; install one: tpdeploy backends install NAME")
 
 

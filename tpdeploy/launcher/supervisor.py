@@ -23,6 +23,7 @@ from tpdeploy.errors import TpdeployError
 from tpdeploy.files import write_whole
 from tpdeploy.launcher import router, state
 from tpdeploy.launcher.commands import (
+    API_KEY,
     ROUTER,
     Labelled,
     Order,
@@ -39,7 +40,6 @@ from tpdeploy.records import read_record
 POLL_S = 0.2
 # Engines that are still starting ignore SIGTERM.
 STARTING_GRACE_S = 1.0
-API_KEY = "TPDEPLOY_API_KEY"
 
 log = logging.getLogger(__name__)
 # Set by SIGTERM and SIGINT, and looked at between steps: no step is left half done.
