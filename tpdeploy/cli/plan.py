@@ -14,6 +14,8 @@ from tpdeploy.cli import plan_options as given
 from tpdeploy.cli.output import out, print_json
 from tpdeploy.cli.plan_view import show_plan
 from tpdeploy.cli.planfile import write_plan
+from tpdeploy.cli.report.content import gather
+from tpdeploy.cli.report.write import check_report, write_report
 from tpdeploy.cli.splits_view import show_alternatives
 from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.fleet import fewest_devices
@@ -62,9 +64,11 @@ def plan(
     gpu_price: given.GpuPrice = None,
     pareto: given.Pareto = False,
     output: given.Output = None,
+    report: given.Report = None,
     json: given.Json = False,
 ) -> None:
     """Choose how MODEL is split over these GPUs: TP width, pipeline stages, experts, replicas."""
+    check_report(report)
     cluster = parse_gpus(gpus, interconnect, network=network)
     stored = load_model(model)
     shape = served_shape(stored, cluster.accelerator, options.dtype(dtype), quantization)
@@ -101,7 +105,7 @@ def plan(
 
     count_open = options.leaves_count_open(gpus, cluster) and (load.rate or load.ttft or load.tpot)
     choice = _choose(backend, ask, _fewest if count_open else _best)
-    _answer(choice, output, as_json=json, pareto=pareto)
+    _answer(choice, output, report, as_json=json, pareto=pareto)
 
 
 def _choose(
@@ -122,7 +126,9 @@ def _fewest(question: Question) -> Solved:
     return fleet.question, fleet.outcome
 
 
-def _answer(choice: Choice, output: Path | None, *, as_json: bool, pareto: bool) -> None:
+def _answer(
+    choice: Choice, output: Path | None, report: Path | None, *, as_json: bool, pareto: bool
+) -> None:
     """Write and show the plan, or show why there is none."""
     question, outcome = choice.solved
     try:
@@ -137,7 +143,9 @@ def _answer(choice: Choice, output: Path | None, *, as_json: bool, pareto: bool)
     if pareto:
         chosen = chosen.model_copy(update={"pareto": sweep(question, outcome.ranked)})
     path = write_plan(chosen, output)
+    if report:
+        write_report(report, gather(question, chosen))
     if as_json:
         print_json(chosen)
     else:
-        show_plan(out, chosen, path, pareto=pareto)
+        show_plan(out, chosen, path, report, pareto=pareto)

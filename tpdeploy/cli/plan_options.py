@@ -68,4 +68,7 @@ Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="Plan file. [default: remembered as current plan]"),
 ]
+Report = Annotated[
+    Path | None, typer.Option("--report", help="Write the plan as one HTML page, with figures.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")]

@@ -19,7 +19,9 @@ BAR_WIDTH = 60
 SMALLEST_SHOWN = 0.05 * GIB
 
 
-def show_plan(console: Console, plan: DeploymentPlan, path: Path, *, pareto: bool) -> None:
+def show_plan(
+    console: Console, plan: DeploymentPlan, path: Path, report: Path | None, *, pareto: bool
+) -> None:
     """The choice, the prediction, the reasons, the memory, the other splits, what was assumed."""
     console.print(_headline(plan))
     console.print(_prediction(plan))
@@ -42,6 +44,8 @@ def show_plan(console: Console, plan: DeploymentPlan, path: Path, *, pareto: boo
     _section(console, "Assumed")
     _bullets(console, [*plan.cluster.assumptions, *assumptions(plan)])
     launch = "tpdeploy launch" if path == current_plan_path() else f"tpdeploy launch {path}"
+    if report:
+        console.print(f"\nReport in {report}.", soft_wrap=True)
     console.print(f"\nPlan kept in {path}. Next: {launch}", soft_wrap=True)
 
 

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from tpdeploy.cli.report.svg import COLOURS, STYLE, inline
 from tpdeploy.planner.plan import Estimate
 
-SIZE = (5.0, 3.6)  # inches of 72 px: as wide as a phone's screen
+SIZE = (4.7, 3.4)  # inches of 72 px: as wide as a phone's screen
 # A figure whose largest value is so many times its smallest is drawn on a logarithmic scale.
 LOGARITHMIC = 25
-MOST_TICKS = 7
+MOST_TICKS = 8
 Drawing = Callable[[Axes], None]
 
 
@@ -25,18 +25,19 @@ class Axis:
     label: str
     ticks: tuple[float, ...]
     logarithmic: bool  # requests in flight double from point to point, rates do not
+    marks: tuple[tuple[str, float], ...] = ()  # loads that have a name
 
 
 @dataclass(frozen=True)
 class Series:
-    """One figure of merit against load: predicted with its range, measured, and the limit."""
+    """One quantity against load: predicted with its range, measured, and the limit."""
 
-    name: str
-    unit: str
+    label: str  # with its unit
     loads: tuple[float, ...]
     predicted: tuple[Estimate, ...]
     measured: tuple[tuple[float, float], ...] = ()  # load and value
     target: float | None = None
+    from_zero: bool = False  # never on a logarithmic scale
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Stack:
-    """One bar of parts, each with its name and size."""
+    """One bar of parts: the name, the size and the colour of each."""
 
     name: str
-    parts: tuple[tuple[str, float], ...]
+    parts: tuple[tuple[str, float, str], ...]
     note: str = ""
 
 
@@ -76,21 +77,21 @@ def against_load(name: str, axis: Axis, series: Series, description: str) -> str
             axes.axhline(
                 series.target,
                 label="target",
-                color=COLOURS["target"],
+                color=COLOURS["ink"],
                 linestyle=(0, (5, 3)),
                 linewidth=1.6,
             )
         _scale_loads(axes, axis)
-        values = [*low, *high, *(value for _, value in series.measured)]
-        _scale_values(axes, [*values, *([series.target] if series.target else [])])
-        axes.set_ylabel(series.unit)
+        values = [*middle, *(value for _, value in series.measured)]
+        _scale_values(axes, values, from_zero=series.from_zero)
+        axes.set_ylabel(series.label)
 
     return _figure(name, draw, description)
 
 
 def frontier(name: str, lines: Sequence[Line], device: str, description: str) -> str:
     """Throughput of a device against the time per output token, one line a split."""
-    greys = iter((("a", "s"), ("b", "^"), ("c", "v")))
+    others = iter((("second", "s"), ("third", "^"), ("fourth", "v")))
 
     def draw(axes: Axes) -> None:
         for index, line in enumerate(lines):
@@ -98,7 +99,7 @@ def frontier(name: str, lines: Sequence[Line], device: str, description: str) ->
             if line.measured:
                 colour, marker = "measured", "D"
             elif index:
-                colour, marker = next(greys)
+                colour, marker = next(others)
             width = 1.4 if index and not line.measured else 2
             axes.plot(
                 *zip(*line.points, strict=True),
@@ -114,8 +115,9 @@ def frontier(name: str, lines: Sequence[Line], device: str, description: str) ->
             axes.annotate(
                 f"{load:g}", point, (-5, 5), textcoords="offset points", ha="right", fontsize=9
             )
-        _scale_values(axes, [rate for line in lines for _, rate in line.points])
         axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        _write_values(axes)
         axes.set_xlabel("TPOT, ms (quicker to the left)")
         axes.set_ylabel(f"Output tokens/s a {device}")
 
@@ -124,14 +126,22 @@ def frontier(name: str, lines: Sequence[Line], device: str, description: str) ->
 
 def stacks(name: str, bars: Sequence[Stack], unit: str, description: str) -> str:
     """Horizontal bars of parts, one below the other, and a note at the end of each."""
-    colours = [COLOURS[c] for c in ("predicted", "a", "measured", "b", "c", "muted", "grid")]
 
     def draw(axes: Axes) -> None:
         places = range(len(bars))
         left = [0.0] * len(bars)
-        for (part, _), colour in zip(bars[0].parts, colours, strict=False):
-            sizes = [dict(bar.parts)[part] for bar in bars]
-            axes.barh(places, sizes, left=left, height=0.62, color=colour, label=part)
+        for index, (part, _, colour) in enumerate(bars[0].parts):
+            sizes = [bar.parts[index][1] for bar in bars]
+            axes.barh(
+                places,
+                sizes,
+                left=left,
+                height=0.62,
+                label=part,
+                color=COLOURS[colour],
+                edgecolor=COLOURS["paper"],
+                linewidth=1,
+            )
             left = [before + size for before, size in zip(left, sizes, strict=True)]
         for place, bar, end in zip(places, bars, left, strict=True):
             axes.annotate(bar.note, (end, place), (5, 0), textcoords="offset points", va="center")
@@ -165,12 +175,29 @@ def _scale_loads(axes: Axes, axis: Axis) -> None:
     axes.set_xticks(list(shown), [f"{tick:,g}" for tick in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(axis.label)
+    for name, load in axis.marks:
+        axes.axvline(load, color=COLOURS["muted"], linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+        axes.annotate(
+            name,
+            (load, 1),
+            xytext=(0, 2),
+            xycoords=axes.get_xaxis_transform(),
+            textcoords="offset points",
+            ha="center",
+            color=COLOURS["muted"],
+            fontsize=9,
+        )
 
 
-def _scale_values(axes: Axes, values: Sequence[float]) -> None:
-    positive = [value for value in values if value > 0]
-    if positive and max(positive) / min(positive) > LOGARITHMIC:
+def _scale_values(axes: Axes, values: Sequence[float], *, from_zero: bool) -> None:
+    if not from_zero and min(values) > 0 and max(values) / min(values) > LOGARITHMIC:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_minor_locator(NullLocator())
     else:
         axes.set_ylim(bottom=0)
+    _write_values(axes)
+
+
+def _write_values(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))

@@ -1,7 +1,7 @@
 """The page: everything a report tells, laid out by page.html."""
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,7 +15,7 @@ from tpdeploy.harness.metrics import DEFINITIONS
 from tpdeploy.harness.sweep import SweepReport
 from tpdeploy.planner.communication import decoding
 from tpdeploy.planner.plan import Estimate
-from tpdeploy.planner.workload import Workload
+from tpdeploy.planner.workload import Target, Workload
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def render(content: Content, made_at: datetime) -> str:
         keys=keys(content),
         load_plots=plots.load_plots(content),
         memory_plot=plots.memory_plot(content),
-        communication_plot=plots.communication_plot(content),
+        communication_plots=plots.communication_plots(content),
         tables=tables,
         content=content,
         assumptions=[*plan.cluster.assumptions, *assumptions(plan)],
@@ -72,13 +72,13 @@ def keys(content: Content) -> list[Key]:
     plan, load = content.plan, content.plan.workload
     prediction, own = plan.prediction, _measured(content)
     found = [
-        _key(f"TTFT {tables.statistic(load.ttft)}", "ms", prediction.ttft_ms, own, "TTFT"),
-        _key(f"TPOT {tables.statistic(load.tpot)}", "ms", prediction.tpot_ms, own, "TPOT"),
-        _key("throughput", "tokens/s", prediction.output_tokens_per_s, own, "throughput"),
+        _latency("TTFT", load.ttft, prediction.ttft_ms, own.get("TTFT")),
+        _latency("TPOT", load.tpot, prediction.tpot_ms, own.get("TPOT")),
+        _key("Throughput", "tokens/s", prediction.output_tokens_per_s, own.get("throughput")),
     ]
     if plan.cost:
         price = plan.cost.per_million_output_tokens
-        found.append(Key("a million output tokens", f"{price.value:,.2f}", "$", _range(price)))
+        found.append(Key("A million output tokens", f"{price.value:,.2f}", "$", _range(price)))
     return found
 
 
@@ -128,11 +128,16 @@ def _measured(content: Content) -> dict[str, float]:
     return {row.name.split()[0]: row.measured for point in own for row in point.rows}
 
 
-def _key(name: str, unit: str, expected: Estimate, measured: dict[str, float], row: str) -> Key:
-    if row in measured:
-        note = f"measured; predicted {number(expected.value)} ({_range(expected)})"
-        return Key(name, number(measured[row]), unit, note)
-    return Key(name, number(expected.value), unit, f"predicted, {_range(expected)}")
+def _latency(name: str, target: Target | None, expected: Estimate, measured: float | None) -> Key:
+    key = _key(f"{name} {tables.statistic(target)}", "ms", expected, measured)
+    return replace(key, note=f"{key.note}; target {target.ms:g}") if target else key
+
+
+def _key(name: str, unit: str, expected: Estimate, measured: float | None) -> Key:
+    if measured is None:
+        return Key(name, number(expected.value), unit, f"predicted, {_range(expected)}")
+    note = f"measured; predicted {number(expected.value)} ({_range(expected)})"
+    return Key(name, number(measured), unit, note)
 
 
 def _range(estimate: Estimate) -> str:

@@ -11,6 +11,9 @@ from tpdeploy.planner.plan import Estimate, MemoryPerGpu, Prediction
 from tpdeploy.planner.step import StepTime
 from tpdeploy.planner.workload import Target
 
+MEMORY_COLOURS = ("predicted", "second", "measured", "third", "muted", "fourth", "grid")
+LEAST_SHOWN = 0.05 * GIB
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -18,7 +21,7 @@ class Plot:
 
     title: str
     svg: str
-    caption: str
+    caption: str = ""
 
 
 def load_plots(content: Content) -> list[Plot]:
@@ -34,24 +37,19 @@ def load_plots(content: Content) -> list[Plot]:
 
 def memory_plot(content: Content) -> Plot:
     """What fills a device."""
-    parts = [(name, size / GIB) for name, size in memory_parts(content.plan.memory_per_gpu)]
-    words = ", ".join(f"{name} {size:.1f} GiB" for name, size in parts)
-    bar = figures.Stack("", tuple(parts))
+    parts = zip(memory_parts(content.plan.memory_per_gpu), MEMORY_COLOURS, strict=True)
+    shown = [(name, size / GIB, colour) for (name, size), colour in parts if size >= LEAST_SHOWN]
+    words = ", ".join(f"{name} {size:.1f} GiB" for name, size, _ in shown)
+    bar = figures.Stack("", tuple(shown))
     svg = figures.stacks("memory", [bar], "GiB", f"Memory of a {content.device}: {words}")
-    return Plot(f"Memory of a {content.device}", svg, "")
+    return Plot("", svg)
 
 
-def communication_plot(content: Content) -> Plot:
-    """A decode step by cause, at every width."""
-    bars = [
-        figures.Stack(f"TP {cost.tensor}", step_parts(cost.decode), share(cost.decode))
-        for cost in content.widths
-    ]
-    words = ", ".join(f"{bar.name} {bar.note}" for bar in bars)
-    svg = figures.stacks(
-        "communication", bars, "Decode step, ms", f"Share of all-reduces in a decode step: {words}"
-    )
-    return Plot("A decode step by TP", svg, "At the end of each bar: the share of all-reduces.")
+def communication_plots(content: Content) -> list[Plot]:
+    """A decode step and a prefill by cause, at every width."""
+    decode = [(f"TP {cost.tensor}", cost.decode) for cost in content.widths]
+    prefill = [(f"TP {cost.tensor}", cost.prefill) for cost in content.widths]
+    return [_steps("decode", "A decode step", decode), _steps("prefill", "A prefill", prefill)]
 
 
 def memory_parts(memory: MemoryPerGpu) -> list[tuple[str, int]]:
@@ -67,13 +65,13 @@ def memory_parts(memory: MemoryPerGpu) -> list[tuple[str, int]]:
     ]
 
 
-def step_parts(step: StepTime) -> tuple[tuple[str, float], ...]:
-    """Milliseconds of a step, by cause."""
+def step_parts(step: StepTime) -> tuple[tuple[str, float, str], ...]:
+    """Milliseconds of a step by cause, and the colour of each."""
     return (
-        ("matrix products", step.linear * 1e3),
-        ("attention", step.attention * 1e3),
-        ("all-reduces", step.communication * 1e3),
-        ("engine", step.overhead * 1e3),
+        ("matrix products", step.linear * 1e3, "predicted"),
+        ("attention", step.attention * 1e3, "second"),
+        ("all-reduces", step.communication * 1e3, "measured"),
+        ("engine", step.overhead * 1e3, "fourth"),
     )
 
 
@@ -84,46 +82,60 @@ def share(step: StepTime) -> str:
 
 def _axis(content: Content) -> figures.Axis:
     closed = content.plan.workload.rate is None
-    return figures.Axis(content.load_axis, content.chosen.loads, logarithmic=closed)
+    planned = load_of(content.plan.workload)
+    knee = content.sweep.knee if content.sweep else None
+    marks = [("plan, knee" if planned == knee else "plan", planned)]
+    if knee and knee != planned:
+        marks.append(("knee", knee))
+    return figures.Axis(
+        content.load_axis, content.chosen.loads, logarithmic=closed, marks=tuple(marks)
+    )
+
+
+def _steps(name: str, title: str, steps: list[tuple[str, StepTime]]) -> Plot:
+    bars = [figures.Stack(width, step_parts(step), share(step)) for width, step in steps]
+    words = ", ".join(f"{bar.name} {bar.note}" for bar in bars)
+    said = f"{title} by cause. Share of all-reduces: {words}"
+    return Plot(title, figures.stacks(name, bars, "ms", said), "The figure is all-reduces' share.")
 
 
 def _latency(content: Content, name: str, field: str, target: Target | None) -> Plot:
+    title = {"TTFT": "Time to first token", "TPOT": "Time per output token"}[name]
     statistic = target.at if target else "p50"
     estimates = tuple(getattr(p, field) for p in content.chosen.predictions)
     found = [(point, getattr(point.measured, field)) for point in content.points]
     measured = [(point, values.at(statistic)) for point, values in found if values is not None]
     series = figures.Series(
-        name,
-        "ms",
+        f"{name} {statistic}, ms",
         content.chosen.loads,
         estimates,
         tuple((load_of(point.workload), value) for point, value in measured),
         target.ms if target else None,
     )
-    return _against_load(content, series, f"{name} {statistic}")
+    return _against_load(content, series, name.lower(), title, "ms")
 
 
 def _throughput(content: Content) -> Plot:
     series = figures.Series(
-        "throughput",
         "Output tokens/s",
         content.chosen.loads,
         tuple(p.output_tokens_per_s for p in content.chosen.predictions),
         tuple((load_of(p.workload), p.measured.output_tokens_per_s) for p in content.points),
+        from_zero=True,
     )
-    return _against_load(content, series, "Throughput")
+    return _against_load(content, series, "throughput", "Throughput", "tokens/s")
 
 
-def _against_load(content: Content, series: figures.Series, title: str) -> Plot:
-    unit = "ms" if series.unit == "ms" else "tokens/s"
-    words = f"{title} against load. Predicted: {_ends(series, unit)}."
+def _against_load(
+    content: Content, series: figures.Series, name: str, title: str, unit: str
+) -> Plot:
+    words = f"{title} ({series.label}) against load. Predicted: {_ends(series, unit)}."
     if series.measured:
         first, last = series.measured[0], series.measured[-1]
         words += f" Measured: {number(first[1])} {unit} at {first[0]:g}, "
         words += f"{number(last[1])} at {last[0]:g}."
-    svg = figures.against_load(title.split(maxsplit=1)[0].lower(), _axis(content), series, words)
-    heading = f"{title}, ms" if unit == "ms" else title
-    return Plot(heading, svg, "")
+    svg = figures.against_load(name, _axis(content), series, words)
+    return Plot(title, svg)
 
 
 def _ends(series: figures.Series, unit: str) -> str:

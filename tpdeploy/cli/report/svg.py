@@ -10,12 +10,8 @@ from matplotlib.figure import Figure
 
 # Drawn in these colours, written as variables of the page's style sheet, so that one figure is
 # right on a light screen, on a dark one and on paper.
-COLOURS = {
-    name: f"#00000{number}"
-    for number, name in enumerate(
-        ("ink", "muted", "grid", "predicted", "measured", "target", "a", "b", "c"), start=1
-    )
-}
+NAMES = ("paper", "ink", "muted", "grid", "predicted", "measured", "second", "third", "fourth")
+COLOURS = {name: f"#00000{number}" for number, name in enumerate(NAMES, start=1)}
 # Any: matplotlib types each name of a setting.
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # letters stay text, in the page's font
