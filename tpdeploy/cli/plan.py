@@ -14,7 +14,6 @@ from tpdeploy.cli import plan_options as given
 from tpdeploy.cli.output import out, print_json
 from tpdeploy.cli.plan_view import show_plan
 from tpdeploy.cli.planfile import write_plan
-from tpdeploy.cli.report.content import gather
 from tpdeploy.cli.report.write import check_report, write_report
 from tpdeploy.cli.splits_view import show_alternatives
 from tpdeploy.errors import InfeasibleError
@@ -144,7 +143,7 @@ def _answer(
         chosen = chosen.model_copy(update={"pareto": sweep(question, outcome.ranked)})
     path = write_plan(chosen, output)
     if report:
-        write_report(report, gather(question, chosen))
+        write_report(report, question, chosen)
     if as_json:
         print_json(chosen)
     else:

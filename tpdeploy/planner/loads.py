@@ -13,7 +13,7 @@ from tpdeploy.planner.workload import Workload
 # Requests in flight at which a curve is drawn, up to four times the load that was asked about.
 CONCURRENCIES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 # The same for a rate, as shares of the one that was asked about.
-SHARES_OF_RATE = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+SHARES_OF_RATE = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
 
 def curve(workload: Workload) -> tuple[Workload, ...]:

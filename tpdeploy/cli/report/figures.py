@@ -15,6 +15,7 @@ SIZE = (4.7, 3.4)  # inches of 72 px: as wide as a phone's screen
 # A figure whose largest value is so many times its smallest is drawn on a logarithmic scale.
 LOGARITHMIC = 25
 MOST_TICKS = 8
+LEGEND_LETTERS = 42  # that fit side by side
 Drawing = Callable[[Axes], None]
 
 
@@ -162,7 +163,13 @@ def _figure(name: str, draw: Drawing, description: str, height: float = SIZE[1])
         figure = Figure(figsize=(SIZE[0], height), layout="constrained")
         axes = figure.add_subplot()
         draw(axes)
-        figure.legend(loc="outside upper left", ncols=3, columnspacing=1.2, handlelength=1.6)
+        longest = max(len(label) for label in axes.get_legend_handles_labels()[1])
+        figure.legend(
+            loc="outside upper left",
+            ncols=max(1, min(3, LEGEND_LETTERS // longest)),
+            columnspacing=1.2,
+            handlelength=1.6,
+        )
         return inline(figure, name, description)
 
 

@@ -11,8 +11,8 @@ from tpdeploy.cli.plan_view import assumptions
 from tpdeploy.cli.report import plots, tables
 from tpdeploy.cli.report.content import Content
 from tpdeploy.cli.splits_view import number
+from tpdeploy.cli.sweep_view import findings
 from tpdeploy.harness.metrics import DEFINITIONS
-from tpdeploy.harness.sweep import SweepReport
 from tpdeploy.planner.communication import decoding
 from tpdeploy.planner.plan import Estimate
 from tpdeploy.planner.workload import Target, Workload
@@ -80,23 +80,6 @@ def keys(content: Content) -> list[Key]:
         price = plan.cost.per_million_output_tokens
         found.append(Key("A million output tokens", f"{price.value:,.2f}", "$", _range(price)))
     return found
-
-
-def findings(sweep: SweepReport) -> list[str]:
-    """What the sweep says as a whole."""
-    counted = "in flight" if sweep.plan.workload.rate is None else "requests/s"
-    most = max(point.measured.output_tokens_per_s for point in sweep.points)
-    failed = sum(point.measured.failed for point in sweep.points)
-    lines = [f"Most output tokens/s: {number(most)}."]
-    if len(sweep.points) > 1:
-        knee = "not reached" if sweep.knee is None else f"{sweep.knee:g} {counted}"
-        lines.append(f"Knee: {knee}.")
-    if sweep.plan.workload.ttft or sweep.plan.workload.tpot:
-        met = "at no load" if sweep.within_targets is None else f"up to {sweep.within_targets:g}"
-        words = f" {counted}" if sweep.within_targets is not None else ""
-        lines.append(f"Targets met {met}{words}.")
-    lines.append(f"{failed or 'No'} request{'' if failed == 1 else 's'} failed.")
-    return lines
 
 
 def surroundings(content: Content, made_at: datetime) -> dict[str, str]:

@@ -3,10 +3,15 @@
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tpdeploy.cli.report.content import Content
 from tpdeploy.errors import InputError
 from tpdeploy.files import write_whole
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.question import Question
+
+if TYPE_CHECKING:
+    from tpdeploy.harness.sweep import SweepReport
 
 NEEDED = ("jinja2", "matplotlib")
 
@@ -28,12 +33,16 @@ def check_report(path: Path | None) -> None:
         raise InputError(f"--report {path}: is a folder; name a file, as report.html")
 
 
-def write_report(path: Path, content: Content) -> None:
-    """Write `content` as one HTML file.
+def write_report(
+    path: Path, question: Question, plan: DeploymentPlan, sweep: "SweepReport | None" = None
+) -> None:
+    """Write `plan`, which answers `question`, and what was measured of it as one HTML file.
 
     Raises:
         TpdeployError: the file cannot be written.
     """
-    from tpdeploy.cli.report.page import render  # noqa: PLC0415 - matplotlib takes half a second
+    # Imported where they are used: matplotlib takes half a second, which no other command spends.
+    from tpdeploy.cli.report.content import gather  # noqa: PLC0415
+    from tpdeploy.cli.report.page import render  # noqa: PLC0415
 
-    write_whole(path, render(content, datetime.now(UTC)))
+    write_whole(path, render(gather(question, plan, sweep), datetime.now(UTC)))

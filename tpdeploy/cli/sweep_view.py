@@ -1,0 +1,84 @@
+"""How a sweep looks in a terminal."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from tpdeploy.cli.splits_view import INDENT, number
+from tpdeploy.cli.validation_view import VERDICT_STYLES
+from tpdeploy.harness.comparison import Row
+from tpdeploy.harness.sweep import Point, SweepReport
+from tpdeploy.planner.loads import load_of
+
+# Requests/s are tokens/s by the tokens of an answer; they are in the kept report.
+SHOWN = ("TTFT", "TPOT", "throughput")
+
+
+def show_sweep(console: Console, sweep: SweepReport, path: Path) -> None:
+    """Predicted, measured and target at each load, where the knee is, the verdict."""
+    load = sweep.plan.workload
+    console.print(f"{sweep.plan.model.id} at {sweep.endpoint}", style="bold", soft_wrap=True)
+    console.print(f"  {load.input_tokens:,} tokens in, {load.output_tokens:,} out\n")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(counted(sweep), justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for title in ("predicted", "measured", "target"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for point in sweep.points:
+        _add_point(table, point)
+    console.print(Padding(table, INDENT))
+    console.print()
+    for line in findings(sweep):
+        console.print(Padding(line, INDENT))
+    console.print(f"\nReport kept in {path}", soft_wrap=True)
+    console.print(f"Verdict: {sweep.verdict}", style=VERDICT_STYLES[sweep.verdict])
+
+
+def counted(sweep: SweepReport) -> str:
+    """What the loads of a sweep count."""
+    return "in flight" if sweep.plan.workload.rate is None else "requests/s"
+
+
+def findings(sweep: SweepReport) -> list[str]:
+    """What the loads say together: the most there was, the knee, how far the targets hold."""
+    unit = counted(sweep)
+    most = max(sweep.points, key=lambda point: point.measured.output_tokens_per_s)
+    tokens = number(most.measured.output_tokens_per_s)
+    lines = [f"Most: {tokens} output tokens/s, at {load_of(most.workload):g} {unit}."]
+    if len(sweep.points) > 1:
+        lines.append(f"Knee: {_knee(sweep)}.")
+    if sweep.plan.workload.ttft or sweep.plan.workload.tpot:
+        held = sweep.within_targets
+        met = "at no load" if held is None else f"up to {held:g} {unit}"
+        lines.append(f"Targets met {met}.")
+    failed = sum(point.measured.failed for point in sweep.points)
+    lines.append(f"{failed or 'No'} request{'' if failed == 1 else 's'} failed.")
+    return lines
+
+
+def _knee(sweep: SweepReport) -> str:
+    meaning = sweep.definitions["knee"]
+    if sweep.knee is None:
+        return f"not reached ({meaning})"
+    if sweep.knee == 0:
+        return f"below the lightest load ({meaning})"
+    return f"{sweep.knee:g} {counted(sweep)} ({meaning})"
+
+
+def _add_point(table: Table, point: Point) -> None:
+    rows = [row for row in point.rows if row.name.split()[0] in SHOWN]
+    for row in rows:
+        load = f"{load_of(point.workload):g}" if row is rows[0] else ""
+        name = f"{row.name}, ms" if row.unit == "ms" else row.unit
+        figures = (_predicted(row), number(row.measured), number(row.target))
+        table.add_row(load, name, *figures, row.verdict)
+
+
+def _predicted(row: Row) -> str:
+    if row.predicted is None:
+        return "-"
+    low, high = number(row.predicted.low), number(row.predicted.high)
+    return f"{number(row.predicted.value)} ({low} to {high})"
