@@ -19,5 +19,6 @@ if [ "${1:-all}" = fast ]; then
     exit 0
 fi
 tpdeploy backends install vllm
+tpdeploy backends install deepspeed-mii --platform cuda
 python -m tpdeploy.launcher.small_model
 pytest -m engine
