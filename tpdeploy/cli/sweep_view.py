@@ -34,7 +34,12 @@ def show_sweep(console: Console, sweep: SweepReport, path: Path) -> None:
     for line in findings(sweep):
         console.print(Padding(line, INDENT))
     console.print(f"\nReport kept in {path}", soft_wrap=True)
-    console.print(f"Verdict: {sweep.verdict}", style=VERDICT_STYLES[sweep.verdict])
+    console.print(f"Verdict: {_verdict(sweep)}", style=VERDICT_STYLES[sweep.verdict])
+
+
+def shown_rows(point: Point) -> list[Row]:
+    """The figures of a load that a person reads."""
+    return [row for row in point.rows if row.name.split()[0] in SHOWN]
 
 
 def counted(sweep: SweepReport) -> str:
@@ -59,6 +64,13 @@ def findings(sweep: SweepReport) -> list[str]:
     return lines
 
 
+def _verdict(sweep: SweepReport) -> str:
+    missed = [f"{load_of(p.workload):g}" for p in sweep.points if p.verdict == "fail"]
+    if missed:
+        return f"fail, at {', '.join(missed)} {counted(sweep)}"
+    return "pass" if sweep.verdict == "pass" else "no target was stated"
+
+
 def _knee(sweep: SweepReport) -> str:
     meaning = sweep.definitions["knee"]
     if sweep.knee is None:
@@ -69,7 +81,7 @@ def _knee(sweep: SweepReport) -> str:
 
 
 def _add_point(table: Table, point: Point) -> None:
-    rows = [row for row in point.rows if row.name.split()[0] in SHOWN]
+    rows = shown_rows(point)
     for row in rows:
         load = f"{load_of(point.workload):g}" if row is rows[0] else ""
         name = f"{row.name}, ms" if row.unit == "ms" else row.unit

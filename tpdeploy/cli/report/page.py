@@ -78,7 +78,7 @@ def keys(content: Content) -> list[Key]:
     ]
     if plan.cost:
         price = plan.cost.per_million_output_tokens
-        found.append(Key("A million output tokens", f"{price.value:,.2f}", "$", _range(price)))
+        found.append(_price(price))
     return found
 
 
@@ -121,6 +121,11 @@ def _key(name: str, unit: str, expected: Estimate, measured: float | None) -> Ke
         return Key(name, number(expected.value), unit, f"predicted, {_range(expected)}")
     note = f"measured; predicted {number(expected.value)} ({_range(expected)})"
     return Key(name, number(measured), unit, note)
+
+
+def _price(price: Estimate) -> Key:
+    note = f"predicted, ${price.low:,.2f} to ${price.high:,.2f}"
+    return Key("A million output tokens", f"${price.value:,.2f}", "", note)
 
 
 def _range(estimate: Estimate) -> str:

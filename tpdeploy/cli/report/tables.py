@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tpdeploy.cli.report.content import Content
 from tpdeploy.cli.report.plots import memory_parts, share
 from tpdeploy.cli.splits_view import number, split_words
+from tpdeploy.cli.sweep_view import shown_rows
 from tpdeploy.harness.comparison import Row
 from tpdeploy.harness.sweep import Point
 from tpdeploy.planner.loads import load_of
@@ -24,9 +25,9 @@ class Table:
 
 def points_table(content: Content) -> Table:
     """Predicted, measured and target at every load that was measured."""
-    rows = [_compared(point, row) for point in content.points for row in point.rows]
-    titles = (content.load_axis, "", "predicted", "range", "measured", "target", "verdict")
-    return Table(titles, tuple(rows), frozenset({1, 6}))
+    rows = [_compared(point, row) for point in content.points for row in shown_rows(point)]
+    titles = (content.load_axis, "figure", "predicted", "measured", "target", "verdict")
+    return Table(titles, tuple(rows), frozenset({1, 5}))
 
 
 def curve_table(content: Content) -> Table:
@@ -74,11 +75,11 @@ def communication_table(content: Content) -> Table:
     titles = (
         "width",
         "decode step, ms",
-        "all-reduces, ms",
-        "share",
-        "prefill of a prompt, ms",
-        "all-reduces, ms",
-        "share",
+        "its all-reduces, ms",
+        "of the decode step",
+        "prefill, ms",
+        "its all-reduces, ms",
+        "of the prefill",
     )
     return Table(titles, tuple(rows))
 
@@ -127,9 +128,9 @@ def statistic(target: Target | None) -> str:
     return target.at if target else "p50"
 
 
-def in_range(estimate: Estimate) -> str:
-    """The range of an estimate."""
-    return f"{number(estimate.low)} to {number(estimate.high)}"
+def with_range(estimate: Estimate) -> str:
+    """An estimate and the range it is expected in."""
+    return f"{number(estimate.value)} ({number(estimate.low)} to {number(estimate.high)})"
 
 
 def _compared(point: Point, row: Row) -> tuple[str, ...]:
@@ -137,18 +138,17 @@ def _compared(point: Point, row: Row) -> tuple[str, ...]:
     return (
         number_of(load_of(point.workload)),
         f"{row.name}, ms" if row.unit == "ms" else row.unit,
-        number(expected.value if expected else None),
-        in_range(expected) if expected else "-",
+        with_range(expected) if expected else "-",
         number(row.measured),
         number(row.target),
-        row.verdict,
+        "-" if row.verdict == "no target" else row.verdict,
     )
 
 
 def _predicted(prediction: Prediction) -> tuple[str, ...]:
     figures = (prediction.ttft_ms, prediction.tpot_ms)
     rates = (prediction.output_tokens_per_s, prediction.requests_per_s)
-    return tuple(f"{number(e.value)} ({in_range(e)})" for e in (*figures, *rates))
+    return tuple(with_range(estimate) for estimate in (*figures, *rates))
 
 
 def _short(prediction: Prediction) -> tuple[str, str, str]:
