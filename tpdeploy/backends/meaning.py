@@ -61,10 +61,10 @@ CHANGES = (
 )
 
 
-def example_plan(engine: Backend) -> DeploymentPlan:
-    """Llama 3.3 70B at TP 4 on 8 H100, as `engine` would be planned; one of its two replicas."""
-    cluster = with_engine(parse_gpus("8xH100"), engine.name)
-    shape = load_model("llama-70b")
+def example_plan(engine: Backend, model: str = "llama-70b", gpus: str = "8xH100") -> DeploymentPlan:
+    """A model at TP 4, one replica, as `engine` would be planned."""
+    cluster = with_engine(parse_gpus(gpus), engine.name)
+    shape = load_model(model)
     rules = engine_rules(engine, shape, cluster)
     load = Workload(concurrency=32)
     question = Question(shape, cluster, load, rules, shape.dtype, tensor=4, replicas=1)
@@ -86,17 +86,16 @@ def settings(command: Command) -> dict[str, str]:
     return found
 
 
-def moved(engine: Backend, change: Change) -> str:
-    """The settings that `change` moves, or why the engine refuses it."""
-    made = example_plan(engine)
-    changed = _changed(made, change)
-    problems = engine.check(changed)
+def moved(engine: Backend, change: Change, made: DeploymentPlan) -> str:
+    """The settings that `change` of the plan `made` moves, or why the engine refuses it."""
+    other = changed(made, change)
+    problems = engine.check(other)
     if problems:
         return "; ".join(problem.what for problem in problems)
-    names = _differences(told(engine, made), told(engine, changed))
+    names = _differences(told(engine, made), told(engine, other))
     if change is not OTHER_DEVICES:
-        other = _differences(told(engine, made), told(engine, _changed(made, OTHER_DEVICES)))
-        names = [name for name in names if name not in other]
+        placed = _differences(told(engine, made), told(engine, changed(made, OTHER_DEVICES)))
+        names = [name for name in names if name not in placed]
     return ", ".join(f"`{name.rstrip('=')}`" for name in names) or "nothing"
 
 
@@ -105,7 +104,11 @@ def page() -> str:
     engines = sorted(load_backends()[0], key=lambda engine: engine.order)
     engines = [engine for engine in engines if type(engine).__module__.startswith("tpdeploy.")]
     names = [engine.name for engine in engines]
-    rows = [[f"`{c.field}`", *(moved(engine, c) for engine in engines)] for c in CHANGES]
+    plans = {engine.name: example_plan(engine) for engine in engines}
+    rows = [
+        [f"`{c.field}`", *(moved(engine, c, plans[engine.name]) for engine in engines)]
+        for c in CHANGES
+    ]
     rows.append(["address", *(_address(engine) for engine in engines)])
     rows.append(["API key", *(_key(engine) for engine in engines)])
     rows.append(["run so far", *(engine.verified for engine in engines)])
@@ -117,7 +120,8 @@ def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[st
     return [n for n in {**after, **before} if before.get(n) != after.get(n)]
 
 
-def _changed(made: DeploymentPlan, change: Change) -> DeploymentPlan:
+def changed(made: DeploymentPlan, change: Change) -> DeploymentPlan:
+    """`made` with that change; a plan is checked again."""
     parts = made.model_dump(mode="json")
     for path, value in ((change.field, change.value), *change.along):
         _set(parts, path.split("."), value)

@@ -1,0 +1,146 @@
+"""SGLang behind tpdeploy. Flags: docs.sglang.io, "Server Arguments" (November 2026)."""
+
+import re
+from math import floor
+from typing import ClassVar
+
+from tpdeploy.backends import capability
+from tpdeploy.backends.base import (
+    Backend,
+    Capability,
+    Command,
+    EnvironmentSpec,
+    MemoryRule,
+    Platform,
+    Problem,
+    Site,
+    Widths,
+)
+from tpdeploy.backends.metrics import MetricNames
+from tpdeploy.errors import InputError
+from tpdeploy.planner.memory import CUDA_CONTEXT_BYTES, DRIVER_BYTES
+from tpdeploy.planner.plan import DeploymentPlan, MemoryPerGpu, Placement
+from tpdeploy.planner.sharding import head_problem
+from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.record import Dtype
+
+DTYPES = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16"}
+STAGES = (
+    (re.compile(r"Load weight begin"), "loading weights"),
+    (re.compile(r"KV Cache is allocated"), "KV cache allocated"),
+    (re.compile(r"Capture cuda graph begin"), "capturing graphs"),
+    (re.compile(r"The server is fired up"), "ready"),
+)
+
+
+class SglangBackend(Backend):
+    """Adapter for `python -m sglang.launch_server`."""
+
+    name: ClassVar[str] = "sglang"
+    reserved_arguments: ClassVar[frozenset[str]] = frozenset({"--tp", "--dp", "--ep", "--config"})
+    spare_ports: ClassVar[int] = 1  # where its ranks meet
+    metrics: ClassVar[MetricNames | None] = MetricNames(
+        path="/metrics",
+        gauges={
+            "requests_running": "sglang:num_running_reqs",
+            "requests_waiting": "sglang:num_queue_reqs",
+            "kv_cache_usage": "sglang:token_usage",
+        },
+        histograms={
+            "ttft": "sglang:time_to_first_token_seconds",
+            "itl": "sglang:inter_token_latency_seconds",
+            "e2e": "sglang:e2e_request_latency_seconds",
+        },
+    )
+    verified: ClassVar[str] = "an example: its flags against the documentation; never run"
+    order: ClassVar[int] = 30
+
+    def capability(self, platform: Platform) -> Capability | None:
+        """NVIDIA GPUs; prompts run in steps of their own, before decoding goes on."""
+        if platform != "cuda":
+            return None
+        return Capability(
+            dtypes=frozenset(DTYPES),
+            kv_cache_dtypes=frozenset({Dtype.FP8}),
+            quantizes=frozenset({"fp8"}),
+            least_compute_capability=7.5,
+            pipeline=True,
+            whole_experts=True,
+            prompts_first=True,
+        )
+
+    def environment(self, platform: Platform) -> EnvironmentSpec:
+        """The release to install."""
+        if platform != "cuda":
+            raise InputError(f"sglang runs on NVIDIA GPUs here, not on {platform}")
+        return EnvironmentSpec(
+            name="sglang",
+            version="0.5.6",
+            requirements=("sglang==0.5.6",),
+            distribution="sglang",
+            download_bytes=5 * 10**9,
+            disk_bytes=12 * 10**9,
+        )
+
+    def memory_rule(self, platform: Platform) -> MemoryRule:
+        """Weights and KV cache take a fraction of the whole; activations come out of the rest."""
+        return MemoryRule(0.88, "total")
+
+    def widths(self, model: ModelShape, up_to: int) -> Widths:
+        """What the model's heads allow."""
+        problems = {tp: head_problem(model, tp) for tp in range(1, up_to + 1)}
+        refused = {tp: problem for tp, problem in problems.items() if problem}
+        return Widths(tuple(tp for tp in problems if tp not in refused), refused)
+
+    def check(self, plan: DeploymentPlan) -> list[Problem]:
+        """Problems of running `plan` with this adapter."""
+        return list(capability.problems(self, plan))
+
+    def render(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
+        """The server for one replica, with every limit of the plan."""
+        model, limits, split = plan.model, plan.limits, plan.parallelism
+        argv = [
+            *("python", "-m", "sglang.launch_server"),
+            *("--model-path", model.path or model.id, "--served-model-name", model.id),
+            *("--host", site.host, "--port", str(site.port)),
+            *("--nccl-port", str(site.spare_ports[0])),
+            *("--tp-size", str(split.tensor), "--pp-size", str(split.pipeline)),
+            *("--dtype", DTYPES[model.dtype]),
+            *("--context-length", str(limits.max_model_len)),
+            *("--max-running-requests", str(limits.max_num_seqs)),
+            *("--chunked-prefill-size", str(limits.max_num_batched_tokens)),
+            *("--mem-fraction-static", f"{static_fraction(plan):g}"),
+            "--enable-metrics",
+        ]
+        if split.expert > 1:
+            argv += ["--ep-size", str(split.expert)]
+        if model.quantization:
+            argv += ["--quantization", model.quantization]
+        if model.kv_cache_dtype is Dtype.FP8:
+            argv += ["--kv-cache-dtype", "fp8_e4m3"]
+        env = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, place.devices))}
+        if model.path:
+            env["HF_HUB_OFFLINE"] = "1"
+        return Command(tuple(argv), env)
+
+    def progress(self, line: str) -> str | None:
+        """The stage a line of its log announces."""
+        return next((stage for pattern, stage in STAGES if pattern.search(line)), None)
+
+
+def static_fraction(plan: DeploymentPlan) -> float:
+    """Weights and KV cache over the whole, so that the KV cache is the plan's.
+
+    A plan of SGLang's own that somebody has edited keeps its number of what the planner counts.
+    """
+    memory = plan.memory_per_gpu
+    whole = memory.total_bytes - DRIVER_BYTES
+    fraction = (memory.weights_bytes + memory.kv_cache_bytes) / whole
+    if plan.backend == SglangBackend.name:
+        fraction += plan.limits.memory_fraction - _counted(memory) / whole
+    return floor(fraction * 1000) / 1000
+
+
+def _counted(memory: MemoryPerGpu) -> float:
+    """What the planner has set against the fraction: all but the context and what is left."""
+    return memory.total_bytes - memory.reserved_bytes - CUDA_CONTEXT_BYTES

@@ -1,0 +1,47 @@
+"""The question put together again from a plan."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.planner.questions import ask
+from tpdeploy.backends.question import question_of
+from tpdeploy.backends.registry import load_backend
+from tpdeploy.backends.rules import engine_rules
+from tpdeploy.errors import InputError
+from tpdeploy.planner.candidate import Candidate, evaluate
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.workload import Workload
+
+
+def planned(model: str, gpus: str, load: Workload) -> DeploymentPlan:
+    question = ask(model, gpus, workload=load)
+    rules = engine_rules(load_backend("vllm"), question.shape, question.cluster)
+    asked = replace(question, engine=rules)
+    return plan(asked, search(asked))
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "load"),
+    [
+        ("llama-70b", "8xH100", Workload(concurrency=32)),
+        ("qwen3-30b-a3b", "4xL40S", Workload(rate=4)),
+        ("llama-70b", "2x8xH100", Workload(concurrency=64)),
+        ("smollm2-135m", "2xCPU", Workload(input_tokens=128, output_tokens=32, concurrency=4)),
+    ],
+)
+def test_the_same_question_has_the_same_answer(model: str, gpus: str, load: Workload) -> None:
+    """A plan's own prediction comes out again, from the plan alone."""
+    made = planned(model, gpus, load)
+    again = evaluate(question_of(made), made.parallelism)
+    assert isinstance(again, Candidate)
+    assert again.prediction == made.prediction
+
+
+def test_a_model_that_is_not_known_here_is_refused() -> None:
+    """A plan from elsewhere may name a folder that this machine does not have."""
+    made = planned("llama-8b", "1xH100", Workload(concurrency=1))
+    model = made.model.model_copy(update={"id": "gone", "path": "/nowhere/gone"})
+    with pytest.raises(InputError, match="/nowhere/gone"):
+        question_of(made.model_copy(update={"model": model}))
