@@ -1,7 +1,9 @@
 """An environment is whole or is made again, and the user's own is never touched."""
 
+import fcntl
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,9 @@ from tpdeploy.launcher.environments import (
     find_environment,
     folder_of,
     install,
+    installed_version,
+    missing_libraries,
+    of_release,
 )
 
 FALLBACK = Fallback(overrides=("torch==2.13.0",), download_bytes=2 * 10**9, disk_bytes=5 * 10**9)
@@ -153,3 +158,56 @@ def test_an_existing_executable_brings_its_environment(tmp_path: Path) -> None:
         environment_of_executable(program)
     program.chmod(0o755)
     assert environment_of_executable(program).program("vllm") == program
+
+
+def test_the_release_installed_last_is_used(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """Another release has an environment of its own; going back needs no second install."""
+    spec = replace(SPEC, metadata_only=(), requirements=("engine==1.0",), distribution="engine")
+    uv = use(monkeypatch)
+    first = install(spec, ignore)
+    second = install(of_release(spec, "2.0"), ignore)
+    assert second.executables.parent.name == "engine-2.0"
+    assert find_environment(spec) == second
+    before = len(uv.commands)
+    assert install(spec, ignore) == first == find_environment(spec)
+    assert len(uv.commands) == before
+
+
+def test_a_release_pinned_by_hash_cannot_be_another(home: Path) -> None:
+    """What would work is said."""
+    with pytest.raises(InputError, match="pinned by hash; install another release yourself"):
+        of_release(SPEC, "2.0")
+
+
+def test_two_at_once_are_refused(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """The second one would remove what the first one makes."""
+    use(monkeypatch)
+    folder_of(SPEC).parent.mkdir(parents=True, exist_ok=True)
+    with (folder_of(SPEC).parent / f"{SPEC.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="is being installed by another process"):
+            install(SPEC, ignore)
+    install(SPEC, ignore)
+
+
+def test_a_disk_without_room_is_found_first(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """Nothing is downloaded; both figures are named."""
+    uv = use(monkeypatch)
+    with pytest.raises(InputError, match=r"takes 1000000\.0; make room"):
+        install(replace(SPEC, disk_bytes=10**15), ignore)
+    assert uv.commands == []
+
+
+def test_versions_come_from_metadata(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """No engine is started to ask for it."""
+    spec = replace(SPEC, distribution="seeming")
+    assert installed_version(spec) is None
+    use(monkeypatch)
+    install(spec, ignore)
+    assert installed_version(spec) == "2.0"
+
+
+def test_a_library_that_no_package_brings_is_named() -> None:
+    """With who has it; one that every machine has is not."""
+    spec = replace(SPEC, system_needs={"c": "the C library", "no-such": "the vendor"})
+    assert missing_libraries(spec) == ("the vendor",)

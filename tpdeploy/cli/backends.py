@@ -5,13 +5,22 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from tpdeploy.backends.base import Backend, EnvironmentSpec, Platform
 from tpdeploy.backends.registry import backend_names, load_backend, load_backends
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.errors import InputError, nearest
 from tpdeploy.launcher import router
-from tpdeploy.launcher.environments import find_environment, folder_of, install
+from tpdeploy.launcher.environments import (
+    chosen,
+    find_environment,
+    folder_of,
+    install,
+    installed_version,
+    missing_libraries,
+    of_release,
+)
 from tpdeploy.profiles.machine import detect
 from tpdeploy.profiles.record import Record
 
@@ -27,7 +36,10 @@ class EngineStatus(Record):
     version: str
     installed: bool
     environment: Path | None = None
+    missing: tuple[str, ...] = ()
     remedy: str = ""
+    verified: str = ""
+    legacy: str = ""
 
 
 class Engines(Record):
@@ -55,28 +67,31 @@ def backends(
     if json:
         print_json(Engines(engines=tuple(found)))
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("engine", "version", "state"):
-        table.add_column(title)
-    for engine in found:
-        table.add_row(engine.name, engine.version, engine.remedy or f"in {engine.environment}")
-    out.print(table)
+    _show(found)
 
 
 @app.command("install")
 def install_backend(
-    name: Annotated[str, typer.Argument(help="vllm or router; vllm brings the router.")],
+    name: Annotated[str, typer.Argument(help="An engine, which brings the router, or router.")],
+    version: Annotated[
+        str | None, typer.Option(help="Another release than the tested one.")
+    ] = None,
     platform: Annotated[
         str | None, typer.Option(help="cuda or cpu. [default: what this machine has]")
     ] = None,
 ) -> None:
-    """Make an engine's own environment; nothing else on the machine changes."""
+    """Make an engine's own environment; nothing else on the machine changes.
+
+    Interrupted, it is made again; what was downloaded is kept. Of several releases of an engine
+    the one installed last is used.
+    """
     if name == ROUTER:
         _install(router.ENVIRONMENT)
         return
     if name not in backend_names():
         raise InputError(f"unknown backend {name!r}; {nearest(name, [*backend_names(), ROUTER])}")
-    _install(load_backend(name).environment(_platform(platform)))
+    spec = load_backend(name).environment(_platform(platform))
+    _install(of_release(spec, version) if version else spec)
     _install(router.ENVIRONMENT)
 
 
@@ -95,25 +110,46 @@ def _platform(asked: str | None) -> Platform:
 
 def _engine_status(backend: Backend, platform: Platform) -> EngineStatus:
     try:
-        return _status(backend.name, backend.environment(platform))
+        status = _status(backend.name, backend.environment(platform))
     except InputError as error:
-        return EngineStatus(name=backend.name, version="-", installed=False, remedy=str(error))
+        status = EngineStatus(name=backend.name, version="-", installed=False, remedy=str(error))
+    told = {"verified": backend.verified, "legacy": backend.legacy}
+    return status.model_copy(update=told)
 
 
 def _status(name: str, spec: EnvironmentSpec) -> EngineStatus:
     present = find_environment(spec)
+    missing = missing_libraries(spec)
+    remedy = "" if present else f"not installed: tpdeploy backends install {name}"
     return EngineStatus(
         name=name,
-        version=spec.version,
+        version=installed_version(spec) or spec.version,
         installed=present is not None,
-        environment=folder_of(spec) if present else None,
-        remedy="" if present else f"not installed: tpdeploy backends install {name}",
+        environment=folder_of(chosen(spec)) if present else None,
+        missing=missing,
+        remedy="; ".join([*filter(None, [remedy]), *(f"install {who}" for who in missing)]),
     )
+
+
+def _show(engines: list[EngineStatus]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for engine in engines:
+        table.add_row(Text(engine.name, style="bold"), engine.version, _lines(engine))
+    out.print(table)
+
+
+def _lines(engine: EngineStatus) -> Text:
+    """What state it is in, what of it has been run, and whether it is maintained."""
+    state = engine.remedy or f"in {engine.environment}"
+    run = f"run so far: {engine.verified}" if engine.verified else ""
+    legacy = f"legacy: {engine.legacy}" if engine.legacy else ""
+    further = Text("\n".join(filter(None, (run, legacy))), style="dim")
+    return Text("\n", overflow="fold").join(part for part in (Text(state), further) if part)
 
 
 def _install(spec: EnvironmentSpec) -> None:
     label = f"{spec.name} {spec.version}"
-    if find_environment(spec):
+    if find_environment(spec) and chosen(spec).version == spec.version:
         err.print(f"{label} is installed")
         return
     err.print(

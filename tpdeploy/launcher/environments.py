@@ -1,11 +1,15 @@
 """Engine environments: each engine lives in one of its own, never in the user's."""
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from ctypes.util import find_library
+from dataclasses import dataclass, replace
+from importlib.metadata import distributions
 from pathlib import Path
 
 from uv import find_uv_bin
@@ -16,9 +20,10 @@ from tpdeploy.files import data_home, write_whole
 
 Report = Callable[[str], None]
 
-# Written last: an environment without it was interrupted and is made again.
 UV_FRAME = " \u2502\u2570\u2500\u25b6\u00d7"  # the lines and arrows uv draws around its reasons
+# Written last: an environment without it was interrupted and is made again.
 MARKER = "tpdeploy-complete"
+RELEASE = ".release"  # beside the environments of an engine: which of them is used
 UNRESOLVED = "No solution found"  # in uv's words
 # uv reads its own variables; a machine set up for pip alone is served all the same.
 PIP_TO_UV = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX"}
@@ -46,16 +51,51 @@ class Environment:
 
 def folder_of(spec: EnvironmentSpec) -> Path:
     """Where the environment of `spec` is, or would be."""
-    return data_home() / "environments" / f"{spec.name}-{spec.version}"
+    return _home() / f"{spec.name}-{spec.version}"
+
+
+def of_release(spec: EnvironmentSpec, version: str) -> EnvironmentSpec:
+    """`spec` for another release of the engine.
+
+    Raises:
+        InputError: its release is pinned by hash, or stands for another package's.
+    """
+    pinned = f"{spec.distribution}=={spec.version}"
+    if spec.metadata_only or pinned not in spec.requirements:
+        raise InputError(
+            f"--version {version}: {spec.name} {spec.version} is pinned by hash; install another "
+            "release yourself and name it with --python"
+        )
+    requirements = [r.replace(pinned, f"{spec.distribution}=={version}") for r in spec.requirements]
+    return replace(spec, version=version, requirements=tuple(requirements))
+
+
+def chosen(spec: EnvironmentSpec) -> EnvironmentSpec:
+    """`spec`, or the release of it that the user installed last."""
+    record = _home() / f"{spec.name}{RELEASE}"
+    version = record.read_text(encoding="utf-8").strip() if record.is_file() else spec.version
+    return replace(spec, version=version)
 
 
 def find_environment(spec: EnvironmentSpec) -> Environment | None:
-    """The complete environment of `spec`, if it is installed."""
-    folder = folder_of(spec)
-    environment = Environment(folder / "bin")
-    # Its Python is a link, dead once the Python it was made from is gone.
-    whole = (folder / MARKER).exists() and environment.python.exists()
-    return environment if whole else None
+    """The complete environment of `spec`, in the release installed last, if there is one."""
+    folder = folder_of(chosen(spec))
+    return Environment(folder / "bin") if _is_whole(folder) else None
+
+
+def installed_version(spec: EnvironmentSpec) -> str | None:
+    """The version that the environment's own metadata tells; None without an environment."""
+    environment = find_environment(spec)
+    if environment is None:
+        return None
+    packages = [str(p) for p in environment.executables.parent.glob("lib/python*/site-packages")]
+    found = distributions(name=spec.distribution, path=packages) if spec.distribution else ()
+    return next((d.version for d in found), chosen(spec).version)
+
+
+def missing_libraries(spec: EnvironmentSpec) -> tuple[str, ...]:
+    """Who has each shared library that no package brings and this machine lacks."""
+    return tuple(who for name, who in spec.system_needs.items() if find_library(name) is None)
 
 
 def environment_of_executable(executable: Path) -> Environment:
@@ -86,11 +126,48 @@ def install(spec: EnvironmentSpec, report: Report) -> Environment:
     Interrupted or failed, it is made again next time; what was downloaded is not lost.
 
     Raises:
+        InputError: another process is installing it, or the disk has not enough room.
         TpdeployError: uv could not install it; the message holds uv's reason.
     """
-    present = find_environment(spec)
-    if present:
-        return present
+    with _alone(spec):
+        if not _is_whole(folder_of(spec)):
+            _check_room(spec)
+            _make(spec, report)
+        write_whole(_home() / f"{spec.name}{RELEASE}", f"{spec.version}\n")
+    return Environment(folder_of(spec) / "bin")
+
+
+def _home() -> Path:
+    return data_home() / "environments"
+
+
+def _is_whole(folder: Path) -> bool:
+    # Its Python is a link, dead once the Python it was made from is gone.
+    return (folder / MARKER).exists() and (folder / "bin" / "python").exists()
+
+
+@contextmanager
+def _alone(spec: EnvironmentSpec) -> Iterator[None]:
+    """While nobody else installs the same engine."""
+    _home().mkdir(parents=True, exist_ok=True)
+    with (_home() / f"{spec.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{spec.name} is being installed by another process") from error
+        yield
+
+
+def _check_room(spec: EnvironmentSpec) -> None:
+    free = shutil.disk_usage(_home()).free
+    if free < spec.disk_bytes:
+        raise InputError(
+            f"{_home()} has {free / 1e9:.1f} GB of room, {spec.name} {spec.version} takes "
+            f"{spec.disk_bytes / 1e9:.1f}; make room, or set TPDEPLOY_HOME to another disk"
+        )
+
+
+def _make(spec: EnvironmentSpec, report: Report) -> None:
     folder = folder_of(spec)
     shutil.rmtree(folder, ignore_errors=True)
     _uv(["venv", "--quiet", "--python", sys.executable, str(folder)], report)
@@ -108,7 +185,6 @@ def install(spec: EnvironmentSpec, report: Report) -> Environment:
     for distribution in spec.metadata_only:
         _pretend_installed(folder, distribution)
     write_whole(folder / MARKER, f"{spec.name} {spec.version}\n")
-    return Environment(folder / "bin")
 
 
 def _install_packages(
