@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,12 +13,15 @@ from rich.progress import Progress as Bar
 
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
+from tpdeploy.cli.report.write import check_report
+from tpdeploy.cli.sweep import keep, run_one, run_sweep
+from tpdeploy.cli.sweep_view import show_sweep
 from tpdeploy.cli.validation_view import load_in_words, show_report
 from tpdeploy.errors import InputError
-from tpdeploy.files import data_home, write_whole
 from tpdeploy.harness.client import key_from_environment
 from tpdeploy.harness.recorder import Progress
 from tpdeploy.harness.report import ValidationReport
+from tpdeploy.harness.sweep import SweepReport, loads_of
 from tpdeploy.harness.validation import Measurement, measurement
 from tpdeploy.harness.validation import validate as measure
 from tpdeploy.launcher.state import running_endpoint
@@ -53,23 +57,45 @@ def validate(
     rate: Annotated[
         float | None, typer.Option(help="Requests a second, instead of the plan's load.")
     ] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="Loads to measure one after the other, as 1,2,4,8,16.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Write what was found as one HTML page.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Report file. [default: kept, and named]")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Measure latency under the plan's workload. Exit code 1: a target missed, a request failed."""
+    check_report(report)
     endpoint, deployed = _target(plan, url, name)
-    workload = _workload(deployed.workload, concurrency, rate)
-    how = measurement(workload, requests, duration, warmup)
-    report = _run(deployed, endpoint, how)
-    path = output or _default_path(report)
-    write_whole(path, report.model_dump_json(indent=2) + "\n")
-    if json:
-        print_json(report)
+    load = _workload(deployed.workload, concurrency, rate)
+    if sweep is not None and load != deployed.workload:
+        raise InputError(f"--sweep {sweep}: names the loads; leave --concurrency and --rate out")
+
+    def run(sent: Workload, seed: int = 0) -> ValidationReport:
+        how = replace(measurement(sent, requests, duration, warmup), seed=seed)
+        return _run(deployed, endpoint, how)
+
+    found: ValidationReport | SweepReport
+    if sweep is not None:
+        found = run_sweep(deployed, loads_of(sweep, deployed.workload), run, report)
+    elif report:
+        found = run_one(deployed, load, run, report)
     else:
-        show_report(out, report, path)
-    if report.verdict == "fail":
+        found = run(load)
+    path = keep(found, output)
+    if report:
+        err.print(f"Page written: {report}", soft_wrap=True)
+    if json:
+        print_json(found)
+    elif isinstance(found, SweepReport):
+        show_sweep(out, found, path)
+    else:
+        show_report(out, found, path)
+    if found.verdict == "fail":
         raise typer.Exit(1)
 
 
@@ -118,8 +144,3 @@ def _progress_bar() -> Iterator[Bar]:
         *columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal
     ) as bar:
         yield bar
-
-
-def _default_path(report: ValidationReport) -> Path:
-    stamp = report.started_at.strftime("%Y%m%dT%H%M%S.%fZ")
-    return data_home() / "validations" / f"{stamp}.json"
