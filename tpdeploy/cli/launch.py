@@ -67,6 +67,9 @@ def launch(
     python: Annotated[
         Path | None, typer.Option(help="The Python of an environment that has the engine.")
     ] = None,
+    container: Annotated[
+        str | None, typer.Option(help="An image that has the engine; Docker or Podman runs it.")
+    ] = None,
     engine_arg: Annotated[
         list[str] | None,
         typer.Option(help="Passed on as it is, as --engine-arg=--load-format=dummy."),
@@ -87,6 +90,7 @@ def launch(
         port=choose_port(host, port),
         executable=executable.absolute() if executable else None,
         python=python.absolute() if python else None,
+        container=container,
         startup_timeout_s=startup_timeout,
         engine_args=tuple(engine_arg or ()),
         owner=None if detach else leader_of(os.getpid()),

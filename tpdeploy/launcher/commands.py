@@ -7,10 +7,11 @@ from pathlib import Path
 from tpdeploy.backends.base import Backend, Command, Site
 from tpdeploy.errors import InputError
 from tpdeploy.launcher import router, state
+from tpdeploy.launcher.containers import argv_in
 from tpdeploy.launcher.environments import environment_of_python, find_environment
 from tpdeploy.launcher.ports import LOOPBACK, free_ports
 from tpdeploy.launcher.processes import Leader
-from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.record import Record
 
 ROUTER = "router"
@@ -26,6 +27,7 @@ class Order(Record):
     port: int
     executable: Path | None = None
     python: Path | None = None
+    container: str | None = None  # an image that has the engine
     startup_timeout_s: float
     engine_args: tuple[str, ...] = ()
     owner: Leader | None = None  # the deployment ends when this process does; None: it stays
@@ -41,6 +43,7 @@ class Labelled:
     health_url: str
     command: Command
     folder: Path | None = None  # where the command's files go
+    container: str = ""  # the name of the one it runs in
 
 
 def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> list[Labelled]:
@@ -48,25 +51,49 @@ def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> li
     alone = len(plan.placement) == 1
     found = []
     for place in plan.placement:
-        ports = free_ports(LOOPBACK, 1 + backend.spare_ports)
+        first, *spare = free_ports(LOOPBACK, 1 + backend.spare_ports)
+        label = f"replica-{place.replica}"
+        site = Site(
+            host=order.host if alone else LOOPBACK,
+            port=order.port if alone else first,
+            folder=state.folder_of(order.name) / label,
+            spare_ports=tuple(spare),
+            head=f"MACHINE_{place.node}",
+        )
         machines = place.machines[:1] if backend.starts_other_machines else place.machines
         for machine in machines:
-            label = f"replica-{place.replica}"
-            site = Site(
-                host=order.host if alone else LOOPBACK,
-                port=order.port if alone else ports[0],
-                folder=state.folder_of(order.name) / label,
-                spare_ports=tuple(ports[1:]),
-                machine=machine,
-                head=f"MACHINE_{place.node}",
-            )
-            rendered = backend.render(plan, place, site)
-            command = replace(rendered, argv=_whole_argv(plan, backend, order, rendered))
             at = f"{label} on machine {machine}" if plan.cluster.nodes > 1 else label
-            health = url_of(site.host, site.port) + backend.health_path
-            devices = place.devices_on(machine)
-            found.append(Labelled(at, site.port, devices, health, command, site.folder))
+            here = replace(site, machine=machine)
+            found.append(_labelled(at, plan, place, here, backend, order))
     return found
+
+
+def _labelled(
+    label: str,
+    plan: DeploymentPlan,
+    place: Placement,
+    site: Site,
+    backend: Backend,
+    order: Order,
+) -> Labelled:
+    """The command of one replica at `site`, in a container if the order says so."""
+    rendered = backend.render(plan, place, site)
+    argv = _whole_argv(plan, backend, order, rendered)
+    container = f"tpdeploy-{order.name}-{site.folder.name}" if order.container else ""
+    if order.container:
+        keys = [backend.api_key_variable] if backend.api_key_variable else []
+        variables, on_gpu = [*rendered.env, *keys], plan.cluster.platform == "cuda"
+        image, folder = order.container, site.folder
+        argv = argv_in(image, container, argv, variables, folder=folder, gpus=on_gpu)
+    return Labelled(
+        label=label,
+        port=site.port,
+        devices=place.devices_on(site.machine),
+        health_url=url_of(site.host, site.port) + backend.health_path,
+        command=replace(rendered, argv=argv),
+        folder=site.folder,
+        container=container,
+    )
 
 
 def router_command(order: Order, replicas: list[Labelled]) -> Labelled | None:
@@ -95,6 +122,8 @@ def _whole_argv(
 
 
 def _program(plan: DeploymentPlan, backend: Backend, order: Order, name: str) -> str:
+    if order.container:
+        return name
     if order.executable:
         return str(order.executable)
     if order.python:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import write_whole
-from tpdeploy.launcher import router, state
+from tpdeploy.launcher import containers, router, state
 from tpdeploy.launcher.commands import API_KEY, Order, replica_commands
 from tpdeploy.launcher.environments import (
     environment_of_executable,
@@ -107,7 +107,9 @@ def check_installed(plan: DeploymentPlan, backend: Backend, order: Order) -> Non
         InputError: it is not; the message holds the command that installs it.
     """
     platform = plan.cluster.platform
-    if order.executable:
+    if order.container:
+        containers.runtime()
+    elif order.executable:
         environment_of_executable(order.executable)
     elif order.python:
         environment_of_python(order.python)
@@ -233,6 +235,7 @@ def stop(name: str) -> state.Deployment:
         end_process(deployment.supervisor, grace_s=STOP_TIMEOUT_S)
     last = state.load(name) or deployment
     end_sessions(*(m.leader for m in last.members if m.leader), grace_s=0.0)
+    containers.remove(m.container for m in last.members)
     left = [str(m.port) for m in last.members if not _freed(m.port)]
     if left:
         raise TpdeployError(f"ports {', '.join(left)} are still taken")

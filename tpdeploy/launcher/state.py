@@ -30,6 +30,7 @@ class Member(Record):
     phase: Phase = "starting"
     stage: str = Field(default="", description="what it is doing, in the engine's words")
     health_url: str = ""
+    container: str = Field(default="", description="the one it runs in, if it does")
     healthy: bool | None = Field(default=None, description="right now; only status asks")
 
     def answers(self) -> bool:

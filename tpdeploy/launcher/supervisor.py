@@ -21,7 +21,7 @@ from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import TpdeployError
 from tpdeploy.files import write_whole
-from tpdeploy.launcher import router, state
+from tpdeploy.launcher import containers, router, state
 from tpdeploy.launcher.commands import (
     API_KEY,
     ROUTER,
@@ -68,7 +68,13 @@ class Supervisor:
             url=f"http://{order.host}:{order.port}",
             supervisor=leader_of(os.getpid()),
             members=tuple(
-                state.Member(label=c.label, port=c.port, devices=c.devices, health_url=c.health_url)
+                state.Member(
+                    label=c.label,
+                    port=c.port,
+                    devices=c.devices,
+                    health_url=c.health_url,
+                    container=c.container,
+                )
                 for c in commands
             ),
         )
@@ -141,6 +147,8 @@ class Supervisor:
             TpdeployError: somebody else does, who took the port meanwhile.
         """
         member = self._of(label)
+        if member.container:
+            return True  # what runs in a container is not of our session
         ours = {process.pid for process in members(member.leader)} if member.leader else set()
         listening = listeners(member.port)
         for process in listening:
@@ -196,6 +204,7 @@ class Supervisor:
             router.forget(url, url_of(LOOPBACK, member.port))
         if member.leader:
             end_sessions(member.leader, grace_s=0.0)
+        containers.remove([member.container])
         code = self.processes.pop(label).wait()
         how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
         reason = f"{label} {how}: {self._last_words(label)}"
@@ -212,6 +221,7 @@ class Supervisor:
         for group in ([ROUTER], [replica.label for replica in self.replicas]):
             leaders = [m.leader for m in self.deployment.members if m.label in group and m.leader]
             end_sessions(*leaders, grace_s=grace)
+        containers.remove(m.container for m in self.deployment.members)
         for member in self.deployment.members:
             if member.phase != "failed":
                 self._member(member.label, phase="stopped", stage="")
