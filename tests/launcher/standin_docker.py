@@ -12,8 +12,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-HOME = Path(os.environ["STANDIN_DOCKER"])
 VALUES = {"--name", "--network", "--ipc", "--gpus", "--env", "--volume", "--device"}
+
+
+def home() -> Path:
+    return Path(os.environ["STANDIN_DOCKER"])
 
 
 def run(words: list[str]) -> int:
@@ -24,14 +27,14 @@ def run(words: list[str]) -> int:
     image, *command = rest
     print(f"STAGE from {image}", flush=True)
     process = subprocess.Popen(command, start_new_session=True)
-    (HOME / name).write_text(str(process.pid))
+    (home() / name).write_text(str(process.pid))
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     return process.wait()
 
 
 def remove(names: list[str]) -> int:
     for name in names:
-        record = HOME / name
+        record = home() / name
         if record.exists():
             with suppress(ProcessLookupError):
                 os.killpg(int(record.read_text()), signal.SIGKILL)

@@ -15,7 +15,6 @@ from typing import Any
 
 import yaml
 
-CONTRACT = yaml.safe_load(Path(os.environ["TRTLLM_CONTRACT"]).read_text())
 METRICS = """\
 # TYPE trtllm_kv_cache_utilization gauge
 trtllm_kv_cache_utilization{model_name="m"} 0.25
@@ -26,14 +25,19 @@ trtllm_time_to_first_token_seconds_count 4
 """
 
 
+def contract() -> dict[str, Any]:
+    listed: dict[str, Any] = yaml.safe_load(Path(os.environ["TRTLLM_CONTRACT"]).read_text())
+    return listed
+
+
 def refuse(words: str) -> None:
     sys.exit(f"Usage: trtllm-serve [OPTIONS] MODEL\n\nError: {words}")
 
 
 def parsed(words: list[str]) -> dict[str, str]:
     """Arguments by name; click's refusals for what the contract does not list."""
-    names = dict(CONTRACT["flags"])
-    names |= {d["same_as"]: d for d in CONTRACT["flags"].values() if "same_as" in d}
+    names = dict(contract()["flags"])
+    names |= {d["same_as"]: d for d in list(names.values()) if "same_as" in d}
     found, rest = {}, list(words)
     while rest:
         word = rest.pop(0)
@@ -100,7 +104,7 @@ def main() -> None:
     given = parsed(sys.argv[1:])
     options = yaml.safe_load(Path(given["--extra_llm_api_options"]).read_text())
     for leaf in leaves(options):
-        if leaf not in CONTRACT["options"]:
+        if leaf not in contract()["options"]:
             refuse(f"Extra inputs are not permitted: {leaf}")
     devices = os.environ["CUDA_VISIBLE_DEVICES"].split(",")
     if len(devices) != int(given["--tp_size"]) * int(given["--pp_size"]):

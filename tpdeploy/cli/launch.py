@@ -97,6 +97,8 @@ def launch(
     )
     check(chosen, engine, order)
     if dry_run:
+        if chosen.cluster.nodes > 1:
+            err.print("MACHINE_0 and so on stand for the addresses of your machines.")
         replicas = replica_commands(chosen, engine, order)
         _show_commands([*replicas, router_command(order, replicas)], as_json=json)
         return

@@ -62,14 +62,11 @@ def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> li
         )
         machines = place.machines[:1] if backend.starts_other_machines else place.machines
         for machine in machines:
-            at = f"{label} on machine {machine}" if plan.cluster.nodes > 1 else label
-            here = replace(site, machine=machine)
-            found.append(_labelled(at, plan, place, here, backend, order))
+            found.append(_labelled(plan, place, replace(site, machine=machine), backend, order))
     return found
 
 
 def _labelled(
-    label: str,
     plan: DeploymentPlan,
     place: Placement,
     site: Site,
@@ -85,6 +82,9 @@ def _labelled(
         variables, on_gpu = [*rendered.env, *keys], plan.cluster.platform == "cuda"
         image, folder = order.container, site.folder
         argv = argv_in(image, container, argv, variables, folder=folder, gpus=on_gpu)
+    label = site.folder.name
+    if plan.cluster.nodes > 1:
+        label += f" on machine {site.machine}"
     return Labelled(
         label=label,
         port=site.port,
@@ -98,10 +98,11 @@ def _labelled(
 
 def router_command(order: Order, replicas: list[Labelled]) -> Labelled | None:
     """The router's command, if there are replicas to share the load among."""
-    if len(replicas) == 1:
+    ports = list(dict.fromkeys(replica.port for replica in replicas))
+    if len(ports) == 1:
         return None
     (metrics,) = free_ports(LOOPBACK, 1)
-    workers = [url_of(LOOPBACK, replica.port) for replica in replicas]
+    workers = [url_of(LOOPBACK, port) for port in ports]
     rendered = router.command(order.host, order.port, metrics, workers)
     found = find_environment(router.ENVIRONMENT)
     program = str(found.program(rendered.argv[0])) if found else rendered.argv[0]
