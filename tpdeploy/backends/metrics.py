@@ -24,6 +24,7 @@ class MetricNames:
     path: str
     gauges: dict[str, str]  # field of EngineMetrics -> the engine's name
     histograms: dict[str, str]
+    prefix: str = ""  # what some releases put before every name, and others do not
 
 
 class Summed(Record):
@@ -65,7 +66,7 @@ def read_metrics(text: str, names: MetricNames) -> EngineMetrics:
         TpdeployError: it is no Prometheus text.
     """
     try:
-        samples = list(_samples(text))
+        samples = list(_samples(text, names.prefix))
     except ValueError as error:
         raise TpdeployError(f"{names.path} is no Prometheus text: {error}") from error
     found: dict[str, float | Summed | None] = {}
@@ -77,12 +78,13 @@ def read_metrics(text: str, names: MetricNames) -> EngineMetrics:
     return EngineMetrics.model_validate(found)
 
 
-def _samples(text: str) -> Iterator["Sample"]:
+def _samples(text: str, prefix: str) -> Iterator["Sample"]:
     # Imported where it is used: every plan knows the names, and none reads a metric.
     from prometheus_client.parser import text_string_to_metric_families  # noqa: PLC0415
 
     for family in text_string_to_metric_families(text):
-        yield from family.samples
+        for sample in family.samples:
+            yield sample._replace(name=sample.name.removeprefix(prefix))
 
 
 def _value(samples: list["Sample"], name: str) -> float | None:

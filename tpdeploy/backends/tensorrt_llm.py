@@ -1,8 +1,14 @@
-"""TensorRT-LLM on NVIDIA GPUs: `trtllm-serve` with its PyTorch backend, releases 1.0 to 1.3.
+"""TensorRT-LLM on NVIDIA GPUs: `trtllm-serve` with its PyTorch backend, releases 1.1 to 1.3.
 
-Only flags and options of `contracts/tensorrt-llm.yaml` are given. Architectures: those that the
-PyTorch backend registers itself (NVIDIA/TensorRT-LLM, docs/source/models/supported-models.md,
-without what only its AutoDeploy backend runs or what came after 1.2).
+Only flags and options of `contracts/tensorrt-llm.yaml` are given. The limits go as flags, which
+every release takes: in the file of options they moved from one release to the next. All about the
+KV cache goes into the file, whose `kv_cache_config` replaces that of the flags in early releases.
+
+Architectures: those that the PyTorch backend registers itself (TensorRT-LLM's documentation,
+models/supported-models, of 1.0.0, of the release and of 1.3.0rc13), without what only its
+AutoDeploy backend runs, what came after 1.2, and models of images, for which it has no chunked
+prefill. Checkpoints: ModelOpt's, FP8 in blocks and MXFP4 (tensorrt_llm/_torch/model_config.py;
+pull request 10796 brought compressed-tensors to 1.3). Progress: log lines of its issue 8961.
 """
 
 import re
@@ -49,10 +55,11 @@ ARCHITECTURES = frozenset(
     {
         *("DeciLMForCausalLM", "DeepseekV3ForCausalLM", "DeepseekV32ForCausalLM"),
         *("Exaone4ForCausalLM", "Gemma3ForCausalLM", "Glm4MoeForCausalLM", "GptOssForCausalLM"),
-        *("LlamaForCausalLM", "Llama4ForConditionalGeneration", "MistralForCausalLM"),
-        *("MixtralForCausalLM", "MllamaForConditionalGeneration", "NemotronForCausalLM"),
-        *("NemotronHForCausalLM", "NemotronNASForCausalLM", "Phi3ForCausalLM"),
-        *("Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "Qwen3NextForCausalLM"),
+        *("LlamaForCausalLM", "Llama4ForConditionalGeneration", "MiniMaxM2ForCausalLM"),
+        *("MistralForCausalLM", "MixtralForCausalLM", "MllamaForConditionalGeneration"),
+        *("NemotronForCausalLM", "NemotronHForCausalLM", "NemotronNASForCausalLM"),
+        *("Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"),
+        "Qwen3NextForCausalLM",
     }
 )
 ON_CUDA = Capability(
@@ -69,24 +76,28 @@ ON_CUDA = Capability(
 
 METRICS = MetricNames(
     path="/prometheus/metrics",
+    prefix="trtllm_",
     gauges={
-        "requests_running": "trtllm_num_requests_running",
-        "requests_waiting": "trtllm_num_requests_waiting",
-        "kv_cache_usage": "trtllm_kv_cache_utilization",
+        "requests_running": "num_requests_running",  # from 1.3 on, as the next
+        "requests_waiting": "num_requests_waiting",
+        "kv_cache_usage": "kv_cache_utilization",
     },
     histograms={
-        "ttft": "trtllm_time_to_first_token_seconds",
-        "tpot": "trtllm_time_per_output_token_seconds",
-        "e2e": "trtllm_e2e_request_latency_seconds",
-        "queue": "trtllm_request_queue_time_seconds",
+        "ttft": "time_to_first_token_seconds",
+        "tpot": "time_per_output_token_seconds",
+        "e2e": "e2e_request_latency_seconds",
+        "queue": "request_queue_time_seconds",
+        "prefill": "request_prefill_time_seconds",  # from 1.3 on, as the next
+        "decode": "request_decode_time_seconds",
     },
 )
 
 STAGES = (
     (re.compile(r"TensorRT.LLM version"), "starting workers"),
-    (re.compile(r"(?i)loading (weights|model)|prefetching"), "loading weights"),
-    (re.compile(r"(?i)kv cache.*(allocat|memory)|allocat.*kv cache"), "KV cache allocated"),
-    (re.compile(r"(?i)warmup|cuda graph"), "capturing graphs"),
+    (re.compile(r"(?i)loading weights|prefetching"), "loading weights"),
+    (re.compile(r"Running autotuner warmup"), "tuning kernels"),
+    (re.compile(r"for max tokens in paged KV cache"), "KV cache allocated"),
+    (re.compile(r"Creating CUDA graph instances|CUDA graph warmup"), "capturing graphs"),
     (re.compile(r"Application startup complete"), "ready"),
 )
 # click's words for a refused argument, and the engine's own errors.
@@ -96,8 +107,10 @@ RESERVED = frozenset(
     {
         *("--tensor_parallel_size", "--pipeline_parallel_size", "--moe_expert_parallel_size"),
         *("--context_parallel_size", "--cp_size", "--moe_cluster_parallel_size", "--cluster_size"),
-        *("--ep_size", "--free_gpu_memory_fraction", "--config", "--backend", "--max_beam_width"),
-        *("--served_model_name", "--kv_cache_dtype", "--server_role", "--disagg_cluster_uri"),
+        *("--ep_size", "--free_gpu_memory_fraction", "--kv_cache_free_gpu_memory_fraction"),
+        *("--config", "--backend", "--max_beam_width", "--enable_chunked_prefill", "--grpc"),
+        *("--enable_attention_dp", "--kv_cache_dtype", "--served_model_name", "--server_role"),
+        *("--disagg_cluster_uri", "--num_serve_frontends"),
     }
 )
 
@@ -149,7 +162,6 @@ class TensorRtLlmBackend(Backend):
             *("--max_batch_size", str(limits.max_num_seqs)),
             *("--max_num_tokens", str(limits.max_num_batched_tokens)),
             *("--max_seq_len", str(limits.max_model_len)),
-            *("--kv_cache_free_gpu_memory_fraction", f"{memory_fraction(self, plan):g}"),
             *("--extra_llm_api_options", str(site.folder / OPTIONS)),
         ]
         if split.expert > 1:
@@ -159,7 +171,8 @@ class TensorRtLlmBackend(Backend):
         env = {"HF_HUB_OFFLINE": "1"} if model.path else {}
         if len(place.machines) == 1:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, here))
-        return Command(tuple(argv), env, {OPTIONS: yaml.safe_dump(options(plan), sort_keys=False)})
+        written = options(plan, memory_fraction(self, plan))
+        return Command(tuple(argv), env, {OPTIONS: yaml.safe_dump(written, sort_keys=False)})
 
     def progress(self, line: str) -> str | None:
         """The stage a line of its log announces."""
@@ -174,12 +187,17 @@ class TensorRtLlmBackend(Backend):
         return refused or last_exception(lines) or told
 
 
-def options(plan: DeploymentPlan) -> dict[str, Any]:
-    """What has no flag in every release."""
+def options(plan: DeploymentPlan, fraction: float) -> dict[str, Any]:
+    """What has no flag in every release; the KV cache gets `fraction` of what is free.
+
+    Not `max_tokens` too: the smaller of the two counts, so it could only take room away, and
+    where layers keep windows of different lengths it stands for fewer bytes than the plan's.
+    """
     model, limits = plan.model, plan.limits
+    # The model's own dtype is `auto`: others than FP8 have no name there.
+    dtype = "fp8" if model.kv_cache_dtype is Dtype.FP8 else "auto"
     return {
-        # The model's own dtype is `auto`: others than FP8 have no name there.
-        "kv_cache_config": {"dtype": "fp8" if model.kv_cache_dtype is Dtype.FP8 else "auto"},
+        "kv_cache_config": {"free_gpu_memory_fraction": fraction, "dtype": dtype},
         "enable_chunked_prefill": True,
         "cuda_graph_config": {"enable_padding": True, "max_batch_size": limits.max_num_seqs},
         "enable_iter_perf_stats": True,
