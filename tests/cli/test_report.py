@@ -162,6 +162,27 @@ def test_plans_of_every_kind_have_a_page(load: Workload, model: str, gpus: str) 
     assert "nan" not in re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL).split()
 
 
+def test_one_output_token_has_no_time_per_token() -> None:
+    """Nothing is measured of it, and nothing is drawn."""
+    question, made = planned(Workload(output_tokens=1, concurrency=1), gpus="1xH100")
+    found = sweep([(1, 0.1, 10), (2, 0.2, 10)], made)
+    bare = [p.measured.model_copy(update={"tpot_ms": None, "itl_ms": None}) for p in found.points]
+    points = tuple(
+        p.model_copy(update={"measured": m}) for p, m in zip(found.points, bare, strict=True)
+    )
+    text, _ = page(question, made, found.model_copy(update={"points": points}))
+    (figure,) = re.findall(r"aria-label=.(Time per output token[^>]*)", text)
+    assert "Measured" not in figure
+
+
+def test_a_target_far_above_is_said_and_not_drawn() -> None:
+    """A minute beside milliseconds would press the curve to the ground."""
+    question, made = planned(LOAD.model_copy(update={"ttft": Target(ms=60_000)}))
+    text, found = page(question, made)
+    assert "The target of 60,000 ms is far above." in found.text
+    assert "60,000" not in "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
+
+
 def test_names_are_text_and_not_markup() -> None:
     """A model's name is shown as it is, whatever is in it."""
     question, made = planned()

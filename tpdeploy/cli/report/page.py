@@ -113,7 +113,7 @@ def _measured(content: Content) -> dict[str, float]:
 
 def _latency(name: str, target: Target | None, expected: Estimate, measured: float | None) -> Key:
     key = _key(f"{name} {tables.statistic(target)}", "ms", expected, measured)
-    return replace(key, note=f"{key.note}; target {target.ms:g}") if target else key
+    return replace(key, note=f"{key.note}; target {target.ms:,g}") if target else key
 
 
 def _key(name: str, unit: str, expected: Estimate, measured: float | None) -> Key:

@@ -12,7 +12,14 @@ from tpdeploy.planner.step import StepTime
 from tpdeploy.planner.workload import Target
 
 MEMORY_COLOURS = ("predicted", "second", "measured", "third", "muted", "fourth", "grid")
+QUANTITIES = {
+    "ttft": ("Time to first token", "ms"),
+    "tpot": ("Time per output token", "ms"),
+    "throughput": ("Throughput", "tokens/s"),
+}
 LEAST_SHOWN = 0.05 * GIB
+# A target that many times above everything else would press the curves to the ground.
+FAR = 2.5
 
 
 @dataclass(frozen=True)
@@ -100,19 +107,21 @@ def _steps(name: str, title: str, steps: list[tuple[str, StepTime]]) -> Plot:
 
 
 def _latency(content: Content, name: str, field: str, target: Target | None) -> Plot:
-    title = {"TTFT": "Time to first token", "TPOT": "Time per output token"}[name]
     statistic = target.at if target else "p50"
     estimates = tuple(getattr(p, field) for p in content.chosen.predictions)
-    found = [(point, getattr(point.measured, field)) for point in content.points]
-    measured = [(point, values.at(statistic)) for point, values in found if values is not None]
+    found = [(load_of(p.workload), getattr(p.measured, field)) for p in content.points]
+    measured = tuple((load, values.at(statistic)) for load, values in found if values is not None)
+    highest = max([*(e.high for e in estimates), *(value for _, value in measured)])
+    far = target is not None and target.ms > FAR * highest
     series = figures.Series(
         f"{name} {statistic}, ms",
         content.chosen.loads,
         estimates,
-        tuple((load_of(point.workload), value) for point, value in measured),
-        target.ms if target else None,
+        measured,
+        target.ms if target and not far else None,
     )
-    return _against_load(content, series, name.lower(), title, "ms")
+    caption = f"The target of {target.ms:,g} ms is far above." if target and far else ""
+    return _against_load(content, name.lower(), series, caption)
 
 
 def _throughput(content: Content) -> Plot:
@@ -123,19 +132,17 @@ def _throughput(content: Content) -> Plot:
         tuple((load_of(p.workload), p.measured.output_tokens_per_s) for p in content.points),
         from_zero=True,
     )
-    return _against_load(content, series, "throughput", "Throughput", "tokens/s")
+    return _against_load(content, "throughput", series)
 
 
-def _against_load(
-    content: Content, series: figures.Series, name: str, title: str, unit: str
-) -> Plot:
+def _against_load(content: Content, name: str, series: figures.Series, caption: str = "") -> Plot:
+    title, unit = QUANTITIES[name]
     words = f"{title} ({series.label}) against load. Predicted: {_ends(series, unit)}."
     if series.measured:
         first, last = series.measured[0], series.measured[-1]
         words += f" Measured: {number(first[1])} {unit} at {first[0]:g}, "
         words += f"{number(last[1])} at {last[0]:g}."
-    svg = figures.against_load(name, _axis(content), series, words)
-    return Plot(title, svg)
+    return Plot(title, figures.against_load(name, _axis(content), series, words), caption)
 
 
 def _ends(series: figures.Series, unit: str) -> str:
@@ -147,7 +154,7 @@ def _ends(series: figures.Series, unit: str) -> str:
 def _frontier(content: Content) -> Plot:
     chosen = content.chosen
     lines = [_line(chosen, f"{split_words(chosen.parallelism)}, predicted")]
-    if content.points:
+    if any(point.measured.tpot_ms for point in content.points):
         lines.append(_measured_line(content))
     lines += [
         _line(other, split_words(other.parallelism)) for other in content.others if other.loads
