@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from datetime import UTC, datetime
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -71,6 +72,7 @@ def page(
     return text, Page(text)
 
 
+@cache
 def swept() -> tuple[str, Page]:
     question, made = planned()
     return page(question, made, sweep([(1, 0.1, 100), (2, 0.15, 190), (4, 0.3, 300)], made))
