@@ -1,5 +1,6 @@
 """The TensorRT-LLM adapter says what a plan says, in words of every release from 1.0 to 1.3."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,9 +20,9 @@ from tpdeploy.planner.plan import DeploymentPlan, Placement
 
 ENGINE = TensorRtLlmBackend()
 SITE = Site("127.0.0.1", 8001, Path("/deployments/default/replica-0"))
-CONTRACT = yaml.safe_load(
-    (Path(tensorrt_llm.__file__).parent / "contracts" / "tensorrt-llm.yaml").read_text()
-)
+CONTRACT_FILE = Path(tensorrt_llm.__file__).parent / "contracts" / "tensorrt-llm.yaml"
+CONTRACT = yaml.safe_load(CONTRACT_FILE.read_text())
+FRACTION = "options.yaml: kv_cache_config.free_gpu_memory_fraction"
 
 
 def plan(**changes: dict[str, Any]) -> DeploymentPlan:
@@ -45,32 +46,57 @@ def test_every_limit_of_the_plan_is_told() -> None:
     assert told["--max_seq_len"] == str(made.limits.max_model_len)
     assert told["--max_batch_size"] == str(made.limits.max_num_seqs)
     assert told["--max_num_tokens"] == str(made.limits.max_num_batched_tokens)
-    assert told["--kv_cache_free_gpu_memory_fraction"] == f"{made.limits.memory_fraction:g}"
+    assert told[FRACTION] == f"{made.limits.memory_fraction:g}"
     assert told["CUDA_VISIBLE_DEVICES="] == "0,1,2,3"
     assert told["options.yaml: kv_cache_config.dtype"] == "auto"
     assert told["options.yaml: enable_chunked_prefill"] == "True"
 
 
-def test_nothing_is_given_that_the_contract_does_not_list() -> None:
-    """Flags and options of the largest plan: whole experts, FP8 cache, a local folder."""
+def taken(part: str, release: str) -> set[str]:
+    every = CONTRACT[part].items()
+    return {n for n, d in every if d["since"] <= release <= d.get("until", release)}
+
+
+def wide_settings() -> dict[str, str]:
     parts = plan(model={"kv_cache_dtype": "fp8", "path": "/models/mine"}).model_dump()
     parts["parallelism"]["expert"] = 4
-    command = rendered(DeploymentPlan.model_validate(parts))
-    told = settings(command)
-    flags = {name for name in told if name.startswith("--")}
+    return settings(rendered(DeploymentPlan.model_validate(parts)))
+
+
+@pytest.mark.parametrize("release", CONTRACT["starts"])
+def test_nothing_is_given_that_a_release_does_not_take(release: str) -> None:
+    """Flags and options of the largest plan: whole experts, FP8 cache, a local folder."""
+    told = wide_settings()
     options = {n.removeprefix("options.yaml: ") for n in told if n.startswith("options.yaml")}
-    assert flags <= set(CONTRACT["flags"])
-    assert options <= set(CONTRACT["options"])
-    assert not flags & set(CONTRACT["refused"])
+    assert {name for name in told if name.startswith("--")} <= taken("flags", release)
+    assert options <= taken("options", release)
+
+
+def test_whole_experts_an_fp8_cache_and_a_folder_are_told() -> None:
+    """Each by its own setting."""
+    told = wide_settings()
     assert told["--ep_size"] == "4"
     assert told["options.yaml: kv_cache_config.dtype"] == "fp8"
     assert told["HF_HUB_OFFLINE="] == "1"
 
 
+def test_every_name_of_the_contract_has_a_source() -> None:
+    """One of those it lists, and a release it knows."""
+    for part in ("flags", "options"):
+        for name, described in CONTRACT[part].items():
+            assert set(described["source"]) <= set(CONTRACT["sources"]), name
+            assert described["since"] in CONTRACT["releases"], name
+
+
+def test_the_release_that_is_installed_is_one_it_starts() -> None:
+    """`tpdeploy backends install` brings a release that takes the options."""
+    assert tensorrt_llm.ENVIRONMENT.version.rpartition(".")[0] in CONTRACT["starts"]
+
+
 def test_a_plan_of_vllms_leaves_the_same_kv_cache() -> None:
     """0.92 of the whole card is another number of what is free, for the same bytes."""
     theirs = example_plan(VllmBackend())
-    told = float(settings(rendered(theirs))["--kv_cache_free_gpu_memory_fraction"])
+    told = float(settings(rendered(theirs))[FRACTION])
     memory = theirs.memory_per_gpu
     free = memory.kv_cache_bytes + memory.reserved_bytes - DRIVER_BYTES
     assert told * free == pytest.approx(memory.kv_cache_bytes, rel=0.002)
@@ -124,6 +150,7 @@ def test_a_sound_plan_has_no_problems() -> None:
         (["Usage: trtllm-serve", "Error: No such option: --x"], "No such option: --x"),
         (["ValueError: bad", "[TRT-LLM] [E] shutting down"], "ValueError: bad"),
         (["[11/23] [TRT-LLM] [E] out of memory"], "out of memory"),
+        (["1 validation error for X", "a_key", "  Not so [type=t, i=1]"], "a_key: Not so"),
         (["all is well"], None),
     ],
 )
@@ -132,17 +159,56 @@ def test_the_reason_of_its_end(lines: list[str], reason: str | None) -> None:
     assert ENGINE.failure(lines) == reason
 
 
-@pytest.mark.parametrize(("lacks", "code"), [("", 0), ("--ep_size", 1)])
-def test_the_contract_is_held_against_a_program_that_helps(
-    tmp_path: Path, lacks: str, code: int
-) -> None:
-    """The script names the flag that a release lacks."""
-    help_text = "\n".join(f"  {flag} TEXT" for flag in CONTRACT["flags"] if flag != lacks)
+@pytest.mark.parametrize(
+    ("line", "stage"),
+    [
+        ("[TRT-LLM] [I] Running autotuner warmup...", "tuning kernels"),
+        (
+            "[TensorRT-LLM][INFO] [MemUsageChange] Allocated 1.01 GiB for max tokens in paged KV "
+            "cache (8256).",
+            "KV cache allocated",
+        ),
+        ("[TRT-LLM] [I] Creating CUDA graph instances for 32 batch sizes.", "capturing graphs"),
+        ("[TRT-LLM] [I] cache_transceiver is disabled", None),
+    ],
+)
+def test_the_log_tells_how_far_the_start_has_come(line: str, stage: str | None) -> None:
+    """Lines as NVIDIA/TensorRT-LLM issue 8961 shows them."""
+    assert ENGINE.progress(line) == stage
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Path:
+    """The stand-in for `trtllm-serve`, which writes help as click does."""
+    source = (Path(__file__).parents[1] / "launcher" / "standin_trtllm.py").read_text()
     program = tmp_path / "trtllm-serve"
-    program.write_text(f"#!/bin/sh\ncat <<'END'\n{help_text}\nEND\n")
+    program.write_text(source.replace("/usr/bin/env python3", sys.executable, 1))
     program.chmod(0o755)
+    return program
+
+
+def contract_checked(program: Path, contract: Path) -> subprocess.CompletedProcess[str]:
     script = Path(__file__).parents[2] / "scripts" / "check_trtllm_contract.py"
+    env = {**os.environ, "TRTLLM_CONTRACT": str(contract)}
     command = [sys.executable, str(script), str(program)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stderr
-    assert ("MISSING" in done.stdout) == bool(lacks)
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def test_the_contract_is_held_against_a_program_that_helps(serve: Path) -> None:
+    """All that the adapter gives is there; a flag of another release is no failure."""
+    done = contract_checked(serve, CONTRACT_FILE)
+    assert done.returncode == 0, done.stderr
+    assert "--served_model_name: not there" in done.stdout
+
+
+def test_a_flag_that_the_adapter_gives_and_a_release_lacks_fails_the_check(
+    serve: Path, tmp_path: Path
+) -> None:
+    """It is named, and so is one that the contract does not know."""
+    other = yaml.safe_load(CONTRACT_FILE.read_text())
+    other["flags"]["--new_flag"] = other["flags"].pop("--ep_size") | {"same_as": "--its_twin"}
+    (tmp_path / "contract.yaml").write_text(yaml.safe_dump(other))
+    done = contract_checked(serve, tmp_path / "contract.yaml")
+    assert done.returncode == 1
+    assert "--ep_size: MISSING, the adapter gives it" in done.stdout
+    assert "--new_flag: not in the contract" in done.stdout

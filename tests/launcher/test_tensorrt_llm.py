@@ -20,6 +20,20 @@ from tpdeploy.launcher.state import Deployment, log_of
 
 HERE = Path(__file__).parent
 CONTRACT = Path(tensorrt_llm.__file__).parent / "contracts" / "tensorrt-llm.yaml"
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 512,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "vocab_size": 32000,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}
 
 
 class Machine:
@@ -50,6 +64,12 @@ class Machine:
             check=False,
         )
 
+    def planned(self, model: str) -> None:
+        load = ["--concurrency", "2", "--input-tokens", "64", "--output-tokens", "8"]
+        where = ["--gpus", "auto", "--tp", "2", "--backend", "tensorrt-llm"]
+        done = self.run("plan", model, *where, *load)
+        assert done.returncode == 0, done.stderr
+
     def launched(self) -> Deployment:
         (port,) = free_ports("127.0.0.1", 1)
         done = self.run("launch", "--detach", "--json", "--port", str(port))
@@ -60,10 +80,7 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     made = Machine(tmp_path)
-    load = ["--concurrency", "2", "--input-tokens", "64", "--output-tokens", "8"]
-    where = ["--gpus", "auto", "--tp", "2", "--backend", "tensorrt-llm"]
-    done = made.run("plan", "llama-8b", *where, *load)
-    assert done.returncode == 0, done.stderr
+    made.planned("llama-8b")
     yield made
     if (made.home / "deployments").exists():
         made.run("stop")
@@ -85,6 +102,16 @@ def test_planned_launched_asked_measured_and_stopped(
     assert nothing_left(deployment)
 
 
+def test_a_local_folder_is_asked_for_by_its_name(machine: Machine, tmp_path: Path) -> None:
+    """There is no name for clients to choose: the engine serves a folder under the folder's."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(LLAMA))
+    machine.planned(str(folder))
+    machine.launched()
+    assert "word" in machine.run("query", "hello").stdout
+
+
 def test_a_killed_server_leaves_no_worker(machine: Machine) -> None:
     """Its child is ended with it, and the port is free."""
     deployment = machine.launched()
@@ -100,13 +127,26 @@ def test_its_own_words_tell_why_it_ended(machine: Machine) -> None:
     assert "Executor worker returned error: out of stand-in memory" in done.stderr
 
 
-def test_an_option_that_is_not_in_every_release_is_refused_by_the_stand_in(
-    machine: Machine,
-) -> None:
-    """The contract bites: click's words reach the user."""
+def test_a_flag_of_another_release_is_refused(machine: Machine) -> None:
+    """The stand-in keeps to the contract, and click's words reach the user."""
     done = machine.run("launch", "--detach", "--engine-arg=--telemetry")
     assert done.returncode == 1
     assert "No such option: --telemetry" in done.stderr
+
+
+def test_a_release_without_its_metrics_names_the_key(machine: Machine) -> None:
+    """1.0 does not know all of the options: the key is told, not that there was an error."""
+    done = machine.run("launch", "--detach", TRTLLM_RELEASE="1.0")
+    assert done.returncode == 1
+    assert "return_perf_metrics: Extra inputs are not permitted" in done.stderr
+
+
+@pytest.mark.parametrize("argument", ["--tp_size=1", "--free_gpu_memory_fraction=0.5"])
+def test_what_the_plan_sets_cannot_be_set_beside_it(machine: Machine, argument: str) -> None:
+    """By either of its spellings; nothing is started."""
+    done = machine.run("launch", "--detach", f"--engine-arg={argument}")
+    assert done.returncode == 2
+    assert "is set by the plan" in done.stderr
 
 
 def test_a_key_it_cannot_ask_for_is_no_protection(machine: Machine) -> None:
@@ -116,9 +156,10 @@ def test_a_key_it_cannot_ask_for_is_no_protection(machine: Machine) -> None:
     assert "tensorrt-llm has no API key" in done.stderr
 
 
-def test_metrics_come_in_names_of_ours() -> None:
-    """What it does not tell is None."""
+@pytest.mark.parametrize("prefix", ["trtllm_", ""])
+def test_metrics_come_in_names_of_ours(prefix: str) -> None:
+    """Releases put `trtllm_` before every name or do not; what this one does not tell is None."""
     text = (HERE / "standin_trtllm.py").read_text().split('METRICS = """\\\n')[1].split('"""')[0]
-    assert read_metrics(text, tensorrt_llm.METRICS) == EngineMetrics(
+    assert read_metrics(text.replace("trtllm_", prefix), tensorrt_llm.METRICS) == EngineMetrics(
         kv_cache_usage=0.25, ttft=Summed(count=4, sum=0.5)
     )

@@ -6,13 +6,15 @@ KV cache goes into the file, whose `kv_cache_config` replaces that of the flags 
 
 Architectures: those that the PyTorch backend registers itself (TensorRT-LLM's documentation,
 models/supported-models, of 1.0.0, of the release and of 1.3.0rc13), without what only its
-AutoDeploy backend runs, what came after 1.2, and models of images, for which it has no chunked
-prefill. Checkpoints: ModelOpt's, FP8 in blocks and MXFP4 (tensorrt_llm/_torch/model_config.py;
-pull request 10796 brought compressed-tensors to 1.3). Progress: log lines of its issue 8961.
+AutoDeploy backend runs, what came after 1.2, and models of images except Llama 4, for which it
+has no chunked prefill. Checkpoints: ModelOpt's, FP8 in blocks and MXFP4 (model_config.py of its
+PyTorch backend; compressed-tensors came to 1.3 with pull request 10796). Progress: log lines of
+its issue 8961.
 """
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import yaml
@@ -56,10 +58,9 @@ ARCHITECTURES = frozenset(
         *("DeciLMForCausalLM", "DeepseekV3ForCausalLM", "DeepseekV32ForCausalLM"),
         *("Exaone4ForCausalLM", "Gemma3ForCausalLM", "Glm4MoeForCausalLM", "GptOssForCausalLM"),
         *("LlamaForCausalLM", "Llama4ForConditionalGeneration", "MiniMaxM2ForCausalLM"),
-        *("MistralForCausalLM", "MixtralForCausalLM", "MllamaForConditionalGeneration"),
-        *("NemotronForCausalLM", "NemotronHForCausalLM", "NemotronNASForCausalLM"),
-        *("Phi3ForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM"),
-        "Qwen3NextForCausalLM",
+        *("MistralForCausalLM", "MixtralForCausalLM", "NemotronForCausalLM"),
+        *("NemotronHForCausalLM", "NemotronNASForCausalLM", "Phi3ForCausalLM"),
+        *("Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "Qwen3NextForCausalLM"),
     }
 )
 ON_CUDA = Capability(
@@ -102,6 +103,8 @@ STAGES = (
 )
 # click's words for a refused argument, and the engine's own errors.
 REASONS = (re.compile(r"^Error: (.+)$"), re.compile(r"\[TRT-LLM\] \[E\] (.+)$"))
+# pydantic's words for a refused option, in the line after the option's name.
+REFUSED_OPTION = re.compile(r"^  (.+) \[type=\w+, ")
 
 RESERVED = frozenset(
     {
@@ -179,19 +182,26 @@ class TensorRtLlmBackend(Backend):
         return next((stage for pattern, stage in STAGES if pattern.search(line)), None)
 
     def failure(self, lines: Sequence[str]) -> str | None:
-        """What click refused, else the last exception, else the engine's last error."""
+        """What click or pydantic refused, else the last exception, else its own last error."""
         refused, told = (
             next((match[1] for line in reversed(lines) if (match := reason.search(line))), None)
             for reason in REASONS
         )
-        return refused or last_exception(lines) or told
+        return refused or _refused_option(lines) or last_exception(lines) or told
+
+
+def _refused_option(lines: Sequence[str]) -> str | None:
+    for name, line in pairwise(lines):
+        if match := REFUSED_OPTION.match(line):
+            return f"{name}: {match[1]}"
+    return None
 
 
 def options(plan: DeploymentPlan, fraction: float) -> dict[str, Any]:
     """What has no flag in every release; the KV cache gets `fraction` of what is free.
 
-    Not `max_tokens` too: the smaller of the two counts, so it could only take room away, and
-    where layers keep windows of different lengths it stands for fewer bytes than the plan's.
+    Not `max_tokens` too: the engine takes the smaller of the two, so that it could only take
+    away from what a plan for this engine means, the whole share of what is free.
     """
     model, limits = plan.model, plan.limits
     # The model's own dtype is `auto`: others than FP8 have no name there.

@@ -69,7 +69,8 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
             "could use it; unset the variable, or put a proxy that checks keys in front"
         )
     own = replica_commands(plan, backend, order)[0].command.argv[: -len(order.engine_args) or None]
-    planned = backend.reserved_arguments | {word for word in own if word.startswith("--")}
+    own_names = {word for word in own if word.startswith("--")}
+    planned = {name.replace("_", "-") for name in backend.reserved_arguments | own_names}
     for argument in order.engine_args:
         flag = argument.partition("=")[0].replace("_", "-")
         if flag == "--api-key":
