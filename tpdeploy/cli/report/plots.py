@@ -153,7 +153,8 @@ def _ends(series: figures.Series, unit: str) -> str:
 
 def _frontier(content: Content) -> Plot:
     chosen = content.chosen
-    lines = [_line(chosen, f"{split_words(chosen.parallelism)}, predicted")]
+    predicted = ", predicted" if content.points else ""
+    lines = [_line(chosen, split_words(chosen.parallelism) + predicted)]
     if any(point.measured.tpot_ms for point in content.points):
         lines.append(_measured_line(content))
     lines += [
