@@ -23,7 +23,7 @@ def estimate(value: float) -> Estimate:
 
 
 def prediction(ttft_ms: float = 50, tpot_ms: float = 10) -> Prediction:
-    flat = Distribution(mean=1, p50=1, p90=1, p99=1)
+    flat = Distribution(mean=1, p50=1, p90=1, p95=1, p99=1)
     return Prediction(
         ttft_ms=estimate(ttft_ms),
         tpot_ms=estimate(tpot_ms),

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import time
 
 import pytest
 
@@ -12,15 +11,16 @@ from tpdeploy.harness import client as client_module
 from tpdeploy.harness.client import open_client
 from tpdeploy.harness.completion import complete
 from tpdeploy.harness.exchange import Exchange
+from tpdeploy.harness.requests import Asked
 
 # How much later than the server wrote it a token may be seen on a busy machine.
 SLACK_S = 0.25
 
 
-def exchange(url: str, output_tokens: int = 8) -> Exchange:
+def exchange(url: str, output_tokens: int = 8, *, exact: bool = True) -> Exchange:
     async def run() -> Exchange:
         async with open_client(url) as client:
-            return await complete(client, MODEL, [5, 6, 7], output_tokens, time.monotonic())
+            return await complete(client, MODEL, Asked([5, 6, 7], output_tokens), exact=exact)
 
     return asyncio.run(run())
 
@@ -94,3 +94,11 @@ def test_nobody_listening_is_a_failed_connection() -> None:
         failure = exchange(f"http://127.0.0.1:{unused.getsockname()[1]}").failure
     assert failure is not None
     assert failure.kind == "connect"
+
+
+def test_where_length_cannot_be_forced_a_short_answer_counts() -> None:
+    """Its own tokens are counted, and how many were asked for is kept."""
+    with serving(StandIn(behaviours=first_then_answer("short"))) as server:
+        result = exchange(server.url, exact=False)
+    assert result.failure is None
+    assert 0 < result.output_tokens < result.asked == 8

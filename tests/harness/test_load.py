@@ -21,8 +21,9 @@ class Server:
         self.in_flight = self.most_in_flight = 0
         self.open = asyncio.Event()
 
-    async def send(self, due: float) -> Exchange:
-        self.due.append(due)
+    async def send(self, due: float | None) -> Exchange:
+        now = time.monotonic()
+        self.due.append(now if due is None else due)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         if len(self.due) >= self.holds:
@@ -30,7 +31,7 @@ class Server:
         await self.open.wait()
         await asyncio.sleep(0)
         self.in_flight -= 1
-        return Exchange(due=due, sent=time.monotonic())
+        return Exchange(due=self.due[-1], sent=now)
 
 
 def until(count: int) -> load.Take:

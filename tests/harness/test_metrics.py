@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdeploy.harness.exchange import Exchange, Failure
-from tpdeploy.harness.metrics import Measured, measure
+from tpdeploy.harness.metrics import Measured, measure, spread
 from tpdeploy.planner.prediction import distribution
 from tpdeploy.planner.workload import Target, Workload
 
@@ -24,18 +24,44 @@ def measured(*exchanges: Exchange, load: Workload = LOAD) -> Measured:
 
 
 def test_rates_and_latencies_by_hand() -> None:
-    """Two requests of 3 tokens in 4 s, one of them with gaps three times as long."""
+    """Two requests of 3 tokens in 4 s, one with gaps three times as long, and 2 ms late."""
     result = measured(exchange(0.1, 0.01), exchange(0.3, 0.03, lag=0.002))
-    assert result.ttft_ms.mean == pytest.approx(200)
+    assert result.ttft_ms.mean == pytest.approx(201)
     assert result.tpot_ms is not None
     assert result.tpot_ms.p50 == pytest.approx(20)
     assert result.itl_ms is not None
     assert result.itl_ms.mean == pytest.approx(20)
-    assert result.e2e_ms.p99 == pytest.approx(120 + 0.99 * 240)
+    assert result.e2e_ms.p99 == pytest.approx(120 + 0.99 * 242)
     assert (result.requests_per_s, result.output_tokens_per_s) == (0.5, 1.5)
     assert result.total_tokens_per_s == (2 * 10 + 6) / 4
     assert result.client_lag_ms == pytest.approx(2)
     assert result.goodput_per_s is None
+
+
+def test_confidence_is_that_of_the_binomial_and_of_the_mean() -> None:
+    """By hand for a hundred values; a bound beyond the sample is its extreme."""
+    found = spread([number / 1000 for number in range(1, 101)])
+    assert found.confidence["p50"] == pytest.approx((40, 61))
+    assert found.confidence["p99"] == pytest.approx((97, 100))
+    error = 1.96 * 29.011 / 10
+    assert found.confidence["mean"] == pytest.approx((50.5 - error, 50.5 + error), rel=1e-3)
+
+
+@given(st.lists(st.floats(0.001, 10), min_size=1, max_size=60))
+def test_every_statistic_lies_within_its_interval(seconds: list[float]) -> None:
+    """However few values there are."""
+    found = spread(seconds)
+    for name, (low, high) in found.confidence.items():
+        assert low - 1e-6 <= getattr(found, name) <= high + 1e-6
+
+
+def test_answers_of_another_length_count_and_are_counted() -> None:
+    """Where an engine cannot force the length; their tokens are those that came."""
+    short = exchange(0.1, 0.01, tokens=2)
+    short.asked = 3
+    result = measured(short, exchange(0.1, 0.01))
+    assert result.other_length == 1
+    assert result.output_tokens_per_s == 5 / 4
 
 
 def test_failures_are_counted_by_kind_and_leave_the_latencies_alone() -> None:

@@ -11,6 +11,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.report.write import check_report
@@ -19,11 +20,14 @@ from tpdeploy.cli.sweep_view import show_sweep
 from tpdeploy.cli.validation_view import load_in_words, show_report
 from tpdeploy.errors import InputError
 from tpdeploy.harness.client import key_from_environment
+from tpdeploy.harness.load import Arrivals
 from tpdeploy.harness.recorder import Progress
 from tpdeploy.harness.report import ValidationReport
+from tpdeploy.harness.requests import Draw, read_requests
 from tpdeploy.harness.sweep import SweepReport, loads_of
 from tpdeploy.harness.validation import Measurement, measurement
 from tpdeploy.harness.validation import validate as measure
+from tpdeploy.launcher.state import load as load_deployment
 from tpdeploy.launcher.state import running_endpoint
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.workload import Workload
@@ -57,6 +61,17 @@ def validate(
     rate: Annotated[
         float | None, typer.Option(help="Requests a second, instead of the plan's load.")
     ] = None,
+    arrivals: Annotated[Arrivals, typer.Option(help="How requests arrive at a rate.")] = "poisson",
+    length_spread: Annotated[
+        float, typer.Option(min=0, max=0.9, help="Lengths within this share of the plan's, as 0.2.")
+    ] = 0.0,
+    shared_prefix: Annotated[
+        int, typer.Option(min=0, help="First tokens that all prompts have in common.")
+    ] = 0,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help='Real prompts: lines of {"prompt": ..., "output_tokens": 64}.'),
+    ] = None,
     sweep: Annotated[
         str | None, typer.Option(help="Loads to measure one after the other, as 1,2,4,8,16.")
     ] = None,
@@ -75,8 +90,18 @@ def validate(
     if sweep is not None and load != deployed.workload:
         raise InputError(f"--sweep {sweep}: names the loads; leave --concurrency and --rate out")
 
+    if prompts:
+        read_requests(prompts, load.output_tokens)
+    exact = _forces_length(deployed, None if url else name)
+
     def run(sent: Workload, seed: int = 0) -> ValidationReport:
-        how = replace(measurement(sent, requests, duration, warmup), seed=seed)
+        how = replace(
+            measurement(sent, requests, duration, warmup),
+            arrivals=arrivals,
+            draw=Draw(seed, length_spread, shared_prefix),
+            prompts=prompts,
+            exact=exact,
+        )
         return _run(deployed, endpoint, how)
 
     found: ValidationReport | SweepReport
@@ -105,6 +130,12 @@ def _target(plan: Path | None, url: str | None, name: str) -> tuple[str, Deploym
         return url, read_plan(plan)
     running = running_endpoint(name)
     return running.url, read_plan(plan) if plan else running.plan
+
+
+def _forces_length(plan: DeploymentPlan, name: str | None) -> bool:
+    """Whether the engine behind the endpoint can be made to answer in so many tokens."""
+    deployment = load_deployment(name) if name else None
+    return load_backend(deployment.backend if deployment else plan.backend).fixes_output_length
 
 
 def _workload(planned: Workload, concurrency: int | None, rate: float | None) -> Workload:

@@ -8,11 +8,13 @@ from rich.padding import Padding
 from rich.table import Table
 
 from tpdeploy.harness.comparison import Row
+from tpdeploy.harness.metrics import Spread
 from tpdeploy.harness.report import ValidationReport
-from tpdeploy.planner.plan import Distribution, Estimate
+from tpdeploy.planner.plan import Estimate
 from tpdeploy.planner.workload import Workload
 
 INDENT = (0, 0, 0, 2)
+WIDE = 100  # columns in which confidence intervals have room
 VERDICT_STYLES = {"pass": "green", "fail": "bold red", "no target": ""}
 
 
@@ -24,7 +26,7 @@ def show_report(console: Console, report: ValidationReport, path: Path) -> None:
     if report.rows[0].predicted is None:
         console.print(Padding("The prediction is left out: it was made for another load.", INDENT))
     console.print("\nMeasured, ms", style="bold")
-    console.print(Padding(_distributions(report), INDENT))
+    console.print(Padding(_distributions(report, wide=console.width >= WIDE), INDENT))
     console.print()
     for line in _facts(report):
         console.print(Padding(line, INDENT))
@@ -60,10 +62,12 @@ def _comparison(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _distributions(report: ValidationReport) -> Table:
-    table = _table("", "mean", "p50", "p90", "p99")
+def _distributions(report: ValidationReport, *, wide: bool) -> Table:
+    intervals = ("p50", "p99") if wide else ()
+    titles = [f"{statistic}, 95 %" for statistic in intervals]
+    table = _table("", "mean", "p50", "p90", "p95", "p99", *titles)
     measured = report.measured
-    rows: list[tuple[str, Distribution | None]] = [
+    rows: list[tuple[str, Spread | None]] = [
         ("TTFT", measured.ttft_ms),
         ("TPOT", measured.tpot_ms),
         ("ITL", measured.itl_ms),
@@ -71,9 +75,14 @@ def _distributions(report: ValidationReport) -> Table:
     ]
     for name, values in rows:
         if values is not None:
-            numbers = (values.mean, values.p50, values.p90, values.p99)
-            table.add_row(name, *(_number(number) for number in numbers))
+            numbers = (values.mean, values.p50, values.p90, values.p95, values.p99)
+            sure = [_between(values.confidence[statistic]) for statistic in intervals]
+            table.add_row(name, *(_number(number) for number in numbers), *sure)
     return table
+
+
+def _between(interval: tuple[float, float]) -> str:
+    return f"{_number(interval[0])} to {_number(interval[1])}"
 
 
 def _definitions(definitions: dict[str, str]) -> Table:
@@ -104,6 +113,8 @@ def _facts(report: ValidationReport) -> list[str]:
         kinds = ", ".join(f"{number} {kind}" for kind, number in measured.failures.items())
         first = next(request.message for request in report.requests if request.message)
         lines.append(f"Failed: {kinds}; the first: {first}.")
+    if measured.other_length:
+        lines.append(f"{measured.other_length:,} answers have another length than asked.")
     if measured.goodput_per_s is not None:
         lines.append(f"Goodput: {_number(measured.goodput_per_s)} requests/s.")
     return lines

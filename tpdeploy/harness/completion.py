@@ -1,4 +1,4 @@
-"""One streaming completion of fixed length, measured."""
+"""One streaming completion, measured."""
 
 import json
 import time
@@ -8,33 +8,41 @@ import httpx
 
 from tpdeploy.harness.events import RequestError, post_stream
 from tpdeploy.harness.exchange import Exchange, Failure
+from tpdeploy.harness.requests import Asked
 
 
 async def complete(
-    client: httpx.AsyncClient, model: str, prompt: list[int], output_tokens: int, due: float
+    client: httpx.AsyncClient,
+    model: str,
+    asked: Asked,
+    due: float | None = None,
+    *,
+    exact: bool = True,
 ) -> Exchange:
-    """Send `prompt` (token ids), due at `due` (monotonic, s), for exactly `output_tokens`.
+    """Send what is `asked`, that was due at `due` (monotonic, s; None: now).
 
-    Never raises for what the endpoint does: a failure is part of the exchange.
+    `exact`: an answer of another length than asked is a failure; not where an engine cannot force
+    it. Never raises for what the endpoint does: a failure is part of the exchange.
     """
-    content = json.dumps(_body(model, prompt, output_tokens)).encode()
-    exchange = Exchange(due=due, sent=time.monotonic())
+    content = json.dumps(_body(model, asked)).encode()
+    sent = time.monotonic()
+    exchange = Exchange(due=sent if due is None else due, sent=sent, asked=asked.output_tokens)
     try:
         async for at, payload in post_stream(client, "/v1/completions", content):
             _record(exchange, at, payload)
-        exchange.failure = _wrong_length(exchange, len(prompt), output_tokens)
+        exchange.failure = _wrong_length(exchange, asked, exact=exact)
     except RequestError as error:
         exchange.failure = error.failure
     exchange.finished = time.monotonic()
     return exchange
 
 
-def _body(model: str, prompt: list[int], output_tokens: int) -> dict[str, object]:
+def _body(model: str, asked: Asked) -> dict[str, object]:
     return {
         "model": model,
-        "prompt": prompt,
-        "max_tokens": output_tokens,
-        "min_tokens": output_tokens,
+        "prompt": asked.prompt,
+        "max_tokens": asked.output_tokens,
+        "min_tokens": asked.output_tokens,
         "ignore_eos": True,
         "temperature": 0.0,
         "stream": True,
@@ -58,9 +66,13 @@ def _record(exchange: Exchange, at: float, payload: dict[str, Any]) -> None:
         exchange.arrivals.append((at, new))
 
 
-def _wrong_length(exchange: Exchange, prompt: int, output: int) -> Failure | None:
-    if exchange.output_tokens != output or not exchange.arrivals:
-        return Failure("tokens", f"{exchange.output_tokens} output tokens instead of {output}")
-    if exchange.prompt_tokens not in {None, prompt}:
-        return Failure("tokens", f"{exchange.prompt_tokens} prompt tokens instead of {prompt}")
+def _wrong_length(exchange: Exchange, asked: Asked, *, exact: bool) -> Failure | None:
+    got, wanted = exchange.output_tokens, asked.output_tokens
+    if not exchange.arrivals or (exact and got != wanted):
+        return Failure("tokens", f"{got} output tokens instead of {wanted}")
+    if exact and isinstance(asked.prompt, list):
+        prompt = len(asked.prompt)
+        if exchange.prompt_tokens not in {None, prompt}:
+            return Failure("tokens", f"{exchange.prompt_tokens} prompt tokens instead of {prompt}")
+        exchange.prompt_tokens = prompt
     return None

@@ -29,18 +29,19 @@ class Exchange:
     arrivals: list[tuple[float, int]] = field(default_factory=list)  # (when, new tokens)
     prompt_tokens: int | None = None  # as the server counts them; None: it does not say
     output_tokens: int = 0
+    asked: int = 0  # output tokens asked for; 0: any number
     finished: float = 0.0
     failure: Failure | None = None
 
     @property
     def ttft_s(self) -> float:
-        """Time to first token: from sending the request to its first token."""
-        return self.arrivals[0][0] - self.sent
+        """Time to first token: from when the request was due to its first token."""
+        return self.arrivals[0][0] - self.due
 
     @property
     def e2e_s(self) -> float:
-        """End-to-end latency: from sending the request to its last token."""
-        return self.arrivals[-1][0] - self.sent
+        """End-to-end latency: from when the request was due to its last token."""
+        return self.arrivals[-1][0] - self.due
 
     @property
     def tpot_s(self) -> float | None:

@@ -10,8 +10,8 @@ from typing import Literal
 from tpdeploy.errors import TpdeployError
 from tpdeploy.harness.exchange import Exchange
 
-# Sends one request that was due at a time (monotonic, s).
-Send = Callable[[float], Awaitable[Exchange]]
+# Sends one request that was due at a time (monotonic, s); None: it is due when it is sent.
+Send = Callable[[float | None], Awaitable[Exchange]]
 # Takes a finished exchange and says whether that is enough.
 Take = Callable[[Exchange], bool]
 Arrivals = Literal["poisson", "constant"]
@@ -29,7 +29,7 @@ async def closed_loop(send: Send, concurrency: int, take: Take) -> None:
 
     async def client() -> None:
         while not enough.is_set():
-            if take(await send(time.monotonic())):
+            if take(await send(None)):
                 enough.set()
 
     async with asyncio.TaskGroup() as group:

@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from math import ceil, floor, inf, sqrt
+from statistics import stdev
 
 from pydantic import Field
 
@@ -12,14 +14,27 @@ from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.record import Record
 
 DEFINITIONS = {
-    "TTFT": "from sending a request to its first token, waiting included",
+    "TTFT": "from when a request was due to its first token, waiting included; a request in flight "
+    "is due when it is sent, one on a schedule at its time, however late the client is",
     "TPOT": "(end-to-end - TTFT) / (output tokens - 1)",
     "ITL": "between one arrival of tokens and the next, shared by the tokens that arrive",
-    "end-to-end": "from sending a request to its last token",
+    "end-to-end": "from when a request was due to its last token",
     "rates": "requests that ended after the warm-up, by the time from its end to the last one's",
     "goodput": "requests/s that each met every target, whatever statistic the target names",
     "percentiles": "straight between the two nearest requests (linear interpolation)",
+    "95 %": "confidence intervals: of the mean 1.96 standard errors, of a percentile the requests "
+    "between which it lies in 95 % of samples of this size (binomial)",
 }
+NORMAL_95 = 1.96
+SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+
+
+class Spread(Distribution):
+    """A measured distribution, in ms, with the 95 % confidence interval of each statistic."""
+
+    confidence: dict[str, tuple[float, float]] = Field(
+        description="low and high; a bound that so few requests do not tell is the extreme one"
+    )
 
 
 class Measured(Record):
@@ -28,13 +43,16 @@ class Measured(Record):
     requests: int = Field(ge=0, description="that succeeded")
     failures: dict[str, int] = Field(description="requests that failed, by kind")
     span_s: float = Field(gt=0, description="what the rates are divided by")
-    ttft_ms: Distribution
-    tpot_ms: Distribution | None = Field(description="None: one output token")
-    itl_ms: Distribution | None = Field(description="None: one output token")
-    e2e_ms: Distribution
+    ttft_ms: Spread
+    tpot_ms: Spread | None = Field(description="None: one output token")
+    itl_ms: Spread | None = Field(description="None: one output token")
+    e2e_ms: Spread
     requests_per_s: float
     output_tokens_per_s: float
     total_tokens_per_s: float = Field(description="prompt and output tokens")
+    other_length: int = Field(
+        default=0, ge=0, description="answers of another length than asked, which count as well"
+    )
     goodput_per_s: float | None = Field(description="None: no target stated")
     client_lag_ms: float = Field(description="largest delay of a request by the client itself")
 
@@ -48,22 +66,50 @@ def measure(exchanges: Sequence[Exchange], span_s: float, workload: Workload) ->
     """The figures of `exchanges`, of which at least one succeeded, seen over `span_s` seconds."""
     good = [exchange for exchange in exchanges if exchange.failure is None]
     output = sum(exchange.output_tokens for exchange in good)
+    prompts = sum(exchange.prompt_tokens or workload.input_tokens for exchange in good)
     tpot = tuple(e.tpot_s for e in good if e.tpot_s is not None)
     gaps = tuple(gap for exchange in good for gap in exchange.gaps_s)
     return Measured(
         requests=len(good),
         failures=dict(Counter(e.failure.kind for e in exchanges if e.failure)),
         span_s=span_s,
-        ttft_ms=distribution(tuple(e.ttft_s for e in good)),
-        tpot_ms=distribution(tpot) if tpot else None,
-        itl_ms=distribution(gaps) if gaps else None,
-        e2e_ms=distribution(tuple(e.e2e_s for e in good)),
+        ttft_ms=spread([e.ttft_s for e in good]),
+        tpot_ms=spread(tpot) if tpot else None,
+        itl_ms=spread(gaps) if gaps else None,
+        e2e_ms=spread([e.e2e_s for e in good]),
         requests_per_s=len(good) / span_s,
         output_tokens_per_s=output / span_s,
-        total_tokens_per_s=(output + len(good) * workload.input_tokens) / span_s,
+        total_tokens_per_s=(output + prompts) / span_s,
+        other_length=sum(e.asked not in {0, e.output_tokens} for e in good),
         goodput_per_s=_goodput(good, span_s, workload),
         client_lag_ms=1000 * max(exchange.sent - exchange.due for exchange in good),
     )
+
+
+def spread(seconds: Sequence[float]) -> Spread:
+    """Statistics of `seconds`, in ms, with the confidence interval of each."""
+    ordered = sorted(value * 1000 for value in seconds)
+    statistics = distribution(tuple(seconds)).model_dump()
+    error = NORMAL_95 * stdev(ordered) / sqrt(len(ordered)) if len(ordered) > 1 else inf
+    mean = statistics["mean"]
+    confidence = {"mean": (max(ordered[0], mean - error), min(ordered[-1], mean + error))}
+    for name, share in SHARES.items():
+        confidence[name] = percentile_interval(ordered, share)
+    return Spread(**statistics, confidence=confidence)
+
+
+def percentile_interval(ordered: Sequence[float], share: float) -> tuple[float, float]:
+    """Between which of the ascending values their percentile lies in 95 % of such samples.
+
+    How many values lie below a percentile is binomial; here nearly normal.
+
+    >>> percentile_interval(range(1, 101), 0.5)
+    (40, 61)
+    """
+    count = len(ordered)
+    half = NORMAL_95 * sqrt(count * share * (1 - share))
+    low, high = floor(count * share - half), ceil(count * share + half) + 1
+    return ordered[max(0, low - 1)], ordered[min(count, high) - 1]
 
 
 def _goodput(good: Sequence[Exchange], span_s: float, workload: Workload) -> float | None:

@@ -2,9 +2,10 @@
 
 import platform
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 
@@ -16,9 +17,9 @@ from tpdeploy.harness.completion import complete
 from tpdeploy.harness.exchange import Exchange
 from tpdeploy.harness.load import Arrivals, closed_loop, gaps_between, open_loop
 from tpdeploy.harness.metrics import DEFINITIONS, Measured, measure
-from tpdeploy.harness.prompts import random_prompts
 from tpdeploy.harness.recorder import Amount, Progress, Recorder
 from tpdeploy.harness.report import ValidationReport, WarmUp, request_record
+from tpdeploy.harness.requests import Asked, Draw, random_requests, read_requests
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.workload import Workload
 
@@ -32,13 +33,18 @@ OPEN_LOOP_ROUND = 8
 
 @dataclass(frozen=True)
 class Measurement:
-    """How to measure: the load, how much of it, and how arrivals and prompts are drawn."""
+    """How to measure: the load, how much of it, and how arrivals and prompts are drawn.
+
+    `prompts` is a file of real ones instead; `exact` whether the engine can force their length.
+    """
 
     workload: Workload
     amount: Amount
     warm_up: int
     arrivals: Arrivals = "poisson"
-    seed: int = 0
+    draw: Draw = field(default_factory=Draw)
+    prompts: Path | None = None
+    exact: bool = True
 
 
 def measurement(
@@ -74,7 +80,7 @@ async def validate(
         InputError: the endpoint serves another model, or requests longer than the plan allows.
         TpdeployError: nothing answers there, or not one request succeeded.
     """
-    _check_length(plan, how.workload)
+    _check_length(plan, how.workload, how.draw)
     started_at = datetime.now(UTC)
     recorder = Recorder(how.warm_up, round_size(how.workload), how.amount, on_progress)
     async with open_client(base_url, api_key) as client:
@@ -90,7 +96,7 @@ async def validate(
         versions=versions,
         plan=plan,
         workload=how.workload,
-        seed=how.seed,
+        seed=how.draw.seed,
         definitions=DEFINITIONS,
         warm_up=_warm_up(recorder),
         measured=measured,
@@ -106,15 +112,21 @@ async def _drive(
     """Put the load on until the recorder has enough."""
     allow_many_connections()
     load = how.workload
-    prompts = random_prompts(plan.model.vocab, load.input_tokens, how.seed)
+    requests = _requests(plan, how)
 
-    async def send(due: float) -> Exchange:
-        return await complete(client, plan.model.id, next(prompts), load.output_tokens, due)
+    async def send(due: float | None) -> Exchange:
+        return await complete(client, plan.model.id, next(requests), due, exact=how.exact)
 
     if load.concurrency is not None:
         await closed_loop(send, load.concurrency, recorder.take)
     elif load.rate is not None:
-        await open_loop(send, gaps_between(load.rate, how.arrivals, how.seed), recorder.take)
+        await open_loop(send, gaps_between(load.rate, how.arrivals, how.draw.seed), recorder.take)
+
+
+def _requests(plan: DeploymentPlan, how: Measurement) -> Iterator[Asked]:
+    if how.prompts:
+        return read_requests(how.prompts, how.workload.output_tokens)
+    return random_requests(plan.model.vocab, how.workload, how.draw)
 
 
 def _measured(recorder: Recorder, workload: Workload) -> Measured:
@@ -137,12 +149,13 @@ def _warm_up(recorder: Recorder) -> WarmUp:
     return WarmUp(requests=len(recorder.warm_up), failed=failed, stable=recorder.stable)
 
 
-def _check_length(plan: DeploymentPlan, workload: Workload) -> None:
-    limit = plan.limits.max_model_len
-    if workload.context_tokens > limit:
+def _check_length(plan: DeploymentPlan, workload: Workload, draw: Draw) -> None:
+    limit, longest = plan.limits.max_model_len, workload.context_tokens * (1 + draw.spread)
+    if longest > limit:
+        at_most = f", {longest:,.0f} at the longest," if draw.spread else ""
         raise InputError(
-            f"{workload.input_tokens} tokens in and {workload.output_tokens} out exceed the "
-            f"plan's max_model_len {limit}"
+            f"{workload.input_tokens} tokens in and {workload.output_tokens} out{at_most} exceed "
+            f"the plan's max_model_len {limit}"
         )
 
 

@@ -116,6 +116,7 @@ class Distribution(Record):
     mean: float = Field(ge=0)
     p50: float = Field(ge=0)
     p90: float = Field(ge=0)
+    p95: float = Field(ge=0)
     p99: float = Field(ge=0)
 
     def at(self, percentile: Percentile) -> float:

@@ -39,6 +39,7 @@ def distribution(seconds: tuple[float, ...]) -> Distribution:
         mean=sum(ordered) / len(ordered),
         p50=percentile(ordered, 0.50),
         p90=percentile(ordered, 0.90),
+        p95=percentile(ordered, 0.95),
         p99=percentile(ordered, 0.99),
     )
 

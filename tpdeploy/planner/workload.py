@@ -10,7 +10,7 @@ from tpdeploy.profiles.record import Record
 # and the output head again. An estimate, not measured.
 DRAFT_COST = 0.05
 
-Percentile = Literal["mean", "p50", "p90", "p99"]
+Percentile = Literal["mean", "p50", "p90", "p95", "p99"]
 
 
 class Target(Record):

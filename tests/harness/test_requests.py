@@ -1,0 +1,91 @@
+"""Requests have the tokens asked for, and share a prefix only where they are to."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tpdeploy.errors import InputError
+from tpdeploy.harness.requests import Asked, Draw, random_requests, read_requests
+from tpdeploy.planner.workload import Workload
+
+
+def prompts(vocab: int, tokens: int, how: Draw, count: int = 50) -> list[list[int]]:
+    load = Workload(input_tokens=tokens, output_tokens=8, concurrency=1)
+    drawn: Iterator[Asked] = islice(random_requests(vocab, load, how), count)
+    return [asked.prompt for asked in drawn if isinstance(asked.prompt, list)]
+
+
+@given(st.integers(100, 200_000), st.integers(1, 300), st.integers(0, 9))
+def test_length_range_and_difference(vocab: int, tokens: int, seed: int) -> None:
+    """Exact length, no id of the outer tenths, and no two that begin with the same token."""
+    drawn = prompts(vocab, tokens, Draw(seed))
+    assert {len(prompt) for prompt in drawn} == {tokens}
+    assert all(vocab // 10 <= t < vocab - vocab // 10 for prompt in drawn for t in prompt)
+    assert len({prompt[0] for prompt in drawn}) == 50
+
+
+def test_a_seed_repeats_its_prompts() -> None:
+    """The same seed gives the same load, another seed another."""
+    one, again, other = (prompts(1000, 20, Draw(seed), 3) for seed in (1, 1, 2))
+    assert one == again != other
+
+
+@given(st.integers(1, 100), st.integers(0, 150))
+def test_a_shared_prefix_is_shared_and_no_more(tokens: int, shared: int) -> None:
+    """At least the last token is a prompt's own; the length stays what was asked."""
+    drawn = prompts(1000, tokens, Draw(shared_prefix=shared))
+    same = min(shared, tokens - 1)
+    assert {len(prompt) for prompt in drawn} == {tokens}
+    assert len({tuple(prompt[:same]) for prompt in drawn}) == 1
+    assert len({prompt[same] for prompt in drawn}) == 50
+
+
+def test_lengths_are_spread_evenly() -> None:
+    """A fifth to either side, of prompts and of answers, with the mean that was asked for."""
+    load = Workload(input_tokens=1000, output_tokens=100, concurrency=1)
+    drawn = list(islice(random_requests(5000, load, Draw(spread=0.2)), 2000))
+    lengths = [len(asked.prompt) for asked in drawn]
+    answers = [asked.output_tokens for asked in drawn]
+    assert 800 <= min(lengths) < 810
+    assert 1190 < max(lengths) <= 1200
+    assert sum(lengths) / len(lengths) == pytest.approx(1000, rel=0.02)
+    assert (min(answers), max(answers)) == (80, 120)
+
+
+def test_real_prompts_come_in_order_and_again(tmp_path: Path) -> None:
+    """Text or token ids; a line without a length takes the load's."""
+    file = tmp_path / "prompts.jsonl"
+    file.write_text('{"prompt": "hello", "output_tokens": 3}\n\n{"prompt": [1, 2]}\n')
+    assert list(islice(read_requests(file, 64), 3)) == [
+        Asked("hello", 3),
+        Asked([1, 2], 64),
+        Asked("hello", 3),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "holds no request"),
+        ('{"prompt": "a"}\nhello', "line 2: is not JSON"),
+        ('{"text": "a"}', "line 1: give"),
+        ('{"prompt": []}', "line 1: give"),
+        ('{"prompt": "a", "output_tokens": 0}', "line 1: output_tokens 0 is no number above 0"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, text: str, words: str) -> None:
+    """Before anything is sent."""
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_requests(file, 64)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """One line."""
+    with pytest.raises(InputError, match="No such file"):
+        read_requests(tmp_path / "none.jsonl", 64)

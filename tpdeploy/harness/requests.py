@@ -1,0 +1,100 @@
+"""What the requests of a measurement ask: drawn at random, or read from a file of real prompts."""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+from tpdeploy.errors import InputError
+from tpdeploy.planner.workload import Workload
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request: a prompt, as token ids or as text, and how many tokens it wants."""
+
+    prompt: list[int] | str
+    output_tokens: int
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How random requests are drawn: `spread` 0.2 draws lengths evenly 20 % to either side.
+
+    The first `shared_prefix` tokens of every prompt are the same, so that a prefix cache helps;
+    without them no two prompts begin alike.
+    """
+
+    seed: int = 0
+    spread: float = 0.0
+    shared_prefix: int = 0
+
+
+def random_requests(vocab: int, load: Workload, how: Draw) -> Iterator[Asked]:
+    """Endless requests of the load's lengths in random token ids below `vocab`.
+
+    Token ids, not text: text has another length after every tokenizer. Special tokens lie at
+    either end of a vocabulary (0 to 16 in SmolLM2, from 128,000 of 128,256 in Llama 3, from
+    151,643 of 151,936 in Qwen), so the first and the last tenth are left out. Beyond the shared
+    prefix each prompt begins with another token than those before it (until the vocabulary is
+    used up).
+    """
+    draw = random.Random(how.seed)  # noqa: S311 - reproducible load, not cryptography
+    ids = range(vocab // 10, max(vocab // 10 + 1, vocab - vocab // 10))
+    shared = draw.choices(ids, k=how.shared_prefix)
+    first = draw.randrange(len(ids))
+    while True:
+        tokens = _length(load.input_tokens, how.spread, draw)
+        own = max(1, tokens - len(shared))
+        prompt = [*shared[: tokens - own], ids[first], *draw.choices(ids, k=own - 1)]
+        yield Asked(prompt, _length(load.output_tokens, how.spread, draw))
+        first = (first + 1) % len(ids)
+
+
+def read_requests(path: Path, output_tokens: int) -> Iterator[Asked]:
+    """Endlessly the requests of a JSON Lines file, in order and again.
+
+    A line is {"prompt": text or token ids, "output_tokens": number}; the second is `output_tokens`
+    where it is left out.
+
+    Raises:
+        InputError: no such file, an empty one, or a line of another kind; its number is named.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--prompts {path}: {error}") from error
+    found = [
+        _asked(path, number, line, output_tokens)
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+    if not found:
+        raise InputError(f"--prompts {path}: holds no request")
+    return cycle(found)
+
+
+def _length(tokens: int, spread: float, draw: random.Random) -> int:
+    return max(1, round(tokens * (1 + draw.uniform(-spread, spread)))) if spread else tokens
+
+
+def _asked(path: Path, number: int, line: str, output_tokens: int) -> Asked:
+    where = f"--prompts {path}, line {number}"
+    try:
+        content = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: is not JSON") from error
+    if not isinstance(content, dict) or not _is_prompt(content.get("prompt")):
+        raise InputError(f'{where}: give {{"prompt": "text or token ids", "output_tokens": 64}}')
+    wanted = content.get("output_tokens", output_tokens)
+    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
+        raise InputError(f"{where}: output_tokens {wanted!r} is no number above 0")
+    return Asked(content["prompt"], wanted)
+
+
+def _is_prompt(prompt: object) -> bool:
+    if isinstance(prompt, str):
+        return bool(prompt)
+    return isinstance(prompt, list) and bool(prompt) and all(type(i) is int for i in prompt)
