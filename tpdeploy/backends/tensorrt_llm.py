@@ -2,7 +2,7 @@
 
 Only flags and options of `contracts/tensorrt-llm.yaml` are given. The limits go as flags, which
 every release takes: in the file of options they moved from one release to the next. All about the
-KV cache goes into the file, whose `kv_cache_config` replaces that of the flags in early releases.
+KV cache goes into the file: its `kv_cache_config` may replace that of the flags as a whole.
 
 Architectures: those that the PyTorch backend registers itself (TensorRT-LLM's documentation,
 models/supported-models, of 1.0.0, of the release and of 1.3.0rc13), without what only its
@@ -78,8 +78,8 @@ ON_CUDA = Capability(
 METRICS = MetricNames(
     path="/prometheus/metrics",
     prefix="trtllm_",
-    gauges={
-        "requests_running": "num_requests_running",  # from 1.3 on, as the next
+    gauges={  # all from 1.3 on (pull requests 11243 and 12545)
+        "requests_running": "num_requests_running",
         "requests_waiting": "num_requests_waiting",
         "kv_cache_usage": "kv_cache_utilization",
     },
