@@ -17,7 +17,6 @@ from typing import Any, NoReturn
 
 import yaml
 
-CONTRACT = yaml.safe_load(Path(os.environ["TRTLLM_CONTRACT"]).read_text())
 RELEASE = os.environ.get("TRTLLM_RELEASE", "1.2")
 METRICS = """\
 # TYPE trtllm_kv_cache_utilization gauge
@@ -31,7 +30,7 @@ trtllm_time_to_first_token_seconds_count 4
 
 def known(part: str) -> dict[str, Any]:
     """What of the contract this release takes."""
-    every = CONTRACT[part].items()
+    every = yaml.safe_load(Path(os.environ["TRTLLM_CONTRACT"]).read_text())[part].items()
     return {n: d for n, d in every if d["since"] <= RELEASE <= d.get("until", RELEASE)}
 
 
@@ -78,8 +77,9 @@ def parsed(words: list[str]) -> dict[str, str]:
 
 def check_options(path: str) -> None:
     """A traceback for a key that this release does not have."""
+    options = known("options")
     for leaf in leaves(yaml.safe_load(Path(path).read_text())):
-        if leaf not in known("options"):
+        if leaf not in options:
             sys.exit(
                 "pydantic_core._pydantic_core.ValidationError: 1 validation error for TorchLlmArgs"
                 f"\n{leaf}\n  Extra inputs are not permitted [type=extra_forbidden, input_value=1]"
