@@ -177,6 +177,20 @@ def test_one_output_token_has_no_time_per_token() -> None:
     assert "Measured" not in figure
 
 
+def test_what_was_measured_is_shown_with_its_confidence() -> None:
+    """Beside each measured latency stands its interval; a rate has none."""
+    question, made = planned()
+    found = sweep([(2, 0.15, 190)], made)
+    (point,) = found.points
+    interval = {**point.measured.ttft_ms.confidence, "p50": (140.0, 171.0)}
+    spread = point.measured.ttft_ms.model_copy(update={"confidence": interval})
+    measured = point.measured.model_copy(update={"ttft_ms": spread})
+    points = (point.model_copy(update={"measured": measured}),)
+    _, shown = page(question, made, found.model_copy(update={"points": points}))
+    assert "150 (140 to 171)" in shown.text
+    assert " 190 " in shown.text
+
+
 def test_a_target_far_above_is_said_and_not_drawn() -> None:
     """A minute beside milliseconds would press the curve to the ground."""
     question, made = planned(LOAD.model_copy(update={"ttft": Target(ms=60_000)}))

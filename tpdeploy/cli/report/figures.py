@@ -30,13 +30,23 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What was measured at a load, and the interval it is within with 95 % confidence."""
+
+    load: float
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Series:
     """One quantity against load: predicted with its range, measured, and the limit."""
 
     label: str  # with its unit
     loads: tuple[float, ...]
     predicted: tuple[Estimate, ...]
-    measured: tuple[tuple[float, float], ...] = ()  # load and value
+    measured: tuple[Reading, ...] = ()
     target: float | None = None
     from_zero: bool = False  # never on a logarithmic scale
 
@@ -67,13 +77,11 @@ def against_load(name: str, axis: Axis, series: Series, description: str) -> str
         low = [e.low for e in series.predicted]
         high = [e.high for e in series.predicted]
         middle = [e.value for e in series.predicted]
-        predicted, measured = COLOURS["predicted"], COLOURS["measured"]
+        predicted = COLOURS["predicted"]
         axes.fill_between(series.loads, low, high, color=predicted, alpha=0.16, linewidth=0)
         axes.plot(series.loads, middle, color=predicted, marker="o", label="predicted")
         if series.measured:
-            axes.plot(
-                *zip(*series.measured, strict=True), color=measured, marker="D", label="measured"
-            )
+            _draw_readings(axes, series.measured)
         if series.target is not None:
             axes.axhline(
                 series.target,
@@ -83,7 +91,7 @@ def against_load(name: str, axis: Axis, series: Series, description: str) -> str
                 linewidth=1.6,
             )
         _scale_loads(axes, axis)
-        values = [*middle, *(value for _, value in series.measured)]
+        values = [*middle, *(reading.value for reading in series.measured)]
         _scale_values(axes, values, from_zero=series.from_zero)
         axes.set_ylabel(series.label)
 
@@ -171,6 +179,19 @@ def _figure(name: str, draw: Drawing, description: str, height: float = SIZE[1])
             handlelength=1.6,
         )
         return inline(figure, name, description)
+
+
+def _draw_readings(axes: Axes, readings: Sequence[Reading]) -> None:
+    axes.errorbar(
+        [r.load for r in readings],
+        [r.value for r in readings],
+        yerr=[[r.value - r.low for r in readings], [r.high - r.value for r in readings]],
+        color=COLOURS["measured"],
+        marker="D",
+        capsize=3,
+        elinewidth=1.2,
+        label="measured",
+    )
 
 
 def _scale_loads(axes: Axes, axis: Axis) -> None:

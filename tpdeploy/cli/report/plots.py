@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tpdeploy.cli.report import figures
 from tpdeploy.cli.report.content import Content, Curve
 from tpdeploy.cli.splits_view import number, split_words
+from tpdeploy.harness.sweep import Point
 from tpdeploy.planner.loads import load_of
 from tpdeploy.planner.memory import GIB
 from tpdeploy.planner.plan import Estimate, MemoryPerGpu, Prediction
@@ -109,9 +110,12 @@ def _steps(name: str, title: str, steps: list[tuple[str, StepTime]]) -> Plot:
 def _latency(content: Content, name: str, field: str, target: Target | None) -> Plot:
     statistic = target.at if target else "p50"
     estimates = tuple(getattr(p, field) for p in content.chosen.predictions)
-    found = [(load_of(p.workload), getattr(p.measured, field)) for p in content.points]
-    measured = tuple((load, values.at(statistic)) for load, values in found if values is not None)
-    highest = max([*(e.high for e in estimates), *(value for _, value in measured)])
+    measured = tuple(
+        figures.Reading(load_of(p.workload), spread.at(statistic), *spread.confidence[statistic])
+        for p in content.points
+        if (spread := getattr(p.measured, field)) is not None
+    )
+    highest = max([*(e.high for e in estimates), *(reading.value for reading in measured)])
     far = target is not None and target.ms > FAR * highest
     series = figures.Series(
         f"{name} {statistic}, ms",
@@ -129,10 +133,15 @@ def _throughput(content: Content) -> Plot:
         "Output tokens/s",
         content.chosen.loads,
         tuple(p.output_tokens_per_s for p in content.chosen.predictions),
-        tuple((load_of(p.workload), p.measured.output_tokens_per_s) for p in content.points),
+        tuple(_rate(p) for p in content.points),
         from_zero=True,
     )
     return _against_load(content, "throughput", series)
+
+
+def _rate(point: Point) -> figures.Reading:
+    rate = point.measured.output_tokens_per_s
+    return figures.Reading(load_of(point.workload), rate, rate, rate)
 
 
 def _against_load(content: Content, name: str, series: figures.Series, caption: str = "") -> Plot:
@@ -140,8 +149,8 @@ def _against_load(content: Content, name: str, series: figures.Series, caption: 
     words = f"{title} ({series.label}) against load. Predicted: {_ends(series, unit)}."
     if series.measured:
         first, last = series.measured[0], series.measured[-1]
-        words += f" Measured: {number(first[1])} {unit} at {first[0]:g}, "
-        words += f"{number(last[1])} at {last[0]:g}."
+        words += f" Measured: {number(first.value)} {unit} at {first.load:g}, "
+        words += f"{number(last.value)} at {last.load:g}."
     return Plot(title, figures.against_load(name, _axis(content), series, words), caption)
 
 

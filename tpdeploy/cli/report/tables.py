@@ -139,10 +139,20 @@ def _compared(point: Point, row: Row) -> tuple[str, ...]:
         number_of(load_of(point.workload)),
         f"{row.name}, ms" if row.unit == "ms" else row.unit,
         with_range(expected) if expected else "-",
-        number(row.measured),
+        _with_confidence(point, row),
         number(row.target),
         "-" if row.verdict == "no target" else row.verdict,
     )
+
+
+def _with_confidence(point: Point, row: Row) -> str:
+    """A measured latency with its 95 % confidence interval; of a rate there is none."""
+    name, _, at = row.name.partition(" ")
+    spread = {"TTFT": point.measured.ttft_ms, "TPOT": point.measured.tpot_ms}.get(name)
+    if spread is None:
+        return number(row.measured)
+    low, high = spread.confidence[at]
+    return f"{number(row.measured)} ({number(low)} to {number(high)})"
 
 
 def _predicted(prediction: Prediction) -> tuple[str, ...]:
