@@ -40,7 +40,7 @@ def test_what_is_asked(tmp_path: Path) -> None:
 
 def test_json_is_one_record(tmp_path: Path) -> None:
     """--json prints the whole answer with its figures, and nothing else."""
-    with serving(StandIn(words=("Par", "is"), counts=False, itl_s=0.001)) as server:
+    with serving(StandIn(words=("Par", "is"), counts=False, itl_s=0.05)) as server:
         result = query("Which?", "--url", server.url, "--json", home=tmp_path)
     answer = json.loads(result.stdout)
     assert (answer["text"], answer["output_tokens"]) == ("Paris", 2)
