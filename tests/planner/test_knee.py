@@ -31,4 +31,10 @@ def test_one_load_has_no_knee() -> None:
 )
 def test_a_rate_beyond_the_knee_is_not_served(served: list[float], knee: float | None) -> None:
     """The highest rate of which 95 % is served; 0 when not even the lowest is."""
-    assert knee_of_rate([1, 2, 4], served) == knee
+    assert knee_of_rate([1, 2, 4], served, [10_000] * 3) == knee
+
+
+@pytest.mark.parametrize(("requests", "knee"), [(25, None), (400, 1)])
+def test_a_shortfall_that_chance_explains_is_none(requests: int, knee: float | None) -> None:
+    """25 arrivals are 20 % off now and then: 1.6 of 2 requests/s says nothing; of 400 it does."""
+    assert knee_of_rate([1, 2], [1, 1.6], [requests] * 2) == knee

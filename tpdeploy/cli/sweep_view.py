@@ -26,7 +26,7 @@ def show_sweep(console: Console, sweep: SweepReport, path: Path) -> None:
     table.add_column("", no_wrap=True)
     for title in ("predicted", "measured", "target"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+    table.add_column("", no_wrap=True)
     for point in sweep.points:
         _add_point(table, point)
     console.print(Padding(table, INDENT))
@@ -84,9 +84,9 @@ def _add_point(table: Table, point: Point) -> None:
     rows = shown_rows(point)
     for row in rows:
         load = f"{load_of(point.workload):g}" if row is rows[0] else ""
-        name = f"{row.name}, ms" if row.unit == "ms" else row.unit
+        name = f"{row.name}, ms" if row.unit == "ms" else "tokens/s out"
         figures = (_predicted(row), number(row.measured), number(row.target))
-        table.add_row(load, name, *figures, row.verdict)
+        table.add_row(load, name, *figures, "" if row.verdict == "no target" else row.verdict)
 
 
 def _predicted(row: Row) -> str:

@@ -109,7 +109,8 @@ def _knee(points: Sequence[Point]) -> float | None:
     loads = [load_of(point.workload) for point in points]
     if points[0].workload.rate is None:
         return knee_of_concurrency(loads, [p.measured.output_tokens_per_s for p in points])
-    return knee_of_rate(loads, [p.measured.requests_per_s for p in points])
+    served = [point.measured.requests_per_s for point in points]
+    return knee_of_rate(loads, served, [point.measured.requests for point in points])
 
 
 def _within_targets(points: Sequence[Point]) -> float | None:
