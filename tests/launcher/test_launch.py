@@ -85,9 +85,12 @@ class Machine:
         text = dump_record(plan(question, search(question)))
         write_whole(self.home / "plan.yaml", text)
 
-    def launched(self, *args: str, **env: str) -> Deployment:
+    def launch(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
         (port,) = free_ports("127.0.0.1", 1)
-        done = self.run("launch", "--detach", "--json", "--port", str(port), *args, **env)
+        return self.run("launch", "--detach", "--port", str(port), *args, **env)
+
+    def launched(self, *args: str, **env: str) -> Deployment:
+        done = self.launch("--json", *args, **env)
         assert done.returncode == 0, done.stderr
         return Deployment.model_validate_json(done.stdout)
 
@@ -172,7 +175,7 @@ def test_stop_ends_the_orphans_of_a_killed_supervisor(machine: Machine) -> None:
 def test_a_crash_at_start_up_shows_the_engines_words(machine: Machine) -> None:
     """The engine's error is the message, exit code 1, and nothing is left."""
     machine.plan()
-    done = machine.run("launch", "--detach", "--engine-arg=--crash")
+    done = machine.launch("--engine-arg=--crash")
     assert done.returncode == 1
     assert "RuntimeError: out of stand-in memory" in done.stderr
     assert "Traceback" not in done.stderr
@@ -182,7 +185,7 @@ def test_a_crash_at_start_up_shows_the_engines_words(machine: Machine) -> None:
 def test_a_start_that_takes_too_long_is_ended(machine: Machine) -> None:
     """Engines ignore SIGTERM while they start: after the time allowed they are ended anyway."""
     machine.plan()
-    done = machine.run("launch", "--detach", "--startup-timeout", "1", "--engine-arg=--never-ready")
+    done = machine.launch("--startup-timeout", "1", "--engine-arg=--never-ready")
     assert done.returncode == 1
     assert "replica-0 not ready after 1 s; allow more with --startup-timeout" in done.stderr
     assert "Nothing is running" in machine.run("status").stdout

@@ -70,9 +70,12 @@ class Machine:
         done = self.run("plan", model, *where, *load)
         assert done.returncode == 0, done.stderr
 
-    def launched(self) -> Deployment:
+    def launch(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
         (port,) = free_ports("127.0.0.1", 1)
-        done = self.run("launch", "--detach", "--json", "--port", str(port))
+        return self.run("launch", "--detach", "--port", str(port), *args, **env)
+
+    def launched(self) -> Deployment:
+        done = self.launch("--json")
         assert done.returncode == 0, done.stderr
         return Deployment.model_validate_json(done.stdout)
 
@@ -122,21 +125,21 @@ def test_a_killed_server_leaves_no_worker(machine: Machine) -> None:
 
 def test_its_own_words_tell_why_it_ended(machine: Machine) -> None:
     """The engine's last error, not the last line of a log."""
-    done = machine.run("launch", "--detach", STANDIN_FAILS="1")
+    done = machine.launch(STANDIN_FAILS="1")
     assert done.returncode == 1
     assert "Executor worker returned error: out of stand-in memory" in done.stderr
 
 
 def test_a_flag_of_another_release_is_refused(machine: Machine) -> None:
     """The stand-in keeps to the contract, and click's words reach the user."""
-    done = machine.run("launch", "--detach", "--engine-arg=--telemetry")
+    done = machine.launch("--engine-arg=--telemetry")
     assert done.returncode == 1
     assert "No such option: --telemetry" in done.stderr
 
 
 def test_a_release_without_its_metrics_names_the_key(machine: Machine) -> None:
     """1.0 does not know all of the options: the key is told, not that there was an error."""
-    done = machine.run("launch", "--detach", TRTLLM_RELEASE="1.0")
+    done = machine.launch(TRTLLM_RELEASE="1.0")
     assert done.returncode == 1
     assert "return_perf_metrics: Extra inputs are not permitted" in done.stderr
 
@@ -144,14 +147,14 @@ def test_a_release_without_its_metrics_names_the_key(machine: Machine) -> None:
 @pytest.mark.parametrize("argument", ["--tp_size=1", "--free_gpu_memory_fraction=0.5"])
 def test_what_the_plan_sets_cannot_be_set_beside_it(machine: Machine, argument: str) -> None:
     """By either of its spellings; nothing is started."""
-    done = machine.run("launch", "--detach", f"--engine-arg={argument}")
+    done = machine.launch(f"--engine-arg={argument}")
     assert done.returncode == 2
     assert "is set by the plan" in done.stderr
 
 
 def test_a_key_it_cannot_ask_for_is_no_protection(machine: Machine) -> None:
     """It has no API key: launching with one set would leave the endpoint open."""
-    done = machine.run("launch", "--detach", TPDEPLOY_API_KEY="secret")
+    done = machine.launch(TPDEPLOY_API_KEY="secret")
     assert done.returncode == 2
     assert "tensorrt-llm has no API key" in done.stderr
 
