@@ -182,15 +182,12 @@ def _figure(name: str, draw: Drawing, description: str, height: float = SIZE[1])
 
 
 def _draw_readings(axes: Axes, readings: Sequence[Reading]) -> None:
+    loads, values = [r.load for r in readings], [r.value for r in readings]
+    colour = COLOURS["measured"]
+    axes.plot(loads, values, color=colour, marker="D", label="measured")
+    below, above = [r.value - r.low for r in readings], [r.high - r.value for r in readings]
     axes.errorbar(
-        [r.load for r in readings],
-        [r.value for r in readings],
-        yerr=[[r.value - r.low for r in readings], [r.high - r.value for r in readings]],
-        color=COLOURS["measured"],
-        marker="D",
-        capsize=3,
-        elinewidth=1.2,
-        label="measured",
+        loads, values, [below, above], fmt="none", color=colour, capsize=3, elinewidth=1.2
     )
 
 
