@@ -130,6 +130,7 @@ def test_a_launchers_variables_do_not_reach_the_engine(
     monkeypatch.setenv("MASTER_PORT", "1234")
     monkeypatch.setenv("HANDED_ON", "yes")
     leader = started.run(SLEEP, ADDED="too")
+    eventually(lambda: "ADDED" in psutil.Process(leader.pid).environ())  # once it has started
     env = psutil.Process(leader.pid).environ()
     assert {"WORLD_SIZE", "MASTER_PORT"}.isdisjoint(env)
     assert (env["HANDED_ON"], env["ADDED"]) == ("yes", "too")
