@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import yaml
 
@@ -98,6 +98,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """The endpoints that tpdeploy uses."""
 
     protocol_version = "HTTP/1.1"
+    answered: ClassVar[list[str]] = []
     model = ""
     unready = 2  # health checks that come too early
 
@@ -108,10 +109,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/v1/models":
             return self.reply(json.dumps({"data": [{"id": self.model}]}))
         if self.path == "/prometheus/metrics":
-            return self.reply(METRICS)
+            count = 4 + len(self.answered)
+            grown = METRICS.replace("sum 0.5", f"sum {count / 8}").replace(
+                "count 4", f"count {count}"
+            )
+            return self.reply(grown)
         return self.reply("")
 
     def do_POST(self) -> None:
+        self.answered.append(self.path)
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if asked["model"] != self.model:
             return self.reply(f"no model {asked['model']}", status=404)

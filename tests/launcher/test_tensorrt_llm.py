@@ -98,7 +98,9 @@ def test_planned_launched_asked_measured_and_stopped(
     assert "word" in asked.stdout, asked.stderr
     measured = machine.run("validate", "--requests", "8", "--warmup", "2", "--json")
     assert measured.returncode == 0, measured.stderr
-    assert json.loads(measured.stdout)["measured"]["requests"] == 8
+    found = json.loads(measured.stdout)
+    assert found["measured"]["requests"] == 8
+    assert found["engine_ms"] == {"ttft": 125.0}
     monkeypatch.setenv("TPDEPLOY_HOME", str(machine.home))
     assert "TensorRT LLM version" in log_of("default", "replica-0").read_text()
     assert machine.run("stop").returncode == 0

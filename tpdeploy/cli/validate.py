@@ -27,6 +27,7 @@ from tpdeploy.harness.requests import Draw, read_requests
 from tpdeploy.harness.sweep import SweepReport, loads_of
 from tpdeploy.harness.validation import Measurement, measurement
 from tpdeploy.harness.validation import validate as measure
+from tpdeploy.launcher.own_metrics import OwnMetrics
 from tpdeploy.launcher.state import load as load_deployment
 from tpdeploy.launcher.state import running_endpoint
 from tpdeploy.planner.plan import DeploymentPlan
@@ -92,7 +93,8 @@ def validate(
 
     if prompts:
         read_requests(prompts, load.output_tokens)
-    exact = _forces_length(deployed, None if url else name)
+    deployment = None if url else load_deployment(name)
+    engine = load_backend(deployment.backend if deployment else deployed.backend)
 
     def run(sent: Workload, seed: int = 0) -> ValidationReport:
         how = replace(
@@ -100,9 +102,9 @@ def validate(
             arrivals=arrivals,
             draw=Draw(seed, length_spread, shared_prefix),
             prompts=prompts,
-            exact=exact,
+            exact=engine.fixes_output_length,
         )
-        return _run(deployed, endpoint, how)
+        return _run(deployed, endpoint, how, OwnMetrics(deployment, engine) if deployment else None)
 
     found: ValidationReport | SweepReport
     if sweep is not None:
@@ -132,12 +134,6 @@ def _target(plan: Path | None, url: str | None, name: str) -> tuple[str, Deploym
     return running.url, read_plan(plan) if plan else running.plan
 
 
-def _forces_length(plan: DeploymentPlan, name: str | None) -> bool:
-    """Whether the engine behind the endpoint can be made to answer in so many tokens."""
-    deployment = load_deployment(name) if name else None
-    return load_backend(deployment.backend if deployment else plan.backend).fixes_output_length
-
-
 def _workload(planned: Workload, concurrency: int | None, rate: float | None) -> Workload:
     """The plan's workload, or the same requests under another load."""
     if concurrency is None and rate is None:
@@ -149,12 +145,16 @@ def _workload(planned: Workload, concurrency: int | None, rate: float | None) ->
     return planned.model_copy(update={"concurrency": concurrency, "rate": rate})
 
 
-def _run(plan: DeploymentPlan, endpoint: str, how: Measurement) -> ValidationReport:
+def _run(
+    plan: DeploymentPlan, endpoint: str, how: Measurement, own: OwnMetrics | None
+) -> ValidationReport:
     with _progress_bar() as bar:
         task = bar.add_task("warm-up", total=how.warm_up)
         bar.console.print(f"Measuring {endpoint}: {load_in_words(how.workload)}", style="dim")
 
         def show(progress: Progress) -> None:
+            if own and progress.phase == "measurement":
+                own.begin()
             failed = f", {progress.failed} failed" if progress.failed else ""
             bar.update(
                 task,
@@ -163,9 +163,10 @@ def _run(plan: DeploymentPlan, endpoint: str, how: Measurement) -> ValidationRep
                 total=progress.total,
             )
 
-        return asyncio.run(
+        found = asyncio.run(
             measure(plan, endpoint, how, api_key=key_from_environment(), on_progress=show)
         )
+    return found.model_copy(update={"engine_ms": own.end()}) if own else found
 
 
 @contextmanager

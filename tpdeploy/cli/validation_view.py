@@ -109,6 +109,9 @@ def _facts(report: ValidationReport) -> list[str]:
         f"{_number(measured.total_tokens_per_s)} prompt and output tokens/s; requests left this "
         f"client at most {measured.client_lag_ms:.1f} ms late.",
     ]
+    if report.engine_ms:
+        told = ", ".join(f"{name} {_number(ms)}" for name, ms in report.engine_ms.items())
+        lines.append(f"The engine's own clocks, mean ms: {told}.")
     if measured.failed:
         kinds = ", ".join(f"{number} {kind}" for kind, number in measured.failures.items())
         first = next(request.message for request in report.requests if request.message)

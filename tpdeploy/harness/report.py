@@ -45,6 +45,10 @@ class ValidationReport(Record):
     definitions: dict[str, str]
     warm_up: WarmUp
     measured: Measured
+    engine_ms: dict[str, float] = Field(
+        default_factory=dict,
+        description="means of the engine's own clocks since the warm-up; empty: it does not tell",
+    )
     rows: tuple[Row, ...]
     verdict: Verdict
     requests: tuple[RequestRecord, ...]
