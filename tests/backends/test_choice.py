@@ -53,7 +53,7 @@ class Elsewhere(StandinBackend):
         return None
 
 
-def ask(engine: Backend, gpus: str = "2xH100", speed: float = 1.0, **load: int) -> Question:
+def ask(engine: Backend, gpus: str = "1xH100", speed: float = 1.0, **load: int) -> Question:
     """Llama 8B; `speed` divides what the engines called quick and old add to a step."""
     shape, cluster = load_model("llama-8b"), parse_gpus(gpus)
     if isinstance(engine, Quick):
@@ -69,7 +69,9 @@ def ask(engine: Backend, gpus: str = "2xH100", speed: float = 1.0, **load: int) 
             }
         )
         cluster = cluster.model_copy(
-            update={"efficiency": found.model_copy(update={"kernels": kernels})}
+            update={
+                "efficiency": found.model_copy(update={"kernels": kernels, "engine": engine.name})
+            }
         )
     else:
         cluster = with_engine(cluster, engine.name)
@@ -113,7 +115,14 @@ def test_engines_that_cannot_run_it_say_why() -> None:
     choice = choose([Unable(), Elsewhere(), VllmBackend()], ask, solve)
     reasons = {engine.name: engine.reason for engine in choice.engines if not engine.feasible}
     assert reasons["unable"] == "no Llamas"
-    assert "does not run on cuda" in reasons["elsewhere"]
+    assert reasons["elsewhere"] == "does not run on cuda"
+
+
+def test_figures_that_are_another_engines_are_called_so() -> None:
+    """An engine without runs is planned like vLLM; nobody is told that it is as fast."""
+    choice = choose([StandinBackend(), VllmBackend()], ask, solve)
+    assert [engine.name for engine in choice.engines] == ["vllm", "standin"]
+    assert choice.engines[1].reason == "there are no runs of it: these are figures of vllm"
 
 
 def test_a_question_that_is_wrong_for_all_is_refused_once() -> None:

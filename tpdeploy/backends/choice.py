@@ -143,8 +143,12 @@ def _line(tried: _Tried, reason: str, most: float) -> EngineAnswer:
 
 def _why_not(tried: _Tried, best: _Tried) -> str:
     if tried.refusal:
-        return str(tried.refusal)
+        return str(tried.refusal).removeprefix(f"--backend {tried.engine.name}: ")
     assert best.solved is not None  # noqa: S101 - it was chosen
+    assert tried.solved is not None  # noqa: S101 - it was not refused
+    taken_from = tried.solved[0].cluster.efficiency.engine
+    if taken_from != tried.engine.name:
+        return f"there are no runs of it: these are figures of {taken_from}"
     what = _WHAT[best.solved[0].optimize]
     change = _worth(tried, "value") / _worth(best, "value") - 1
     alike = _worth(tried, "high") >= _worth(best, "value")
