@@ -115,7 +115,7 @@ def engines_table(content: Content) -> Table:
         for engine in content.plan.engines
     ]
     titles = ("engine", "split", "tokens/s", "TTFT, ms", "TPOT, ms", "why")
-    return Table(titles, tuple(rows), frozenset({1, 5}))
+    return Table(titles, tuple(rows), frozenset({5}))
 
 
 def number_of(load: float) -> str:
