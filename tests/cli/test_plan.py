@@ -259,3 +259,11 @@ def test_explain_refuses_an_illegal_width(tmp_path: Path) -> None:
     """SmolLM2 has nine heads: two ranks cannot share them."""
     line = refused("explain", "smollm2", "--tp", "2", home=tmp_path)
     assert "legal widths for HuggingFaceTB/SmolLM2-135M-Instruct: 1, 3" in line
+
+
+def test_one_token_has_no_further_ones(tmp_path: Path) -> None:
+    """Answers of one token have no TPOT to compare splits by."""
+    args = ["llama-8b", "--gpus", "2xH100", "--output-tokens", "1"]
+    found = planned(*args, home=tmp_path)
+    assert found["prediction"]["tpot_ms"]["value"] == 0
+    assert "TPOT +0%" in found["alternatives"][0]["reason"]

@@ -16,32 +16,37 @@ TIMEOUT_S = 5.0
 
 
 class OwnMetrics:
-    """Reads the metrics of every replica: at `begin`, in the background, and at `end`."""
+    """Reads the metrics of every replica: when made, at `begin` in the background, at `end`."""
 
     def __init__(self, deployment: Deployment, backend: Backend) -> None:
         self.names = backend.metrics
         replicas = [m for m in deployment.members if m.label != ROUTER]
         path = backend.metrics.path if backend.metrics else ""
         self.urls = [url_of(LOOPBACK, m.port) + path for m in replicas]
-        self.before: list[EngineMetrics] = []
+        self.before = [self._read()]
         self.reading: Thread | None = None
 
     def begin(self) -> None:
-        """Read them for the first time, without holding up who calls; later calls do nothing."""
+        """The warm-up is over: read them without holding up who calls; once."""
         if self.reading is None:
-            self.reading = Thread(target=lambda: self.before.extend(self._read()), daemon=True)
+            self.reading = Thread(target=lambda: self.before.append(self._read()), daemon=True)
             self.reading.start()
 
     def end(self) -> dict[str, float]:
-        """Means in ms of what was observed in between, over all replicas; empty if unknown."""
-        if self.reading is None:
-            return {}
-        self.reading.join()
+        """Means in ms of what was observed since the warm-up, over all replicas.
+
+        With the warm-up where the measurement was over before they could be read; empty if the
+        engines do not tell.
+        """
+        if self.reading is not None:
+            self.reading.join()
         after = self._read()
-        if not self.before or len(after) != len(self.before):
-            return {}
-        found = {name: _between(name, self.before, after) for name in _histograms()}
-        return {name: 1000 * mean for name, mean in found.items() if mean is not None}
+        for before in reversed(self.before):
+            if len(before) == len(after):
+                found = {name: _between(name, before, after) for name in _histograms()}
+                if told := {name: 1000 * mean for name, mean in found.items() if mean is not None}:
+                    return told
+        return {}
 
     def _read(self) -> list[EngineMetrics]:
         if self.names is None:

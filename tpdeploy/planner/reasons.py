@@ -50,7 +50,7 @@ def reason_for_loser(question: Question, loser: Candidate, best: Candidate | Non
     if best is None:
         return "not chosen"
     mine, theirs = loser.prediction, best.prediction
-    slower = mine.tpot_ms.value / theirs.tpot_ms.value - 1
+    slower = mine.tpot_ms.value / theirs.tpot_ms.value - 1 if theirs.tpot_ms.value else 0.0
     first = mine.ttft_ms.value / theirs.ttft_ms.value - 1
     if question.optimize == "fewest":
         more = loser.parallelism.devices - best.parallelism.devices
