@@ -232,8 +232,7 @@ def test_a_launch_that_is_ended_ends_what_it_started(
 def test_of_two_launches_at_once_one_is_refused(machine: Machine) -> None:
     """The name is taken from the first moment, before there is anything to see of the first."""
     machine.plan()
-    (port,) = free_ports("127.0.0.1", 1)
-    command = [sys.executable, "-m", "tpdeploy", "launch", "--detach", "--port", str(port)]
+    command = [sys.executable, "-m", "tpdeploy", "launch", "--detach"]
     both = [
         subprocess.Popen(command, env=machine.environment(), stderr=subprocess.PIPE, text=True)
         for _ in range(2)
