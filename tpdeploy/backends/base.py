@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.sharding import head_problem
 from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
 
@@ -148,6 +149,8 @@ class Backend(ABC):
     metrics: ClassVar[MetricNames | None] = None  # None: it has none
     fixes_output_length: ClassVar[bool] = True  # whether clients can force it (ignore_eos)
     legacy: ClassVar[str] = ""  # why nobody should start with it today
+    # What the engine writes while it starts, in the order in which it does, and what that means.
+    stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = ()
     verified: ClassVar[str] = ""  # what of this adapter has been run, and where
     starts_other_machines: ClassVar[bool] = False  # whether one command starts a replica everywhere
     order: ClassVar[int] = 50  # among engines that are predicted alike, lower comes first
@@ -168,9 +171,11 @@ class Backend(ABC):
     def memory_rule(self, platform: Platform) -> MemoryRule:
         """How the engine divides memory on `platform`."""
 
-    @abstractmethod
     def widths(self, model: ModelShape, up_to: int) -> Widths:
-        """Legal tensor-parallel widths from 1 to `up_to` for `model`."""
+        """Legal tensor-parallel widths from 1 to `up_to` for `model`: here those of its heads."""
+        problems = {tp: head_problem(model, tp) for tp in range(1, up_to + 1)}
+        refused = {tp: problem for tp, problem in problems.items() if problem}
+        return Widths(tuple(tp for tp in problems if tp not in refused), refused)
 
     @abstractmethod
     def check(self, plan: DeploymentPlan) -> list[Problem]:
@@ -180,9 +185,9 @@ class Backend(ABC):
     def render(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
         """The command that starts replica `place` of `plan` at `site`."""
 
-    @abstractmethod
     def progress(self, line: str) -> str | None:
         """The start-up stage that a log line announces, in a few words; None for other lines."""
+        return next((stage for pattern, stage in self.stages if pattern.search(line)), None)
 
     def failure(self, lines: Sequence[str]) -> str | None:
         """Why the engine ended, found in the `lines` of its log; None if they do not tell.

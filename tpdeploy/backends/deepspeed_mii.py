@@ -21,15 +21,12 @@ from tpdeploy.backends.base import (
     Platform,
     Problem,
     Site,
-    Widths,
     last_exception,
 )
 from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.errors import InputError
 from tpdeploy.planner.memory import DRIVER_BYTES
 from tpdeploy.planner.plan import DeploymentPlan, Placement
-from tpdeploy.planner.sharding import head_problem
-from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 PROGRAM = Path(__file__).parent / "programs" / "mii_server.py"
@@ -84,6 +81,7 @@ class DeepSpeedMiiBackend(Backend):
     api_key_variable: ClassVar[str | None] = "MII_API_KEY"
     fixes_output_length: ClassVar[bool] = False
     legacy: ClassVar[str] = "last release March 2025"
+    stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
     verified: ClassVar[str] = "its front and its refusals on a CPU; the engine itself never"
     order: ClassVar[int] = 90
 
@@ -100,12 +98,6 @@ class DeepSpeedMiiBackend(Backend):
     def memory_rule(self, platform: Platform) -> MemoryRule:
         """All that is free once weights are loaded, but a number of bytes: here a tenth of it."""
         return MemoryRule(0.9, "free after weights")
-
-    def widths(self, model: ModelShape, up_to: int) -> Widths:
-        """What the model's heads allow."""
-        problems = {tp: head_problem(model, tp) for tp in range(1, up_to + 1)}
-        refused = {tp: problem for tp, problem in problems.items() if problem}
-        return Widths(tuple(tp for tp in problems if tp not in refused), refused)
 
     def check(self, plan: DeploymentPlan) -> list[Problem]:
         """Problems of running `plan` with this adapter."""
@@ -126,10 +118,6 @@ class DeepSpeedMiiBackend(Backend):
             env["HF_HUB_OFFLINE"] = "1"
         argv = ("python", str(PROGRAM), str(site.folder / CONFIG))
         return Command(argv, env, {CONFIG: json.dumps(config) + "\n"})
-
-    def progress(self, line: str) -> str | None:
-        """The stage a line of its log announces."""
-        return next((stage for pattern, stage in STAGES if pattern.search(line)), None)
 
     def failure(self, lines: Sequence[str]) -> str | None:
         """The last exception of a rank, else what our server says."""

@@ -29,15 +29,12 @@ from tpdeploy.backends.base import (
     Platform,
     Problem,
     Site,
-    Widths,
     last_exception,
 )
 from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
 from tpdeploy.planner.plan import DeploymentPlan, Placement
-from tpdeploy.planner.sharding import head_problem
-from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 OPTIONS = "options.yaml"
@@ -125,6 +122,7 @@ class TensorRtLlmBackend(Backend):
     reserved_arguments: ClassVar[frozenset[str]] = RESERVED
     stop_grace_s: ClassVar[float] = 20.0  # it waits 10 s for its child, and kills it
     metrics: ClassVar[MetricNames | None] = METRICS
+    stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
     verified: ClassVar[str] = "flags and options against its sources; the engine itself never"
     order: ClassVar[int] = 20
     starts_other_machines: ClassVar[bool] = True
@@ -142,12 +140,6 @@ class TensorRtLlmBackend(Backend):
     def memory_rule(self, platform: Platform) -> MemoryRule:
         """A fraction of what is free once weights and buffers are loaded, 0.9 by default."""
         return MemoryRule(0.9, "free after weights")
-
-    def widths(self, model: ModelShape, up_to: int) -> Widths:
-        """What the model's heads allow; KV heads are repeated where a width exceeds them."""
-        problems = {tp: head_problem(model, tp) for tp in range(1, up_to + 1)}
-        refused = {tp: problem for tp, problem in problems.items() if problem}
-        return Widths(tuple(tp for tp in problems if tp not in refused), refused)
 
     def check(self, plan: DeploymentPlan) -> list[Problem]:
         """Problems of running `plan` with this adapter."""
@@ -176,10 +168,6 @@ class TensorRtLlmBackend(Backend):
             env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, here))
         written = options(plan, memory_fraction(self, plan))
         return Command(tuple(argv), env, {OPTIONS: yaml.safe_dump(written, sort_keys=False)})
-
-    def progress(self, line: str) -> str | None:
-        """The stage a line of its log announces."""
-        return next((stage for pattern, stage in STAGES if pattern.search(line)), None)
 
     def failure(self, lines: Sequence[str]) -> str | None:
         """What click or pydantic refused, else the last exception, else its own last error."""

@@ -15,14 +15,11 @@ from tpdeploy.backends.base import (
     Platform,
     Problem,
     Site,
-    Widths,
 )
 from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
 from tpdeploy.planner.plan import DeploymentPlan, Placement
-from tpdeploy.planner.sharding import head_problem
-from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 GB = 10**9
@@ -143,6 +140,7 @@ class VllmBackend(Backend):
     reserved_arguments: ClassVar[frozenset[str]] = RESERVED
     spare_ports: ClassVar[int] = 1  # where machines that share a replica meet
     metrics: ClassVar[MetricNames | None] = METRICS
+    stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
     verified: ClassVar[str] = "vLLM 0.32 on a CPU, end to end; never on a GPU"
     order: ClassVar[int] = 10
 
@@ -162,12 +160,6 @@ class VllmBackend(Backend):
     def memory_rule(self, platform: Platform) -> MemoryRule:
         """vLLM takes a fraction of total memory, 0.92 by default; CPUs leave more to the rest."""
         return MemoryRule(0.8 if platform == "cpu" else 0.92, "total")
-
-    def widths(self, model: ModelShape, up_to: int) -> Widths:
-        """What the model's heads allow; vLLM adds no limit of its own."""
-        problems = {tp: head_problem(model, tp) for tp in range(1, up_to + 1)}
-        refused = {tp: problem for tp, problem in problems.items() if problem}
-        return Widths(tuple(tp for tp in problems if tp not in refused), refused)
 
     def check(self, plan: DeploymentPlan) -> list[Problem]:
         """Problems of running `plan` with this adapter."""
@@ -205,10 +197,6 @@ class VllmBackend(Backend):
             argv += ["--gpu-memory-utilization", f"{memory_fraction(self, plan):g}"]
         argv += _machines(place, site)
         return Command(tuple(argv), _environment(plan, place, site))
-
-    def progress(self, line: str) -> str | None:
-        """The stage a line of vLLM's log announces."""
-        return next((stage for pattern, stage in STAGES if pattern.search(line)), None)
 
     def failure(self, lines: Sequence[str]) -> str | None:
         """The last error in vLLM's log that is not about another one."""

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
 from tpdeploy.backends.registry import load_backend
+from tpdeploy.cli import validate_options as given
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.report.write import check_report
@@ -20,7 +20,6 @@ from tpdeploy.cli.sweep_view import show_sweep
 from tpdeploy.cli.validation_view import load_in_words, show_report
 from tpdeploy.errors import InputError
 from tpdeploy.harness.client import key_from_environment
-from tpdeploy.harness.load import Arrivals
 from tpdeploy.harness.recorder import Progress
 from tpdeploy.harness.report import ValidationReport
 from tpdeploy.harness.requests import Draw, read_requests
@@ -38,51 +37,23 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command()
 def validate(
-    plan: Annotated[
-        Path | None, typer.Argument(help="Plan file. [default: the running deployment's]")
-    ] = None,
+    plan: given.Plan = None,
     *,
-    url: Annotated[
-        str | None, typer.Option(help="Endpoint, instead of the running deployment's.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Which running deployment.")] = "default",
-    requests: Annotated[
-        int | None, typer.Option(min=1, help="Requests to measure. [default: 4 rounds, 32 or more]")
-    ] = None,
-    duration: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds to measure; with --requests, the first.")
-    ] = None,
-    warmup: Annotated[
-        int | None,
-        typer.Option(min=0, help="Most warm-up requests. [default: 3 rounds, fewer if settled]"),
-    ] = None,
-    concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Requests in flight, instead of the plan's load.")
-    ] = None,
-    rate: Annotated[
-        float | None, typer.Option(help="Requests a second, instead of the plan's load.")
-    ] = None,
-    arrivals: Annotated[Arrivals, typer.Option(help="How requests arrive at a rate.")] = "poisson",
-    length_spread: Annotated[
-        float, typer.Option(min=0, max=0.9, help="Lengths within this share of the plan's, as 0.2.")
-    ] = 0.0,
-    shared_prefix: Annotated[
-        int, typer.Option(min=0, help="First tokens that all prompts have in common.")
-    ] = 0,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(help='Real prompts: lines of {"prompt": ..., "output_tokens": 64}.'),
-    ] = None,
-    sweep: Annotated[
-        str | None, typer.Option(help="Loads to measure one after the other, as 1,2,4,8,16.")
-    ] = None,
-    report: Annotated[
-        Path | None, typer.Option("--report", help="Write what was found as one HTML page.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Report file. [default: kept, and named]")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    url: given.Url = None,
+    name: given.Name = "default",
+    requests: given.Requests = None,
+    duration: given.Duration = None,
+    warmup: given.Warmup = None,
+    concurrency: given.Concurrency = None,
+    rate: given.Rate = None,
+    arrivals: given.Arrivals = "poisson",
+    length_spread: given.LengthSpread = 0.0,
+    shared_prefix: given.SharedPrefix = 0,
+    prompts: given.Prompts = None,
+    sweep: given.Sweep = None,
+    report: given.Report = None,
+    output: given.Output = None,
+    json: given.Json = False,
 ) -> None:
     """Measure latency under the plan's workload. Exit code 1: a target missed, a request failed."""
     check_report(report)

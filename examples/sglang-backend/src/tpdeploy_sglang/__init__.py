@@ -14,14 +14,11 @@ from tpdeploy.backends.base import (
     Platform,
     Problem,
     Site,
-    Widths,
 )
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
 from tpdeploy.planner.memory import CUDA_CONTEXT_BYTES, DRIVER_BYTES
 from tpdeploy.planner.plan import DeploymentPlan, MemoryPerGpu, Placement
-from tpdeploy.planner.sharding import head_problem
-from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 DTYPES = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16"}
@@ -52,6 +49,7 @@ class SglangBackend(Backend):
             "e2e": "sglang:e2e_request_latency_seconds",
         },
     )
+    stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
     verified: ClassVar[str] = "an example: its flags against the documentation; never run"
     order: ClassVar[int] = 30
 
@@ -86,12 +84,6 @@ class SglangBackend(Backend):
         """Weights and KV cache take a fraction of the whole; activations come out of the rest."""
         return MemoryRule(0.88, "total")
 
-    def widths(self, model: ModelShape, up_to: int) -> Widths:
-        """What the model's heads allow."""
-        problems = {tp: head_problem(model, tp) for tp in range(1, up_to + 1)}
-        refused = {tp: problem for tp, problem in problems.items() if problem}
-        return Widths(tuple(tp for tp in problems if tp not in refused), refused)
-
     def check(self, plan: DeploymentPlan) -> list[Problem]:
         """Problems of running `plan` with this adapter."""
         return list(capability.problems(self, plan))
@@ -122,10 +114,6 @@ class SglangBackend(Backend):
         if model.path:
             env["HF_HUB_OFFLINE"] = "1"
         return Command(tuple(argv), env)
-
-    def progress(self, line: str) -> str | None:
-        """The stage a line of its log announces."""
-        return next((stage for pattern, stage in STAGES if pattern.search(line)), None)
 
 
 def static_fraction(plan: DeploymentPlan) -> float:
