@@ -28,6 +28,6 @@ prepare_environment() {
             exit 2
         fi
     fi
-    echo "Installing tpdeploy${1:-} and what it needs (about 60 MB, quick when it is there)"
+    echo "Installing tpdeploy${1:-} and what it needs (up to 100 MB, quick when it is there)"
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".${1:-}"
 }
