@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from tpdeploy.launcher.small_model import engine_python
+from tpdeploy.backends.vllm import VllmBackend
+from tpdeploy.launcher.environments import find_environment
 from tpdeploy.planner.sharding import parameter_count
 from tpdeploy.profiles.config_json import shape_from_config
 from tpdeploy.profiles.families import FAMILIES
@@ -145,9 +146,11 @@ print(json.dumps(configs))
 
 
 def ask_transformers(script: str, question: object) -> dict[str, object]:
-    """What `script` prints in the engine's environment, given `question` as JSON."""
+    """What `script` prints in vLLM's environment, given `question` as JSON."""
+    environment = find_environment(VllmBackend().environment("cpu"))
+    assert environment is not None, "run: tpdeploy backends install vllm"
     done = subprocess.run(
-        [str(engine_python()), "-c", script],
+        [str(environment.python), "-c", script],
         input=json.dumps(question),
         capture_output=True,
         text=True,
