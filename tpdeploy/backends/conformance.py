@@ -17,7 +17,17 @@ from typing import Any, ClassVar, get_args
 import pytest
 
 from tpdeploy.backends.base import Backend, Capability, Platform
-from tpdeploy.backends.meaning import CHANGES, SITE, Change, changed, example_plan, moved, told
+from tpdeploy.backends.meaning import (
+    CHANGES,
+    OTHER_DEVICES,
+    SITE,
+    Change,
+    changed,
+    example_plan,
+    moved,
+    settings,
+    told,
+)
 from tpdeploy.backends.metrics import EngineMetrics, read_metrics
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.backends.rules import engine_rules
@@ -35,7 +45,7 @@ HOSTILE_LINES = (
     "Traceback (most recent call last):",
     "x" * 9999,
 )
-SECRETS = ("api-key", "api_key", "token=", "trust-remote-code", "trust_remote_code")
+SECRETS = ("api_key", "auth_token", "hf_token", "trust_remote_code")
 
 
 class BackendConformance:
@@ -192,18 +202,45 @@ class BackendConformance:
             assert told(backend, plan, site) != here
         assert "0.0.0.0" not in "".join(here.values())  # noqa: S104 - that it is not there
 
-    def test_replicas_differ_in_place_alone(self, backend: Backend, plan: DeploymentPlan) -> None:
-        """Devices, port and folder; everything else is one plan."""
+    def test_sites_differ_in_place_alone(self, backend: Backend, plan: DeploymentPlan) -> None:
+        """Ports and folder; everything else is one plan."""
         other = replace(SITE, port=8002, folder=Path("replica-1"), spare_ports=(9011, 9012, 9013))
         here, there = told(backend, plan), told(backend, plan, other)
         places = ("8002", "replica-1", "901")
         for name, value in there.items():
             assert value == here[name] or any(place in value for place in places), name
 
+    def test_a_second_replica_is_one_on_other_devices(
+        self, backend: Backend, plan: DeploymentPlan
+    ) -> None:
+        """It runs on its own devices, and its number changes nothing."""
+        places = [{"replica": n, "devices": [*range(4 * n, 4 * n + 4)]} for n in range(2)]
+        two = changed(plan, Change("parallelism.replicas", 2, (("placement", places),)))
+        second = settings(backend.render(two, two.placement[1], SITE))
+        assert second == told(backend, changed(plan, OTHER_DEVICES))
+
+    def test_it_needs_no_more_ports_than_it_asks_for(
+        self, backend: Backend, plan: DeploymentPlan
+    ) -> None:
+        """It is given `spare_ports` of them."""
+        site = replace(SITE, spare_ports=SITE.spare_ports[: backend.spare_ports])
+        assert told(backend, plan, site) == told(backend, plan)
+
+    def test_it_takes_no_other_engines_fraction_of_memory(
+        self, backend: Backend, plan: DeploymentPlan
+    ) -> None:
+        """Of a plan for another engine the KV cache counts; its fraction means another thing."""
+        half, most = (
+            changed(plan, Change("backend", "another", (("limits.memory_fraction", fraction),)))
+            for fraction in (0.5, 0.9)
+        )
+        assert told(backend, half) == told(backend, most)
+
     def test_no_key_and_no_foreign_code(self, backend: Backend, plan: DeploymentPlan) -> None:
-        """Keys go through the environment; code of a checkpoint is not trusted."""
-        words = " ".join(backend.render(plan, plan.placement[0], SITE).argv)
-        assert not [secret for secret in SECRETS if secret in words]
+        """In no argument, variable or file: keys are the launcher's, and no code is trusted."""
+        on = [name for name, value in told(backend, plan).items() if value not in {"False", "0"}]
+        names = " ".join(on).lower().replace("-", "_")
+        assert not [secret for secret in SECRETS if secret in names]
 
     def test_a_local_folder_asks_no_hub(self, backend: Backend, plan: DeploymentPlan) -> None:
         """It is served from where it lies."""

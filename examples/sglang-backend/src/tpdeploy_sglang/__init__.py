@@ -101,6 +101,7 @@ class SglangBackend(Backend):
             *("--context-length", str(limits.max_model_len)),
             *("--max-running-requests", str(limits.max_num_seqs)),
             *("--chunked-prefill-size", str(limits.max_num_batched_tokens)),
+            *("--max-prefill-tokens", str(limits.max_num_batched_tokens)),
             *("--mem-fraction-static", f"{static_fraction(plan):g}"),
             "--enable-metrics",
         ]
@@ -117,13 +118,15 @@ class SglangBackend(Backend):
 
 
 def static_fraction(plan: DeploymentPlan) -> float:
-    """Weights and KV cache over the whole, so that the KV cache is the plan's.
+    """Weights and KV cache over what is free before it loads, so that the KV cache is the plan's.
 
-    A plan of SGLang's own that somebody has edited keeps its number of what the planner counts.
+    SGLang measures that once its ranks have met, with their contexts (model_runner.py,
+    `_profile_available_bytes`). A plan of its own that somebody has edited keeps its number of
+    what the planner counts.
     """
     memory = plan.memory_per_gpu
     whole = memory.total_bytes - DRIVER_BYTES
-    fraction = (memory.weights_bytes + memory.kv_cache_bytes) / whole
+    fraction = (memory.weights_bytes + memory.kv_cache_bytes) / (whole - CUDA_CONTEXT_BYTES)
     if plan.backend == SglangBackend.name:
         fraction += plan.limits.memory_fraction - _counted(memory) / whole
     return floor(fraction * 1000) / 1000
