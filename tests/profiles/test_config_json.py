@@ -56,6 +56,14 @@ def test_a_missing_key_is_named(key: str) -> None:
         shape_from_config(config, id="x")
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "most"), [("num_hidden_layers", 2**31, 10_000), ("vocab_size", 10**30, 2**40)]
+)
+def test_a_number_no_model_comes_near_is_refused(key: str, value: int, most: int) -> None:
+    """A count of layers that would fill the memory is a mistake, told at once."""
+    assert f"{key} = {value}: need a whole number of at most {most}" in refusal(**{key: value})
+
+
 def test_null_counts_as_left_out() -> None:
     """Configs write null for what they do not set."""
     assert llama(head_dim=None, num_key_value_heads=None, torch_dtype=None) == llama()

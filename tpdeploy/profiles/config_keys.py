@@ -4,6 +4,9 @@ from collections.abc import Mapping
 
 from tpdeploy.errors import InputError
 
+# No number of a model comes near it; sizes multiplied from numbers below it stay finite.
+MOST = 2**40
+
 
 class ConfigKeys:
     """The keys of one config.json (or of a part of it), read by type.
@@ -32,14 +35,18 @@ class ConfigKeys:
         """Whatever stands under `name`; None when left out."""
         return self.config.get(self.named(name))
 
-    def whole(self, *names: str, default: int | None = None, least: int = 1) -> int:
-        """The first of `names` that is there, a whole number of at least `least`."""
+    def whole(
+        self, *names: str, default: int | None = None, least: int = 1, most: int = MOST
+    ) -> int:
+        """The first of `names` that is there, a whole number from `least` to `most`."""
         for name in names:
             value = self.value(name)
             if value is None:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise self.refused(name, f"need a whole number of at least {least}")
+            if value > most:
+                raise self.refused(name, f"need a whole number of at most {most}")
             return value
         if default is None:
             raise InputError(f"{self.id}: {self.where} lacks {' or '.join(map(self.named, names))}")

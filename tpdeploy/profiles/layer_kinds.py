@@ -37,6 +37,9 @@ BLOCKS: Mapping[str, tuple[Mixer, Mlp]] = {
     "moe": ("none", "sparse"),
 }
 
+# Kinds are listed layer by layer: a mistyped count must not fill the memory.
+MOST_LAYERS = 10_000
+
 
 @dataclass(frozen=True)
 class LayerKinds:
@@ -73,7 +76,7 @@ def layer_kinds(keys: ConfigKeys, family: Family) -> LayerKinds:
     """
     if family.blocks:
         return _blocks(keys)
-    layers = keys.whole("num_hidden_layers")
+    layers = keys.whole("num_hidden_layers", most=MOST_LAYERS)
     return LayerKinds(tuple(_mixers(keys, family, layers)), tuple(_mlps(keys, family, layers)))
 
 
