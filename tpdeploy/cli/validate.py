@@ -12,6 +12,7 @@ from rich.progress import Progress as Bar
 
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli import validate_options as given
+from tpdeploy.cli.imported import check_alone, run_imported
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.report.write import check_report
@@ -37,6 +38,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command()
 def validate(
+    context: typer.Context,
     plan: given.Plan = None,
     *,
     url: given.Url = None,
@@ -51,12 +53,17 @@ def validate(
     shared_prefix: given.SharedPrefix = 0,
     prompts: given.Prompts = None,
     sweep: given.Sweep = None,
+    from_: given.From = None,
     report: given.Report = None,
     output: given.Output = None,
     json: given.Json = False,
 ) -> None:
     """Measure latency under the plan's workload. Exit code 1: a target missed, a request failed."""
     check_report(report)
+    if from_ is not None:
+        check_alone(context)
+        _tell(run_imported(_planned(plan, name), from_, report), output, report, json=json)
+        return
     endpoint, deployed = _target(plan, url, name)
     load = _workload(deployed.workload, concurrency, rate)
     if sweep is not None and load != deployed.workload:
@@ -84,6 +91,13 @@ def validate(
         found = run_one(deployed, load, run, report)
     else:
         found = run(load)
+    _tell(found, output, report, json=json)
+
+
+def _tell(
+    found: ValidationReport | SweepReport, output: Path | None, report: Path | None, *, json: bool
+) -> None:
+    """Keep and show what was found; exit with 1 if that is a failure."""
     path = keep(found, output)
     if report:
         err.print(f"Page written: {report}", soft_wrap=True)
@@ -95,6 +109,12 @@ def validate(
         show_report(out, found, path)
     if found.verdict == "fail":
         raise typer.Exit(1)
+
+
+def _planned(plan: Path | None, name: str) -> DeploymentPlan:
+    """The plan given, else the running deployment's, else the current one."""
+    deployment = None if plan else load_deployment(name)
+    return running_endpoint(name).plan if deployment and deployment.running else read_plan(plan)
 
 
 def _target(plan: Path | None, url: str | None, name: str) -> tuple[str, DeploymentPlan]:

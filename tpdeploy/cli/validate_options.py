@@ -37,6 +37,10 @@ Prompts = Annotated[
 Sweep = Annotated[
     str | None, typer.Option(help="Loads to measure one after the other, as 1,2,4,8,16.")
 ]
+From = Annotated[
+    Path | None,
+    typer.Option("--from", help="Result of vllm bench serve, aiperf or genai-perf; sends nothing."),
+]
 Report = Annotated[
     Path | None, typer.Option("--report", help="Write what was found as one HTML page.")
 ]

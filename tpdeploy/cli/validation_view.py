@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tpdeploy.harness.comparison import Row
 from tpdeploy.harness.metrics import Spread
-from tpdeploy.harness.report import ValidationReport
+from tpdeploy.harness.report import ValidationReport, WarmUp
 from tpdeploy.planner.plan import Estimate
 from tpdeploy.planner.workload import Workload
 
@@ -20,7 +20,7 @@ VERDICT_STYLES = {"pass": "green", "fail": "bold red", "no target": ""}
 
 def show_report(console: Console, report: ValidationReport, path: Path) -> None:
     """Predicted, measured and target side by side, the distributions, the verdict."""
-    console.print(f"{report.plan.model.id} at {report.endpoint}", style="bold", soft_wrap=True)
+    console.print(_title(report), style="bold", soft_wrap=True)
     console.print(Padding(f"{load_in_words(report.workload)}\n", INDENT))
     console.print(Padding(_comparison(report.rows), INDENT))
     if report.rows[0].predicted is None:
@@ -34,6 +34,12 @@ def show_report(console: Console, report: ValidationReport, path: Path) -> None:
     console.print(Padding(_definitions(report.definitions), INDENT), style="dim")
     console.print(f"\nReport kept in {path}", soft_wrap=True)
     console.print(f"Verdict: {_verdict(report)}", style=VERDICT_STYLES[report.verdict])
+
+
+def _title(report: ValidationReport) -> str:
+    own = report.measured_by == "tpdeploy"
+    by = "" if own else f"measured by {report.measured_by}, in "
+    return f"{report.plan.model.id} {by or 'at '}{report.endpoint}"
 
 
 def load_in_words(load: Workload) -> str:
@@ -63,10 +69,10 @@ def _comparison(rows: Sequence[Row]) -> Table:
 
 
 def _distributions(report: ValidationReport, *, wide: bool) -> Table:
-    intervals = ("p50", "p99") if wide else ()
+    measured = report.measured
+    intervals = ("p50", "p99") if wide and measured.ttft_ms.confidence else ()
     titles = [f"{statistic}, 95 %" for statistic in intervals]
     table = _table("", "mean", "p50", "p90", "p95", "p99", *titles)
-    measured = report.measured
     rows: list[tuple[str, Spread | None]] = [
         ("TTFT", measured.ttft_ms),
         ("TPOT", measured.tpot_ms),
@@ -101,26 +107,33 @@ def _table(first: str, *numbers: str) -> Table:
 
 
 def _facts(report: ValidationReport) -> list[str]:
-    measured, warm_up = report.measured, report.warm_up
-    settled = "latency had settled" if warm_up.stable else "latency had not settled"
+    measured, lag = report.measured, report.measured.client_lag_ms
+    late = "" if lag is None else f"; requests left this client at most {lag:.1f} ms late"
+    counted = measured.failures is not None
+    failed = f"; {measured.failed or 'none'} failed" if counted else "; failures were not counted"
     lines = [
-        f"{measured.requests:,} requests in {measured.span_s:.1f} s after a warm-up of "
-        f"{warm_up.requests:,} ({settled}); {measured.failed or 'none'} failed.",
-        f"{_number(measured.total_tokens_per_s)} prompt and output tokens/s; requests left this "
-        f"client at most {measured.client_lag_ms:.1f} ms late.",
+        f"{measured.requests:,} requests in {measured.span_s:.1f} s{_after(report.warm_up)}{failed}.",
+        f"{_number(measured.total_tokens_per_s)} prompt and output tokens/s{late}.",
     ]
     if report.engine_ms:
         told = ", ".join(f"{name} {_number(ms)}" for name, ms in report.engine_ms.items())
         lines.append(f"The engine's own clocks, mean ms: {told}.")
-    if measured.failed:
+    if measured.failures:
         kinds = ", ".join(f"{number} {kind}" for kind, number in measured.failures.items())
-        first = next(request.message for request in report.requests if request.message)
-        lines.append(f"Failed: {kinds}; the first: {first}.")
+        reasons = [f"; the first: {r.message}" for r in report.requests if r.message]
+        lines.append(f"Failed: {kinds}{reasons[0] if reasons else ''}.")
     if measured.other_length:
         lines.append(f"{measured.other_length:,} answers have another length than asked.")
     if measured.goodput_per_s is not None:
         lines.append(f"Goodput: {_number(measured.goodput_per_s)} requests/s.")
     return lines
+
+
+def _after(warm_up: WarmUp | None) -> str:
+    if warm_up is None:
+        return ""
+    settled = "latency had settled" if warm_up.stable else "latency had not settled"
+    return f" after a warm-up of {warm_up.requests:,} ({settled})"
 
 
 def _verdict(report: ValidationReport) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-FailureKind = Literal["connect", "status", "timeout", "broken", "tokens"]
+FailureKind = Literal["connect", "status", "timeout", "broken", "tokens", "reported"]
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Failure:
 
     connect: no connection; status: an HTTP status or an error event; timeout: nothing arrived
     for too long; broken: the stream ended early or was not the protocol; tokens: the prompt or
-    the answer has another length than asked.
+    the answer has another length than asked; reported: another load generator says that it failed.
     """
 
     kind: FailureKind

@@ -33,7 +33,8 @@ class Spread(Distribution):
     """A measured distribution, in ms, with the 95 % confidence interval of each statistic."""
 
     confidence: dict[str, tuple[float, float]] = Field(
-        description="low and high; a bound that so few requests do not tell is the extreme one"
+        description="low and high; a bound that so few requests do not tell is the extreme one; "
+        "empty: not known"
     )
 
 
@@ -41,11 +42,13 @@ class Measured(Record):
     """What was measured; latencies in ms over the requests that succeeded."""
 
     requests: int = Field(ge=0, description="that succeeded")
-    failures: dict[str, int] = Field(description="requests that failed, by kind")
+    failures: dict[str, int] | None = Field(
+        description="requests that failed, by kind; None: not counted"
+    )
     span_s: float = Field(gt=0, description="what the rates are divided by")
     ttft_ms: Spread
     tpot_ms: Spread | None = Field(description="None: one output token")
-    itl_ms: Spread | None = Field(description="None: one output token")
+    itl_ms: Spread | None = Field(description="None: one output token, or not known")
     e2e_ms: Spread
     requests_per_s: float
     output_tokens_per_s: float
@@ -53,13 +56,15 @@ class Measured(Record):
     other_length: int = Field(
         default=0, ge=0, description="answers of another length than asked, which count as well"
     )
-    goodput_per_s: float | None = Field(description="None: no target stated")
-    client_lag_ms: float = Field(description="largest delay of a request by the client itself")
+    goodput_per_s: float | None = Field(description="None: no target stated, or not known")
+    client_lag_ms: float | None = Field(
+        description="largest delay of a request by the client itself; None: not known"
+    )
 
     @property
     def failed(self) -> int:
-        """Requests that failed."""
-        return sum(self.failures.values())
+        """Requests known to have failed."""
+        return sum((self.failures or {}).values())
 
 
 def measure(exchanges: Sequence[Exchange], span_s: float, workload: Workload) -> Measured:

@@ -37,13 +37,16 @@ class ValidationReport(Record):
 
     version: Literal[1] = 1
     started_at: datetime
-    endpoint: Text
+    endpoint: Text = Field(description="what was measured; of another tool's run the file")
+    measured_by: Text = Field(
+        default="tpdeploy", description="whose figures they are; others' are not of this machine"
+    )
     versions: dict[str, str] = Field(description="of tpdeploy, Python, and the server if it says")
     plan: DeploymentPlan
     workload: Workload = Field(description="what was sent; the plan's unless overridden")
-    seed: int = Field(description="of the prompts and arrivals")
+    seed: int | None = Field(description="of the prompts and arrivals; None: not known")
     definitions: dict[str, str]
-    warm_up: WarmUp
+    warm_up: WarmUp | None = Field(description="None: not known")
     measured: Measured
     engine_ms: dict[str, float] = Field(
         default_factory=dict,

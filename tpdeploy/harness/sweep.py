@@ -35,7 +35,7 @@ class SweepReport(Record):
     endpoint: Text
     versions: dict[str, str]
     plan: DeploymentPlan
-    seed: int
+    seed: int | None
     definitions: dict[str, str]
     points: tuple[Point, ...] = Field(min_length=1, description="lightest load first")
     knee: float | None = Field(description="requests in flight, or /s; None: not reached")

@@ -96,7 +96,8 @@ def surroundings(content: Content, made_at: datetime) -> dict[str, str]:
     }
     if sweep:
         found["Endpoint"] = sweep.endpoint
-        found["Measured"] = f"{sweep.started_at:%Y-%m-%d %H:%M} UTC, seed {sweep.seed}"
+        seed = "" if sweep.seed is None else f", seed {sweep.seed}"
+        found["Measured"] = f"{sweep.started_at:%Y-%m-%d %H:%M} UTC{seed}"
         found |= {f"Version of {name}": version for name, version in sweep.versions.items()}
     else:
         found["Version of tpdeploy"] = __version__

@@ -111,9 +111,10 @@ def _latency(content: Content, name: str, field: str, target: Target | None) -> 
     statistic = target.at if target else "p50"
     estimates = tuple(getattr(p, field) for p in content.chosen.predictions)
     measured = tuple(
-        figures.Reading(load_of(p.workload), spread.at(statistic), *spread.confidence[statistic])
+        figures.Reading(load_of(p.workload), value, *spread.confidence.get(statistic, (value,) * 2))
         for p in content.points
         if (spread := getattr(p.measured, field)) is not None
+        for value in [spread.at(statistic)]
     )
     highest = max([*(e.high for e in estimates), *(reading.value for reading in measured)])
     far = target is not None and target.ms > FAR * highest
