@@ -65,6 +65,22 @@ def test_every_request_of_a_detailed_file_is_kept() -> None:
     assert [request.sent_s for request in found.requests] == pytest.approx([0, 0, 0.1, 0.2, 0.3])
 
 
+def test_a_detailed_file_of_failures_alone(tmp_path: Path) -> None:
+    """There is nothing to measure, whatever the counts above the lists say."""
+    path = changed(tmp_path, "vllm_detailed.json", {"errors": ["refused"] * 5})
+    with pytest.raises(InputError, match="not one of 5 requests succeeded"):
+        imported_report(path, small_plan(LOAD))
+
+
+def test_an_older_detailed_file(tmp_path: Path) -> None:
+    """Without start times the statistics are the same, and no request is said to be sent at one."""
+    path = changed(tmp_path, "vllm_detailed.json", {"start_times": "-", "failed": "-"})
+    found, newer = imported_report(path, small_plan(LOAD)), report("vllm_detailed.json")
+    assert found.requests == ()
+    assert found.measured.ttft_ms == newer.measured.ttft_ms
+    assert found.measured.failures == {"reported": 1}
+
+
 def test_a_failed_request_fails_the_run_and_gives_its_reason() -> None:
     """The last line of a traceback is the reason; the target being met does not help."""
     found = report("vllm_detailed.json")
@@ -117,6 +133,8 @@ def test_an_imported_run_says_whose_it_is() -> None:
         ({"total_output_tokens": 9000}, "exceed the plan's max_model_len 2048"),
         ({"duration": "long"}, "duration: Input should be a valid number"),
         ({"date": "today"}, "date 'today'"),
+        ({"request_rate": float("nan")}, "request_rate: Input should be greater than 0"),
+        ({"p99_ttft_ms": -1}, "p99: Input should be greater than or equal to 0"),
         ({"total_input_tokens": "-"}, "not a result of `vllm bench serve --save-result`"),
     ],
 )
@@ -202,6 +220,7 @@ def test_where_older_releases_keep_the_load(
             "request_latency has no p50, p90, p95, p99",
         ),
         ({"request_latency": {"unit": "h", "avg": 1}}, "request_latency is in 'h'; known: ms"),
+        ({"error_summary": [{"count": "some"}]}, "error_summary.0.count"),
         ({"input_config": {}}, "input_config names no model"),
         ({"input_config": {"model": MODEL}}, "names no load"),
         ({"request_throughput": {"avg": 0}}, "not one request succeeded"),

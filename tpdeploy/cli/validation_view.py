@@ -110,9 +110,10 @@ def _facts(report: ValidationReport) -> list[str]:
     measured, lag = report.measured, report.measured.client_lag_ms
     late = "" if lag is None else f"; requests left this client at most {lag:.1f} ms late"
     counted = measured.failures is not None
-    failed = f"; {measured.failed or 'none'} failed" if counted else "; failures were not counted"
+    failed = f"{measured.failed or 'none'} failed" if counted else "failures were not counted"
     lines = [
-        f"{measured.requests:,} requests in {measured.span_s:.1f} s{_after(report.warm_up)}{failed}.",
+        f"{measured.requests:,} requests in {measured.span_s:.1f} s{_after(report.warm_up)}; "
+        f"{failed}.",
         f"{_number(measured.total_tokens_per_s)} prompt and output tokens/s{late}.",
     ]
     if report.engine_ms:

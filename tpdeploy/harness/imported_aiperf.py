@@ -8,6 +8,8 @@ load stands moved: `phases` (aiperf's configuration 2), `loadgen` (before), `per
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from pydantic import Field
+
 from tpdeploy.errors import InputError
 from tpdeploy.harness.imported_run import STATISTICS, ForeignFile, ImportedRun, sent_workload
 from tpdeploy.harness.metrics import Measured, Spread
@@ -36,6 +38,12 @@ class Metric(ForeignFile):
     p99: float | None = None
 
 
+class ErrorCount(ForeignFile):
+    """How many requests failed for one reason."""
+
+    count: int = 0
+
+
 class AiperfResult(ForeignFile):
     """What is read of the file."""
 
@@ -52,7 +60,7 @@ class AiperfResult(ForeignFile):
     request_count: Metric | None = None
     benchmark_duration: Metric | None = None
     error_request_count: Metric | None = None
-    error_summary: tuple[dict[str, object], ...] | None = None
+    error_summary: tuple[ErrorCount, ...] | None = None
 
     @property
     def tool(self) -> str:
@@ -68,7 +76,7 @@ class AiperfResult(ForeignFile):
             return round(self.error_request_count.avg)
         if self.error_summary is None:
             return None
-        return sum(int(str(error.get("count", 0))) for error in self.error_summary)
+        return sum(error.count for error in self.error_summary)
 
 
 def read_aiperf(content: object, planned: Workload, written: datetime) -> ImportedRun:
@@ -162,9 +170,9 @@ def _models(config: Mapping[str, object]) -> tuple[str, ...]:
 
 
 class _Load(ForeignFile):
-    concurrency: int | None = None
-    rate: float | None = None
-    request_rate: float | None = None
+    concurrency: int | None = Field(default=None, ge=0)
+    rate: float | None = Field(default=None, ge=0)
+    request_rate: float | None = Field(default=None, ge=0)
 
 
 def _load(config: Mapping[str, object]) -> tuple[int | None, float | None]:

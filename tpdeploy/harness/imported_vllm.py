@@ -35,7 +35,7 @@ class VllmResult(ForeignFile):
     date: str
     model_id: str
     num_prompts: int
-    request_rate: float
+    request_rate: float = Field(gt=0)
     max_concurrency: int | None
     ramp_up_strategy: str | None = None
     duration: float = Field(gt=0)
@@ -71,6 +71,8 @@ def read_vllm(content: object, planned: Workload) -> ImportedRun:
     workload = _workload(result, planned)
     exchanges = _exchanges(result)
     if exchanges:
+        if all(exchange.failure for exchange in exchanges):
+            raise InputError(f"not one of {len(exchanges)} requests succeeded")
         measured = measure(exchanges, result.duration, workload)
         measured = measured.model_copy(update={"client_lag_ms": None})
         own = ("goodput", "percentiles", "95 %")
