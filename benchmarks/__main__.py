@@ -1,0 +1,79 @@
+"""One line of each benchmark, from short runs: plan speed, the load generator, the router.
+
+Usage: python -m benchmarks [--router PATH] [--times 3]
+
+Each benchmark by itself says more; docs/benchmarks.md tells what they measure.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.generator import ITL_S, TTFT_S, once
+from benchmarks.plan_speed import CASES, TOKENS, timed, tpdeploy
+from benchmarks.router import find_router, rounds
+from tpdeploy.errors import TpdeployError
+
+STREAMS = 16
+ADDED = "TTFT {:+.2f}, ITL {:+.2f} ms"
+Line = tuple[str, str, str]
+
+
+def main() -> None:
+    """One table; what cannot be run here is said in its line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--router", type=Path, metavar="PATH", help="the vllm-router program")
+    parser.add_argument("--times", type=int, default=3, help="runs of each")
+    asked = parser.parse_args()
+    table = Table(
+        title=f"Medians of {asked.times} short runs, {STREAMS} streams", title_justify="left"
+    )
+    for title in ("what", "figure", "least to most"):
+        table.add_column(title)
+    table.add_row(*plan_speed(asked.times))
+    table.add_row(*generator(asked.times))
+    table.add_row(*through_router(asked.router, asked.times))
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def plan_speed(times: int) -> Line:
+    """Wall time of a plan in a new process."""
+    case = CASES[0]
+    with tempfile.TemporaryDirectory() as folder:
+        found = timed(tpdeploy("plan", *case.plan, *TOKENS), times, folder)
+    what = f"plan of {case.name}"
+    return (what, found.failure, "") if found.failure else line(what, "{:.2f} s", found.seconds)
+
+
+def generator(times: int) -> Line:
+    """What the load generator reports beyond the schedule, of the median request."""
+    runs = [once(STREAMS) for _ in range(times)]
+    ttft = [run.ttft_ms.p50 - 1000 * TTFT_S for run in runs]
+    itl = [run.itl_ms.p50 - 1000 * ITL_S[STREAMS] for run in runs if run.itl_ms]
+    return line("load generator adds", ADDED, ttft, itl)
+
+
+def through_router(program: Path | None, times: int) -> Line:
+    """What the router adds to the median request."""
+    what = "router adds"
+    try:
+        added = [each.added for each in rounds(find_router(program), STREAMS, times)]
+    except TpdeployError as error:
+        return what, f"not run: {error}", ""
+    return line(what, ADDED, [each[0] for each in added], [each[2] for each in added])
+
+
+def line(what: str, form: str, *figures: Sequence[float]) -> Line:
+    """`form` of the median of each of `figures`, and of their least and greatest."""
+    cells = [form.format(*map(of, figures)) for of in (median, min, max)]
+    return what, cells[0], f"{cells[1]} to {cells[2]}"
+
+
+if __name__ == "__main__":
+    main()
