@@ -8,7 +8,7 @@ Each benchmark by itself says more; docs/benchmarks.md tells what they measure.
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -21,7 +21,7 @@ from benchmarks.router import find_router, rounds
 from tpdeploy.errors import TpdeployError
 
 STREAMS = 16
-ADDED = "TTFT {:+.2f}, ITL {:+.2f} ms"
+ADDED = "{:+.2f} ms"
 Line = tuple[str, str, str]
 
 
@@ -48,7 +48,11 @@ def plan_speed(times: int) -> Line:
     with tempfile.TemporaryDirectory() as folder:
         found = timed(tpdeploy("plan", *case.plan, *TOKENS), times, folder)
     what = f"plan of {case.name}"
-    return (what, found.failure, "") if found.failure else line(what, "{:.2f} s", found.seconds)
+    return (
+        (what, found.failure, "")
+        if found.failure
+        else line(what, "{:.2f} s", {"wall": found.seconds})
+    )
 
 
 def generator(times: int) -> Line:
@@ -56,7 +60,7 @@ def generator(times: int) -> Line:
     runs = [once(STREAMS) for _ in range(times)]
     ttft = [run.ttft_ms.p50 - 1000 * TTFT_S for run in runs]
     itl = [run.itl_ms.p50 - 1000 * ITL_S[STREAMS] for run in runs if run.itl_ms]
-    return line("load generator adds", ADDED, ttft, itl)
+    return line("load generator adds", ADDED, {"TTFT": ttft, "ITL": itl})
 
 
 def through_router(program: Path | None, times: int) -> Line:
@@ -66,13 +70,15 @@ def through_router(program: Path | None, times: int) -> Line:
         added = [each.added for each in rounds(find_router(program), STREAMS, times)]
     except TpdeployError as error:
         return what, f"not run: {error}", ""
-    return line(what, ADDED, [each[0] for each in added], [each[2] for each in added])
+    ttft, itl = [each[0] for each in added], [each[2] for each in added]
+    return line(what, ADDED, {"TTFT": ttft, "ITL": itl})
 
 
-def line(what: str, form: str, *figures: Sequence[float]) -> Line:
-    """`form` of the median of each of `figures`, and of their least and greatest."""
-    cells = [form.format(*map(of, figures)) for of in (median, min, max)]
-    return what, cells[0], f"{cells[1]} to {cells[2]}"
+def line(what: str, form: str, figures: Mapping[str, Sequence[float]]) -> Line:
+    """The median of each of `figures` by its name, and the least and the greatest."""
+    medians = (f"{name} {form.format(median(runs))}" for name, runs in figures.items())
+    ranges = (f"{form.format(min(r))} to {form.format(max(r))}" for r in figures.values())
+    return what, ", ".join(medians), ", ".join(ranges)
 
 
 if __name__ == "__main__":

@@ -59,5 +59,5 @@ def test_the_stand_in_server_answers_health_and_ends() -> None:
 
 def test_a_line_is_medians_and_their_range() -> None:
     """Least and greatest of each figure stand beside its median."""
-    found = line("x", "{:.0f}, {:.0f} ms", [3.0, 1.0, 2.0], [7.0, 9.0, 8.0])
-    assert found == ("x", "2, 8 ms", "1, 7 ms to 3, 9 ms")
+    found = line("x", "{:.0f} ms", {"TTFT": [3.0, 1.0, 2.0], "ITL": [7.0, 9.0, 8.0]})
+    assert found == ("x", "TTFT 2 ms, ITL 8 ms", "1 ms to 3 ms, 7 ms to 9 ms")
