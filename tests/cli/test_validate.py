@@ -149,7 +149,7 @@ def test_a_failed_request_exits_with_1_though_targets_are_met(tmp_path: Path) ->
 
 
 def test_json_and_another_load(tmp_path: Path) -> None:
-    """--json prints the same report -o writes; under another load nothing is predicted."""
+    """--json prints the same report -o writes; nothing is predicted for a model not known here."""
     file = tmp_path / "report.json"
     with serving(StandIn()) as server:
         result = tpdeploy(
@@ -162,6 +162,7 @@ def test_json_and_another_load(tmp_path: Path) -> None:
     assert content == json.loads(file.read_text())
     assert content["workload"]["rate"] == 200
     assert {row["predicted"] for row in content["rows"]} == {None}
+    assert "No prediction under this load: unknown model" in result.stderr
 
 
 def test_no_success_at_all_is_an_error_with_the_kinds(tmp_path: Path) -> None:

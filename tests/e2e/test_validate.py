@@ -64,6 +64,7 @@ def test_every_request_has_the_tokens_asked_for() -> None:
     """No errors, and every prompt and answer of exactly the length of the workload."""
     report = validate()
     assert report.measured.failures == {}
+    assert report.warm_up is not None
     assert report.warm_up.failed == 0
     assert [request.output_tokens for request in report.requests] == [OUTPUT] * REQUESTS
     tokens_per_request = report.measured.total_tokens_per_s / report.measured.requests_per_s

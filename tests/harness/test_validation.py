@@ -25,6 +25,7 @@ def test_warm_up_and_measurement_are_told_apart() -> None:
     progress: list[Progress] = []
     with serving(StandIn(ttft_s=0.01, itl_s=0.002)) as server:
         report = run(server, measurement(LOAD, requests=9, warm_up=6), progress)
+    assert report.warm_up is not None
     assert report.warm_up.requests == 6
     assert len(report.requests) == 9
     assert len(progress) == 15

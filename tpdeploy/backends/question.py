@@ -5,23 +5,29 @@ from tpdeploy.backends.rules import engine_rules
 from tpdeploy.planner.plan import DeploymentPlan, PlannedCluster
 from tpdeploy.planner.precision import served_shape
 from tpdeploy.planner.question import Question
-from tpdeploy.profiles.catalog import assemble, find_accelerator, with_engine
+from tpdeploy.profiles.catalog import assemble, find_accelerator
 from tpdeploy.profiles.cluster import Cluster
+from tpdeploy.profiles.here import with_engine_here, with_engine_measured
 from tpdeploy.profiles.machine import cpu_cluster
 from tpdeploy.profiles.models import load_model
 
 
-def question_of(plan: DeploymentPlan) -> Question:
+def question_of(plan: DeploymentPlan, *, corrected: bool = True) -> Question:
     """What `plan` was asked, with the split it chose: its prediction under other loads follows.
+
+    `corrected`: with what validations on this machine taught.
 
     Raises:
         InputError: its model or device is not known here, or its engine does not run there.
     """
-    cluster = with_engine(_cluster(plan.cluster), plan.backend)
-    model, split = plan.model, plan.parallelism
+    devices, model, split = _cluster(plan.cluster), plan.model, plan.parallelism
     shape = served_shape(
-        load_model(model.path or model.id), cluster.accelerator, model.dtype, model.quantization
+        load_model(model.path or model.id), devices.accelerator, model.dtype, model.quantization
     )
+    if corrected:
+        cluster = with_engine_here(devices, plan.backend, shape)
+    else:
+        cluster = with_engine_measured(devices, plan.backend)
     return Question(
         shape=shape,
         cluster=cluster,

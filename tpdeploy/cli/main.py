@@ -22,6 +22,8 @@ COMMANDS = {
     "stop": "stop",
     "query": "query",
     "validate": "validate",
+    "calibrate": "calibrate",
+    "history": "history",
     "backtest": "backtest",
     "backends": "backends",
 }

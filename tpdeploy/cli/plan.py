@@ -24,8 +24,8 @@ from tpdeploy.planner.precision import kv_cache_dtype, served_shape
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search import alternatives, search
 from tpdeploy.planner.search import plan as make_plan
-from tpdeploy.profiles.catalog import with_engine
 from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.here import with_engine_here
 from tpdeploy.profiles.models import load_model
 
 AUTO = "auto"
@@ -87,7 +87,7 @@ def plan(
     def ask(engine: Backend) -> Question:
         return Question(
             shape=shape,
-            cluster=with_engine(cluster, engine.name),
+            cluster=with_engine_here(cluster, engine.name, shape),
             workload=load,
             engine=engine_rules(engine, shape, cluster),
             kv_cache_dtype=kv_cache_dtype(kv_cache, shape),

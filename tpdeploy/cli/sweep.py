@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tpdeploy.backends.question import question_of
+from tpdeploy.cli.output import err
 from tpdeploy.cli.report.write import write_report
+from tpdeploy.errors import InputError
 from tpdeploy.files import data_home, write_whole
 from tpdeploy.harness.report import ValidationReport
 from tpdeploy.harness.sweep import SweepReport, predicted, sweep_report
@@ -13,8 +15,8 @@ from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.workload import Workload
 
 STAMP = "%Y%m%dT%H%M%S.%fZ"
-# Measures one load. Its prompts are drawn by the seed: no two loads of a sweep send the same ones,
-# which the server might still have in its prefix cache.
+# Measures one load. Its number draws the prompts: no two loads of a sweep send the same ones, which
+# the server might still have in its prefix cache.
 Measure = Callable[[Workload, int], ValidationReport]
 
 
@@ -30,8 +32,8 @@ def run_sweep(
     question = question_of(plan)
     predictions = predict_plan(question, plan, loads)
     reports = []
-    for seed, (load, prediction) in enumerate(zip(loads, predictions, strict=True)):
-        reports.append(predicted(measure(load, seed), prediction))
+    for number, (load, prediction) in enumerate(zip(loads, predictions, strict=True)):
+        reports.append(predicted(measure(load, number), prediction))
         keep(reports[-1], None)
     sweep = sweep_report(reports, predictions)
     if html:
@@ -39,17 +41,28 @@ def run_sweep(
     return sweep
 
 
-def run_one(plan: DeploymentPlan, load: Workload, measure: Measure, html: Path) -> ValidationReport:
-    """Measure `plan` under one load and write `html`.
+def run_one(
+    plan: DeploymentPlan, load: Workload, measure: Measure, html: Path | None
+) -> ValidationReport:
+    """Measure `plan` under one load, predicted for it, and write `html` if asked.
+
+    Nothing is predicted, and that is said, where the plan's model or devices are not known here.
 
     Raises:
-        InputError: the plan's model or devices are not known here.
+        InputError: they are not, and the page was asked for.
         TpdeployError: not one request succeeded.
     """
-    question = question_of(plan)
+    try:
+        question = question_of(plan)
+    except InputError as error:
+        if html:
+            raise
+        err.print(f"No prediction under this load: {error}", markup=False, soft_wrap=True)
+        return measure(load, 0)
     predictions = predict_plan(question, plan, [load])
     report = predicted(measure(load, 0), predictions[0])
-    write_report(html, question, plan, sweep_report([report], predictions))
+    if html:
+        write_report(html, question, plan, sweep_report([report], predictions))
     return report
 
 

@@ -1,6 +1,7 @@
 """`tpdeploy validate`: measure a running deployment; hold it against prediction and target."""
 
 import asyncio
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from rich.progress import Progress as Bar
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli import validate_options as given
 from tpdeploy.cli.imported import check_alone, run_imported
+from tpdeploy.cli.learn import learn_and_tell
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.report.write import check_report
@@ -74,23 +76,35 @@ def validate(
     deployment = None if url else load_deployment(name)
     engine = load_backend(deployment.backend if deployment else deployed.backend)
 
-    def run(sent: Workload, seed: int = 0) -> ValidationReport:
+    simulated = arrivals == "poisson" and not (length_spread or shared_prefix or prompts)
+    teaches = deployment is not None and simulated and engine.fixes_output_length
+
+    # Prompts of an earlier run may still be in the server's prefix cache.
+    first_seed = secrets.randbelow(2**31)
+
+    def run(sent: Workload, number: int = 0) -> ValidationReport:
         how = replace(
             measurement(sent, requests, duration, warmup),
             arrivals=arrivals,
-            draw=Draw(seed, length_spread, shared_prefix),
+            draw=Draw(first_seed + number, length_spread, shared_prefix),
             prompts=prompts,
             exact=engine.fixes_output_length,
         )
-        return _run(deployed, endpoint, how, OwnMetrics(deployment, engine) if deployment else None)
+        own = OwnMetrics(deployment, engine) if deployment else None
+        found = _run(deployed, endpoint, how, own)
+        return found.model_copy(update={"learnable": teaches and not found.measured.failed})
 
     found: ValidationReport | SweepReport
     if sweep is not None:
         found = run_sweep(deployed, loads_of(sweep, deployed.workload), run, report)
-    elif report:
+    elif report or load != deployed.workload:
         found = run_one(deployed, load, run, report)
     else:
         found = run(load)
+    if teaches:
+        if isinstance(found, ValidationReport):
+            keep(found, None)
+        learn_and_tell(deployed.backend, deployed.cluster.gpu)
     _tell(found, output, report, json=json)
 
 

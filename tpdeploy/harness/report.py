@@ -41,6 +41,9 @@ class ValidationReport(Record):
     measured_by: Text = Field(
         default="tpdeploy", description="whose figures they are; others' are not of this machine"
     )
+    learnable: bool = Field(
+        default=False, description="a deployment of this machine under the load that is simulated"
+    )
     versions: dict[str, str] = Field(description="of tpdeploy, Python, and the server if it says")
     plan: DeploymentPlan
     workload: Workload = Field(description="what was sent; the plan's unless overridden")

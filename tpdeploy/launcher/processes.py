@@ -19,7 +19,6 @@ from tpdeploy.profiles.record import Record
 FOREIGN_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 POLL_S = 0.1
 KILL_TIMEOUT_S = 10.0
-KILL_TIMEOUT_S = 10.0
 # Clocks of the process table are this coarse.
 CLOCK_SLACK_S = 1.0
 
@@ -36,6 +35,11 @@ def leader_of(pid: int) -> Leader:
     return Leader(pid=pid, created=psutil.Process(pid).create_time())
 
 
+def inherited() -> dict[str, str]:
+    """This process's environment without what others' launchers have put there."""
+    return {k: v for k, v in os.environ.items() if k not in FOREIGN_VARIABLES}
+
+
 def start(
     argv: Sequence[str], env: Mapping[str, str], log: Path
 ) -> tuple[subprocess.Popen[bytes], Leader]:
@@ -44,13 +48,12 @@ def start(
     Raises:
         TpdeployError: the program cannot be started.
     """
-    inherited = {k: v for k, v in os.environ.items() if k not in FOREIGN_VARIABLES}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         try:
             process = subprocess.Popen(
                 list(argv),
-                env={**inherited, **env},
+                env={**inherited(), **env},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -75,10 +75,22 @@ class Workshop:
         formats = kernels.latent_decode if latent else kernels.decode_attention
         return self._serving(_measured(formats, kind), peak_flops(self.device, "bf16"), 1.0)
 
+    @property
+    def small_bytes_per_s(self) -> float:
+        """What norms and activations reach; where not measured, what products or attention do."""
+        if self.efficiency.kernels.small:
+            return self._memory_bytes_per_s * self.efficiency.kernels.small
+        products, attention = self.matmul("bf16"), self.decode_attention("bf16", latent=False)
+        return max(products.bytes_per_s, attention.bytes_per_s)
+
+    @property
+    def _memory_bytes_per_s(self) -> float:
+        return self.device.peaks.memory_bytes_per_s * self.efficiency.serving.memory
+
     def _serving(self, kernel: Kernel, peak: float, factor: float) -> Roofline:
         return Roofline(
             flops_per_s=peak * kernel.compute * factor,
-            bytes_per_s=self.device.peaks.memory_bytes_per_s * kernel.memory,
+            bytes_per_s=self._memory_bytes_per_s * kernel.memory,
             start_s=kernel.start_s * self.efficiency.serving.start,
         )
 

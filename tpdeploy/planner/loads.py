@@ -46,16 +46,22 @@ def predict_plan(
     Raises:
         InputError: its split cannot run, which only a plan edited by hand can say.
     """
+    return tuple(
+        plan.prediction if load == plan.workload else replay(question, plan, load) for load in loads
+    )
+
+
+def replay(question: Question, plan: DeploymentPlan, load: Workload) -> Prediction:
+    """What `plan` would be expected to do under `load` if it were planned now.
+
+    Raises:
+        InputError: its split cannot run, which only a plan edited by hand can say.
+    """
     prepared = prepare(question, plan.parallelism)
     if isinstance(prepared, Refusal):
         raise InputError(f"{_words(plan.parallelism)}: {prepared.reason}")
     ready = _limited(prepared, plan.limits)
-    return tuple(
-        plan.prediction
-        if load == plan.workload
-        else simulate(replace(question, workload=load), ready).prediction
-        for load in loads
-    )
+    return simulate(replace(question, workload=load), ready).prediction
 
 
 def predict_split(

@@ -62,6 +62,7 @@ def _source(question: Question, model: StepModel) -> str:
         parts.append(
             f"those of {efficiency.engine}, since there are none of {question.engine.name}"
         )
+    parts += question.cluster.measured
     if model.reduce.group > 1:
         parts.append(model.reduce.source)
     return "; ".join(parts)

@@ -46,6 +46,9 @@ class Engine:
     max_num_batched_tokens: int
     kv_requests: int  # requests of the workload's full length that the KV cache holds
     prompts_first: bool = False  # prompt chunks run in steps of their own, before decoding goes on
+    # From an answer's end to the client's next request: requests that end together do not begin
+    # together, since the first of them is in a step when the others arrive.
+    turnaround_s: float = 0.0
     request_s: float = 0.0  # spent on a request outside the steps, before its first token
 
     @property
@@ -123,6 +126,14 @@ class _Scheduler:
         if not self.spread:
             return tokens
         return self.draw.randint(max(1, round(tokens * (1 - self.spread))), tokens)
+
+    def advance_with(self, coming: deque[float]) -> list[_Request]:
+        """Queue what of `coming` has arrived, and advance up to the next arrival."""
+        if self.idle:
+            self.now = max(self.now, coming[0])
+        while coming and coming[0] <= self.now:
+            self.arrive(coming.popleft())
+        return self.advance(coming[0] if coming else inf)
 
     def advance(self, until: float) -> list[_Request]:
         """Run one step, or equal decode steps up to the next event; return what finished."""
@@ -245,20 +256,19 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
     first = clients if protocol.warm_up else 0
     wanted = max(protocol.requests_per_client * clients, MIN_REQUESTS + first)
     total = min(max(MAX_REQUESTS, 2 * clients), wanted)
-    for _ in range(clients):
-        scheduler.arrive(0.0)
+    coming = deque([0.0] * clients)
     issued = clients
     measured: list[tuple[_Request, float]] = []
     finished, warm_at = 0, 0.0
     while finished < total:
-        for request in scheduler.advance(inf):
+        for request in scheduler.advance_with(coming):
             finished += 1
             if finished > first:
                 measured.append((request, scheduler.now))
             elif finished == first:
                 warm_at = scheduler.now
             if protocol.warm_up or issued < total:
-                scheduler.arrive(scheduler.now)
+                coming.append(scheduler.now + engine.turnaround_s)
                 issued += 1
     return _served(engine, measured, scheduler.now - warm_at, None)
 
@@ -274,12 +284,7 @@ def _open_loop(engine: Engine, workload: Workload, rate: float) -> Served:
     drawn_rate = OPEN_LOOP_REQUESTS / clock
     done: list[tuple[_Request, float]] = []
     while len(done) < OPEN_LOOP_REQUESTS:
-        if scheduler.idle:
-            scheduler.now = max(scheduler.now, arrivals[0])
-        while arrivals and arrivals[0] <= scheduler.now:
-            scheduler.arrive(arrivals.popleft())
-        until = arrivals[0] if arrivals else inf
-        done += [(request, scheduler.now) for request in scheduler.advance(until)]
+        done += [(request, scheduler.now) for request in scheduler.advance_with(arrivals)]
     # The last answer ends one request's latency after the last arrival even without a queue.
     drain = min(end - request.arrival for request, end in done)
     return _served(engine, done, scheduler.now - drain, drawn_rate)

@@ -357,9 +357,13 @@ class _Builder:
         """Seconds a token spends in norms and activations, all layers, bound by memory."""
         shape = self.shape
         wide = shape.mlp.intermediate if shape.mlp else 0
-        values = NORM_PASSES * shape.hidden + 3 * wide / self.tp
-        rate = self.kernels.decode_attention("bf16", latent=False).bytes_per_s
-        return shape.layers * values * self.activation_bytes / rate
+        values = small_values(shape.hidden, wide / self.tp)
+        return shape.layers * values * self.activation_bytes / self.kernels.small_bytes_per_s
+
+
+def small_values(hidden: float, wide: float) -> float:
+    """Values that a token's norms and activations read and write in one layer."""
+    return NORM_PASSES * hidden + 3 * wide
 
 
 def prompt_values(attention: GroupedAttention | LatentAttention | CompressedAttention) -> float:

@@ -41,6 +41,10 @@ class Kernels(Provenance):
     decode_attention: Formats = Field(description="one new token on its context, by KV format")
     latent_prefill: Formats = Field(description="the same for MLA")
     latent_decode: Formats = Field(description="the same for MLA")
+    small: Fraction | None = Field(
+        default=None,
+        description="share of the memory peak in norms and activations; None: as in the others",
+    )
 
 
 class Serving(Provenance):
@@ -53,10 +57,14 @@ class Serving(Provenance):
     layer_s: float = Field(ge=0, description="per layer and step: norms and other small kernels")
     sequence_s: float = Field(ge=0, description="per new token: sampling, sending it out")
     request_s: float = Field(ge=0, description="per request before its first token: HTTP, tokens")
+    turnaround_s: float = Field(
+        default=0.0, ge=0, description="from an answer's end to a client's next request"
+    )
     compute: float = Field(
         default=1.0, gt=0, description="factor on the compute rate of products and prompt attention"
     )
     experts: float = Field(default=1.0, gt=0, description="factor on the experts' compute rate")
+    memory: float = Field(default=1.0, gt=0, description="factor on the memory rate of kernels")
     communication: float = Field(
         default=1.0, gt=0, description="factor on collectives, whose ranks arrive apart"
     )

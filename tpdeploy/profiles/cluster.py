@@ -24,6 +24,7 @@ class Cluster(Record):
     )
     assumptions: tuple[str, ...] = ()
     origin: Literal["stated", "detected"] = "stated"
+    measured: tuple[str, ...] = Field(default=(), description="what was measured on this machine")
 
     @property
     def per_node(self) -> int:

@@ -25,7 +25,7 @@ def numa_nodes() -> list[list[int]]:
     affinity = getattr(os, "sched_getaffinity", None)
     allowed = set(affinity(0)) if affinity else set(range(os.cpu_count() or 1))
     lists = sorted(NUMA_NODES.glob("node[0-9]*/cpulist"), key=lambda p: int(p.parent.name[4:]))
-    nodes = [sorted(allowed & set(_cores_in(_read(path)))) for path in lists]
+    nodes = [sorted(allowed & set(cores_in(_read(path)))) for path in lists]
     found = [node for node in nodes if node]
     return found if {core for node in found for core in node} == allowed else [sorted(allowed)]
 
@@ -43,15 +43,22 @@ def computes_in_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
+def processor() -> str:
+    """The processor's name as the kernel gives it; "CPU" where it gives none."""
+    lines = _read(CPUINFO).splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "CPU")
+
+
 def _quota(cores: int) -> int:
     quota, _, period = _read(CGROUP / "cpu.max").partition(" ")
     return max(1, min(cores, int(quota) // int(period))) if quota.isdigit() else cores
 
 
-def _cores_in(text: str) -> list[int]:
+def cores_in(text: str) -> list[int]:
     """The cores of a kernel list such as `0-3,8-11`.
 
-    >>> _cores_in("0-2,5")
+    >>> cores_in("0-2,5")
     [0, 1, 2, 5]
     """
     spans = [part.partition("-") for part in text.split(",") if part]

@@ -38,6 +38,17 @@ def detect(interconnect: str | None = None) -> Cluster:
         pynvml.nvmlShutdown()
 
 
+def driver() -> str:
+    """The version of the NVIDIA driver; "unknown" where none answers."""
+    import pynvml  # noqa: PLC0415 - as in `detect`
+
+    try:
+        pynvml.nvmlInit()
+        return _text(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return "unknown"
+
+
 def visible_count(installed: int) -> int:
     """How many of the `installed` GPUs CUDA_VISIBLE_DEVICES leaves; all when it is not set.
 

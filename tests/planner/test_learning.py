@@ -1,0 +1,70 @@
+"""Measured runs become physical factors."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.planner.questions import ask
+from tpdeploy.planner.learning import Run, learn
+from tpdeploy.planner.loads import at_load, replay
+from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.learned import Factors, corrected
+
+SHORT = Workload(input_tokens=128, output_tokens=32, concurrency=1)
+LONG = Workload(input_tokens=2048, output_tokens=32, concurrency=1)
+
+
+def runs(
+    true: Factors, gpus: str = "1xH100", tensor: int = 1, loads: tuple[float, ...] = (1, 16)
+) -> list[Run]:
+    """Runs that measured what the model says with `true` factors."""
+    found = []
+    for workload in (SHORT, LONG):
+        question = ask("llama-8b", gpus, workload=workload, tensor=tensor)
+        made = plan(question, search(question))
+        efficiency = corrected(question.cluster.efficiency, true)
+        cluster = question.cluster.model_copy(update={"efficiency": efficiency})
+        for load in loads:
+            told = replay(replace(question, cluster=cluster), made, at_load(workload, load))
+            means = told.ttft_distribution.mean, told.tpot_distribution.mean
+            found.append(Run(question, made, at_load(workload, load), *means))
+    return found
+
+
+@pytest.mark.parametrize(
+    "true",
+    [Factors(memory=0.7), Factors(compute=0.6), Factors(memory=0.8, compute=1.3, overhead=2.0)],
+)
+def test_factors_behind_the_runs_are_found(true: Factors) -> None:
+    """Short and long prompts, alone and together, tell memory, compute and overhead apart."""
+    found = learn(runs(true))
+    for name in ("memory", "compute", "overhead"):
+        assert getattr(found.factors, name) == pytest.approx(getattr(true, name), rel=0.15)
+    assert found.tpot_errors[1] < 0.03
+    assert found.ttft_errors[1] < 0.03
+
+
+def test_a_factor_that_no_run_shows_stays_at_one() -> None:
+    """Without a group there is no communication to correct."""
+    assert learn(runs(Factors(memory=0.7))).factors.communication == pytest.approx(1.0, abs=0.01)
+
+
+def test_communication_is_learned_where_there_is_some() -> None:
+    """Groups of eight on PCIe spend most of a prompt in all-reduces."""
+    found = learn(runs(Factors(communication=1.8), "8xL40S", tensor=8))
+    assert found.factors.communication == pytest.approx(1.8, rel=0.2)
+
+
+def test_one_run_is_enough_to_begin_with() -> None:
+    """It moves the prediction for itself nearer to what was measured."""
+    (run,) = runs(Factors(memory=0.6), loads=(1,))[:1]
+    found = learn([run])
+    assert found.tpot_errors[1] < 0.5 * found.tpot_errors[0]
+
+
+def test_the_errors_told_are_those_without_and_with_the_factors() -> None:
+    """Nothing to correct: both are 0."""
+    found = learn(runs(Factors()))
+    assert found.tpot_errors == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert found.factors.model_dump() == pytest.approx(Factors().model_dump(), abs=1e-3)
