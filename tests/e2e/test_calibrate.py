@@ -1,0 +1,47 @@
+"""Calibration with the kernels of the real engine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tpdeploy.backends.registry import load_backend
+from tpdeploy.launcher.environments import find_environment
+from tpdeploy.profiles.measured import MeasuredMachine
+
+pytestmark = pytest.mark.engine
+
+
+def tpdeploy(home: Path, *args: str) -> str:
+    command = [sys.executable, "-m", "tpdeploy", *args]
+    env = {**os.environ, "TPDEPLOY_HOME": str(home)}
+    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_the_engines_own_kernels_are_measured_and_used(tmp_path: Path) -> None:
+    """Every kernel of vLLM's CPU build can be called alone; a plan then names the measurement."""
+    asked = ("calibrate", "--backend", "vllm", "--gpus", "2xCPU", "--quick", "--json")
+    environment = find_environment(load_backend("vllm").environment("cpu"))
+    assert environment is not None
+    python = str(environment.python)
+    found = MeasuredMachine.model_validate_json(tpdeploy(tmp_path, *asked, "--python", python))
+    assert not [remark for remark in found.remarks if "cannot be called" in remark]
+    kernels = {sample.operation: sample.kernel for sample in found.samples}
+    assert kernels == {
+        "read": "torch sum",
+        "product": "vLLM",
+        "small": "vLLM",
+        "prompt": "vLLM",
+        "context": "vLLM",
+        "all-reduce": "shared-memory",
+    }
+    # A fit that follows its samples; how fast the machine is does not matter here.
+    for kind in (found.matmul, found.prefill_attention, found.decode_attention):
+        assert kind.error < 0.5
+    plan = json.loads(tpdeploy(tmp_path, "plan", "smollm2-135m", "--gpus", "2xCPU", "--json"))
+    assert "measured on this machine" in plan["prediction"]["tpot_ms"]["source"]
