@@ -2,7 +2,8 @@
 
 Usage: python benchmarks/learning.py MODEL --home FOLDER [--executable PATH/vllm] [--measured]
 
-Runs on this machine's CPU and takes about fifteen minutes. MODEL is the folder of SmolLM2-135M
+Runs on this machine's CPU, with the engine and the router that are installed, and takes about
+fifteen minutes; leave the machine to it. MODEL is the folder of SmolLM2-135M
 (`python -m tpdeploy.launcher.small_model`). It and a Llama shape made here, with random weights,
 are served by vLLM on one share, on two as replicas, and split over two; each is measured at
 CONCURRENCIES with prompts of INPUT tokens. Then the means of TTFT and TPOT are predicted by the
@@ -26,6 +27,7 @@ from rich.table import Table
 
 from tpdeploy.backends.question import question_of
 from tpdeploy.cli.learn import learn_and_tell
+from tpdeploy.files import data_home
 from tpdeploy.harness.report import ValidationReport
 from tpdeploy.planner.loads import replay
 
@@ -81,6 +83,9 @@ def main() -> None:
 def measure(model: Path, home: Path, engine: Sequence[str]) -> None:
     """Serve and measure every deployment, then calibrate; nothing may know of it on the way."""
     shutil.rmtree(home, ignore_errors=True)
+    for stage in ("calibrated", "catalog"):
+        (home / stage).mkdir(parents=True)
+        (home / stage / "environments").symlink_to(data_home() / "environments")
     run(home / "calibrated", "calibrate", "--backend", "vllm", *engine)
     models = {"smollm2": model, "llama": made_llama(model, home / "made-llama")}
     for name, splits in SPLITS.items():
