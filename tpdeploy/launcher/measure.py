@@ -3,8 +3,10 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tpdeploy import backends
@@ -17,12 +19,17 @@ from tpdeploy.launcher.environments import (
     find_environment,
 )
 from tpdeploy.launcher.processes import end_sessions, inherited, leader_of
+from tpdeploy.planner.reached import curves, reached, read_rate
 from tpdeploy.profiles.cluster import Cluster
+from tpdeploy.profiles.machine import driver
+from tpdeploy.profiles.measured import MeasuredMachine, Sample, shares_of
 
 PROGRAM = Path(backends.__file__).parent / "programs" / "measure.py"
 # Lines it prints: what the device is, kernels of so many shapes, and all-reduces of as many sizes.
 KERNEL_LINES, REDUCE_LINES = 58, 7
 GRACE_S = 5.0
+# Of a quiet machine half of the repeats lie within a tenth of the median.
+BUSY_SPREAD = 0.2
 
 Line = dict[str, Any]
 
@@ -55,22 +62,39 @@ def lines_expected(devices: int) -> int:
 def measure(
     environment: Environment,
     cluster: Cluster,
-    distribution: str,
+    backend: Backend,
     seconds: float,
     on_line: Callable[[Line], None],
-) -> None:
+) -> MeasuredMachine:
     """Measure every device of this machine, `seconds` for each figure; `on_line` gets each.
-
-    `distribution` is the package whose version is told.
 
     Raises:
         TpdeployError: the program failed; the message holds its last error.
     """
-    devices = [] if cluster.cpus else list(range(cluster.per_node))
+    lines: list[Line] = []
+
+    def keep(line: Line) -> None:
+        lines.append(line)
+        on_line(line)
+
+    _run(environment, cluster, backend, seconds, keep)
+    identity = next((line for line in lines if line["kind"] == "device"), None)
+    if identity is None:
+        raise TpdeployError("measuring failed: the program ended without a word")
+    return _machine(cluster, backend.name, identity, lines)
+
+
+def _run(
+    environment: Environment,
+    cluster: Cluster,
+    backend: Backend,
+    seconds: float,
+    on_line: Callable[[Line], None],
+) -> None:
     job = {
         "cpus": list(cluster.cpus),
-        "devices": devices,
-        "distribution": distribution,
+        "devices": [] if cluster.cpus else list(range(cluster.per_node)),
+        "distribution": backend.environment(cluster.accelerator.platform).distribution,
         "seconds": seconds,
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
@@ -96,3 +120,45 @@ def measure(
             errors.seek(0)
             told = last_exception(errors.read().splitlines())
             raise TpdeployError(f"measuring failed: {told or f'exit code {process.returncode}'}")
+
+
+def _machine(
+    cluster: Cluster, engine: str, identity: Line, lines: Sequence[Line]
+) -> MeasuredMachine:
+    """The record of what the program printed."""
+    now, name = datetime.now(UTC), str(identity["name"])
+    versions = dict(identity["versions"])
+    if not cluster.cpus:
+        versions["driver"] = driver()
+    samples = [_sample(line) for line in lines if line["kind"] not in {"device", "remark"}]
+    told = {"source": f"tpdeploy calibrate on {name}", "date": now.date()}
+    return MeasuredMachine(
+        engine=engine,
+        device=cluster.accelerator.name,
+        hardware=name,
+        shares=shares_of(cluster),
+        fabric=cluster.fabric.name,
+        versions=versions,
+        measured_at=now,
+        read_bytes_per_s=read_rate(samples),
+        matmul=reached(samples, "product"),
+        small=reached(samples, "small") if cluster.cpus else None,
+        prefill_attention=reached(samples, "prompt"),
+        decode_attention=reached(samples, "context"),
+        curves=curves(samples, "this machine", told),
+        remarks=_remarks(lines, samples),
+        samples=tuple(samples),
+    )
+
+
+def _sample(line: Line) -> Sample:
+    return Sample(operation=line["kind"], **{k: v for k, v in line.items() if k != "kind"})
+
+
+def _remarks(lines: Sequence[Line], samples: Sequence[Sample]) -> tuple[str, ...]:
+    """What the program says, each once, and whether it was alone on the machine."""
+    said = dict.fromkeys(str(line["text"]) for line in lines if line["kind"] == "remark")
+    spread = median(sample.spread for sample in samples)
+    if spread <= BUSY_SPREAD:
+        return tuple(said)
+    return *said, f"Repeats lie {spread:.0%} apart: the machine was busy; measure again"

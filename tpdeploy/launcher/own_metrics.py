@@ -16,20 +16,25 @@ TIMEOUT_S = 5.0
 
 
 class OwnMetrics:
-    """Reads the metrics of every replica: when made, at `begin` in the background, at `end`."""
+    """Reads the metrics of every replica: when made, at `begin` in the background, at `end`.
+
+    In between nothing is parsed and no connection is made: that would hold up the client, which
+    measures.
+    """
 
     def __init__(self, deployment: Deployment, backend: Backend) -> None:
         self.names = backend.metrics
         replicas = [m for m in deployment.members if m.label != ROUTER]
         path = backend.metrics.path if backend.metrics else ""
         self.urls = [url_of(LOOPBACK, m.port) + path for m in replicas]
-        self.before = [self._read()]
+        self.client = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        self.before = [self._fetch()]
         self.reading: Thread | None = None
 
     def begin(self) -> None:
         """The warm-up is over: read them without holding up who calls; once."""
         if self.reading is None:
-            self.reading = Thread(target=lambda: self.before.append(self._read()), daemon=True)
+            self.reading = Thread(target=lambda: self.before.append(self._fetch()), daemon=True)
             self.reading.start()
 
     def end(self) -> dict[str, float]:
@@ -40,23 +45,30 @@ class OwnMetrics:
         """
         if self.reading is not None:
             self.reading.join()
-        after = self._read()
-        for before in reversed(self.before):
+        after = self._parse(self._fetch())
+        self.client.close()
+        for text in reversed(self.before):
+            before = self._parse(text)
             if len(before) == len(after):
                 found = {name: _between(name, before, after) for name in _histograms()}
                 if told := {name: 1000 * mean for name, mean in found.items() if mean is not None}:
                     return told
         return {}
 
-    def _read(self) -> list[EngineMetrics]:
+    def _fetch(self) -> list[str]:
+        """The text of each replica, as far as they show one."""
+        found = []
+        with suppress(httpx.HTTPError):  # an engine may hide them
+            for url in self.urls if self.names else ():
+                found.append(self.client.get(url).raise_for_status().text)
+        return found
+
+    def _parse(self, texts: list[str]) -> list[EngineMetrics]:
         if self.names is None:
             return []
-        found = []
-        with suppress(httpx.HTTPError, TpdeployError):  # an engine may hide them
-            for url in self.urls:
-                answer = httpx.get(url, timeout=TIMEOUT_S, trust_env=False).raise_for_status()
-                found.append(read_metrics(answer.text, self.names))
-        return found
+        with suppress(TpdeployError):
+            return [read_metrics(text, self.names) for text in texts]
+        return []
 
 
 def _histograms() -> list[str]:

@@ -1,7 +1,9 @@
 """From validations to physical factors: what brings predictions nearest to what was measured.
 
-Least squares of log(predicted / measured) of mean TTFT and mean TPOT over all runs, each factor
-held near 1 by a prior, so that runs that tell nothing of a factor leave it where it is.
+Least squares of log(predicted / measured) of mean TTFT, TPOT and end-to-end latency over all runs,
+each factor held near 1 by a prior, so that runs that tell nothing of a factor leave it where it is.
+Under load, who waits for whom moves time from TTFT to TPOT and back, by chance; their sum stays, so
+end-to-end latency counts most there.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +21,7 @@ from tpdeploy.profiles.learned import Factors, corrected
 
 NAMES = ("memory", "compute", "overhead", "communication")
 # Judgements: how far a measured mean may lie from the true one, and a factor from 1, in logs.
-TTFT_SPREAD, TPOT_SPREAD, FACTOR_SPREAD = 0.1, 0.05, 0.5
+SPREAD, QUEUED_SPREAD, FACTOR_SPREAD = 0.05, 0.25, 0.5
 LARGEST_FACTOR = 4.0
 # A simulation has small steps in it, which a derivative must reach over.
 STEP, PRECISION = 0.03, 1e-3
@@ -74,9 +76,12 @@ def _pulls(runs: Sequence[Run], factors: Factors) -> list[float]:
     pulls = []
     for run in runs:
         ttft, tpot = _predicted(run, factors)
-        pulls.append(log(ttft / run.ttft_ms) / TTFT_SPREAD)
+        apart = SPREAD if run.workload.concurrency == 1 else QUEUED_SPREAD
+        pulls.append(log(ttft / run.ttft_ms) / apart)
         if run.tpot_ms:
-            pulls.append(log(tpot / run.tpot_ms) / TPOT_SPREAD)
+            further = run.workload.output_tokens - 1
+            predicted, measured = ttft + further * tpot, run.ttft_ms + further * run.tpot_ms
+            pulls += [log(tpot / run.tpot_ms) / apart, log(predicted / measured) / SPREAD]
     return pulls
 
 
@@ -84,8 +89,8 @@ def _predicted(run: Run, factors: Factors) -> tuple[float, float]:
     """Mean TTFT and TPOT in ms with `factors`."""
     cluster = run.question.cluster
     efficiency = corrected(cluster.efficiency, factors)
-    question = replace(run.question, cluster=cluster.model_copy(update={"efficiency": efficiency}))
-    prediction = replay(question, run.plan, run.workload)
+    changed = cluster.model_copy(update={"efficiency": efficiency})
+    prediction = replay(replace(run.question, cluster=changed), run.plan, run.workload)
     return prediction.ttft_distribution.mean, prediction.tpot_distribution.mean
 
 

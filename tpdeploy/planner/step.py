@@ -249,8 +249,9 @@ class StepModel:
     def _overhead_seconds(self, step: Step) -> float:
         engine = self.serving
         prompts = engine.prompt_step_s if step.prefill_tokens else 0.0
+        group = engine.group_step_s if self.reduce.group > 1 else 0.0
         each = self.layers * engine.layer_s + step.sampled * engine.sequence_s
-        return engine.step_s + prompts + each
+        return engine.step_s + prompts + group + each
 
 
 def step_model(

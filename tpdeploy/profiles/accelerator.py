@@ -54,6 +54,9 @@ class Serving(Provenance):
     prompt_step_s: float = Field(
         default=0.0, ge=0, description="per step with prompts besides, which runs outside graphs"
     )
+    group_step_s: float = Field(
+        default=0.0, ge=0, description="per step of several ranks: handing it out, collecting"
+    )
     layer_s: float = Field(ge=0, description="per layer and step: norms and other small kernels")
     sequence_s: float = Field(ge=0, description="per new token: sampling, sending it out")
     request_s: float = Field(ge=0, description="per request before its first token: HTTP, tokens")

@@ -99,6 +99,7 @@ def corrected(efficiency: Efficiency, factors: Factors) -> Efficiency:
         "communication": serving.communication * factors.communication,
         "step_s": serving.step_s * slower,
         "prompt_step_s": serving.prompt_step_s * slower,
+        "group_step_s": serving.group_step_s * slower,
         "layer_s": serving.layer_s * slower,
         "sequence_s": serving.sequence_s * slower,
         "request_s": serving.request_s * slower,
