@@ -17,7 +17,7 @@ from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.gpus_spec import parse_gpus
 from tpdeploy.profiles.measured import keep
 
-SECONDS, QUICK_SECONDS = 0.4, 0.1
+SECONDS, QUICK_SECONDS = 0.25, 0.05
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -46,7 +46,7 @@ def calibrate(
     engine = load_backend(backend)
     environment = environment_for(engine, cluster, executable, python)
     with _bar() as bar:
-        task = bar.add_task("starting", total=lines_expected(cluster.per_node))
+        task = bar.add_task("starting", total=lines_expected(cluster))
 
         def show(line: Line) -> None:
             bar.update(task, description=str(line["kind"]), advance=1)

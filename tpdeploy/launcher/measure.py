@@ -25,8 +25,8 @@ from tpdeploy.profiles.machine import driver
 from tpdeploy.profiles.measured import MeasuredMachine, Sample, shares_of
 
 PROGRAM = Path(backends.__file__).parent / "programs" / "measure.py"
-# Lines it prints: what the device is, kernels of so many shapes, and all-reduces of as many sizes.
-KERNEL_LINES, REDUCE_LINES = 58, 7
+# Lines it prints: kernels twice, small ones on CPUs, all-reduces of as many sizes.
+KERNEL_LINES, SMALL_LINES, REDUCE_LINES = 2 * 45, 2 * 12, 7
 GRACE_S = 5.0
 # Of a quiet machine half of the repeats lie within a tenth of the median.
 BUSY_SPREAD = 0.2
@@ -54,9 +54,10 @@ def environment_for(
     return found
 
 
-def lines_expected(devices: int) -> int:
+def lines_expected(cluster: Cluster) -> int:
     """How many lines there will be for 1 or 2 devices; for more there are a few more."""
-    return KERNEL_LINES + (REDUCE_LINES if devices > 1 else 0)
+    small = SMALL_LINES if cluster.cpus else 0
+    return KERNEL_LINES + small + (REDUCE_LINES if cluster.per_node > 1 else 0)
 
 
 def measure(
