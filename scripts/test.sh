@@ -1,6 +1,6 @@
 #!/bin/sh
-# Every check: lint, types, fast tests, then the end-to-end tier on a real vLLM engine.
-# `sh scripts/test.sh fast` leaves the engine out.
+# Every check: lint, types, fast tests, then end to end, with stand-in engines and with real ones.
+# `sh scripts/test.sh fast` leaves out what is end to end.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
@@ -13,11 +13,12 @@ export TPDEPLOY_HOME="$PWD/.tpdeploy"
 ruff check .
 ruff format --check .
 mypy
-pytest -n 4 -m "not engine"
+pytest -n 4 -m "not engine and not processes"
 if [ "${1:-all}" = fast ]; then
-    echo "Left out by request: the end-to-end tests on a real engine"
+    echo "Left out by request: the end-to-end tests, with stand-in engines and with real ones"
     exit 0
 fi
+pytest -n 4 -m processes
 tpdeploy backends install vllm
 tpdeploy backends install deepspeed-mii --platform cuda
 python -m tpdeploy.launcher.small_model

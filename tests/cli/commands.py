@@ -2,37 +2,49 @@
 
 import contextlib
 import io
+import os
 import sys
+from pathlib import Path
+from subprocess import CompletedProcess
 from unittest import mock
 
-import pytest
-
 from tpdeploy.cli.main import main
+from tpdeploy.cli.output import err, out
 
 
-def answered(*args: str, code: int = 0, width: int = 100) -> str:
-    """What a command wrote on stdout before it ended with `code`."""
-    return _run(args, code, width)[0]
-
-
-def refused(*args: str, code: int = 2) -> str:
-    """The one line a refused command wrote on stderr."""
-    (line,) = _run(args, code, 80)[1].strip().splitlines()
-    return line
-
-
-def _run(args: tuple[str, ...], code: int, width: int) -> tuple[str, str]:
-    written, told = io.StringIO(), io.StringIO()
+def tpdeploy(
+    *args: str, home: Path | None = None, width: int = 80, **env: str
+) -> CompletedProcess[str]:
+    """What `tpdeploy ARGS` writes and its exit code, without API keys of the environment."""
+    kept = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}
+    at = {"TPDEPLOY_HOME": str(home)} if home else {}
+    written, told, code = io.StringIO(), io.StringIO(), 0
     with (
         mock.patch.object(sys, "argv", ["tpdeploy", *args]),
-        mock.patch.dict("os.environ", {"COLUMNS": str(width)}),
+        mock.patch.dict(os.environ, {**kept, "COLUMNS": str(width), **at, **env}, clear=True),
+        mock.patch.object(out, "_width", width),
+        mock.patch.object(err, "_width", width),
         contextlib.redirect_stdout(written),
         contextlib.redirect_stderr(told),
     ):
         try:
             main()
         except SystemExit as ended:
-            assert (ended.code or 0) == code, told.getvalue()
-        else:
-            pytest.fail("the command did not exit")
-    return written.getvalue(), told.getvalue()
+            code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return CompletedProcess(args, code, written.getvalue(), told.getvalue())
+
+
+def answered(*args: str, code: int = 0, width: int = 100) -> str:
+    """What a command wrote on stdout before it ended with `code`."""
+    result = tpdeploy(*args, width=width)
+    assert result.returncode == code, result.stderr
+    return result.stdout
+
+
+def refused(*args: str, home: Path | None = None, code: int = 2) -> str:
+    """The one line a refused command wrote on stderr, its usage apart."""
+    result = tpdeploy(*args, home=home)
+    assert result.returncode == code, result.stderr
+    *usage, line = result.stderr.strip().splitlines()
+    assert all(u.startswith(("Usage:", "Try")) or not u for u in usage), result.stderr
+    return line

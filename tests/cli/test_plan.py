@@ -1,18 +1,12 @@
 """`tpdeploy plan` and `explain` as a user meets them: answers, files, errors and exit codes."""
 
-import contextlib
-import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
-from tpdeploy.cli.main import main
+from tests.cli.commands import refused, tpdeploy
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.errors import InputError
 from tpdeploy.planner.workload import DRAFT_COST
@@ -27,29 +21,6 @@ JSON_KEYS = {
     "reasons",
     "alternatives",
 }
-
-
-def tpdeploy(*args: str, home: Path, width: int = 80) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "TPDEPLOY_HOME": str(home), "COLUMNS": str(width), "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "tpdeploy", *args]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-
-
-def refused(*args: str, home: Path, code: int = 2) -> str:
-    """The one line a refused command wrote on stderr; run in this process, which is quicker."""
-    written = io.StringIO()
-    with (
-        mock.patch.dict(os.environ, {"TPDEPLOY_HOME": str(home)}),
-        mock.patch.object(sys, "argv", ["tpdeploy", *args]),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(written),
-        pytest.raises(SystemExit) as ended,
-    ):
-        main()
-    assert ended.value.code == code, written.getvalue()
-    *usage, line = written.getvalue().strip().splitlines()
-    assert all(u.startswith(("Usage:", "Try")) or not u for u in usage), written.getvalue()
-    return line
 
 
 def test_the_plan_is_shown_and_remembered(tmp_path: Path) -> None:

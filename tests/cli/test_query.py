@@ -1,20 +1,14 @@
 """`tpdeploy query` as a user meets it: the answer on stdout, everything else elsewhere."""
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
+from tests.cli.commands import tpdeploy
 from tests.harness.plans import MODEL
 from tests.harness.standin import StandIn, first_then_answer, serving
 
-
-def query(*args: str, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    clean = {key: value for key, value in os.environ.items() if not key.endswith("_API_KEY")}
-    full = {**clean, "TPDEPLOY_HOME": str(home), "COLUMNS": "80", "NO_COLOR": "1", **env}
-    command = [sys.executable, "-m", "tpdeploy", "query", *args]
-    return subprocess.run(command, env=full, capture_output=True, text=True, check=False)
+query = partial(tpdeploy, "query")
 
 
 def test_the_answer_alone_is_on_stdout(tmp_path: Path) -> None:

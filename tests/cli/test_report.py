@@ -1,9 +1,6 @@
 """The HTML report: whole, self-contained, and readable by those who cannot see its figures."""
 
-import os
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime
 from functools import cache
 from html.parser import HTMLParser
@@ -12,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.cli.commands import tpdeploy
 from tests.harness.sweeps import sweep
 from tests.planner.questions import ask
 from tpdeploy.cli.report import write
@@ -224,11 +222,8 @@ def test_a_folder_is_no_report(tmp_path: Path) -> None:
 def test_plan_writes_a_report(tmp_path: Path) -> None:
     """The file is there, its name is printed, and the plan is kept as ever."""
     file = tmp_path / "report.html"
-    env = {**os.environ, "TPDEPLOY_HOME": str(tmp_path), "COLUMNS": "80"}
-    command = [sys.executable, "-m", "tpdeploy", "plan", "llama-8b", "--gpus", "2xH100"]
-    result = subprocess.run(
-        [*command, "--report", str(file)], env=env, capture_output=True, text=True, check=False
-    )
+    command = ["plan", "llama-8b", "--gpus", "2xH100", "--report", str(file)]
+    result = tpdeploy(*command, home=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"Report in {file}." in result.stdout
     assert file.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")

@@ -1,13 +1,12 @@
 """`tpdeploy validate --sweep` and `--report` as a user meets them."""
 
 import json
-import os
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.cli.commands import tpdeploy
 from tests.harness.plans import MODEL
 from tests.harness.standin import Behaviour, StandIn, serving
 from tpdeploy.harness.report import ValidationReport
@@ -45,10 +44,7 @@ def plan_file(folder: Path, load: Workload = LOAD) -> str:
     return str(path)
 
 
-def validate(*args: str, home: Path) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "TPDEPLOY_HOME": str(home), "COLUMNS": "80", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "tpdeploy", "validate", *args]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+validate = partial(tpdeploy, "validate")
 
 
 def test_a_sweep_measures_each_load_and_keeps_all(tmp_path: Path) -> None:

@@ -1,17 +1,16 @@
 """`tpdeploy validate` as a user meets it: the table, the report, the errors, the exit codes."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from datetime import UTC, datetime
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from tests.cli.commands import tpdeploy
 from tests.harness.plans import prediction, small_plan
 from tests.harness.standin import StandIn, first_then_answer, serving
 from tests.harness.test_metrics import exchange
@@ -96,10 +95,7 @@ def test_the_table_is_the_same_in_a_wide_terminal() -> None:
     assert wide[11].endswith("102 to 300    102 to 300")
 
 
-def tpdeploy(*args: str, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    full = {**os.environ, "TPDEPLOY_HOME": str(home), "COLUMNS": "80", "NO_COLOR": "1", **env}
-    command = [sys.executable, "-m", "tpdeploy", "validate", *args]
-    return subprocess.run(command, env=full, capture_output=True, text=True, check=False)
+validate = partial(tpdeploy, "validate")
 
 
 def plan_file(folder: Path, load: Workload = LOAD) -> str:
@@ -111,7 +107,7 @@ def plan_file(folder: Path, load: Workload = LOAD) -> str:
 def test_a_met_target_exits_with_0_and_keeps_the_report(tmp_path: Path) -> None:
     """The verdict is on stdout, progress is not, and the report is a whole file under the home."""
     with serving(StandIn(ttft_s=0.002)) as server:
-        result = tpdeploy(
+        result = validate(
             plan_file(tmp_path), "--url", server.url, "--requests", "6", home=tmp_path
         )
     assert result.returncode == 0, result.stderr
@@ -130,7 +126,7 @@ def test_a_missed_target_exits_with_1(tmp_path: Path) -> None:
     """A target far below what the server does: the report is still shown and kept."""
     plan = plan_file(tmp_path, LOAD.model_copy(update={"ttft": Target(ms=0.001)}))
     with serving(StandIn()) as server:
-        result = tpdeploy(plan, "--url", server.url, "--requests", "4", home=tmp_path)
+        result = validate(plan, "--url", server.url, "--requests", "4", home=tmp_path)
     assert result.returncode == 1
     assert result.stdout.splitlines()[-1] == "Verdict: fail, missed the target for TTFT p50"
 
@@ -139,7 +135,7 @@ def test_a_failed_request_exits_with_1_though_targets_are_met(tmp_path: Path) ->
     """One lost request among good ones is a failure, named by kind and reason."""
     server = StandIn(behaviours=first_then_answer("answer", "refuse"))
     with serving(server):
-        result = tpdeploy(
+        result = validate(
             *(plan_file(tmp_path), "--url", server.url, "--requests", "6", "--warmup", "0"),
             home=tmp_path,
         )
@@ -152,7 +148,7 @@ def test_json_and_another_load(tmp_path: Path) -> None:
     """--json prints the same report -o writes; nothing is predicted for a model not known here."""
     file = tmp_path / "report.json"
     with serving(StandIn()) as server:
-        result = tpdeploy(
+        result = validate(
             *(plan_file(tmp_path), "--url", server.url, "--rate", "200", "--requests", "10"),
             *("--json", "-o", str(file)),
             home=tmp_path,
@@ -169,7 +165,7 @@ def test_no_success_at_all_is_an_error_with_the_kinds(tmp_path: Path) -> None:
     """Nothing to measure: how many failed of which kind, and the first reason."""
     server = StandIn(behaviours=iter(["refuse"] * 1000))
     with serving(server):
-        result = tpdeploy(plan_file(tmp_path), "--url", server.url, home=tmp_path)
+        result = validate(plan_file(tmp_path), "--url", server.url, home=tmp_path)
     assert result.returncode == 1
     line = " ".join(result.stderr.split())
     assert "no measured request succeeded" in line
@@ -190,7 +186,7 @@ def test_bad_options_exit_with_2(options: list[str], words: str, tmp_path: Path)
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"
-        result = tpdeploy(plan_file(tmp_path), "--url", url, *options, home=tmp_path)
+        result = validate(plan_file(tmp_path), "--url", url, *options, home=tmp_path)
     assert result.returncode == 2
     assert words in result.stderr
     assert "Traceback" not in result.stderr
@@ -203,14 +199,14 @@ def test_another_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.yaml"
     path.write_text(dump_record(other))
     with serving(StandIn()) as server:
-        result = tpdeploy(str(path), "--url", server.url, home=tmp_path)
+        result = validate(str(path), "--url", server.url, home=tmp_path)
     assert result.returncode == 2
     assert "serves SmolLM2-135M-Instruct, the plan is for other" in result.stderr
 
 
 def test_nothing_running_is_one_line(tmp_path: Path) -> None:
     """Without a deployment and without --url there is nothing to measure."""
-    result = tpdeploy(home=tmp_path)
+    result = validate(home=tmp_path)
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.startswith("Error: no deployment called default is running")

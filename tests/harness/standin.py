@@ -57,7 +57,7 @@ def serving(stand_in: StandIn) -> Iterator[StandIn]:
     )
     server.daemon_threads = True
     stand_in.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield stand_in

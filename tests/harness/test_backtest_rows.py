@@ -13,6 +13,7 @@ from tpdeploy.harness.backtest_rows import (
     find_gpu,
     ranks_of_group,
     read_rows,
+    rules_of,
 )
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.profiles.record import Dtype
@@ -81,6 +82,23 @@ def test_engines_are_known_by_their_names() -> None:
 
 
 ENGINES_WRITTEN = ("vLLM", "trtllm", "TensorRT-LLM", "SGLang")
+
+
+@pytest.mark.parametrize(
+    ("engine", "version", "date", "ahead"),
+    [
+        ("vllm", "0.12.0", "", False),
+        ("vllm", "v0.19.0", "2025-01-01", True),
+        ("vllm", "nightly-5b8c30d", "", True),
+        ("vllm", "", "2025-10-08", False),
+        ("vllm", "", "2026-03-01", True),
+        ("vllm", "", "", True),
+        ("trtllm", "", "", False),
+    ],
+)
+def test_a_vllm_of_its_time_is_predicted(engine: str, version: str, date: str, ahead: bool) -> None:
+    """Asynchronous scheduling is the default from 0.14 on; today's where nothing is said."""
+    assert rules_of(engine, version, date).steps_ahead is ahead
 
 
 def test_what_a_row_does_not_state_is_said() -> None:

@@ -9,15 +9,14 @@ have exactly the keys that vllm bench serve 0.32 wrote of a stand-in server with
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
+from tests.cli.commands import tpdeploy
 from tests.cli.test_sweep import planned
 from tests.harness.plans import MODEL, small_plan
 from tpdeploy.errors import InputError
@@ -262,10 +261,8 @@ def test_a_file_of_no_known_tool(text: str | None, words: str, tmp_path: Path) -
         imported_report(path, small_plan(LOAD))
 
 
-def validate(home: Path, *args: str, columns: int = 80) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "TPDEPLOY_HOME": str(home), "COLUMNS": str(columns), "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "tpdeploy", "validate", *args]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+def validate(home: Path, *args: str, columns: int = 80) -> CompletedProcess[str]:
+    return tpdeploy("validate", *args, home=home, width=columns)
 
 
 def written(folder: Path, plan: DeploymentPlan) -> str:

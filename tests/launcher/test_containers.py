@@ -15,6 +15,8 @@ from tpdeploy.errors import InputError
 from tpdeploy.launcher import containers
 from tpdeploy.launcher.state import Deployment
 
+pytestmark = pytest.mark.processes
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:

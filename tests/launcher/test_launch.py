@@ -30,6 +30,8 @@ from tpdeploy.profiles.models import load_model
 from tpdeploy.profiles.record import Dtype
 from tpdeploy.records import dump_record
 
+pytestmark = pytest.mark.processes
+
 HERE = Path(__file__).parent
 ENGINE = "standin-engine"
 

@@ -18,6 +18,8 @@ from tpdeploy.launcher.environments import MARKER
 from tpdeploy.launcher.ports import free_ports
 from tpdeploy.launcher.state import Deployment, log_of
 
+pytestmark = pytest.mark.processes
+
 HERE = Path(__file__).parent
 CONTRACT = Path(tensorrt_llm.__file__).parent / "contracts" / "tensorrt-llm.yaml"
 LLAMA = {

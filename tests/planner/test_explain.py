@@ -87,3 +87,8 @@ def test_a_hybrid_model_says_how_many_layers_are_of_a_kind() -> None:
 def test_a_layer_of_one_block_ends_in_one_all_reduce() -> None:
     """Nemotron-H: 118 layers, each a mixer or an MLP."""
     assert explain(load_model("nemotron-h-56b"), tp=8, tokens=1).all_reduces_per_step == 118
+
+
+def test_blocks_with_the_same_input_share_an_all_reduce() -> None:
+    """Command R adds what attention and MLP give before it is summed over the ranks."""
+    assert explain(load_model("command-r"), tp=8, tokens=1).all_reduces_per_step == 40

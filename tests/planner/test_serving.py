@@ -1,6 +1,7 @@
 """The simulated scheduler: every request served once, and load never makes it faster."""
 
 from dataclasses import replace
+from statistics import median
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -55,6 +56,16 @@ def test_a_single_output_token_has_no_tpot() -> None:
     """One output token ends with the prefill: the time per further token is zero."""
     served = serve(engine(), closed(2, outputs=1))
     assert set(served.tpot_s) == {0.0}
+
+
+def test_what_comes_during_a_step_waits_for_another_where_steps_are_made_ready_ahead() -> None:
+    """Whoever finds another being decoded waits for one more of its steps of 11 ms."""
+    load = Workload(input_tokens=100, output_tokens=400, rate=0.2)
+    later = replace(engine(), steps_ahead=True)
+    now, ahead = serve(engine(), load).ttft_s, serve(later, load).ttft_s
+    waits = [longer - shorter for shorter, longer in zip(now, ahead, strict=True)]
+    assert min(waits) == pytest.approx(0.0)  # nothing ran when it came
+    assert median(wait for wait in waits if wait > 0.001) == pytest.approx(0.011, rel=0.1)
 
 
 @settings(max_examples=25, deadline=None)

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.step import Step, StepModel, imbalance, step_model, touched
 from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.model import Attention
 from tpdeploy.profiles.models import load_model
 from tpdeploy.profiles.record import Dtype
 
@@ -66,6 +67,28 @@ def test_a_faster_link_is_never_slower() -> None:
 def test_one_device_communicates_nothing() -> None:
     """No all-reduce, no hand-over."""
     assert model_of("llama-3.1-8b", tp=1).time(Step(decode_sequences=8)).communication == 0
+
+
+def test_the_logits_are_gathered() -> None:
+    """A step that samples hands on its share of the vocabulary's logits; one that does not, not."""
+    model = model_of("llama-70b")
+    reduces = Step(prefill_tokens=64, prefill_context=32)
+    samples = Step(prefill_tokens=64, prefill_context=32, prefills_done=1)
+    assert model.time(samples).communication > model.time(reduces).communication
+
+
+def test_norms_over_all_heads_are_summed_over_the_ranks() -> None:
+    """MiniMax-M2 norms Q and K over all heads: a third message in each of its 62 layers."""
+    shape, cluster = load_model("minimax-m2.5"), parse_gpus("4xH200")
+    assert isinstance(shape.attention, Attention)
+    apart = shape.attention.model_copy(update={"qk_norm": "head"})
+    other = shape.model_copy(update={"attention": apart})
+    step, split = Step(decode_sequences=8, decode_context=1024), Parallelism(tensor=4)
+    spanning, alone = (
+        step_model(each, cluster, split, Dtype.BF16).time(step).communication
+        for each in (shape, other)
+    )
+    assert spanning > 1.3 * alone
 
 
 def test_stages_hand_over_the_residual_stream() -> None:

@@ -26,4 +26,5 @@ def engine_rules(engine: Backend, shape: ModelShape, cluster: Cluster) -> Engine
         whole_experts=can.whole_experts,
         several_nodes=can.several_machines,
         prompts_first=can.prompts_first,
+        steps_ahead=can.steps_ahead,
     )

@@ -74,6 +74,7 @@ ON_GPU = Capability(
     pipeline=True,
     whole_experts=True,
     several_machines=True,
+    steps_ahead=True,  # asynchronous scheduling, the default since 0.14; not on CPUs
 )
 ON_CPU = Capability(dtypes=frozenset(DTYPES), kv_cache_dtypes=frozenset({Dtype.BF16, Dtype.FP16}))
 CAPABILITIES: dict[Platform, Capability] = {"cuda": ON_GPU, "rocm": ON_GPU, "cpu": ON_CPU}

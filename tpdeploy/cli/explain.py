@@ -45,8 +45,11 @@ def draw(split: LayerSplit) -> list[str]:
         "",
         f"  x: {split.tokens:,} x {split.hidden:,}, the same on every GPU",
     ]
-    for block in split.blocks:
+    for number, block in enumerate(split.blocks, start=1):
         lines += ["  |", "  +- norm, replicated", "  v", *_box(block, split.tensor)]
+        if split.parallel_blocks and number < len(split.blocks):
+            lines.append("  + added to what the next block makes of the same x")
+            continue
         if split.tensor > 1:
             size = f"{split.tokens:,} x {split.hidden:,} x {split.dtype.bits // 8}"
             lines.append(
@@ -83,8 +86,13 @@ def _summary(split: LayerSplit) -> list[str]:
     if split.tensor == 1:
         return [*lines, "One GPU holds everything: no all-reduce."]
     total = split.all_reduces_per_step * split.all_reduce_bytes
-    return [
-        *lines,
+    lines.append(
         f"A step: {split.all_reduces_per_step} all-reduces of {split.all_reduce_bytes:,} bytes, "
-        f"{total:,} bytes in all.",
-    ]
+        f"{total:,} bytes in all;"
+    )
+    if split.norm_all_reduces_per_step:
+        lines.append(
+            f"{split.norm_all_reduces_per_step} of {split.norm_all_reduce_bytes:,} bytes, since "
+            "norms of Q and K span all heads;"
+        )
+    return [*lines, f"one all-gather of the logits, {split.logits_bytes:,} bytes a sampled token."]

@@ -44,10 +44,12 @@ COLUMNS = (
 )
 # Memory rules of the engines' own defaults; runs do not state theirs.
 ENGINES = {
-    "vllm": EngineRules("vllm", 0.92),
+    "vllm": EngineRules("vllm", 0.92, steps_ahead=True),
     "sglang": EngineRules("sglang", 0.88, prompts_first=True),
     "trtllm": EngineRules("tensorrt-llm", 0.9, fraction_of="free after weights"),
 }
+# From this release on vLLM makes a step ready while the one before runs (asynchronous scheduling).
+ASYNC_VLLM, ASYNC_VLLM_DATE = (0, 14), "2026-01-17"
 # The lengths of the largest public benchmark, InferenceMAX, which draws them evenly from 80 % to
 # 100 % of these. It starts all clients at once and counts all of ten requests a client.
 GRID = {(1024, 1024), (1024, 8192), (8192, 1024)}
@@ -133,7 +135,8 @@ def case_of(row: Row) -> Case:
             "GPUs the row does not state; give the GPUs of one engine that prefills and decodes"
         )
     split = Parallelism(tensor=tensor, pipeline=pipeline, replicas=replicas)
-    engine, workload = rules_of(row["engine"]), _workload(row)
+    engine = rules_of(row["engine"], row.get("engine_version", ""), row.get("date", ""))
+    workload = _workload(row)
     cluster = cluster_of(row["gpu"], split.devices, engine.name)
     shape = shape_of(row["model"], cluster.accelerator, row["precision"])
     question = Question(
@@ -172,8 +175,10 @@ def ranks_of_group(tensor: int, copies: int) -> int:
     return tensor * copies
 
 
-def rules_of(engine: str) -> EngineRules:
-    """The memory rule of an engine by its name; `TensorRT-LLM` and `trt-llm` are trtllm.
+def rules_of(engine: str, version: str = "", date: str = "") -> EngineRules:
+    """What the planner has to know of an engine by its name; `TensorRT-LLM` is trtllm.
+
+    An engine whose version is not known is that of the run's `date` (YYYY-MM-DD), else today's.
 
     Raises:
         InputError: an engine that is not known here.
@@ -181,7 +186,16 @@ def rules_of(engine: str) -> EngineRules:
     name = re.sub(r"[^a-z]", "", engine.lower()).replace("tensorrt", "trt")
     if name not in ENGINES:
         raise InputError(f"unknown engine {engine!r}; {nearest(engine, ENGINES)}")
-    return ENGINES[name]
+    rules = ENGINES[name]
+    return replace(rules, steps_ahead=rules.steps_ahead and not _sync_vllm(name, version, date))
+
+
+def _sync_vllm(engine: str, version: str, date: str) -> bool:
+    if engine != "vllm":
+        return False
+    if release := re.match(r"v?(\d+)\.(\d+)", version):
+        return (int(release[1]), int(release[2])) < ASYNC_VLLM
+    return not version and bool(date) and date < ASYNC_VLLM_DATE
 
 
 def find_gpu(text: str) -> Accelerator:

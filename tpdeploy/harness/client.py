@@ -3,6 +3,8 @@
 import ipaddress
 import os
 import resource
+from collections.abc import Callable
+from contextvars import ContextVar
 
 import httpx
 
@@ -14,6 +16,10 @@ READ_TIMEOUT_S = 300.0
 # Servers close idle connections after 5 s (uvicorn's default); ours are given up well before,
 # else a request is now and then sent into a connection that is just being closed.
 KEEPALIVE_S = 2.0
+# What is called when the body of a request of this task goes out. Where many requests start at
+# once that is milliseconds after they were asked for: before Python 3.12 the transport leaves the
+# body to a task that waits for all that are ready.
+on_sent: ContextVar[Callable[[], None] | None] = ContextVar("on_sent", default=None)
 
 
 def allow_many_connections() -> None:
@@ -52,13 +58,22 @@ def open_client(url: str, api_key: str | None = None) -> httpx.AsyncClient:
 def _transport() -> httpx.AsyncBaseTransport:
     """aiohttp below httpx reads events at a third of the cost: at 256 streams that is measured."""
     # Imported where it is used: 0.2 s that only a measurement needs.
-    from aiohttp import ClientSession, TCPConnector  # noqa: PLC0415
+    from aiohttp import ClientSession, TCPConnector, TraceConfig  # noqa: PLC0415
     from httpx_aiohttp import AiohttpTransport  # noqa: PLC0415
 
+    trace = TraceConfig()
+    trace.on_request_chunk_sent.append(_tell_sent)
+
     def session() -> ClientSession:
-        return ClientSession(connector=TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S))
+        connector = TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
+        return ClientSession(connector=connector, trace_configs=[trace])
 
     return AiohttpTransport(client=session, trust_env=False)
+
+
+async def _tell_sent(*_: object) -> None:
+    if tell := on_sent.get():
+        tell()
 
 
 async def served_models(client: httpx.AsyncClient) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from tpdeploy.harness.client import on_sent
 from tpdeploy.harness.events import RequestError, post_stream
 from tpdeploy.harness.exchange import Exchange, Failure
 from tpdeploy.harness.requests import Asked
@@ -19,7 +20,7 @@ async def complete(
     *,
     exact: bool = True,
 ) -> Exchange:
-    """Send what is `asked`, that was due at `due` (monotonic, s; None: now).
+    """Send what is `asked`, that was due at `due` (monotonic, s; None: when it goes out).
 
     `exact`: an answer of another length than asked is a failure; not where an engine cannot force
     it. Never raises for what the endpoint does: a failure is part of the exchange.
@@ -27,6 +28,12 @@ async def complete(
     content = json.dumps(_body(model, asked)).encode()
     sent = time.monotonic()
     exchange = Exchange(due=sent if due is None else due, sent=sent, asked=asked.output_tokens)
+
+    def goes_out() -> None:
+        exchange.sent = time.monotonic()
+        exchange.due = exchange.sent if due is None else due
+
+    on_sent.set(goes_out)
     try:
         async for at, payload in post_stream(client, "/v1/completions", content):
             _record(exchange, at, payload)

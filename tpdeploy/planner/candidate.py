@@ -98,6 +98,7 @@ def prepare(question: Question, parallelism: Parallelism) -> Prepared | Refusal:
         sized.limits.max_num_batched_tokens,
         max(1, sized.kv_requests // lanes),
         question.engine.prompts_first,
+        question.engine.steps_ahead,
         question.cluster.efficiency.serving.turnaround_s,
         question.cluster.efficiency.serving.request_s,
     )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tpdeploy.errors import InputError
 from tpdeploy.planner.kv_cache import kv_heads_per_rank
 from tpdeploy.planner.sharding import columns_per_rank, head_problem, legal_widths
-from tpdeploy.planner.tensors import all_reduces
+from tpdeploy.planner.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
 from tpdeploy.profiles.model import (
     Attention,
     CompressedAttention,
@@ -47,6 +47,10 @@ class LayerSplit(Record):
     local_output_bytes: int
     all_reduce_bytes: int
     all_reduces_per_step: int
+    norm_all_reduces_per_step: int
+    norm_all_reduce_bytes: int
+    logits_bytes: int
+    parallel_blocks: bool
     blocks: tuple[Block, ...]
 
 
@@ -54,7 +58,8 @@ def explain(shape: ModelShape, tp: int, tokens: int) -> LayerSplit:
     """The split of one layer of `shape` at width `tp`.
 
     `local_output_bytes` is a GPU's share of an output as wide as the hidden size; each
-    all-reduce sums `tokens` x hidden partial results over all GPUs.
+    all-reduce sums `tokens` x hidden partial results over all GPUs. `logits_bytes` are those of
+    one sampled token, gathered once a step.
 
     Raises:
         InputError: the width is illegal for this model; the message lists legal ones.
@@ -76,6 +81,10 @@ def explain(shape: ModelShape, tp: int, tokens: int) -> LayerSplit:
         local_output_bytes=tokens * columns * value,
         all_reduce_bytes=tokens * shape.hidden * value,
         all_reduces_per_step=all_reduces(shape) if tp > 1 else 0,
+        norm_all_reduces_per_step=norm_all_reduces(shape) if tp > 1 else 0,
+        norm_all_reduce_bytes=tokens * QK_NORM_BYTES,
+        logits_bytes=shape.vocab * value,
+        parallel_blocks=shape.parallel_blocks,
         blocks=tuple(_blocks(shape, tp)),
     )
 

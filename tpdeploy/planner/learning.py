@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from math import exp, log
 from statistics import median
 
-from scipy.optimize import least_squares
-
 from tpdeploy.planner.loads import replay
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
@@ -49,6 +47,7 @@ class Learned:
 
 def learn(runs: Sequence[Run]) -> Learned:
     """The factors that `runs`, at least one, teach."""
+    from scipy.optimize import least_squares  # noqa: PLC0415 - 0.9 s that only this needs
 
     def off(logs: Iterable[float], /) -> list[float]:
         values = list(logs)

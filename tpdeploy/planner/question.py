@@ -26,6 +26,7 @@ class EngineRules:
     whole_experts: bool = True  # whether it can give each rank whole experts
     several_nodes: bool = True  # whether one replica may span machines
     prompts_first: bool = False  # whether prompts run in steps of their own, before decoding
+    steps_ahead: bool = False  # whether it makes a step ready while the one before runs
 
 
 @dataclass(frozen=True)

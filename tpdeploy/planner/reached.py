@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from math import exp, log
 from statistics import median
 
-from scipy.optimize import least_squares
-
 from tpdeploy.planner.kernels import Roofline
 from tpdeploy.planner.step import small_values
 from tpdeploy.profiles.fabric import Algorithm, Curve
@@ -76,6 +74,8 @@ def reached(samples: Sequence[Sample], operation: Operation) -> Reached:
     Of several samples of one shape the quickest counts: what else a machine does only slows it.
     Rates end at a few times the best that any sample shows.
     """
+    from scipy.optimize import least_squares  # noqa: PLC0415 - 0.9 s that only this needs
+
     chosen = _quickest(samples, operation)
     done = [work(sample) for sample in chosen]
     times = [sample.seconds for sample in chosen]

@@ -189,7 +189,7 @@ def _widening(narrow: Candidate, wide: Candidate, *, done: bool) -> str:
         sharing = ""
     return (
         f"TP {narrow.tensor} to {wide.tensor} {verb[0]} {saved * 1e3:.2f} ms of weight and KV "
-        f"reading in a decode step and {verb[1]} {cost * 1e3:.2f} ms more in all-reduces: "
+        f"reading in a decode step and {verb[1]} {cost * 1e3:.2f} ms more in communication: "
         f"TPOT {_change(-gain)}{sharing}."
     )
 
@@ -198,7 +198,7 @@ def _step_words(candidate: Candidate) -> str:
     decode = candidate.decode
     return (
         f"{(decode.linear + decode.attention) * 1e3:.1f} ms in kernels, "
-        f"{decode.communication * 1e3:.1f} in all-reduces, {decode.overhead * 1e3:.1f} engine"
+        f"{decode.communication * 1e3:.1f} in communication, {decode.overhead * 1e3:.1f} engine"
     )
 
 

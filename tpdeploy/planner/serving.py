@@ -46,6 +46,7 @@ class Engine:
     max_num_batched_tokens: int
     kv_requests: int  # requests of the workload's full length that the KV cache holds
     prompts_first: bool = False  # prompt chunks run in steps of their own, before decoding goes on
+    steps_ahead: bool = False  # a step is made ready while the one before it runs
     # From an answer's end to the client's next request: requests that end together do not begin
     # together, since the first of them is in a step when the others arrive.
     turnaround_s: float = 0.0
@@ -94,6 +95,7 @@ class _Scheduler:
     workload: Workload
     spread: float = 0.0
     now: float = 0.0
+    ready: float = 0.0  # when it was settled what the coming step does
     steps: int = 0  # that decoded
     context: float = 0.0  # tokens of context of all decoding sequences together
     held: int = 0  # KV tokens promised to running requests
@@ -130,8 +132,8 @@ class _Scheduler:
     def advance_with(self, coming: deque[float]) -> list[_Request]:
         """Queue what of `coming` has arrived, and advance up to the next arrival."""
         if self.idle:
-            self.now = max(self.now, coming[0])
-        while coming and coming[0] <= self.now:
+            self.now = self.ready = max(self.now, coming[0])
+        while coming and coming[0] <= self.ready:
             self.arrive(coming.popleft())
         return self.advance(coming[0] if coming else inf)
 
@@ -143,7 +145,9 @@ class _Scheduler:
         repeats = 1 if chunks else self._repeats(step, until)
         if repeats > 1:
             step = replace(step, decode_context=step.decode_context + self.gain * (repeats - 1) / 2)
-        self.now += repeats * self._seconds(step)
+        seconds = self._seconds(step)
+        self.now += repeats * seconds
+        self.ready = self.now - seconds if self.engine.steps_ahead else self.now
         if step.decode_sequences:
             self.steps += repeats
             self.context += repeats * self.gain * step.decode_sequences

@@ -1,4 +1,4 @@
-"""Time of one engine step: a roofline per operator, plus all-reduces, plus the engine itself."""
+"""Time of one engine step: a roofline per operator, plus communication, plus the engine itself."""
 
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -12,12 +12,18 @@ from tpdeploy.planner.attention_cost import (
     index_layers,
     state_layers,
 )
-from tpdeploy.planner.collectives import Collective, PointToPoint, all_reduce, point_to_point
+from tpdeploy.planner.collectives import (
+    Collective,
+    PointToPoint,
+    all_gather,
+    all_reduce,
+    point_to_point,
+)
 from tpdeploy.planner.kernels import Roofline, Workshop, cache_format, weight_format
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
 from tpdeploy.planner.stages import width
-from tpdeploy.planner.tensors import all_reduces
+from tpdeploy.planner.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
 from tpdeploy.profiles.accelerator import Serving
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import Attention as GroupedAttention
@@ -198,11 +204,25 @@ class State:
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """Equal collectives of the tensor-parallel group in one step."""
+
+    count: int
+    collective: Collective
+    token_bytes: float  # of one message
+    sampled: bool = False  # of the tokens that need logits alone
+
+    def seconds(self, step: Step) -> float:
+        """Seconds of all of them in `step`."""
+        tokens = step.sampled if self.sampled else step.tokens
+        return self.count * self.collective.seconds(tokens * self.token_bytes)
+
+
+@dataclass(frozen=True)
 class StepModel:
     """Everything about one model on one tensor-parallel group that a step's time depends on."""
 
     layers: int
-    all_reduces: int  # in one step, all layers
     hidden_bytes: float  # one token's residual stream
     products: tuple[Linear, ...]
     experts: RoutedExperts | None
@@ -210,13 +230,18 @@ class StepModel:
     mixing: tuple[Attention | Index | State, ...]
     small_kernels: float  # seconds per token outside the products, all layers
     serving: Serving
-    reduce: Collective
+    exchanges: tuple[Exchange, ...]  # first the all-reduces that end each block
     stages: int
     hand_on: PointToPoint  # from one pipeline stage to the next
     # All but attention depends on a few counts only, and a simulation meets the same ones often.
     known: dict[tuple[int, int, bool], tuple[float, float, float]] = field(
         default_factory=dict, compare=False, repr=False
     )
+
+    @property
+    def reduce(self) -> Collective:
+        """The all-reduce that ends each block."""
+        return self.exchanges[0].collective
 
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
@@ -243,8 +268,8 @@ class StepModel:
     def _communication_seconds(self, step: Step) -> float:
         moved = step.tokens * self.hidden_bytes
         handed_on = (self.stages - 1) * self.hand_on.seconds(moved) if self.stages > 1 else 0.0
-        reduced = self.all_reduces * self.reduce.seconds(moved)
-        return self.serving.communication * reduced + handed_on
+        exchanged = sum(exchange.seconds(step) for exchange in self.exchanges)
+        return self.serving.communication * exchanged + handed_on
 
     def _overhead_seconds(self, step: Step) -> float:
         engine = self.serving
@@ -263,15 +288,14 @@ def step_model(
     linear = [t for t in tensors(shape) if t.matmul]
     return StepModel(
         layers=shape.layers,
-        all_reduces=all_reduces(shape),
-        hidden_bytes=shape.hidden * shape.dtype.bits / 8,
+        hidden_bytes=build.hidden_bytes,
         products=build.products([t for t in linear if not t.routed and not t.head]),
         experts=build.experts([t for t in linear if t.routed]),
         head=build.products([t for t in linear if t.head]),
         mixing=build.mixing(kv_dtype),
         small_kernels=build.small_kernels(),
         serving=cluster.efficiency.serving,
-        reduce=all_reduce(cluster, parallelism.tensor, cluster.efficiency.engine),
+        exchanges=build.exchanges(cluster),
         stages=parallelism.pipeline,
         hand_on=point_to_point(cluster, parallelism.ranks),
     )
@@ -292,6 +316,21 @@ class _Builder:
     @property
     def activation_bytes(self) -> float:
         return self.shape.dtype.bits / 8
+
+    @property
+    def hidden_bytes(self) -> float:
+        return self.shape.hidden * self.activation_bytes
+
+    def exchanges(self, cluster: Cluster) -> tuple[Exchange, ...]:
+        """The end of each block, norms of Q and K over the heads of all ranks, and the logits."""
+        shape, engine = self.shape, cluster.efficiency.engine
+        reduce, gather = all_reduce(cluster, self.tp, engine), all_gather(cluster, self.tp, engine)
+        logits = shape.vocab * self.activation_bytes
+        return (
+            Exchange(all_reduces(shape), reduce, self.hidden_bytes),
+            Exchange(norm_all_reduces(shape), reduce, QK_NORM_BYTES),
+            Exchange(1, gather, logits, sampled=True),
+        )
 
     def products(self, chosen: list[Tensor]) -> tuple[Linear, ...]:
         """One product for each group of tensors that engines merge."""

@@ -18,6 +18,9 @@ from tpdeploy.profiles.model import (
 )
 from tpdeploy.profiles.record import Dtype
 
+# One 32-bit sum of squares each of Q and of K, where their norms span the heads of all ranks.
+QK_NORM_BYTES = 8
+
 
 class Split(StrEnum):
     """What each rank holds of a tensor."""
@@ -65,11 +68,20 @@ def parameter_count(shape: ModelShape) -> int:
 def all_reduces(shape: ModelShape) -> int:
     """All-reduces of one step over more than one rank: each mixer, MLP and set of experts ends so.
 
-    What shared experts give is added before the routed experts' all-reduce.
+    What shared experts give is added before the routed experts' all-reduce, and what attention
+    gives before the MLP's where both have the same input.
     """
+    if shape.parallel_blocks:
+        return shape.layers
     mixers = [shape.attention_layers]
     mixers += [kind.layers or 0 for kind in (shape.windowed, shape.linear) if kind]
     return sum(mixers) + shape.mlp_layers + (shape.experts.layers if shape.experts else 0)
+
+
+def norm_all_reduces(shape: ModelShape) -> int:
+    """All-reduces of one step for norms of Q and K that span the heads of all ranks."""
+    spans = isinstance(shape.attention, Attention) and shape.attention.qk_norm == "projection"
+    return shape.attention_layers if spans else 0
 
 
 class _Builder:
@@ -196,7 +208,7 @@ class _Builder:
             yield self._vector(f"{prefix}output bias", self.hidden, n)
         if attention.qk_norm == "head":
             yield self._vector(f"{prefix}q and k norms", 2 * size, n)
-        if attention.qk_norm == "projection":
+        if attention.qk_norm in ("heads", "projection"):
             yield self._vector(f"{prefix}q norm", wide, n, Split.COLUMN)
             yield self._vector(f"{prefix}k norm", narrow, n, Split.KV, kv_heads=kv)
         if attention.sinks:

@@ -9,6 +9,7 @@ from tpdeploy.profiles.attention_config import (
     attention_from_config,
     indexer_from_config,
     linear_from_config,
+    switched,
     windowed_from_config,
 )
 from tpdeploy.profiles.config_keys import ConfigKeys
@@ -93,6 +94,7 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         indexer=indexer_from_config(keys, family, kinds),
         mlp=mlp_from_config(keys, family, kinds),
         experts=experts_from_config(keys, family, kinds),
+        parallel_blocks=switched(keys, family.parallel_blocks),
         residual_streams=keys.whole("hc_mult", default=1),
         norms_per_layer=_norms(keys, family, kinds),
         final_norm=family.final_norm,

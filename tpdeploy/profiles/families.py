@@ -207,14 +207,16 @@ FAMILIES: Mapping[str, Family] = {
     "cohere": Family(
         qkv_bias=ATTENTION_BIAS,
         output_bias=ATTENTION_BIAS,
-        qk_norm="projection",
+        qk_norm="heads",
         qk_norm_key="use_qk_norm",
+        parallel_blocks=True,
         norms_per_layer=1,
         defaults={"tie_word_embeddings": True},
     ),
     "cohere2": Family(
         qkv_bias=ATTENTION_BIAS,
         output_bias=ATTENTION_BIAS,
+        parallel_blocks=True,
         norms_per_layer=1,
         windows="pattern",
         defaults={
@@ -256,6 +258,7 @@ FAMILIES: Mapping[str, Family] = {
         mlp_bias="bias",
         norm_bias=True,
         gated=False,
+        parallel_blocks="parallel_attn",
         defaults={
             "tie_word_embeddings": True,
             "multi_query": True,

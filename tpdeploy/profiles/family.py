@@ -27,12 +27,13 @@ class Family:
     router_bias: bool = False
     head_bias: bool = False
     norm_bias: bool = False
-    qk_norm: Literal["none", "head", "projection"] = "none"
+    qk_norm: Literal["none", "head", "heads", "projection"] = "none"
     qk_norm_key: str | None = None  # a key that switches qk_norm
     output_gate: bool = False
     sinks: bool = False
     # Keys of windowed layers whose heads differ: "swa_" before a key, or Gemma 4's for global ones.
     other_heads: Literal["none", "swa", "global"] = "none"
+    parallel_blocks: Switch = False
     norms_per_layer: int = 2
     final_norm: bool = True
     gated: bool = True

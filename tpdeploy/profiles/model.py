@@ -21,8 +21,10 @@ class Attention(Record):
     )
     qkv_bias: bool = False
     output_bias: bool = False
-    qk_norm: Literal["none", "head", "projection"] = Field(
-        default="none", description="norms of Q and of K: over one head, or over all of them"
+    qk_norm: Literal["none", "head", "heads", "projection"] = Field(
+        default="none",
+        description="norms of Q and of K: over one head, with the same weights for all ('head') or "
+        "each its own ('heads'), or over all heads at once ('projection')",
     )
     sinks: bool = Field(default=False, description="one learned logit a head (gpt-oss)")
     sliding_window: int | None = Field(default=None, gt=0)
@@ -201,6 +203,9 @@ class ModelShape(Record):
     indexer: Indexer | None = None
     mlp: DenseMlp | None = Field(default=None, description="None when every layer has experts")
     experts: Experts | None = None
+    parallel_blocks: bool = Field(
+        default=False, description="attention and MLP have the same input, and one all-reduce"
+    )
     residual_streams: int = Field(default=1, gt=0, description="hyper-connected (DeepSeek-V4)")
     norms_per_layer: int = Field(default=2, ge=0)
     final_norm: bool = True

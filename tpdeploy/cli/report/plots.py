@@ -78,7 +78,7 @@ def step_parts(step: StepTime) -> tuple[tuple[str, float, str], ...]:
     return (
         ("matrix products", step.linear * 1e3, "predicted"),
         ("attention", step.attention * 1e3, "second"),
-        ("all-reduces", step.communication * 1e3, "measured"),
+        ("communication", step.communication * 1e3, "measured"),
         ("engine", step.overhead * 1e3, "fourth"),
     )
 
@@ -103,8 +103,9 @@ def _axis(content: Content) -> figures.Axis:
 def _steps(name: str, title: str, steps: list[tuple[str, StepTime]]) -> Plot:
     bars = [figures.Stack(width, step_parts(step), share(step)) for width, step in steps]
     words = ", ".join(f"{bar.name} {bar.note}" for bar in bars)
-    said = f"{title} by cause. Share of all-reduces: {words}"
-    return Plot(title, figures.stacks(name, bars, "ms", said), "The figure is all-reduces' share.")
+    said = f"{title} by cause. Share of communication: {words}"
+    caption = "The figure is communication's share."
+    return Plot(title, figures.stacks(name, bars, "ms", said), caption)
 
 
 def _latency(content: Content, name: str, field: str, target: Target | None) -> Plot:

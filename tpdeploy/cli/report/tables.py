@@ -75,10 +75,10 @@ def communication_table(content: Content) -> Table:
     titles = (
         "width",
         "decode step, ms",
-        "its all-reduces, ms",
+        "its communication, ms",
         "of the decode step",
         "prefill, ms",
-        "its all-reduces, ms",
+        "its communication, ms",
         "of the prefill",
     )
     return Table(titles, tuple(rows))
