@@ -46,6 +46,7 @@ def find_fabric(name: str) -> Fabric:
     return read_record(path, Fabric)
 
 
+@cache
 def find_network(name: str) -> Network:
     """The network between machines called `name`.
 
@@ -58,6 +59,7 @@ def find_network(name: str) -> Network:
     return read_record(path, Network)
 
 
+@cache
 def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
     """What was measured on `fabric` with `device`, else with the first other GPU that it joins."""
     folder = DATA / "curves" / fabric
