@@ -165,6 +165,18 @@ def test_the_frontier_is_shown_when_asked(tmp_path: Path) -> None:
     )
 
 
+def test_a_smaller_step_reads_fewer_prompts_at_once(tmp_path: Path) -> None:
+    """Clients in step wait for fewer of each other's prompts; the engine is told the bound."""
+    load = ["llama-8b", "--gpus", "1xH100", "--concurrency", "16", "--backend", "vllm"]
+    usual = planned(*load, home=tmp_path)
+    small = planned(*load, "--max-num-batched-tokens", "2048", home=tmp_path)
+    assert usual["limits"]["max_num_batched_tokens"] == 8192
+    assert small["limits"]["max_num_batched_tokens"] == 2048
+    assert small["prediction"]["ttft_ms"]["value"] < usual["prediction"]["ttft_ms"]["value"]
+    words = refused("plan", *load, "--max-num-batched-tokens", "0", home=tmp_path)
+    assert "--max-num-batched-tokens 0: must be greater than 0" in words
+
+
 def test_cached_prefixes_and_drafted_tokens_are_part_of_the_plan(tmp_path: Path) -> None:
     """They are kept in the workload, and stated with what was assumed."""
     args = ["llama-8b", "--gpus", "1xH100", "--prefix-cache-hit-rate", "0.5"]

@@ -17,7 +17,7 @@ def test_a_row_is_predicted_with_range_and_source() -> None:
     # Eight clients, each from its request to its last token.
     request_s = (told.ttft.predicted + 127 * told.tpot.predicted) / 1000
     assert told.output_tokens_per_s == pytest.approx(8 * 128 / request_s, rel=0.1)
-    assert told.source.endswith("fp8 KV cache assumed")
+    assert "fp8 KV cache assumed" in told.source
 
 
 def test_what_was_measured_does_not_move_the_prediction() -> None:

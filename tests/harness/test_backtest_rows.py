@@ -70,7 +70,7 @@ def test_a_plain_row_is_read_as_it_stands() -> None:
     assert first.question.cluster.count == 4
     assert first.question.workload.concurrency == 8
     assert first.question.kv_cache_dtype is Dtype.BF16
-    assert first.assumed == ()
+    assert first.assumed == ("steps of at most 2,528 tokens",)
     assert (case.ttft_ms, case.tpot_ms) == (60, 8)
 
 
@@ -93,7 +93,7 @@ ENGINES_WRITTEN = ("vLLM", "trtllm", "TensorRT-LLM", "SGLang")
         ("vllm", "", "2025-10-08", False),
         ("vllm", "", "2026-03-01", True),
         ("vllm", "", "", True),
-        ("trtllm", "", "", False),
+        ("trtllm", "", "2025-10-08", True),
     ],
 )
 def test_a_vllm_of_its_time_is_predicted(engine: str, version: str, date: str, ahead: bool) -> None:
@@ -101,11 +101,29 @@ def test_a_vllm_of_its_time_is_predicted(engine: str, version: str, date: str, a
     assert rules_of(engine, version, date).steps_ahead is ahead
 
 
+@pytest.mark.parametrize(
+    ("tokens", "stated", "budget"),
+    [
+        (("1024", "1024"), "", None),
+        (("1024", "128"), "", 1024 + 4 + 1500),
+        (("1024", "128"), "8192", 8192),
+        (("1024", "1024"), "2048", 2048),
+    ],
+)
+def test_tokens_in_a_step(tokens: tuple[str, str], stated: str, budget: int | None) -> None:
+    """As stated; else the engine's default, or what aiconfigurator gives at other lengths."""
+    row = run(input_tokens=tokens[0], output_tokens=tokens[1], concurrency="8", tp="1", dp="2")
+    first = case_of({**row, "max_num_batched_tokens": stated}).readings[0]
+    assert first.question.max_num_batched_tokens == budget
+    assert any("steps of at most" in words for words in first.assumed) == bool(budget)
+
+
 def test_what_a_row_does_not_state_is_said() -> None:
     """The KV cache's format, and GPUs that the split leaves idle."""
     first = case_of(run(precision="fp8", gpu_count="4")).readings[0]
     assert first.question.kv_cache_dtype is Dtype.FP8
-    assert first.assumed == ("fp8 KV cache assumed", "tp x pp x dp uses 1 of the 4 GPUs")
+    steps = "steps of at most 2,532 tokens"
+    assert first.assumed == ("fp8 KV cache assumed", "tp x pp x dp uses 1 of the 4 GPUs", steps)
     mxfp4 = case_of(run(model="openai/gpt-oss-120b", precision="fp4")).readings[0]
     assert mxfp4.question.kv_cache_dtype is Dtype.BF16
 
@@ -115,7 +133,7 @@ def test_experts_are_not_replicated_with_attention() -> None:
     row = run(model="openai/gpt-oss-120b", tp="2", dp="4", gpu_count="8")
     first, second, *_ = case_of(row).readings
     assert first.parallelism == Parallelism(tensor=8, expert=8)
-    assert "dp 4" in first.assumed[0]
+    assert "dp 4" in first.assumed[-1]
     assert second.parallelism == Parallelism(tensor=2, replicas=4)
 
 

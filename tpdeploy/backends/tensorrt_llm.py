@@ -70,6 +70,7 @@ ON_CUDA = Capability(
     pipeline=True,
     whole_experts=True,
     several_machines=True,
+    steps_ahead=True,  # its overlap scheduler
 )
 
 METRICS = MetricNames(

@@ -22,8 +22,9 @@ from tpdeploy.planner.pareto import sweep
 from tpdeploy.planner.plan import Refused
 from tpdeploy.planner.precision import kv_cache_dtype, served_shape
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import alternatives, search
+from tpdeploy.planner.search import alternatives
 from tpdeploy.planner.search import plan as make_plan
+from tpdeploy.planner.step_budget import search_steps
 from tpdeploy.profiles.gpus_spec import parse_gpus
 from tpdeploy.profiles.here import with_engine_here
 from tpdeploy.profiles.models import load_model
@@ -52,6 +53,7 @@ def plan(
     quantization: given.QuantizationName = None,
     kv_cache: given.KvCacheDtype = "auto",
     max_model_len: given.MaxModelLen = None,
+    max_num_batched_tokens: given.MaxNumBatchedTokens = None,
     tp: given.Tp = None,
     pp: given.Pp = None,
     ep: given.Ep = None,
@@ -94,6 +96,9 @@ def plan(
             native_dtype=stored.dtype,
             quantization=quantization,
             max_model_len=options.positive("--max-model-len", max_model_len),
+            max_num_batched_tokens=options.positive(
+                "--max-num-batched-tokens", max_num_batched_tokens
+            ),
             tensor=options.positive("--tp", tp),
             pipeline=options.positive("--pp", pp),
             whole_experts=options.experts(shape, asked=ep),
@@ -103,7 +108,7 @@ def plan(
         )
 
     count_open = options.leaves_count_open(gpus, cluster) and (load.rate or load.ttft or load.tpot)
-    choice = _choose(backend, ask, _fewest if count_open else _best)
+    choice = _choose(backend, ask, _fewest if count_open else search_steps)
     _answer(choice, output, report, as_json=json, pareto=pareto)
 
 
@@ -114,10 +119,6 @@ def _choose(
     if backend != AUTO:
         return ask_one(load_backend(backend), ask, solve)
     return choose(load_backends()[0], ask, solve)
-
-
-def _best(question: Question) -> Solved:
-    return question, search(question)
 
 
 def _fewest(question: Question) -> Solved:

@@ -31,6 +31,13 @@ KvCacheDtype = Annotated[str, typer.Option("--kv-cache-dtype", help="auto or fp8
 MaxModelLen = Annotated[
     int | None, typer.Option(help="Longest request in tokens. [default: the longest that fits]")
 ]
+MaxNumBatchedTokens = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens in one step: fewer let the first answers begin earlier, more read prompts "
+        "faster. [default: 2048, 8192 or 16384 by memory; fewer if a target needs it]"
+    ),
+]
 Tp = Annotated[int | None, typer.Option(help="Only this tensor-parallel width.")]
 Pp = Annotated[int | None, typer.Option(help="Only this many pipeline stages.")]
 Ep = Annotated[

@@ -45,8 +45,8 @@ COLUMNS = (
 # Memory rules of the engines' own defaults; runs do not state theirs.
 ENGINES = {
     "vllm": EngineRules("vllm", 0.92, steps_ahead=True),
-    "sglang": EngineRules("sglang", 0.88, prompts_first=True),
-    "trtllm": EngineRules("tensorrt-llm", 0.9, fraction_of="free after weights"),
+    "sglang": EngineRules("sglang", 0.88, prompts_first=True, steps_ahead=True),
+    "trtllm": EngineRules("tensorrt-llm", 0.9, fraction_of="free after weights", steps_ahead=True),
 }
 # From this release on vLLM makes a step ready while the one before runs (asynchronous scheduling).
 ASYNC_VLLM, ASYNC_VLLM_DATE = (0, 14), "2026-01-17"
@@ -55,6 +55,9 @@ ASYNC_VLLM, ASYNC_VLLM_DATE = (0, 14), "2026-01-17"
 GRID = {(1024, 1024), (1024, 8192), (8192, 1024)}
 GRID_SPREAD = 0.2
 COUNTED = Protocol(requests_per_client=10, warm_up=False)
+# What aiconfigurator gives vLLM and TensorRT-LLM, whose own runs have other lengths: a step holds
+# the input, the requests in flight and this many tokens (its generator/rule_plugin/benchmark).
+SPARE_TOKENS = 1500
 # Words of a GPU's name that tell neither its chip nor its memory.
 MAKERS = re.compile(r"^(nvidia|amd|intel)[ -]", re.IGNORECASE)
 ADORNMENTS = re.compile(
@@ -146,6 +149,7 @@ def case_of(row: Row) -> Case:
         engine=engine,
         kv_cache_dtype=_kv_cache_dtype(row, shape),
         protocol=protocol_of(workload),
+        max_num_batched_tokens=_batched_tokens(row, engine, workload, replicas),
     )
     return Case(
         tuple(_readings(question, split, stated)),
@@ -158,6 +162,15 @@ def protocol_of(workload: Workload) -> Protocol:
     """How a public run of these lengths was measured."""
     lengths = workload.input_tokens, workload.output_tokens
     return replace(COUNTED, length_spread=GRID_SPREAD if lengths in GRID else 0.0)
+
+
+def _batched_tokens(row: Row, engine: EngineRules, workload: Workload, replicas: int) -> int | None:
+    """Tokens of the engine's largest step; None: its default."""
+    if row.get("max_num_batched_tokens", "").strip():
+        return _whole(row, "max_num_batched_tokens", 1)
+    if (workload.input_tokens, workload.output_tokens) in GRID or engine.name == "sglang":
+        return None
+    return workload.input_tokens + ceil((workload.concurrency or 1) / replicas) + SPARE_TOKENS
 
 
 def ranks_of_group(tensor: int, copies: int) -> int:
@@ -315,6 +328,8 @@ def _readings(question: Question, split: Parallelism, stated: int) -> Iterator[R
         assumed.append(f"{question.kv_cache_dtype} KV cache assumed")
     if stated != split.devices:
         assumed.append(f"tp x pp x dp uses {split.devices} of the {stated} GPUs")
+    if question.max_num_batched_tokens:
+        assumed.append(f"steps of at most {question.max_num_batched_tokens:,} tokens")
     generous = replace(question.engine, memory_fraction=MOST_MEMORY)
     roomy = replace(question, engine=generous)
     for used, more in (

@@ -47,9 +47,10 @@ class Tightest:
 
 
 def step_size(question: Question, parallelism: Parallelism) -> StepSize:
-    """The largest step: enough sequences for the load, tokens by the device's memory."""
+    """The largest step: enough sequences for the load, tokens as asked or by the memory."""
     memory = question.cluster.accelerator.peaks.memory_bytes
-    tokens = next(tokens for least, tokens in BATCHED_TOKENS_BY_MEMORY if memory >= least)
+    usual = next(tokens for least, tokens in BATCHED_TOKENS_BY_MEMORY if memory >= least)
+    tokens = question.max_num_batched_tokens or usual
     clients = share_of_load(question.workload, parallelism.replicas).concurrency or 0
     sequences = max(clients, CPU_SEQUENCES if question.on_cpu else SEQUENCES)
     return StepSize(max(tokens, sequences), sequences)

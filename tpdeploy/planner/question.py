@@ -41,6 +41,7 @@ class Question:
     native_dtype: Dtype | None = None  # of the checkpoint, before `shape` was given another
     quantization: str | None = None
     max_model_len: int | None = None
+    max_num_batched_tokens: int | None = None
     tensor: int | None = None
     pipeline: int | None = None
     whole_experts: bool | None = None

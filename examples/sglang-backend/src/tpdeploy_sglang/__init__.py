@@ -65,6 +65,7 @@ class SglangBackend(Backend):
             pipeline=True,
             whole_experts=True,
             prompts_first=True,
+            steps_ahead=True,
         )
 
     def environment(self, platform: Platform) -> EnvironmentSpec:
