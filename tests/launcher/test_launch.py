@@ -88,8 +88,7 @@ class Machine:
         write_whole(self.home / "plan.yaml", text)
 
     def launch(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-        (port,) = free_ports("127.0.0.1", 1)
-        return self.run("launch", "--detach", "--port", str(port), *args, **env)
+        return self.run(*launch_arguments("--detach", *args), **env)
 
     def launched(self, *args: str, **env: str) -> Deployment:
         done = self.launch("--json", *args, **env)
@@ -99,6 +98,12 @@ class Machine:
     def status(self) -> Deployment:
         (one,) = json.loads(self.run("status", "--json").stdout)["deployments"]
         return Deployment.model_validate(one)
+
+
+def launch_arguments(*more: str) -> list[str]:
+    """A launch on a port of its own: a default one may be another test's as soon as it is freed."""
+    (port,) = free_ports("127.0.0.1", 1)
+    return ["launch", "--port", str(port), *more]
 
 
 @pytest.fixture
@@ -206,7 +211,7 @@ def in_foreground(command: list[str], machine: Machine) -> subprocess.Popen[byte
 def test_ctrl_c_ends_everything(machine: Machine) -> None:
     """A launch in the foreground stays; interrupted, it stops what it started, exit code 130."""
     machine.plan()
-    command = [sys.executable, "-m", "tpdeploy", "launch"]
+    command = [sys.executable, "-m", "tpdeploy", *launch_arguments()]
     process = in_foreground(command, machine)
     eventually(lambda: "ready" in machine.run("status").stdout)
     deployment = machine.status()
@@ -222,7 +227,7 @@ def test_a_launch_that_is_ended_ends_what_it_started(
 ) -> None:
     """A service manager, a closed terminal or kill -9: nothing is left without its launch."""
     machine.plan()
-    command = [sys.executable, "-m", "tpdeploy", "launch"]
+    command = [sys.executable, "-m", "tpdeploy", *launch_arguments()]
     process = subprocess.Popen(command, env=machine.environment(), stderr=subprocess.DEVNULL)
     eventually(lambda: ": ready" in machine.run("status").stdout)
     deployment = machine.status()
@@ -234,14 +239,34 @@ def test_a_launch_that_is_ended_ends_what_it_started(
 def test_of_two_launches_at_once_one_is_refused(machine: Machine) -> None:
     """The name is taken from the first moment, before there is anything to see of the first."""
     machine.plan()
-    command = [sys.executable, "-m", "tpdeploy", "launch", "--detach"]
+    python = [sys.executable, "-m", "tpdeploy"]
     both = [
-        subprocess.Popen(command, env=machine.environment(), stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*python, *launch_arguments("--detach")],
+            env=machine.environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(2)
     ]
     errors = [process.communicate()[1] for process in both]
     assert sorted(process.returncode for process in both) == [0, 2], errors
     assert sum("deployment default is running" in error for error in errors) == 1
+
+
+def test_two_launches_at_once_take_two_ports(machine: Machine) -> None:
+    """A port that was chosen is taken, long before the engine listens on it."""
+    machine.plan()
+    command = [sys.executable, "-m", "tpdeploy", "launch", "--detach", "--name"]
+    both = [
+        subprocess.Popen([*command, name], env=machine.environment(), stderr=subprocess.DEVNULL)
+        for name in ("one", "two")
+    ]
+    assert [process.wait() for process in both] == [0, 0]
+    listed = json.loads(machine.run("status", "--json").stdout)["deployments"]
+    assert len({deployment["url"] for deployment in listed}) == 2
+    machine.run("stop", "--name", "one")
+    machine.run("stop", "--name", "two")
 
 
 def test_status_asks_each_member_how_it_is(machine: Machine) -> None:
@@ -320,6 +345,7 @@ def test_stop_with_nothing_running_is_refused(machine: Machine) -> None:
         (["--engine-arg=--api-key=x"], "TPDEPLOY_API_KEY"),
         (["--name", "../x"], "use letters"),
         (["--port", "99999"], "ports go from 1 to 65535"),
+        (["--port", "-1"], "ports go from 1 to 65535"),
         (["--executable", "/nowhere"], "not an executable file"),
         (["--backend", "vllm", "--engine-arg=--tensor_parallel_size=2"], "set by the plan"),
         (["--backend", "vllm", "--engine-arg=--max-num-s=2"], "set by the plan"),

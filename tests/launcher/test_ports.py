@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tpdeploy.errors import InputError
-from tpdeploy.launcher.ports import LOOPBACK, check_port, free_ports, is_free
+from tpdeploy.launcher.ports import LOOPBACK, check_port, claim, free_ports, is_free
 
 
 @pytest.fixture
@@ -40,6 +40,18 @@ def test_free_ports_differ() -> None:
     found = free_ports(LOOPBACK, 20)
     assert len(set(found)) == 20
     assert all(is_free(LOOPBACK, port) for port in found)
+
+
+def test_a_port_is_held_by_one() -> None:
+    """Until the hold ends: engines listen minutes after their port was chosen."""
+    (port,) = free_ports(LOOPBACK, 1)
+    hold = claim(port)
+    assert hold is not None
+    assert claim(port) is None
+    hold.close()
+    again = claim(port)
+    assert again is not None
+    again.close()
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536])

@@ -4,6 +4,7 @@ import os
 import shlex
 import signal
 from pathlib import Path
+from socket import socket
 from typing import Annotated
 
 import typer
@@ -83,11 +84,12 @@ def launch(
     """
     chosen = read_plan(plan)
     engine = load_backend(backend or chosen.backend)
+    chosen_port, hold = choose_port(host, port)
     order = Order(
         name=name,
         backend=engine.name,
         host=host,
-        port=choose_port(host, port),
+        port=chosen_port,
         executable=executable.absolute() if executable else None,
         python=python.absolute() if python else None,
         container=container,
@@ -104,15 +106,15 @@ def launch(
         return
     check_machine(chosen)
     check_installed(chosen, engine, order)
-    _run(chosen, order, detach=detach, as_json=json)
+    _run(chosen, order, hold, detach=detach, as_json=json)
 
 
-def _run(plan: DeploymentPlan, order: Order, *, detach: bool, as_json: bool) -> None:
+def _run(plan: DeploymentPlan, order: Order, hold: socket, *, detach: bool, as_json: bool) -> None:
     """Start, show the way to readiness, and stay unless detached."""
     # Ended in another way than by Ctrl-C, it ends what it started all the same.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
-    supervisor = begin(plan, order)
+    supervisor = begin(plan, order, hold)
     try:
         with Watcher(err) as watcher:
             deployment = follow(

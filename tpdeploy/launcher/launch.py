@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from tpdeploy.launcher.environments import (
     find_environment,
 )
 from tpdeploy.launcher.logs import last_words
-from tpdeploy.launcher.ports import LOOPBACK, check_port, is_free
+from tpdeploy.launcher.ports import LOOPBACK, check_port, claim, is_free
 from tpdeploy.launcher.processes import Leader, end_process, end_sessions, is_alive, leader_of
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.stages import split_problem
@@ -34,23 +35,21 @@ STOP_TIMEOUT_S = 40.0
 PORT_TIMEOUT_S = 5.0
 
 
-def choose_port(host: str, asked: int | None) -> int:
-    """The port asked for, or the first free one from 8000 up.
-
-    A deployment that starts does not listen yet: its ports count as taken.
+def choose_port(host: str, asked: int | None) -> tuple[int, socket.socket]:
+    """The port asked for, or the first free one from 8000 up, and the hold on it.
 
     Raises:
         InputError: the port asked for is taken, or nothing can listen on `host`.
     """
     claims = {m.port: d.name for d in state.deployments() if d.running for m in d.members}
-    if asked is None:
-        for port in range(FIRST_PORT, FIRST_PORT + 100):
-            if port not in claims and is_free(host, port):
-                return port
-    elif asked in claims:
-        raise InputError(f"--port {asked} belongs to the running deployment {claims[asked]}")
-    check_port(host, asked or FIRST_PORT)
-    return asked or FIRST_PORT
+    first, tries = (FIRST_PORT, 100) if asked is None else (asked, 1)
+    for port in range(first, first + tries):
+        if port not in claims and is_free(host, port) and (hold := claim(port)):
+            return port, hold
+    if first in claims:
+        raise InputError(f"--port {first} belongs to the running deployment {claims[first]}")
+    check_port(host, first)
+    raise InputError(f"--port {first} belongs to a deployment that is starting")
 
 
 def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
@@ -152,8 +151,10 @@ def check_machine(plan: DeploymentPlan) -> None:
         )
 
 
-def begin(plan: DeploymentPlan, order: Order) -> Leader:
+def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
     """Start the supervisor of a checked order, which starts everything else; return at once.
+
+    It inherits the `hold` on the endpoint's port.
 
     Raises:
         InputError: a deployment of that name is running.
@@ -163,7 +164,7 @@ def begin(plan: DeploymentPlan, order: Order) -> Leader:
         log.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TpdeployError(f"cannot write {log.parent}: {error.strerror}") from error
-    with _claimed(order.name) as claim:
+    with _claimed(order.name) as lock:
         (folder / "state.yaml").unlink(missing_ok=True)
         for old in log.parent.glob("*.log"):
             old.unlink()
@@ -176,7 +177,7 @@ def begin(plan: DeploymentPlan, order: Order) -> Leader:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                pass_fds=[claim],
+                pass_fds=[lock, hold.fileno()],
             )
     return leader_of(process.pid)
 

@@ -8,11 +8,12 @@ import psutil
 from tpdeploy.errors import InputError
 
 LOOPBACK = "127.0.0.1"
+PORTS = range(1, 65536)
 
 
 def is_free(host: str, port: int) -> bool:
     """Whether a server could listen on `host`:`port` now."""
-    return _refusal(host, port) is None
+    return port in PORTS and _refusal(host, port) is None
 
 
 def free_ports(host: str, count: int) -> list[int]:
@@ -27,13 +28,28 @@ def free_ports(host: str, count: int) -> list[int]:
             probe.close()
 
 
+def claim(port: int) -> socket.socket | None:
+    """A hold on `port` that every launch on this machine respects; None if another one has it.
+
+    Engines listen when they are ready, minutes after their port was chosen. The hold is a name
+    that the kernel keeps as long as any process has the socket: none is left behind.
+    """
+    hold = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        hold.bind(f"\0tpdeploy-port-{port}")
+    except OSError:
+        hold.close()
+        return None
+    return hold
+
+
 def check_port(host: str, port: int) -> None:
     """Nothing, if `host`:`port` is free.
 
     Raises:
         InputError: it is taken, or cannot be; the message names the holder and a free port.
     """
-    if not 1 <= port <= 65535:
+    if port not in PORTS:
         raise InputError(f"--port {port}: ports go from 1 to 65535")
     refusal = _refusal(host, port)
     if refusal is None:
