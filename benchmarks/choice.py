@@ -140,7 +140,7 @@ def usable_runs(rows: Sequence[Row]) -> list[Run]:
             clients=clients,
             measured_per_s=clients * tokens / seconds,
             measured_tpot_ms=tpot,
-            predicted_per_s=told.output_tokens_per_s,
+            predicted_per_s=told.output_tokens_per_s.predicted,
             predicted_tpot_ms=told.tpot.predicted,
         )
         found.append(run)

@@ -2,20 +2,22 @@
 # requires-python = ">=3.11"
 # dependencies = ["scipy"]
 # ///
-"""Fits what an engine adds to its kernels, on one class of device, to measured serving runs.
+"""Fits what an engine adds to its kernels, on one class of device, to measured runs.
 
-Usage: python scripts/fit_serving.py RUNS.csv --engine vllm --architecture hopper [--write]
+Usage: python scripts/fit_serving.py RUNS.csv [MORE.csv ...] --engine vllm --architecture hopper
+           [--write]
 
-RUNS.csv has the columns of `tpdeploy backtest`. Nine parameters (block `serving` of the files in
-tpdeploy/profiles/data/efficiency) are fitted to TTFT and TPOT by Nelder-Mead. The errors reported,
-and written, are those of models left out: every model is predicted by a fit to all others. Needs
-scipy, which tpdeploy itself does not.
+The tables have the columns of `tpdeploy backtest`. Ten parameters (block `serving` of the files in
+tpdeploy/profiles/data/efficiency) are fitted by Nelder-Mead to TTFT and TPOT of runs behind a
+server, and to the tokens/s of engines that were measured alone. The errors reported, and written,
+are those of models left out of the fit: every model is predicted by a fit to all others.
 """
 
 import argparse
 import random
+import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -30,7 +32,8 @@ from tpdeploy.errors import InputError
 from tpdeploy.files import write_whole
 from tpdeploy.harness.backtest import Failed, predict_case
 from tpdeploy.harness.backtest_rows import Case, Reading, case_of, read_rows
-from tpdeploy.profiles.accelerator import Efficiency, Errors, Serving
+from tpdeploy.profiles.accelerator import Efficiency, Serving
+from tpdeploy.profiles.accelerator import Errors as Recorded
 from tpdeploy.profiles.catalog import DATA, efficiency_of
 from tpdeploy.records import dump_record
 
@@ -43,27 +46,33 @@ RANGES = {
     "request_s": (2e-2, 1e-3, 0.3),
     "compute": (1.0, 0.4, 1.4),
     "experts": (1.0, 0.25, 4.0),
-    "communication": (1.0, 0.7, 3.0),
+    "communication": (1.0, 0.7, 1.5),
+    "arrival_s": (3e-6, 1e-7, 5e-5),
     "start": (0.7, 0.05, 1.2),
 }
 # Log error at which a run's pull on the parameters is largest; beyond, it counts as an outlier.
 SCALE = 0.15
 # Weight of a parameter's squared log distance from where it starts: times can be anything, factors
 # are near 1.
-PRIOR = {"compute": 0.02, "experts": 0.01, "communication": 0.02, "start": 0.01}
+PRIOR = {"compute": 0.02, "experts": 0.01, "communication": 0.1, "start": 0.01}
 TIMES_PRIOR = 0.002
-EVALUATIONS = 140
+# What each figure's error counts: tokens/s is that of an engine without a server.
+WEIGHTS = {"tpot": 1.0, "ttft": 0.5, "rate": 0.5}
+EVALUATIONS = 160
 # Share of left-out runs whose truth lies within the recorded error.
 COVERAGE = 0.8
 # A model with fewer runs is judged by the fit to all.
 FEW = 20
 LARGEST_CONCURRENCY = 512
-# Larger ones take long to simulate and tell little more about nine parameters.
+# Larger ones take long to simulate and tell little more about the parameters.
 LARGEST_FITTED = 128
 SEED = 1
+# What the tables are that the records were fitted to.
+SOURCES = {"latency.csv": "ai-dynamo/aiconfigurator@095f58a5"}
 HEADER = "# yaml-language-server: $schema=../../schemas/efficiency.schema.json\n"
 
-Error = tuple[float, float]
+# log(predicted / measured) by figure.
+Errors = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -71,26 +80,27 @@ class Run:
     """One usable row."""
 
     model: str
+    table: str
     case: Case
 
 
 def main() -> None:
     """Read, fit, report, and write when asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("runs", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--engine", required=True)
     parser.add_argument("--architecture", required=True)
     parser.add_argument("--most", type=int, default=56, help="runs drawn at random to fit")
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
-    runs = read(asked.runs, asked.engine, asked.architecture)
+    runs = [run for path in asked.runs for run in read(path, asked.engine, asked.architecture)]
     random.Random(SEED).shuffle(runs)  # noqa: S311 - a reproducible order, not cryptography
     start = efficiency_of(asked.architecture, asked.engine)
     with ProcessPoolExecutor(initializer=remember, initargs=(start, runs)) as pool:
         serving, errors = judge(start.serving, runs, asked.most, pool)
     result = start.model_copy(
         update={
-            "serving": described(serving, asked.runs.name, runs),
+            "serving": described(serving, runs),
             "errors": recorded(errors, runs),
         }
     )
@@ -110,60 +120,79 @@ def read(path: Path, engine: str, architecture: str) -> list[Run]:
             continue
         question = case.readings[0].question
         fits = question.cluster.accelerator.architecture == architecture
-        few = (question.workload.concurrency or 0) <= LARGEST_CONCURRENCY
-        if not (fits and few and question.engine.name == engine and row["dp"].strip() == "1"):
+        if not (fits and question.engine.name == engine and row["dp"].strip() == "1"):
             continue
-        if case.ttft_ms and case.tpot_ms:
-            run = Run(row["model"], case)
-            found.setdefault((row["ttft_ms"], row["tpot_ms"], row["concurrency"]), run)
+        if answered(case):
+            figures = ("ttft_ms", "tpot_ms", "output_tokens_per_s", "concurrency")
+            run = Run(family(row["model"]), path.name, case)
+            found.setdefault(tuple(row.get(name, "") for name in figures), run)
     return list(found.values())
+
+
+def answered(case: Case) -> bool:
+    """Whether the run states what can be fitted."""
+    if not case.served:
+        return case.output_tokens_per_s is not None
+    few = (case.readings[0].question.workload.concurrency or 0) <= LARGEST_CONCURRENCY
+    return few and case.ttft_ms is not None and case.tpot_ms is not None
+
+
+def family(model: str) -> str:
+    """What models of one shape have in common, so that none tells about another left out."""
+    name = re.sub(r"-(instruct|fp8|nvfp4)\b", "", model.rsplit("/", maxsplit=1)[-1].lower())
+    return name.replace("llama-3.3", "llama-3.1")
 
 
 def judge(
     start: Serving, runs: Sequence[Run], most: int, pool: Executor
-) -> tuple[Serving, dict[str, list[Error]]]:
-    """The fit to all models, and the errors of each model under a fit to the others.
+) -> tuple[Serving, list[Errors]]:
+    """The fit to all models, and the errors of the served runs of each under a fit to the others.
 
     TTFT is fitted to runs whose way of measuring is known only; errors are of all.
     """
     known = [n for n, run in enumerate(runs) if small(run.case)]
-    models = sorted({run.model for run in runs})
-    errors: dict[str, list[Error]] = {}
+    left_out: list[Errors] = []
     everything = fit(start, runs, balanced(runs, known, most), pool)
-    for model in models:
+    for model in sorted({run.model for run in runs}):
         others = [n for n in known if runs[n].model != model]
         mine = [n for n, run in enumerate(runs) if run.model == model]
         alone = not others or len(mine) < FEW
         serving = everything if alone else fit(start, runs, balanced(runs, others, most), pool)
-        errors[model] = [e for e in errors_of(serving, mine, pool) if e]
+        errors = [e for e in errors_of(serving, mine, pool) if e]
         own = [e for e in errors_of(everything, mine, pool) if e]
-        print(f"{model:40} left out {summary(errors[model])} | fitted {summary(own)}", flush=True)
-    return everything, errors
+        print(f"{model:22} left out {summary(errors)} | fitted {summary(own)}", flush=True)
+        left_out += errors
+    return everything, left_out
 
 
-def fitted(case: Case) -> bool:
+def timed(case: Case) -> bool:
     """Whether it is known how a run was measured, which its TTFT depends on."""
     return case.readings[0].question.protocol.length_spread > 0
 
 
 def small(case: Case) -> bool:
-    """Whether a run is quick to simulate."""
-    return (case.readings[0].question.workload.concurrency or 0) <= LARGEST_FITTED
+    """Whether a run is quick to simulate, as those of equal lengths all at once are."""
+    clients = case.readings[0].question.workload.concurrency or 0
+    return not case.served or clients <= LARGEST_FITTED
 
 
 def balanced(runs: Sequence[Run], numbers: Sequence[int], most: int) -> list[int]:
-    """At most `most` of `numbers`, as many of each model as there are."""
-    by_model: dict[str, list[int]] = defaultdict(list)
-    for n in numbers:
-        by_model[runs[n].model].append(n)
-    each = max(1, most // max(1, len(by_model)))
-    return [n for group in by_model.values() for n in group[:each]]
+    """At most `most` of `numbers` with a server and without, as many of each model as there are."""
+    chosen = []
+    for served in (True, False):
+        by_model: dict[str, list[int]] = defaultdict(list)
+        for n in numbers:
+            if runs[n].case.served is served:
+                by_model[runs[n].model].append(n)
+        each = max(1, most // max(1, len(by_model)))
+        chosen += [n for group in by_model.values() for n in group[:each]]
+    return chosen
 
 
 def fit(start: Serving, runs: Sequence[Run], numbers: Sequence[int], pool: Executor) -> Serving:
     """The parameters with the least error, held to what is likely beforehand."""
     names, likely = list(RANGES), [log(r[0]) for r in RANGES.values()]
-    timed = [fitted(runs[n].case) for n in numbers]
+    counted = [{"tpot", "rate", *(["ttft"] * timed(runs[n].case))} for n in numbers]
 
     def serving(logs: Sequence[float]) -> Serving:
         values = {
@@ -175,9 +204,9 @@ def fit(start: Serving, runs: Sequence[Run], numbers: Sequence[int], pool: Execu
     def loss(logs: Sequence[float]) -> float:
         found = errors_of(serving(logs), numbers, pool)
         parts = [
-            redescending(error[1]) + (redescending(error[0]) / 2 if counts else 0.0)
-            for error, counts in zip(found, timed, strict=True)
-            if error
+            sum(WEIGHTS[name] * redescending(errors[name]) for name in errors.keys() & names)
+            for errors, names in zip(found, counted, strict=True)
+            if errors
         ]
         strayed = sum(
             PRIOR.get(name, TIMES_PRIOR) * (value - first) ** 2
@@ -206,21 +235,27 @@ def remember(start: Efficiency, runs: Sequence[Run]) -> None:
     _known["runs"] = start, runs
 
 
-def errors_of(serving: Serving, numbers: Sequence[int], pool: Executor) -> list[Error | None]:
-    """log(predicted / measured) of the mean TTFT and TPOT of every run; None if it does not fit."""
+def errors_of(serving: Serving, numbers: Sequence[int], pool: Executor) -> list[Errors]:
+    """The log errors of every run; none of those that do not fit."""
     return list(pool.map(partial(error_of, serving), numbers, chunksize=len(numbers) // 8 + 1))
 
 
-def error_of(serving: Serving, number: int) -> Error | None:
-    """The log errors of one run; None if it does not fit."""
+def error_of(serving: Serving, number: int) -> Errors:
+    """The log errors of the figures that one run states; none if it does not fit."""
     start, runs = _known["runs"]
     case, efficiency = runs[number].case, start.model_copy(update={"serving": serving})
+    if not case.served:
+        efficiency = efficiency.without_server()
     readings = tuple(_with(reading, efficiency) for reading in case.readings)
     found = predict_case(replace(case, readings=readings))
-    if isinstance(found, Failed) or not case.ttft_ms or not case.tpot_ms:
-        return None
-    ttft = log(found.ttft.predicted / case.ttft_ms)
-    return ttft, log(found.tpot.predicted / case.tpot_ms)
+    if isinstance(found, Failed):
+        return {}
+    figures = {"ttft": found.ttft, "tpot": found.tpot, "rate": found.output_tokens_per_s}
+    return {
+        name: log(figure.predicted / figure.measured)
+        for name, figure in figures.items()
+        if figure.measured
+    }
 
 
 def _with(reading: Reading, efficiency: Efficiency) -> Reading:
@@ -228,25 +263,25 @@ def _with(reading: Reading, efficiency: Efficiency) -> Reading:
     return replace(reading, question=replace(reading.question, cluster=cluster))
 
 
-def summary(errors: Sequence[Error]) -> str:
-    """Median error and signed median of TTFT and of TPOT."""
-    if not errors:
-        return "nothing fits"
-    parts = []
-    for name, which in (("TTFT", 0), ("TPOT", 1)):
-        logs = [error[which] for error in errors]
-        size = statistics.median(abs(exp(e) - 1) for e in logs)
-        parts.append(f"{name} {size:.1%} ({exp(statistics.median(logs)) - 1:+.1%})")
-    return f"n {len(errors)} " + " ".join(parts)
+def summary(errors: Sequence[Errors]) -> str:
+    """Median error and signed median of each figure that runs state."""
+    parts = [f"n {len(errors)}"]
+    for name, title in (("ttft", "TTFT"), ("tpot", "TPOT"), ("rate", "tokens/s")):
+        logs = [each[name] for each in errors if name in each]
+        if logs:
+            size = statistics.median(abs(exp(e) - 1) for e in logs)
+            parts.append(f"{title} {size:.1%} ({exp(statistics.median(logs)) - 1:+.1%})")
+    return " ".join(parts)
 
 
-def described(serving: Serving, source: str, runs: Sequence[Run]) -> Serving:
+def described(serving: Serving, runs: Sequence[Run]) -> Serving:
     """The fitted parameters with where they come from."""
-    models = ", ".join(sorted({run.model.split("/")[-1] for run in runs}))
+    tables = Counter(run.table for run in runs)
+    parts = [f"{count} public runs of {SOURCES.get(t, t)}" for t, count in tables.items()]
+    models = ", ".join(sorted({run.model for run in runs}))
     return serving.model_copy(
         update={
-            "source": f"scripts/fit_serving.py on {len(runs)} public runs ({source} of "
-            "ai-dynamo/aiconfigurator@095f58a5)",
+            "source": f"scripts/fit_serving.py on {' and '.join(parts)}",
             "date": date.today(),
             "confidence": "medium",
             "note": f"fitted to {models}",
@@ -254,19 +289,19 @@ def described(serving: Serving, source: str, runs: Sequence[Run]) -> Serving:
     )
 
 
-def recorded(errors: dict[str, list[Error]], runs: Sequence[Run]) -> Errors:
-    """The error that COVERAGE of the left-out runs stay under."""
-    everything = [e for found in errors.values() for e in found]
+def recorded(errors: Sequence[Errors], runs: Sequence[Run]) -> Recorded:
+    """The error that COVERAGE of the left-out runs behind a server stay under."""
+    served = [each for each in errors if "tpot" in each]
 
-    def within(which: int) -> float:
-        sizes = sorted(abs(e[which]) for e in everything)
+    def within(name: str) -> float:
+        sizes = sorted(abs(each[name]) for each in served)
         return float(f"{expm1(sizes[int(COVERAGE * len(sizes))]):.3g}")
 
-    return Errors(
-        tpot=within(1),
-        ttft=within(0),
+    return Recorded(
+        tpot=within("tpot"),
+        ttft=within("ttft"),
         source=f"scripts/fit_serving.py: {len(runs)} public runs, each predicted by a fit to the "
-        f"other models: {summary(everything)}",
+        f"other models: {summary(errors)}",
         date=date.today(),
         confidence="medium",
     )

@@ -1,7 +1,23 @@
 """Settings that hold for every test."""
 
+import pytest
 from hypothesis import settings
 
 # Machines that run tests are busy: how long an example takes says nothing about the code.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+
+@pytest.fixture(scope="session")
+def empty_home(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A home in which nothing was installed, measured or learned."""
+    return str(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(autouse=True)
+def no_home_of_the_user(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, empty_home: str
+) -> None:
+    """What this machine learned moves no prediction; tests of engines need what is installed."""
+    if "engine" not in request.keywords:
+        monkeypatch.setenv("TPDEPLOY_HOME", empty_home)

@@ -8,13 +8,13 @@ import pytest
 
 from tests.launcher.standin_backend import StandinBackend
 from tpdeploy.backends.base import Backend, Capability, Platform, Problem
-from tpdeploy.backends.choice import Solved, ask_one, choose
+from tpdeploy.backends.choice import ask_one, choose
 from tpdeploy.backends.rules import engine_rules
 from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.errors import InputError
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import search
+from tpdeploy.planner.search import Solved, search
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.catalog import with_engine
 from tpdeploy.profiles.gpus_spec import parse_gpus

@@ -13,6 +13,7 @@ from tpdeploy.planner.candidate import Candidate, evaluate
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.search import plan, search
 from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.gpus_spec import parse_gpus
 
 
 def planned(model: str, gpus: str, load: Workload) -> DeploymentPlan:
@@ -37,6 +38,16 @@ def test_the_same_question_has_the_same_answer(model: str, gpus: str, load: Work
     again = evaluate(question_of(made), made.parallelism)
     assert isinstance(again, Candidate)
     assert again.prediction == made.prediction
+
+
+def test_a_plan_keeps_its_network() -> None:
+    """Another than such machines usually have is not forgotten."""
+    cluster = parse_gpus("2x8xH100", network="tcpxo-200g")
+    question = replace(ask("llama-70b", "2x8xH100"), cluster=cluster)
+    made = plan(question, search(question))
+    assert made.cluster.network == "tcpxo-200g"
+    rebuilt = question_of(made.model_copy(update={"backend": "vllm"})).cluster.network
+    assert rebuilt == cluster.network
 
 
 def test_a_model_that_is_not_known_here_is_refused() -> None:

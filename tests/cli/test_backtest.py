@@ -18,6 +18,17 @@ def test_the_errors_are_shown_by_group(tmp_path: Path) -> None:
     assert "1: unknown GPU H1000" in shown
 
 
+def test_throughput_is_held_against_too(tmp_path: Path) -> None:
+    """Where rows state tokens/s, that is compared, and what no row states is not shown."""
+    alone = {**run(ttft_ms="", tpot_ms=""), "output_tokens_per_s": "900", "server": "no"}
+    path = write_runs(tmp_path / "runs.csv", alone)
+    shown = answered("backtest", str(path))
+    assert "tok/s" in shown
+    assert "TTFT" not in shown.split("\n\n", 1)[1]
+    summary = json.loads(answered("backtest", str(path), "--json"))
+    assert summary["groups"][0]["output_tokens_per_s"]["rows"] == 1
+
+
 def test_every_row_keeps_its_place_and_columns(tmp_path: Path) -> None:
     """The rows as they were, then the prediction or the reason."""
     first = {"id": "a", **PLAIN, "note": "kept"}

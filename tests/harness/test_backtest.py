@@ -16,7 +16,7 @@ def test_a_row_is_predicted_with_range_and_source() -> None:
         assert compared.measured == measured
     # Eight clients, each from its request to its last token.
     request_s = (told.ttft.predicted + 127 * told.tpot.predicted) / 1000
-    assert told.output_tokens_per_s == pytest.approx(8 * 128 / request_s, rel=0.1)
+    assert told.output_tokens_per_s.predicted == pytest.approx(8 * 128 / request_s, rel=0.1)
     assert "fp8 KV cache assumed" in told.source
 
 

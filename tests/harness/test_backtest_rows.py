@@ -10,49 +10,13 @@ from tpdeploy.harness.backtest_rows import (
     MOST_MEMORY,
     case_of,
     cluster_of,
-    find_gpu,
     ranks_of_group,
     read_rows,
     rules_of,
 )
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.serving import Protocol
 from tpdeploy.profiles.record import Dtype
-
-
-@pytest.mark.parametrize(
-    ("written", "meant"),
-    [
-        ("H100 SXM 80GB", "H100-SXM-80GB"),
-        ("H200 SXM 141GB", "H200-SXM-141GB"),
-        ("B200 SXM 180GB", "B200-SXM-180GB"),
-        ("B300 SXM", "B300-SXM-288GB"),
-        ("GB200", "GB200-186GB"),
-        ("GB200 NVL72", "GB200-186GB"),
-        ("A100 SXM 80GB", "A100-SXM-80GB"),
-        ("NVIDIA A100-SXM4-80GB", "A100-SXM-80GB"),
-        ("A100-SXM4-40GB", "A100-SXM-40GB"),
-        ("NVIDIA H100 80GB HBM3", "H100-SXM-80GB"),
-        ("h200_sxm", "H200-SXM-141GB"),
-        ("H100 PCIe 80GB", "H100-PCIe-80GB"),
-        ("A10G (AWS g5)", "A10G"),
-        ("L40S", "L40S"),
-        ("NVIDIA L40S", "L40S"),
-        ("H20", "H20-96GB"),
-        ("RTX PRO 6000", "RTX-PRO-6000-Server"),
-        ("RTX PRO 6000 Blackwell Server Edition", "RTX-PRO-6000-Server"),
-        ("AMD Instinct MI300X", "MI300X-192GB"),
-    ],
-)
-def test_gpus_are_found_as_tables_write_them(written: str, meant: str) -> None:
-    """Spaces, makers and form factors do not hide the GPU."""
-    assert find_gpu(written).name == meant
-
-
-@pytest.mark.parametrize("written", ["H100 SXM 999GB", "H300", ""])
-def test_a_gpu_that_is_not_known_is_refused(written: str) -> None:
-    """Nothing is dropped that tells one GPU from another."""
-    with pytest.raises(InputError, match="unknown GPU"):
-        find_gpu(written)
 
 
 def test_more_gpus_than_a_machine_has_are_on_several() -> None:
@@ -118,6 +82,23 @@ def test_tokens_in_a_step(tokens: tuple[str, str], stated: str, budget: int | No
     assert any("steps of at most" in words for words in first.assumed) == bool(budget)
 
 
+def test_an_engine_may_have_been_measured_alone() -> None:
+    """Without a server nothing is spent on a token or a request but in the engine."""
+    alone = case_of({**run(), "server": "no", "output_tokens_per_s": "900"})
+    assert (alone.served, alone.output_tokens_per_s) == (False, 900)
+    serving = alone.readings[0].question.cluster.efficiency.serving
+    assert (serving.sequence_s, serving.request_s) == (0, 0)
+    assert serving.step_s > 0
+    assert case_of(run()).served
+
+
+def test_requests_and_memory_may_be_stated() -> None:
+    """All at once, 12 requests of equal lengths over 8 clients; the engine's share of memory."""
+    (first, *_) = case_of({**run(), "requests": "12", "memory_fraction": "0.5"}).readings
+    assert first.question.protocol == Protocol(requests_per_client=1.5, warm_up=False)
+    assert first.question.engine.memory_fraction == 0.5
+
+
 def test_what_a_row_does_not_state_is_said() -> None:
     """The KV cache's format, and GPUs that the split leaves idle."""
     first = case_of(run(precision="fp8", gpu_count="4")).readings[0]
@@ -169,6 +150,10 @@ def test_a_run_that_did_fit_may_have_had_more_memory() -> None:
         ({"ttft_ms": "-3"}, "ttft_ms '-3'"),
         ({"tpot_ms": "fast"}, "tpot_ms 'fast'"),
         ({"dp": "0", "gpu_count": "0"}, "disaggregated serving"),
+        ({"server": "maybe"}, "server 'maybe': need yes, no"),
+        ({"requests": "0"}, "requests '0'"),
+        ({"memory_fraction": "95"}, "memory_fraction '95': need a share"),
+        ({"output_tokens_per_s": "-1"}, "output_tokens_per_s '-1'"),
     ],
 )
 def test_what_cannot_be_read_is_refused(changed: dict[str, str], words: str) -> None:

@@ -6,8 +6,9 @@ from tests.harness.runs import run
 from tpdeploy.harness.backtest import Compared, Failed, Predicted
 from tpdeploy.harness.backtest_summary import errors, summarise
 
-FASTER = Predicted(Compared(90, 80, 101, 100), Compared(5, 4, 6, 10), 1.0, "model")
-SLOWER = Predicted(Compared(130, 110, 150, 100), Compared(12, 9, 13, 10), 1.0, "model")
+RATE = Compared(50, 40, 60, None)
+FASTER = Predicted(Compared(90, 80, 101, 100), Compared(5, 4, 6, 10), RATE, "model")
+SLOWER = Predicted(Compared(130, 110, 150, 100), Compared(12, 9, 13, 10), RATE, "model")
 
 
 def test_errors_are_median_mean_and_signed() -> None:
@@ -34,7 +35,7 @@ def test_rows_are_grouped_by_engine_gpu_model_and_width() -> None:
     assert [g.name for g in summary.groups if g.by == "tp"] == ["8", "16"]
     assert summary.groups[0].by == "all"
     none = next(g for g in summary.groups if g.name == "none")
-    assert none.ttft is none.tpot is None
+    assert none.ttft is none.tpot is none.output_tokens_per_s is None
 
 
 def test_reasons_are_counted() -> None:

@@ -1,5 +1,7 @@
 """Step time: more work is never quicker, nothing is under the roofline, links count."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +99,32 @@ def test_stages_hand_over_the_residual_stream() -> None:
     lone, staged = model_of("llama-70b", tp=4), model_of("llama-70b", tp=4, pp=2)
     assert staged.time(step).communication > lone.time(step).communication
     assert staged.time(step).linear == lone.time(step).linear
+
+
+def test_each_stage_pays_for_being_given_its_part() -> None:
+    """The engine's time per step comes once a stage; that per layer and token does not."""
+    step = Step(decode_sequences=32, decode_context=1024, prefill_tokens=64)
+    lone, staged = model_of("llama-70b", tp=2), model_of("llama-70b", tp=2, pp=4)
+    once = lone.serving.step_s + lone.serving.prompt_step_s + lone.serving.group_step_s
+    more = staged.time(step).overhead - lone.time(step).overhead
+    assert more == pytest.approx(3 * once)
+
+
+def test_ranks_wait_for_each_other() -> None:
+    """The same for a small message and for a large one, and nothing on one device."""
+    apart, alone = model_of("llama-70b"), model_of("llama-3.1-8b", tp=1)
+    for tokens in (1, 4096):
+        step = Step(prefill_tokens=tokens, prefill_context=1)
+        at_once, waiting, single = (
+            replace(
+                model, serving=model.serving.model_copy(update={"arrival_s": seconds}), known={}
+            ).time(step)
+            for model, seconds in ((apart, 0.0), (apart, 1e-5), (alone, 1e-5))
+        )
+        collectives = sum(exchange.count for exchange in apart.exchanges)
+        waited = waiting.communication - at_once.communication
+        assert waited == pytest.approx(collectives * 1e-5)
+        assert single.communication == 0
 
 
 def test_whole_experts_take_as_much_memory_and_move_fewer_activations() -> None:

@@ -2,10 +2,14 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.planner.questions import LOAD, ask
+from tpdeploy.errors import InfeasibleError
+from tpdeploy.planner.fleet import fewest_devices
 from tpdeploy.planner.search import plan, search
-from tpdeploy.planner.step_budget import search_steps
-from tpdeploy.planner.workload import Target
+from tpdeploy.planner.step_budget import fewest_with_steps, search_steps
+from tpdeploy.planner.workload import Target, Workload
 
 
 def test_a_target_that_the_usual_steps_miss_is_met_by_smaller_ones() -> None:
@@ -22,11 +26,47 @@ def test_a_target_that_the_usual_steps_miss_is_met_by_smaller_ones() -> None:
 
 
 def test_steps_stay_as_they_are_where_they_do_or_were_asked_for() -> None:
-    """A target that is met, one that no step meets, and steps that the user fixed."""
+    """A target that is met, and steps that the user fixed."""
     easy = ask("llama-8b", "1xH100")
     hard = replace(easy, workload=LOAD.model_copy(update={"ttft": Target(ms=1)}))
-    fixed = replace(hard, max_num_batched_tokens=4096)
-    for question in (easy, hard, fixed):
+    for question in (easy, replace(hard, max_num_batched_tokens=4096)):
         answered, outcome = search_steps(question)
         assert answered is question
         assert outcome.remarks == ()
+
+
+def test_a_target_that_no_steps_meet_is_told_with_the_closest() -> None:
+    """1 ms is too little for any; the message has the steps that come nearest."""
+    asked = ask("llama-70b", "8xH100", workload=LOAD.model_copy(update={"ttft": Target(ms=1)}))
+    usual = search(asked)
+    question, outcome = search_steps(asked)
+    assert question.max_num_batched_tokens is not None
+    first = [o.ranked[0].prediction.ttft_ms.value for o in (usual, outcome)]
+    assert first[1] < first[0]
+    assert first[0] == min(c.prediction.ttft_ms.value for c in usual.ranked)
+    with pytest.raises(InfeasibleError, match=r"in steps of at most [0-9,]+ tokens \(TTFT p50"):
+        plan(question, outcome)
+
+
+def test_smaller_steps_may_need_fewer_devices() -> None:
+    """64 clients that ask together wait for each other's prompts, or are spread over more GPUs."""
+    load = Workload(concurrency=64, ttft=Target(ms=400))
+    asked = ask("llama-70b", "H100", workload=load)
+    usual = fewest_devices(asked).outcome.best
+    question, outcome = fewest_with_steps(asked)
+    assert usual is not None
+    assert outcome.best is not None
+    assert outcome.best.parallelism.devices < usual.parallelism.devices
+    tokens = question.max_num_batched_tokens
+    assert outcome.remarks[0] == (
+        f"Steps of at most {tokens:,} tokens: with the usual 8,192, "
+        f"{usual.parallelism.devices} GPUs are needed."
+    )
+
+
+def test_an_open_loop_keeps_its_steps() -> None:
+    """Its requests do not come together."""
+    load = Workload(rate=4, ttft=Target(ms=300))
+    assert fewest_with_steps(ask("llama-8b", "H100", workload=load))[0].max_num_batched_tokens is (
+        None
+    )

@@ -7,9 +7,7 @@ from tpdeploy.backends.base import Backend
 from tpdeploy.errors import InfeasibleError, InputError, TpdeployError
 from tpdeploy.planner.plan import DeploymentPlan, EngineAnswer
 from tpdeploy.planner.question import Objective, Question
-from tpdeploy.planner.search import Outcome, plan
-
-Solved = tuple[Question, Outcome]
+from tpdeploy.planner.search import Solved, plan
 
 
 @dataclass(frozen=True)

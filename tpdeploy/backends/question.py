@@ -43,13 +43,13 @@ def question_of(plan: DeploymentPlan, *, corrected: bool = True) -> Question:
 
 
 def _cluster(planned: PlannedCluster) -> Cluster:
-    """The plan's devices; of several machines, on the network such machines usually have."""
+    """The plan's devices."""
     if planned.platform == "cpu":
         cluster = cpu_cluster(planned.count)
     else:
         device = find_accelerator(planned.gpu)
         each = planned.count // planned.nodes
-        cluster = assemble(device, planned.fabric, planned.nodes, each)
+        cluster = assemble(device, planned.fabric, planned.nodes, each, planned.network)
     peaks = cluster.accelerator.peaks.model_copy(update={"memory_bytes": planned.memory_bytes})
     device = cluster.accelerator.model_copy(update={"peaks": peaks})
     return cluster.model_copy(update={"accelerator": device})

@@ -45,7 +45,7 @@ def backtest(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
-    """Predict every measured run of FILE; show how far mean TTFT and TPOT are off."""
+    """Predict every measured run of FILE; show how far TTFT, TPOT and tokens/s are off."""
     table = read_rows(file)
     with _progress(len(table.rows)) as bar:
         task = bar.add_task("predicting", total=len(table.rows))
@@ -75,8 +75,8 @@ def predictions(table: Table, results: Sequence[Result]) -> str:
 def _added(result: Result) -> tuple[str, ...]:
     if isinstance(result, Failed):
         return ("", "", "", "", result.reason)
-    values = (result.ttft.predicted, result.tpot.predicted, result.output_tokens_per_s)
-    return (*(f"{value:.6g}" for value in values), result.source, "")
+    values = (result.ttft, result.tpot, result.output_tokens_per_s)
+    return (*(f"{each.predicted:.6g}" for each in values), result.source, "")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ def show_summary(console: Console, summary: Summary) -> None:
     """Print the errors of every group, and why rows were not predicted."""
     console.print(
         "Error: predicted / measured - 1. median and mean are of its size; signed is its median, "
-        "above 0 when predicted slower; in range: rows whose measurement is in the predicted range."
+        "above 0 when more was predicted; in range: rows measured within the predicted range."
     )
     for by, groups in groupby(summary.groups, key=lambda group: group.by):
         console.print()
@@ -29,14 +29,25 @@ def _table(title: str, groups: list[Group]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
     table.add_column(title, overflow="fold", width=LONGEST_NAME)
     table.add_column("predicted", justify="right", no_wrap=True, min_width=12)
-    table.add_column("", min_width=4)
+    table.add_column("", min_width=5)
     for figure in FIGURES:
         table.add_column(figure, justify="right", no_wrap=True, min_width=7)
     for group in groups:
-        counted = f"{group.predicted:,}/{group.rows:,}"
-        table.add_row(group.name, counted, "TTFT", *_figures(group.ttft))
-        table.add_row("", "", "TPOT", *_figures(group.tpot))
+        name, counted = group.name, f"{group.predicted:,}/{group.rows:,}"
+        for what, errors in _measured(group):
+            table.add_row(name, counted, what, *_figures(errors))
+            name = counted = ""
     return table
+
+
+def _measured(group: Group) -> list[tuple[str, Errors | None]]:
+    """What any row of the group states; a line of dashes where none states anything."""
+    everything = (
+        ("TTFT", group.ttft),
+        ("TPOT", group.tpot),
+        ("tok/s", group.output_tokens_per_s),
+    )
+    return [each for each in everything if each[1]] or [("", None)]
 
 
 def _figures(errors: Errors | None) -> tuple[str, ...]:

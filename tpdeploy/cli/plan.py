@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from tpdeploy.backends.base import Backend
-from tpdeploy.backends.choice import Choice, Solved, ask_one, choose
+from tpdeploy.backends.choice import Choice, ask_one, choose
 from tpdeploy.backends.registry import load_backend, load_backends
 from tpdeploy.backends.rules import engine_rules
 from tpdeploy.cli import options
@@ -17,14 +17,13 @@ from tpdeploy.cli.planfile import write_plan
 from tpdeploy.cli.report.write import check_report, write_report
 from tpdeploy.cli.splits_view import show_alternatives
 from tpdeploy.errors import InfeasibleError
-from tpdeploy.planner.fleet import fewest_devices
 from tpdeploy.planner.pareto import sweep
 from tpdeploy.planner.plan import Refused
 from tpdeploy.planner.precision import kv_cache_dtype, served_shape
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import alternatives
+from tpdeploy.planner.search import Solved, alternatives
 from tpdeploy.planner.search import plan as make_plan
-from tpdeploy.planner.step_budget import search_steps
+from tpdeploy.planner.step_budget import fewest_with_steps, search_steps
 from tpdeploy.profiles.gpus_spec import parse_gpus
 from tpdeploy.profiles.here import with_engine_here
 from tpdeploy.profiles.models import load_model
@@ -108,7 +107,7 @@ def plan(
         )
 
     count_open = options.leaves_count_open(gpus, cluster) and (load.rate or load.ttft or load.tpot)
-    choice = _choose(backend, ask, _fewest if count_open else search_steps)
+    choice = _choose(backend, ask, fewest_with_steps if count_open else search_steps)
     _answer(choice, output, report, as_json=json, pareto=pareto)
 
 
@@ -119,11 +118,6 @@ def _choose(
     if backend != AUTO:
         return ask_one(load_backend(backend), ask, solve)
     return choose(load_backends()[0], ask, solve)
-
-
-def _fewest(question: Question) -> Solved:
-    fleet = fewest_devices(question)
-    return fleet.question, fleet.outcome
 
 
 def _answer(

@@ -19,7 +19,7 @@ ROWS_A_TURN = 8
 
 @dataclass(frozen=True)
 class Compared:
-    """A predicted mean with its range, and the measured mean where the run states one (ms)."""
+    """A predicted figure with its range, and the measured one where the run states it."""
 
     predicted: float
     low: float
@@ -39,11 +39,11 @@ class Compared:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What the planner says about one run."""
+    """What the planner says about one run: mean latencies (ms), and tokens/s of all replicas."""
 
     ttft: Compared
     tpot: Compared
-    output_tokens_per_s: float  # of all replicas
+    output_tokens_per_s: Compared
     source: str
 
 
@@ -101,17 +101,19 @@ def _predicted(case: Case, reading: Reading, answer: Candidate) -> Predicted:
     return Predicted(
         ttft=_compared(told.ttft_ms, told.ttft_distribution.mean, case.ttft_ms),
         tpot=_compared(told.tpot_ms, told.tpot_distribution.mean, case.tpot_ms),
-        output_tokens_per_s=told.output_tokens_per_s.value,
+        output_tokens_per_s=_compared(
+            told.output_tokens_per_s, told.output_tokens_per_s.value, case.output_tokens_per_s
+        ),
         source="; ".join((told.ttft_ms.source, *reading.assumed)),
     )
 
 
-def _compared(estimate: Estimate, mean: float, measured: float | None) -> Compared:
-    """The mean with a range as wide, relative to it, as that of `estimate`.
+def _compared(estimate: Estimate, value: float, measured: float | None) -> Compared:
+    """The value with a range as wide, relative to it, as that of `estimate`.
 
     An answer of one token has no time between tokens, whatever was measured.
     """
     if not estimate.value:
         return Compared(0.0, 0.0, 0.0, None)
-    scale = mean / estimate.value
-    return Compared(mean, estimate.low * scale, estimate.high * scale, measured)
+    scale = value / estimate.value
+    return Compared(value, estimate.low * scale, estimate.high * scale, measured)

@@ -9,6 +9,7 @@ from math import ceil, isfinite, isqrt
 from pathlib import Path
 
 from tpdeploy.errors import InputError, nearest
+from tpdeploy.harness.gpu_names import find_gpu
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.precision import stored_shape
 from tpdeploy.planner.question import EngineRules, Question
@@ -58,11 +59,6 @@ COUNTED = Protocol(requests_per_client=10, warm_up=False)
 # What aiconfigurator gives vLLM and TensorRT-LLM, whose own runs have other lengths: a step holds
 # the input, the requests in flight and this many tokens (its generator/rule_plugin/benchmark).
 SPARE_TOKENS = 1500
-# Words of a GPU's name that tell neither its chip nor its memory.
-MAKERS = re.compile(r"^(nvidia|amd|intel)[ -]", re.IGNORECASE)
-ADORNMENTS = re.compile(
-    r"-(blackwell|edition|hbm\w*|nvl72|instinct|sxm\d*|oam)(?=-|$)", re.IGNORECASE
-)
 GPUS_A_MACHINE = 8
 # A run that did not fit into its engine's default share of the memory was given more.
 MOST_MEMORY = 0.97
@@ -86,6 +82,8 @@ class Case:
     readings: tuple[Reading, ...]  # the likeliest first
     ttft_ms: float | None
     tpot_ms: float | None
+    output_tokens_per_s: float | None = None
+    served: bool = True  # False: the engine alone was measured, without a server
 
 
 @dataclass(frozen=True)
@@ -138,9 +136,13 @@ def case_of(row: Row) -> Case:
             "GPUs the row does not state; give the GPUs of one engine that prefills and decodes"
         )
     split = Parallelism(tensor=tensor, pipeline=pipeline, replicas=replicas)
-    engine = rules_of(row["engine"], row.get("engine_version", ""), row.get("date", ""))
+    engine = _rules(row)
     workload = _workload(row)
     cluster = cluster_of(row["gpu"], split.devices, engine.name)
+    served = _served(row)
+    if not served:
+        alone = cluster.efficiency.without_server()
+        cluster = cluster.model_copy(update={"efficiency": alone})
     shape = shape_of(row["model"], cluster.accelerator, row["precision"])
     question = Question(
         shape=shape,
@@ -148,13 +150,15 @@ def case_of(row: Row) -> Case:
         workload=workload,
         engine=engine,
         kv_cache_dtype=_kv_cache_dtype(row, shape),
-        protocol=protocol_of(workload),
+        protocol=_protocol(row, workload),
         max_num_batched_tokens=_batched_tokens(row, engine, workload, replicas),
     )
     return Case(
         tuple(_readings(question, split, stated)),
         _measured(row, "ttft_ms"),
         _measured(row, "tpot_ms"),
+        _measured(row, "output_tokens_per_s"),
+        served,
     )
 
 
@@ -164,9 +168,35 @@ def protocol_of(workload: Workload) -> Protocol:
     return replace(COUNTED, length_spread=GRID_SPREAD if lengths in GRID else 0.0)
 
 
+def _protocol(row: Row, workload: Workload) -> Protocol:
+    """How a run was measured: `requests` in all, of equal lengths, else as benchmarks do it."""
+    if not _stated(row, "requests"):
+        return protocol_of(workload)
+    each = _whole(row, "requests", 1) / (workload.concurrency or 1)
+    return Protocol(requests_per_client=each, warm_up=False)
+
+
+def _rules(row: Row) -> EngineRules:
+    rules = rules_of(row["engine"], row.get("engine_version", ""), row.get("date", ""))
+    text = _stated(row, "memory_fraction")
+    if not text:
+        return rules
+    share = _number(text)
+    if share is None or not 0 < share <= 1:
+        raise InputError(f"memory_fraction {text!r}: need a share above 0 and up to 1")
+    return replace(rules, memory_fraction=share)
+
+
+def _served(row: Row) -> bool:
+    text = _stated(row, "server").lower()
+    if text not in {"", "yes", "no"}:
+        raise InputError(f"server {text!r}: need yes, no (the engine alone) or nothing")
+    return text != "no"
+
+
 def _batched_tokens(row: Row, engine: EngineRules, workload: Workload, replicas: int) -> int | None:
     """Tokens of the engine's largest step; None: its default."""
-    if row.get("max_num_batched_tokens", "").strip():
+    if _stated(row, "max_num_batched_tokens"):
         return _whole(row, "max_num_batched_tokens", 1)
     if (workload.input_tokens, workload.output_tokens) in GRID or engine.name == "sglang":
         return None
@@ -209,27 +239,6 @@ def _sync_vllm(engine: str, version: str, date: str) -> bool:
     if release := re.match(r"v?(\d+)\.(\d+)", version):
         return (int(release[1]), int(release[2])) < ASYNC_VLLM
     return not version and bool(date) and date < ASYNC_VLLM_DATE
-
-
-def find_gpu(text: str) -> Accelerator:
-    """The accelerator a table means: `B300 SXM`, `NVIDIA H100 80GB HBM3`, `h200_sxm`.
-
-    Raises:
-        InputError: no such accelerator; the nearest names are offered.
-    """
-    plain = re.sub(r"\(.*?\)", "", text).strip()
-    hyphens = re.sub(r"[\s_-]+", "-", plain).strip("-")
-    bare = MAKERS.sub("", hyphens)
-    ways = dict.fromkeys((plain, f"NVIDIA {bare}", hyphens, bare, ADORNMENTS.sub("", bare)))
-    found = (device for way in ways if (device := _accelerator(way)))
-    return next(found, None) or find_accelerator(plain)
-
-
-def _accelerator(name: str) -> Accelerator | None:
-    try:
-        return find_accelerator(name)
-    except InputError:
-        return None
 
 
 @cache
@@ -291,13 +300,18 @@ def _whole(row: Row, name: str, least: int, default: int | None = None) -> int:
     return int(number)
 
 
+def _stated(row: Row, name: str) -> str:
+    """The cell of a column that need not be there."""
+    return row.get(name, "").strip()
+
+
 def _measured(row: Row, name: str) -> float | None:
-    text = row[name].strip()
+    text = _stated(row, name)
     if not text:
         return None
     number = _number(text)
     if number is None or number <= 0:
-        raise InputError(f"{name} {text!r}: need milliseconds above 0, or nothing")
+        raise InputError(f"{name} {text!r}: need a number above 0, or nothing")
     return number
 
 

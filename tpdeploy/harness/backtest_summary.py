@@ -23,7 +23,7 @@ class Errors(Record):
     rows: int = Field(gt=0, description="rows predicted that state the measurement")
     median_absolute_percent: float
     mean_absolute_percent: float
-    median_signed_percent: float = Field(description="above 0: predicted slower than measured")
+    median_signed_percent: float = Field(description="above 0: predicted more than was measured")
     in_range_percent: float = Field(description="rows whose measurement is in the predicted range")
 
 
@@ -36,6 +36,7 @@ class Group(Record):
     predicted: int
     ttft: Errors | None
     tpot: Errors | None
+    output_tokens_per_s: Errors | None
 
 
 class Unpredicted(Record):
@@ -98,4 +99,5 @@ def _group(by: By, name: str, pairs: Sequence[Pair]) -> Group:
         predicted=len(predicted),
         ttft=errors(result.ttft for result in predicted),
         tpot=errors(result.tpot for result in predicted),
+        output_tokens_per_s=errors(result.output_tokens_per_s for result in predicted),
     )

@@ -50,6 +50,7 @@ class PlannedCluster(Record):
     count: int = Field(gt=0)
     nodes: int = Field(gt=0)
     fabric: Text
+    network: Text | None = Field(default=None, description="between machines")
     island: int = Field(gt=0)
     memory_bytes: int = Field(gt=0, description="of one device, as the driver reports it")
     assumptions: tuple[str, ...] = ()

@@ -22,16 +22,20 @@ def score(question: Question, prepared: Prepared, steady: SteadyState) -> float:
 
 
 def rank(question: Question, candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Candidates best first: targets met, then the objective, ties by latency, then simplicity."""
-    rivals = [c for c in candidates if not c.missed] or candidates
-    best = max((objective(question, c) for c in rivals), default=0.0)
+    """Candidates best first: targets met, then the objective, ties by latency, then simplicity.
 
-    def key(candidate: Candidate) -> tuple[bool, float, float, int, int, int]:
+    Where none meets the targets, those that come closest are first.
+    """
+    meeting = [c for c in candidates if not c.missed]
+    best = max((objective(question, c) for c in meeting or candidates), default=0.0)
+
+    def key(candidate: Candidate) -> tuple[bool, float, float, float, int, int, int]:
+        far = 0.0 if meeting else shortfall(question, candidate)
         lost = max(0.0, 1 - TIE - objective(question, candidate) / best)
         split = candidate.parallelism
         latency = end_to_end_ms(question, candidate)
         ties = split.pipeline, split.expert, split.tensor
-        return bool(candidate.missed), lost, latency, *ties
+        return bool(candidate.missed), far, lost, latency, *ties
 
     return sorted(candidates, key=key)
 
@@ -45,6 +49,19 @@ def objective(question: Question, candidate: Candidate) -> float:
             return candidate.tokens_per_s_per_device
         case "latency":
             return 1.0
+
+
+def shortfall(question: Question, candidate: Candidate) -> float:
+    """How many times the target that it misses most it takes, or the rate what it serves."""
+    load, told = question.workload, candidate.prediction
+    parts = [
+        estimate.value / target.ms
+        for target, estimate in ((load.ttft, told.ttft_ms), (load.tpot, told.tpot_ms))
+        if target
+    ]
+    if load.rate:
+        parts.append(load.rate / told.requests_per_s.value)
+    return max(parts, default=1.0)
 
 
 def end_to_end_ms(question: Question, candidate: Candidate) -> float:

@@ -51,6 +51,10 @@ class Outcome:
         return next((c for c in self.ranked if not c.missed), None)
 
 
+# What was answered may differ from what was asked: the devices, or the tokens of a step.
+Solved = tuple[Question, Outcome]
+
+
 def search(question: Question) -> Outcome:
     """Evaluate and rank every split the user's choices allow.
 
@@ -224,6 +228,7 @@ def _planned_cluster(question: Question) -> PlannedCluster:
         count=cluster.count,
         nodes=cluster.nodes,
         fabric=cluster.fabric.name,
+        network=cluster.network.name if cluster.network else None,
         island=cluster.island,
         memory_bytes=cluster.accelerator.peaks.memory_bytes,
         assumptions=cluster.assumptions,
@@ -248,10 +253,12 @@ def _nothing_feasible(question: Question, outcome: Outcome) -> str:
     if outcome.ranked:
         closest = outcome.ranked[0]
         up_to = f" of up to {question.cluster.count} GPUs" if question.optimize == "fewest" else ""
+        tokens = question.max_num_batched_tokens
+        steps = f" in steps of at most {tokens:,} tokens" if tokens else ""
         return (
             f"no split{up_to} meets the targets; closest is {closest.parallelism.words} x "
-            f"{closest.replicas} ({'; '.join(closest.missed)}); relax the target, lower the load "
-            "or add GPUs"
+            f"{closest.replicas}{steps} ({'; '.join(closest.missed)}); relax the target, lower the "
+            "load or add GPUs"
         )
     cluster = question.cluster
     fits = [r for r in outcome.refused if r.does_not_fit] or list(outcome.refused)

@@ -269,14 +269,21 @@ class StepModel:
         moved = step.tokens * self.hidden_bytes
         handed_on = (self.stages - 1) * self.hand_on.seconds(moved) if self.stages > 1 else 0.0
         exchanged = sum(exchange.seconds(step) for exchange in self.exchanges)
-        return self.serving.communication * exchanged + handed_on
+        return self.serving.communication * exchanged + self._waited() + handed_on
+
+    def _waited(self) -> float:
+        """Seconds that ranks wait for the last of them before collectives begin."""
+        if self.reduce.group == 1:
+            return 0.0
+        return self.serving.arrival_s * sum(exchange.count for exchange in self.exchanges)
 
     def _overhead_seconds(self, step: Step) -> float:
         engine = self.serving
         prompts = engine.prompt_step_s if step.prefill_tokens else 0.0
         group = engine.group_step_s if self.reduce.group > 1 else 0.0
         each = self.layers * engine.layer_s + step.sampled * engine.sequence_s
-        return engine.step_s + prompts + group + each
+        # Every stage of a pipeline is given its part of the step by itself.
+        return self.stages * (engine.step_s + prompts + group) + each
 
 
 def step_model(

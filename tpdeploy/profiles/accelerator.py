@@ -68,8 +68,9 @@ class Serving(Provenance):
     )
     experts: float = Field(default=1.0, gt=0, description="factor on the experts' compute rate")
     memory: float = Field(default=1.0, gt=0, description="factor on the memory rate of kernels")
-    communication: float = Field(
-        default=1.0, gt=0, description="factor on collectives, whose ranks arrive apart"
+    communication: float = Field(default=1.0, gt=0, description="factor on collectives")
+    arrival_s: float = Field(
+        default=0.0, ge=0, description="per collective: its ranks do not arrive at once"
     )
     start: float = Field(
         default=1.0, ge=0, description="factor on kernel starts, which graphs shorten"
@@ -90,6 +91,11 @@ class Efficiency(Record):
     kernels: Kernels
     serving: Serving
     errors: Errors
+
+    def without_server(self) -> "Efficiency":
+        """The same engine without a server, which adds to each token and request."""
+        serving = self.serving.model_copy(update={"sequence_s": 0.0, "request_s": 0.0})
+        return self.model_copy(update={"serving": serving})
 
 
 class Accelerator(Record):
