@@ -10,7 +10,8 @@ same width and load the fastest counts. A width's tokens/s: requests in flight x
 TPOT limit, of those predicted to keep it (none: the least TPOT). A pick is right when what was
 measured for it is within 5 % of the most that was measured, and of the limit. Limits are the
 quartiles of the TPOT measured for that engine, model, precision, GPU and tokens; a case counts
-under those that some width kept.
+under those that some width kept. Runs that state tokens/s alone were given all requests at once:
+each is under its share of any load, and there is no limit.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from rich.table import Table
 
 from tpdeploy.errors import InputError
 from tpdeploy.harness.backtest import Predicted, predict_rows
-from tpdeploy.harness.backtest_rows import Row, read_rows
+from tpdeploy.harness.backtest_table import Row, read_rows
 
 GPUS = 8
 TOLERANCE = 0.05
@@ -41,7 +42,7 @@ class Run:
     width: int
     clients: int
     measured_per_s: float
-    measured_tpot_ms: float
+    measured_tpot_ms: float | None
     predicted_per_s: float
     predicted_tpot_ms: float
 
@@ -52,7 +53,7 @@ class Option:
 
     width: int
     measured_per_s: float
-    measured_tpot_ms: float
+    measured_tpot_ms: float | None  # None only where there is no limit
     predicted_per_s: float
     predicted_tpot_ms: float
 
@@ -69,7 +70,7 @@ class Case:
     def right(self, pick: Callable[["Case"], Option]) -> bool:
         """Whether what was measured for the pick is as good as the best, within TOLERANCE."""
         chosen = pick(self)
-        kept = self.limit_ms is None or chosen.measured_tpot_ms <= self.limit_ms * (1 + TOLERANCE)
+        kept = _under(chosen.measured_tpot_ms, self.limit_ms, 1 + TOLERANCE)
         return kept and chosen.measured_per_s >= (1 - TOLERANCE) * self.best.measured_per_s
 
     @property
@@ -130,15 +131,20 @@ def usable_runs(rows: Sequence[Row]) -> list[Run]:
         if not isinstance(told, Predicted) or not _one_group(row):
             continue
         ttft, tpot = told.ttft.measured, told.tpot.measured
-        if ttft is None or tpot is None:
+        width, clients = int(float(row["tp"])), int(float(row["concurrency"]))
+        per_s = told.output_tokens_per_s.measured
+        if ttft is not None and tpot is not None:
+            tokens = int(float(row["output_tokens"]))
+            per_s = clients * tokens / (ttft + tpot * (tokens - 1)) * 1000
+        elif per_s is not None:
+            clients = width  # all requests at once: its share, whatever the load
+        else:
             continue
-        clients, tokens = int(float(row["concurrency"])), int(float(row["output_tokens"]))
-        seconds = (ttft + tpot * (tokens - 1)) / 1000
         run = Run(
             same=tuple(row[name].strip() for name in SAME),
-            width=int(float(row["tp"])),
+            width=width,
             clients=clients,
-            measured_per_s=clients * tokens / seconds,
+            measured_per_s=per_s,
             measured_tpot_ms=tpot,
             predicted_per_s=told.output_tokens_per_s.predicted,
             predicted_tpot_ms=told.tpot.predicted,
@@ -156,8 +162,9 @@ def cases(runs: Iterable[Run]) -> tuple[list[Case], list[Case]]:
     for same, members in groups.items():
         if len(members) < 2:
             continue
-        tpots = [run.measured_tpot_ms for run in members]
-        limits = sorted(set(statistics.quantiles(tpots, n=4, method="inclusive")))
+        tpots = [run.measured_tpot_ms for run in members if run.measured_tpot_ms is not None]
+        quartiles = statistics.quantiles(tpots, n=4, method="inclusive") if tpots else []
+        limits = sorted(set(quartiles))
         for case in _cases(same, members):
             free.append(case)
             under = [Case(same, case.clients, case.options, limit) for limit in limits]
@@ -203,8 +210,8 @@ def _one_group(row: Row) -> bool:
     return all(row[name].strip() in {"", "1", "1.0"} for name in ("pp", "dp"))
 
 
-def _under(tpot_ms: float, limit_ms: float | None) -> bool:
-    return limit_ms is None or tpot_ms <= limit_ms
+def _under(tpot_ms: float | None, limit_ms: float | None, slack: float = 1.0) -> bool:
+    return limit_ms is None or (tpot_ms is not None and tpot_ms <= limit_ms * slack)
 
 
 def _table(free: Sequence[Case], limited: Sequence[Case]) -> Table:
@@ -237,12 +244,15 @@ def _shares(parts: Iterable[Sequence[Case]], pick: Callable[[Case], Option]) -> 
 def _miss(case: Case) -> str:
     chosen, best = ours(case), case.best
     limit = "" if case.limit_ms is None else f", TPOT limit {case.limit_ms:.1f} ms"
+    load = f"{case.clients} requests" if best.measured_tpot_ms else "all requests at once"
+    return f"{' '.join(case.same)}, {load}{limit}: {_figures(chosen)}; best {_figures(best)}"
+
+
+def _figures(option: Option) -> str:
+    tpot = "" if option.measured_tpot_ms is None else f" at {option.measured_tpot_ms:.1f} ms"
     return (
-        f"{' '.join(case.same)}, {case.clients} requests{limit}: TP {chosen.width} "
-        f"{chosen.measured_per_s:,.0f} tokens/s at {chosen.measured_tpot_ms:.1f} ms (predicted "
-        f"{chosen.predicted_per_s:,.0f}, {chosen.predicted_tpot_ms:.1f}); best TP {best.width} "
-        f"{best.measured_per_s:,.0f} at {best.measured_tpot_ms:.1f} (predicted "
-        f"{best.predicted_per_s:,.0f}, {best.predicted_tpot_ms:.1f})"
+        f"TP {option.width} {option.measured_per_s:,.0f} tokens/s{tpot} (predicted "
+        f"{option.predicted_per_s:,.0f} at {option.predicted_tpot_ms:.1f})"
     )
 
 

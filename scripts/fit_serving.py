@@ -31,7 +31,8 @@ from scipy.optimize import minimize
 from tpdeploy.errors import InputError
 from tpdeploy.files import write_whole
 from tpdeploy.harness.backtest import Failed, predict_case
-from tpdeploy.harness.backtest_rows import Case, Reading, case_of, read_rows
+from tpdeploy.harness.backtest_rows import Case, Reading, case_of
+from tpdeploy.harness.backtest_table import read_rows
 from tpdeploy.profiles.accelerator import Efficiency, Serving
 from tpdeploy.profiles.accelerator import Errors as Recorded
 from tpdeploy.profiles.catalog import DATA, efficiency_of
@@ -68,7 +69,10 @@ LARGEST_CONCURRENCY = 512
 LARGEST_FITTED = 128
 SEED = 1
 # What the tables are that the records were fitted to.
-SOURCES = {"latency.csv": "ai-dynamo/aiconfigurator@095f58a5"}
+SOURCES = {
+    "serving.csv": "ai-dynamo/aiconfigurator@095f58a5",
+    "tensorrt-llm-offline.csv": "NVIDIA/TensorRT-LLM (perf-overview.md)",
+}
 HEADER = "# yaml-language-server: $schema=../../schemas/efficiency.schema.json\n"
 
 # log(predicted / measured) by figure.

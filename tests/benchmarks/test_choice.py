@@ -73,6 +73,18 @@ def test_rates_follow_from_the_measured_latency() -> None:
     assert (found.width, found.clients) == (1, 8)
 
 
+def test_runs_of_tokens_per_s_alone_are_compared_by_gpu() -> None:
+    """Given all requests at once, widths need no share of a load; there is no limit to keep."""
+    both = ("1", "900"), ("2", "1700")
+    rows = [
+        {**run(tp=tp, ttft_ms="", tpot_ms="", concurrency="2048"), "output_tokens_per_s": rate}
+        for tp, rate in both
+    ]
+    (case,), limited = cases(usable_runs(rows))
+    assert [(o.width, o.measured_per_s) for o in case.options] == [(1, 1800), (2, 1700)]
+    assert limited == []
+
+
 def test_rows_of_several_replicas_or_without_measurement_do_not_count() -> None:
     """Only one tensor-parallel group with both latencies says what its width does."""
     assert usable_runs([run(dp="2"), run(pp="2"), run(tpot_ms=""), run(gpu="none")]) == []

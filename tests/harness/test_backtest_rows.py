@@ -1,17 +1,14 @@
 """A row of a table of measured runs becomes the question that the run answers."""
 
-from pathlib import Path
-
 import pytest
 
-from tests.harness.runs import PLAIN, run, write_runs
+from tests.harness.runs import run
 from tpdeploy.errors import InputError
 from tpdeploy.harness.backtest_rows import (
     MOST_MEMORY,
     case_of,
     cluster_of,
     ranks_of_group,
-    read_rows,
     rules_of,
 )
 from tpdeploy.planner.parallelism import Parallelism
@@ -168,40 +165,3 @@ def test_blank_cells_have_plain_meanings() -> None:
     case = case_of(run(pp="", dp="", gpu_count="", ttft_ms="", tpot_ms=""))
     assert case.readings[0].parallelism == Parallelism(tensor=1)
     assert (case.ttft_ms, case.tpot_ms) == (None, None)
-
-
-def test_a_table_keeps_every_column_in_order(tmp_path: Path) -> None:
-    """Columns that the prediction ignores are kept; a byte-order mark and blank lines are not."""
-    path = write_runs(tmp_path / "runs.csv", {"id": "first", **PLAIN, "note": "as is"})
-    path.write_text("\ufeff" + path.read_text() + "\n")
-    table = read_rows(path)
-    assert table.columns == ("id", *PLAIN, "note")
-    assert table.rows == ({"id": "first", **PLAIN, "note": "as is"},)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "is empty"),
-        (b"a,b\n1,2\n", "lacks the columns model, gpu"),
-        (",".join(c for c in PLAIN if c != "tp").encode(), "lacks the column tp;"),
-        (",".join(PLAIN).encode(), "a header and no rows"),
-        (b"\xff\xfe\x00\x01", "is not a CSV file of UTF-8 text"),
-    ],
-)
-def test_a_file_that_is_no_table_of_runs_is_refused(
-    content: bytes, words: str, tmp_path: Path
-) -> None:
-    """The refusal says what the file lacks."""
-    path = tmp_path / "runs.csv"
-    path.write_bytes(content)
-    with pytest.raises(InputError) as refusal:
-        read_rows(path)
-    assert words in str(refusal.value)
-
-
-def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    """A missing file and a folder."""
-    for path in (tmp_path, tmp_path / "none.csv"):
-        with pytest.raises(InputError, match="cannot read"):
-            read_rows(path)

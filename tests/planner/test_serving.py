@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tpdeploy.planner.serving import Engine, Protocol, serve
-from tpdeploy.planner.step import Step, StepModel
+from tpdeploy.planner.step import Step
+from tpdeploy.planner.step_model import StepModel
 from tpdeploy.planner.workload import Speculation, Workload
 
 

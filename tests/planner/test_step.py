@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tpdeploy.planner.operators import imbalance, touched
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.step import Step, StepModel, imbalance, step_model, touched
+from tpdeploy.planner.step import Step
+from tpdeploy.planner.step_model import StepModel, step_model
 from tpdeploy.profiles.gpus_spec import parse_gpus
 from tpdeploy.profiles.model import Attention
 from tpdeploy.profiles.models import load_model

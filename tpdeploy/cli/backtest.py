@@ -15,8 +15,8 @@ from tpdeploy.cli.backtest_view import show_summary
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.files import write_whole
 from tpdeploy.harness.backtest import Failed, Result, predict_rows
-from tpdeploy.harness.backtest_rows import Table, read_rows
 from tpdeploy.harness.backtest_summary import summarise
+from tpdeploy.harness.backtest_table import Table, read_rows
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from tpdeploy.errors import TpdeployError
-from tpdeploy.harness.backtest_rows import Case, Reading, Row, case_of
+from tpdeploy.harness.backtest_rows import Case, Reading, case_of
+from tpdeploy.harness.backtest_table import Row
 from tpdeploy.planner.candidate import Candidate, evaluate
 from tpdeploy.planner.plan import Estimate
 from tpdeploy.profiles.cores import usable_cores

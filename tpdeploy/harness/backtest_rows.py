@@ -1,14 +1,13 @@
-"""Measured serving runs as a CSV file states them, and each as a question to the planner."""
+"""Each measured run of a table as a question to the planner."""
 
-import csv
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
-from math import ceil, isfinite, isqrt
-from pathlib import Path
+from math import ceil, isqrt
 
 from tpdeploy.errors import InputError, nearest
+from tpdeploy.harness.backtest_table import Row, measured, number, stated, whole
 from tpdeploy.harness.gpu_names import find_gpu
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.precision import stored_shape
@@ -28,21 +27,6 @@ from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.models import load_model
 from tpdeploy.profiles.record import Dtype
 
-COLUMNS = (
-    "model",
-    "gpu",
-    "gpu_count",
-    "tp",
-    "pp",
-    "dp",
-    "precision",
-    "engine",
-    "input_tokens",
-    "output_tokens",
-    "concurrency",
-    "ttft_ms",
-    "tpot_ms",
-)
 # Memory rules of the engines' own defaults; runs do not state theirs.
 ENGINES = {
     "vllm": EngineRules("vllm", 0.92, steps_ahead=True),
@@ -62,8 +46,6 @@ SPARE_TOKENS = 1500
 GPUS_A_MACHINE = 8
 # A run that did not fit into its engine's default share of the memory was given more.
 MOST_MEMORY = 0.97
-
-Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -86,50 +68,15 @@ class Case:
     served: bool = True  # False: the engine alone was measured, without a server
 
 
-@dataclass(frozen=True)
-class Table:
-    """The file: its columns, and one mapping of column to text a row."""
-
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-
-
-def read_rows(path: Path) -> Table:
-    """The runs of a CSV file.
-
-    Raises:
-        InputError: not a readable CSV file, a column of COLUMNS missing, or no rows.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a CSV file of UTF-8 text: {error}") from error
-    if not lines:
-        raise InputError(f"{path} is empty; needed: a header with {', '.join(COLUMNS)}, and rows")
-    columns = tuple(name.strip() for name in lines[0])
-    missing = [name for name in COLUMNS if name not in columns]
-    if missing:
-        raise InputError(
-            f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; a CSV file "
-            "with a header is needed, and a row for each measured run"
-        )
-    if len(lines) == 1:
-        raise InputError(f"{path} has a header and no rows; give a row for each measured run")
-    return Table(columns, tuple(_row(columns, line) for line in lines[1:]))
-
-
 def case_of(row: Row) -> Case:
     """The question that a run answers.
 
     Raises:
         InputError: an unknown model, GPU, precision or engine, or an impossible number.
     """
-    tensor, pipeline = _whole(row, "tp", 1), _whole(row, "pp", 1, default=1)
-    replicas = _whole(row, "dp", 0, default=1)
-    stated = _whole(row, "gpu_count", 0, default=tensor * pipeline * replicas)
+    tensor, pipeline = whole(row, "tp", 1), whole(row, "pp", 1, default=1)
+    replicas = whole(row, "dp", 0, default=1)
+    stated = whole(row, "gpu_count", 0, default=tensor * pipeline * replicas)
     if replicas == 0 or stated == 0:
         raise InputError(
             f"dp {replicas} and gpu_count {stated}: 0 stands for disaggregated serving, whose "
@@ -155,9 +102,9 @@ def case_of(row: Row) -> Case:
     )
     return Case(
         tuple(_readings(question, split, stated)),
-        _measured(row, "ttft_ms"),
-        _measured(row, "tpot_ms"),
-        _measured(row, "output_tokens_per_s"),
+        measured(row, "ttft_ms"),
+        measured(row, "tpot_ms"),
+        measured(row, "output_tokens_per_s"),
         served,
     )
 
@@ -170,25 +117,25 @@ def protocol_of(workload: Workload) -> Protocol:
 
 def _protocol(row: Row, workload: Workload) -> Protocol:
     """How a run was measured: `requests` in all, of equal lengths, else as benchmarks do it."""
-    if not _stated(row, "requests"):
+    if not stated(row, "requests"):
         return protocol_of(workload)
-    each = _whole(row, "requests", 1) / (workload.concurrency or 1)
+    each = whole(row, "requests", 1) / (workload.concurrency or 1)
     return Protocol(requests_per_client=each, warm_up=False)
 
 
 def _rules(row: Row) -> EngineRules:
     rules = rules_of(row["engine"], row.get("engine_version", ""), row.get("date", ""))
-    text = _stated(row, "memory_fraction")
+    text = stated(row, "memory_fraction")
     if not text:
         return rules
-    share = _number(text)
+    share = number(text)
     if share is None or not 0 < share <= 1:
         raise InputError(f"memory_fraction {text!r}: need a share above 0 and up to 1")
     return replace(rules, memory_fraction=share)
 
 
 def _served(row: Row) -> bool:
-    text = _stated(row, "server").lower()
+    text = stated(row, "server").lower()
     if text not in {"", "yes", "no"}:
         raise InputError(f"server {text!r}: need yes, no (the engine alone) or nothing")
     return text != "no"
@@ -196,8 +143,8 @@ def _served(row: Row) -> bool:
 
 def _batched_tokens(row: Row, engine: EngineRules, workload: Workload, replicas: int) -> int | None:
     """Tokens of the engine's largest step; None: its default."""
-    if _stated(row, "max_num_batched_tokens"):
-        return _whole(row, "max_num_batched_tokens", 1)
+    if stated(row, "max_num_batched_tokens"):
+        return whole(row, "max_num_batched_tokens", 1)
     if (workload.input_tokens, workload.output_tokens) in GRID or engine.name == "sglang":
         return None
     return workload.input_tokens + ceil((workload.concurrency or 1) / replicas) + SPARE_TOKENS
@@ -276,51 +223,12 @@ def _shape(model: str, gpu: str, precision: str) -> ModelShape | str:
         return str(error)
 
 
-def _row(columns: Sequence[str], line: Sequence[str]) -> Row:
-    cells = [*line, *[""] * (len(columns) - len(line))]
-    return dict(zip(columns, cells, strict=False))
-
-
 def _workload(row: Row) -> Workload:
     return Workload(
-        input_tokens=_whole(row, "input_tokens", 1),
-        output_tokens=_whole(row, "output_tokens", 1),
-        concurrency=_whole(row, "concurrency", 1),
+        input_tokens=whole(row, "input_tokens", 1),
+        output_tokens=whole(row, "output_tokens", 1),
+        concurrency=whole(row, "concurrency", 1),
     )
-
-
-def _whole(row: Row, name: str, least: int, default: int | None = None) -> int:
-    """A whole number from `least` up; 8.0 is one, as tables of numbers write it."""
-    text = row[name].strip()
-    if not text and default is not None:
-        return default
-    number = _number(text)
-    if number is None or number != int(number) or number < least:
-        raise InputError(f"{name} {text!r}: need a whole number of {least} or more")
-    return int(number)
-
-
-def _stated(row: Row, name: str) -> str:
-    """The cell of a column that need not be there."""
-    return row.get(name, "").strip()
-
-
-def _measured(row: Row, name: str) -> float | None:
-    text = _stated(row, name)
-    if not text:
-        return None
-    number = _number(text)
-    if number is None or number <= 0:
-        raise InputError(f"{name} {text!r}: need a number above 0, or nothing")
-    return number
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    return number if isfinite(number) else None
 
 
 def _kv_cache_dtype(row: Row, shape: ModelShape) -> Dtype:

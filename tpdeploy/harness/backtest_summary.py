@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from tpdeploy.harness.backtest import Compared, Failed, Predicted, Result
-from tpdeploy.harness.backtest_rows import Row
+from tpdeploy.harness.backtest_table import Row
 from tpdeploy.profiles.record import Record
 
 By = Literal["all", "engine", "gpu", "model", "tp"]

@@ -9,7 +9,8 @@ from tpdeploy.planner.prediction import predict
 from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.serving import Engine, serve
 from tpdeploy.planner.stages import split_problem
-from tpdeploy.planner.step import Step, StepTime, step_model
+from tpdeploy.planner.step import Step, StepTime
+from tpdeploy.planner.step_model import step_model
 
 
 @dataclass(frozen=True)

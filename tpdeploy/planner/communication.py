@@ -7,7 +7,8 @@ from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.sharding import legal_widths
-from tpdeploy.planner.step import Step, StepTime, step_model
+from tpdeploy.planner.step import Step, StepTime
+from tpdeploy.planner.step_model import step_model
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from tpdeploy.planner.plan import Distribution, Estimate, Prediction
 from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.serving import Served
 from tpdeploy.planner.statistics import percentile
-from tpdeploy.planner.step import StepModel
+from tpdeploy.planner.step_model import StepModel
 
 
 def predict(question: Question, model: StepModel, served: Served, replicas: int) -> Prediction:

@@ -6,7 +6,7 @@ from math import exp, log
 from statistics import median
 
 from tpdeploy.planner.kernels import Roofline
-from tpdeploy.planner.step import small_values
+from tpdeploy.planner.step_model import small_values
 from tpdeploy.profiles.fabric import Algorithm, Curve
 from tpdeploy.profiles.measured import Operation, Reached, Sample
 

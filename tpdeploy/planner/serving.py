@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from math import ceil, inf
 
-from tpdeploy.planner.step import Step, StepModel
+from tpdeploy.planner.step import Step
+from tpdeploy.planner.step_model import StepModel
 from tpdeploy.planner.workload import Workload
 
 MIN_REQUESTS = 48

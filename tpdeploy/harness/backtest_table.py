@@ -1,0 +1,110 @@
+"""The table of measured runs: a CSV file, and what its cells say."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+from tpdeploy.errors import InputError
+
+COLUMNS = (
+    "model",
+    "gpu",
+    "gpu_count",
+    "tp",
+    "pp",
+    "dp",
+    "precision",
+    "engine",
+    "input_tokens",
+    "output_tokens",
+    "concurrency",
+    "ttft_ms",
+    "tpot_ms",
+)
+Row = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """The file: its columns, and one mapping of column to text a row."""
+
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def read_rows(path: Path) -> Table:
+    """The runs of a CSV file.
+
+    Raises:
+        InputError: not a readable CSV file, a column of COLUMNS missing, or no rows.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = [line for line in csv.reader(file) if line]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is not a CSV file of UTF-8 text: {error}") from error
+    if not lines:
+        raise InputError(f"{path} is empty; needed: a header with {', '.join(COLUMNS)}, and rows")
+    columns = tuple(name.strip() for name in lines[0])
+    missing = [name for name in COLUMNS if name not in columns]
+    if missing:
+        raise InputError(
+            f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; a CSV file "
+            "with a header is needed, and a row for each measured run"
+        )
+    if len(lines) == 1:
+        raise InputError(f"{path} has a header and no rows; give a row for each measured run")
+    return Table(columns, tuple(_row(columns, line) for line in lines[1:]))
+
+
+def _row(columns: Sequence[str], line: Sequence[str]) -> Row:
+    cells = [*line, *[""] * (len(columns) - len(line))]
+    return dict(zip(columns, cells, strict=False))
+
+
+def whole(row: Row, name: str, least: int, default: int | None = None) -> int:
+    """A whole number from `least` up; 8.0 is one, as tables of numbers write it.
+
+    Raises:
+        InputError: another cell, or a blank one without a `default`.
+    """
+    text = row[name].strip()
+    if not text and default is not None:
+        return default
+    value = number(text)
+    if value is None or value != int(value) or value < least:
+        raise InputError(f"{name} {text!r}: need a whole number of {least} or more")
+    return int(value)
+
+
+def stated(row: Row, name: str) -> str:
+    """The cell of a column that need not be there."""
+    return row.get(name, "").strip()
+
+
+def measured(row: Row, name: str) -> float | None:
+    """What was measured; None for a blank cell or no such column.
+
+    Raises:
+        InputError: a cell that is no number above 0.
+    """
+    text = stated(row, name)
+    if not text:
+        return None
+    value = number(text)
+    if value is None or value <= 0:
+        raise InputError(f"{name} {text!r}: need a number above 0, or nothing")
+    return value
+
+
+def number(text: str) -> float | None:
+    """A finite number, or None."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if isfinite(value) else None

@@ -1,0 +1,249 @@
+"""Time of one engine step: a roofline per operator, plus communication, plus the engine itself."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from tpdeploy.planner.attention_cost import (
+    context_layers,
+    index_layers,
+    state_layers,
+)
+from tpdeploy.planner.collectives import (
+    Collective,
+    PointToPoint,
+    all_gather,
+    all_reduce,
+    point_to_point,
+)
+from tpdeploy.planner.kernels import Roofline, Workshop, cache_format, weight_format
+from tpdeploy.planner.operators import Attention, Exchange, Index, Linear, RoutedExperts, State
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
+from tpdeploy.planner.stages import width
+from tpdeploy.planner.step import Step, StepTime
+from tpdeploy.planner.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
+from tpdeploy.profiles.accelerator import Serving
+from tpdeploy.profiles.cluster import Cluster
+from tpdeploy.profiles.model import Attention as GroupedAttention
+from tpdeploy.profiles.model import CompressedAttention, LatentAttention, ModelShape
+from tpdeploy.profiles.record import Dtype
+
+# Engines run these projections of one input as one product.
+MERGED = {
+    "q": "qkv",
+    "k": "qkv",
+    "v": "qkv",
+    "gate": "gate and up",
+    "up": "gate and up",
+    "q down": "down",
+    "kv down": "down",
+    "shared expert gate": "shared gate and up",
+    "shared expert up": "shared gate and up",
+}
+# Values read or written per value of the residual stream around one layer's products: two norms,
+# each reading and writing it and the residual.
+NORM_PASSES = 8
+
+
+@dataclass(frozen=True)
+class StepModel:
+    """Everything about one model on one tensor-parallel group that a step's time depends on."""
+
+    layers: int
+    hidden_bytes: float  # one token's residual stream
+    products: tuple[Linear, ...]
+    experts: RoutedExperts | None
+    head: tuple[Linear, ...]
+    mixing: tuple[Attention | Index | State, ...]
+    small_kernels: float  # seconds per token outside the products, all layers
+    serving: Serving
+    exchanges: tuple[Exchange, ...]  # first the all-reduces that end each block
+    stages: int
+    hand_on: PointToPoint  # from one pipeline stage to the next
+    # All but attention depends on a few counts only, and a simulation meets the same ones often.
+    known: dict[tuple[int, int, bool], tuple[float, float, float]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    @property
+    def reduce(self) -> Collective:
+        """The all-reduce that ends each block."""
+        return self.exchanges[0].collective
+
+    def time(self, step: Step) -> StepTime:
+        """Seconds of `step`, by cause."""
+        counts = step.tokens, step.sampled, step.prefill_tokens > 0
+        if counts not in self.known:
+            self.known[counts] = (
+                self._linear_seconds(step),
+                self._communication_seconds(step),
+                self._overhead_seconds(step),
+            )
+        linear, communication, overhead = self.known[counts]
+        attention = sum(layers.seconds(step) for layers in self.mixing)
+        return StepTime(linear, attention, communication, overhead)
+
+    def _linear_seconds(self, step: Step) -> float:
+        routed = self.experts.seconds(step.tokens) if self.experts else 0.0
+        return (
+            sum(product.seconds(step.tokens) for product in self.products)
+            + routed
+            + sum(product.seconds(step.sampled) for product in self.head)
+            + step.tokens * self.small_kernels
+        )
+
+    def _communication_seconds(self, step: Step) -> float:
+        moved = step.tokens * self.hidden_bytes
+        handed_on = (self.stages - 1) * self.hand_on.seconds(moved) if self.stages > 1 else 0.0
+        exchanged = sum(exchange.seconds(step) for exchange in self.exchanges)
+        return self.serving.communication * exchanged + self._waited() + handed_on
+
+    def _waited(self) -> float:
+        """Seconds that ranks wait for the last of them before collectives begin."""
+        if self.reduce.group == 1:
+            return 0.0
+        return self.serving.arrival_s * sum(exchange.count for exchange in self.exchanges)
+
+    def _overhead_seconds(self, step: Step) -> float:
+        engine = self.serving
+        prompts = engine.prompt_step_s if step.prefill_tokens else 0.0
+        group = engine.group_step_s if self.reduce.group > 1 else 0.0
+        each = self.layers * engine.layer_s + step.sampled * engine.sequence_s
+        # Every stage of a pipeline is given its part of the step by itself.
+        return self.stages * (engine.step_s + prompts + group) + each
+
+
+def step_model(
+    shape: ModelShape, cluster: Cluster, parallelism: Parallelism, kv_dtype: Dtype
+) -> StepModel:
+    """The step model of `shape` on one replica of `parallelism` on `cluster`."""
+    kernels = Workshop(cluster.accelerator, cluster.efficiency)
+    build = _Builder(shape, parallelism, kernels)
+    linear = [t for t in tensors(shape) if t.matmul]
+    return StepModel(
+        layers=shape.layers,
+        hidden_bytes=build.hidden_bytes,
+        products=build.products([t for t in linear if not t.routed and not t.head]),
+        experts=build.experts([t for t in linear if t.routed]),
+        head=build.products([t for t in linear if t.head]),
+        mixing=build.mixing(kv_dtype),
+        small_kernels=build.small_kernels(),
+        serving=cluster.efficiency.serving,
+        exchanges=build.exchanges(cluster),
+        stages=parallelism.pipeline,
+        hand_on=point_to_point(cluster, parallelism.ranks),
+    )
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Turns a shape on one rank into rooflines."""
+
+    shape: ModelShape
+    parallelism: Parallelism
+    kernels: Workshop
+
+    @property
+    def tp(self) -> int:
+        return self.parallelism.tensor
+
+    @property
+    def activation_bytes(self) -> float:
+        return self.shape.dtype.bits / 8
+
+    @property
+    def hidden_bytes(self) -> float:
+        return self.shape.hidden * self.activation_bytes
+
+    def exchanges(self, cluster: Cluster) -> tuple[Exchange, ...]:
+        """The end of each block, norms of Q and K over the heads of all ranks, and the logits."""
+        shape, engine = self.shape, cluster.efficiency.engine
+        reduce, gather = all_reduce(cluster, self.tp, engine), all_gather(cluster, self.tp, engine)
+        logits = shape.vocab * self.activation_bytes
+        return (
+            Exchange(all_reduces(shape), reduce, self.hidden_bytes),
+            Exchange(norm_all_reduces(shape), reduce, QK_NORM_BYTES),
+            Exchange(1, gather, logits, sampled=True),
+        )
+
+    def products(self, chosen: list[Tensor]) -> tuple[Linear, ...]:
+        """One product for each group of tensors that engines merge."""
+        groups: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+        for tensor in chosen:
+            groups[MERGED.get(tensor.name, tensor.name), tensor.count].append(tensor)
+        return tuple(self._product(count, group) for (_, count), group in groups.items())
+
+    def _product(self, count: int, group: list[Tensor]) -> Linear:
+        elements = sum(rank_elements(t, self.tp) for t in group)
+        inputs = group[0].inputs / (self.tp if group[0].split is Split.ROW else 1)
+        return Linear(
+            count=count,
+            weight_bytes=sum(rank_bytes(t, self.tp) for t in group),
+            flops_per_token=2 * elements,
+            moved_per_token=(inputs + elements / inputs) * self.activation_bytes,
+            kernel=self._kernel(group[0]),
+        )
+
+    def _kernel(self, tensor: Tensor) -> Roofline:
+        kind = weight_format(tensor.dtype, self.shape.quantization)
+        return self.kernels.experts(kind) if tensor.routed else self.kernels.matmul(kind)
+
+    def experts(self, chosen: list[Tensor]) -> RoutedExperts | None:
+        experts, ranks = self.shape.experts, self.parallelism.expert
+        if experts is None:
+            return None
+        share = experts.per_token / experts.count
+        held = [(t, width(t, self.parallelism), t.count / experts.layers / ranks) for t in chosen]
+        elements = sum(each * rank_elements(t, over) for t, over, each in held)
+        wide = experts.intermediate / (1 if ranks > 1 else self.tp)
+        inner = 3 * wide if experts.gated else 2 * wide
+        values = experts.per_token / ranks * 2 * (2 * self.shape.hidden + inner)
+        return RoutedExperts(
+            layers=experts.layers,
+            ranks=ranks,
+            per_token=experts.per_token,
+            share=share,
+            weight_bytes=sum(each * rank_bytes(t, over) for t, over, each in held),
+            flops_per_token=2 * elements * share,
+            moved_per_token=values * self.activation_bytes,
+            kernel=self._kernel(chosen[0]),
+        )
+
+    def mixing(self, kv_dtype: Dtype) -> tuple[Attention | Index | State, ...]:
+        """Everything that mixes tokens: attention of each kind, indexers, linear attention."""
+        shape, kernels = self.shape, self.kernels
+        latent, kind = isinstance(shape.attention, LatentAttention), cache_format(kv_dtype)
+        prefill = kernels.prefill_attention(kind, latent=latent)
+        decode = kernels.decode_attention(kind, latent=latent)
+        prompt = prompt_values(shape.attention) / self.tp * self.activation_bytes
+        found: list[Attention | Index | State] = [
+            Attention(layers, prompt, prefill, decode)
+            for layers in context_layers(shape, self.tp, kv_dtype)
+        ]
+        if index := index_layers(shape, self.tp):
+            found.append(Index(index, prefill, decode))
+        if state := state_layers(shape, self.tp):
+            plain = kernels.prefill_attention("bf16", latent=False)
+            found.append(State(state, plain, kernels.decode_attention("bf16", latent=False)))
+        return tuple(found)
+
+    def small_kernels(self) -> float:
+        """Seconds a token spends in norms and activations, all layers, bound by memory."""
+        shape = self.shape
+        wide = shape.mlp.intermediate if shape.mlp else 0
+        values = small_values(shape.hidden, wide / self.tp)
+        return shape.layers * values * self.activation_bytes / self.kernels.small_bytes_per_s
+
+
+def small_values(hidden: float, wide: float) -> float:
+    """Values that a token's norms and activations read and write in one layer."""
+    return NORM_PASSES * hidden + 3 * wide
+
+
+def prompt_values(attention: GroupedAttention | LatentAttention | CompressedAttention) -> float:
+    """Values of Q, K, V and output of one prompt token, all heads."""
+    if isinstance(attention, LatentAttention):
+        keys = attention.qk_nope_size + attention.qk_rope_size
+        return 2.0 * attention.heads * (keys + attention.v_size)
+    kv_heads = 1 if isinstance(attention, CompressedAttention) else attention.kv_heads
+    return 2.0 * (attention.heads + kv_heads) * attention.head_size
