@@ -120,7 +120,7 @@ def _protocol(row: Row, workload: Workload) -> Protocol:
     if not stated(row, "requests"):
         return protocol_of(workload)
     each = whole(row, "requests", 1) / (workload.concurrency or 1)
-    return Protocol(requests_per_client=each, warm_up=False)
+    return Protocol(requests_per_client=each, fewest_requests=1, warm_up=False)
 
 
 def _rules(row: Row) -> EngineRules:

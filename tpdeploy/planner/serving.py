@@ -30,6 +30,7 @@ class Protocol:
     """How a closed loop is measured."""
 
     requests_per_client: float = 3
+    fewest_requests: int = MIN_REQUESTS  # in all, not counting those
     warm_up: bool = True  # each client's first request is not counted
     length_spread: float = 0.0  # lengths are drawn evenly from (1 - this) to 1 times the workload's
 
@@ -259,7 +260,7 @@ def serve(engine: Engine, workload: Workload, protocol: Protocol = STEADY) -> Se
 def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Protocol) -> Served:
     scheduler = _Scheduler(engine, workload, protocol.length_spread)
     first = clients if protocol.warm_up else 0
-    wanted = max(round(protocol.requests_per_client * clients), MIN_REQUESTS + first)
+    wanted = max(round(protocol.requests_per_client * clients), protocol.fewest_requests + first)
     total = min(max(MAX_REQUESTS, 2 * clients), wanted)
     coming = deque([0.0] * clients)
     issued = clients
