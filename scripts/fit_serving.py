@@ -36,6 +36,7 @@ from tpdeploy.harness.backtest_table import read_rows
 from tpdeploy.profiles.accelerator import Efficiency, Serving
 from tpdeploy.profiles.accelerator import Errors as Recorded
 from tpdeploy.profiles.catalog import DATA, efficiency_of
+from tpdeploy.profiles.record import Provenance
 from tpdeploy.records import dump_record
 
 # Where each parameter starts, and how far it may go.
@@ -110,8 +111,31 @@ def main() -> None:
     )
     print(dump_record(result.serving), dump_record(result.errors))
     if asked.write:
-        path = DATA / "efficiency" / asked.engine / f"{asked.architecture}.yaml"
-        write_whole(path, HEADER + dump_record(result))
+        save(result, asked.architecture)
+        hand_on(serving, asked.engine, asked.architecture)
+
+
+def save(efficiency: Efficiency, architecture: str) -> None:
+    """Write the record of one engine on one class."""
+    path = DATA / "efficiency" / efficiency.engine / f"{architecture}.yaml"
+    write_whole(path, HEADER + dump_record(efficiency))
+
+
+def hand_on(serving: Serving, engine: str, architecture: str) -> None:
+    """Give the parameters to the classes without runs that take them over from this one.
+
+    Where a class has measured kernels, factors on the rates of this one's do not concern it.
+    """
+    origin = f"taken over from {engine} on {architecture}:"
+    for path in sorted((DATA / "efficiency" / engine).glob("*.yaml")):
+        other = efficiency_of(path.stem, engine)
+        if not other.serving.source.startswith(origin):
+            continue
+        kept = other.serving.model_dump(include=set(Provenance.model_fields))
+        if other.kernels.source.startswith("scripts/fit_kernels.py"):
+            kept |= {"compute": 1.0, "experts": 1.0}
+        taken = serving.model_copy(update=kept)
+        save(other.model_copy(update={"serving": taken}), path.stem)
 
 
 def read(path: Path, engine: str, architecture: str) -> list[Run]:
@@ -150,7 +174,7 @@ def family(model: str) -> str:
 def judge(
     start: Serving, runs: Sequence[Run], most: int, pool: Executor
 ) -> tuple[Serving, list[Errors]]:
-    """The fit to all models, and the errors of the served runs of each under a fit to the others.
+    """The fit to all models, and the errors of each model's runs under a fit to the others.
 
     TTFT is fitted to runs whose way of measuring is known only; errors are of all.
     """

@@ -1,5 +1,7 @@
 """Bundled accelerators and fabrics are complete, consistent and found by the names people use."""
 
+import re
+
 import pytest
 
 from tpdeploy.errors import InputError
@@ -17,7 +19,7 @@ from tpdeploy.profiles.catalog import (
     network_names,
 )
 from tpdeploy.profiles.fabric import Curve, Fabric, Network
-from tpdeploy.profiles.record import Dtype
+from tpdeploy.profiles.record import Dtype, Provenance
 from tpdeploy.profiles.schemas import FOLDER, RECORDS, schema_text
 
 ALL = accelerators()
@@ -234,3 +236,25 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 def test_committed_schemas_are_those_of_the_types(name: str) -> None:
     """`python -m tpdeploy.profiles.schemas` would change nothing."""
     assert (FOLDER / f"{name}.schema.json").read_text() == schema_text(RECORDS[name])
+
+
+TAKEN_OVER = [
+    (path.parent.name, path.stem)
+    for path in sorted((DATA / "efficiency").glob("*/*.yaml"))
+    if efficiency_of(path.stem, path.parent.name).serving.source.startswith("taken over")
+]
+
+
+@pytest.mark.parametrize(("engine", "architecture"), TAKEN_OVER)
+def test_what_is_taken_over_is_what_was_fitted(engine: str, architecture: str) -> None:
+    """A class without runs has another one's times; with kernels of its own also its own rates."""
+    efficiency = efficiency_of(architecture, engine)
+    said = re.match(r"taken over from (\S+) on (\S+):", efficiency.serving.source)
+    assert said is not None
+    fitted = efficiency_of(said[2], said[1]).serving
+    if efficiency.kernels.source.startswith("scripts/fit_kernels.py"):
+        fitted = fitted.model_copy(update={"compute": 1.0, "experts": 1.0})
+    provenance = set(Provenance.model_fields)
+    assert efficiency.serving.model_dump(exclude=provenance) == fitted.model_dump(
+        exclude=provenance
+    )

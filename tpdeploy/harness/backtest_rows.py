@@ -76,10 +76,10 @@ def case_of(row: Row) -> Case:
     """
     tensor, pipeline = whole(row, "tp", 1), whole(row, "pp", 1, default=1)
     replicas = whole(row, "dp", 0, default=1)
-    stated = whole(row, "gpu_count", 0, default=tensor * pipeline * replicas)
-    if replicas == 0 or stated == 0:
+    gpus = whole(row, "gpu_count", 0, default=tensor * pipeline * replicas)
+    if replicas == 0 or gpus == 0:
         raise InputError(
-            f"dp {replicas} and gpu_count {stated}: 0 stands for disaggregated serving, whose "
+            f"dp {replicas} and gpu_count {gpus}: 0 stands for disaggregated serving, whose "
             "GPUs the row does not state; give the GPUs of one engine that prefills and decodes"
         )
     split = Parallelism(tensor=tensor, pipeline=pipeline, replicas=replicas)
@@ -101,7 +101,7 @@ def case_of(row: Row) -> Case:
         max_num_batched_tokens=_batched_tokens(row, engine, workload, replicas),
     )
     return Case(
-        tuple(_readings(question, split, stated)),
+        tuple(_readings(question, split, gpus)),
         measured(row, "ttft_ms"),
         measured(row, "tpot_ms"),
         measured(row, "output_tokens_per_s"),
@@ -243,13 +243,13 @@ def _kv_cache_dtype(row: Row, shape: ModelShape) -> Dtype:
     return Dtype.FP8 if narrow and stored and stored.method != "mxfp4" else shape.dtype
 
 
-def _readings(question: Question, split: Parallelism, stated: int) -> Iterator[Reading]:
+def _readings(question: Question, split: Parallelism, gpus: int) -> Iterator[Reading]:
     """The row as it stands, then with more memory for the engine: the run did fit."""
     assumed = []
     if question.kv_cache_dtype is not question.shape.dtype:
         assumed.append(f"{question.kv_cache_dtype} KV cache assumed")
-    if stated != split.devices:
-        assumed.append(f"tp x pp x dp uses {split.devices} of the {stated} GPUs")
+    if gpus != split.devices:
+        assumed.append(f"tp x pp x dp uses {split.devices} of the {gpus} GPUs")
     if question.max_num_batched_tokens:
         assumed.append(f"steps of at most {question.max_num_batched_tokens:,} tokens")
     generous = replace(question.engine, memory_fraction=MOST_MEMORY)
