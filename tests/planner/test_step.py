@@ -11,6 +11,7 @@ from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.step import Step
 from tpdeploy.planner.step_model import StepModel, step_model
 from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.learned import Factors, corrected
 from tpdeploy.profiles.model import Attention
 from tpdeploy.profiles.models import load_model
 from tpdeploy.profiles.record import Dtype
@@ -127,6 +128,18 @@ def test_ranks_wait_for_each_other() -> None:
         waited = waiting.communication - at_once.communication
         assert waited == pytest.approx(collectives * 1e-5)
         assert single.communication == 0
+
+
+def test_a_factor_on_communication_is_one_on_all_of_it() -> None:
+    """What a machine was seen to take twice as long for, waiting included."""
+    cluster = parse_gpus("8xH100")
+    slower = corrected(cluster.efficiency, Factors(communication=2.0))
+    step, split = Step(decode_sequences=32, decode_context=1024), Parallelism(tensor=8)
+    before, after = (
+        step_model(load_model("llama-70b"), each, split, Dtype.BF16).time(step).communication
+        for each in (cluster, cluster.model_copy(update={"efficiency": slower}))
+    )
+    assert after == pytest.approx(2 * before)
 
 
 def test_whole_experts_take_as_much_memory_and_move_fewer_activations() -> None:
