@@ -107,3 +107,10 @@ def test_the_question_keeps_what_the_user_fixed() -> None:
     question = replace(ask("llama-70b", "H100", workload=BUSY), tensor=8)
     fleet = fewest_devices(question)
     assert {c.parallelism.tensor for c in fleet.outcome.ranked} == {8}
+
+
+def test_where_no_fleet_is_enough_the_closest_split_is_first() -> None:
+    """A target below what any of them does: the quickest is named, not the one with most tokens."""
+    load = Workload(concurrency=4, ttft=Target(ms=0.001))
+    ranked = fewest_devices(ask("llama-70b", "H100", workload=load)).outcome.ranked
+    assert ranked[0].prediction.ttft_ms.value == min(c.prediction.ttft_ms.value for c in ranked)

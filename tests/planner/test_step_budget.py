@@ -64,6 +64,14 @@ def test_smaller_steps_may_need_fewer_devices() -> None:
     )
 
 
+def test_steps_that_need_as_many_devices_stay_the_usual_ones() -> None:
+    """Smaller ones would be quicker to the first token, which was not asked for."""
+    load = Workload(concurrency=8, ttft=Target(ms=5000))
+    question, outcome = fewest_with_steps(ask("llama-8b", "H100", workload=load))
+    assert outcome.best is not None
+    assert question.max_num_batched_tokens is None
+
+
 def test_an_open_loop_keeps_its_steps() -> None:
     """Its requests do not come together."""
     load = Workload(rate=4, ttft=Target(ms=300))

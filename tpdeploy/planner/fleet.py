@@ -3,12 +3,13 @@
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import inf
 
 from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, evaluate, simulate
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.placement import pipelines
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.ranking import end_to_end_ms
+from tpdeploy.planner.ranking import end_to_end_ms, shortfall
 from tpdeploy.planner.search import Estimated, Outcome, check_context, prepare_all
 from tpdeploy.planner.splits import splits
 from tpdeploy.planner.steady_state import least_replicas, steady_state
@@ -27,6 +28,12 @@ class Fleet:
 
     question: Question
     outcome: Outcome
+
+    @property
+    def order(self) -> tuple[float, float, float]:
+        """Of its first split: the smaller, the better; of fleets too."""
+        ranked = self.outcome.ranked
+        return order(self.question, ranked[0]) if ranked else (inf, inf, inf)
 
 
 def fewest_devices(question: Question) -> Fleet:
@@ -61,7 +68,7 @@ def _smallest(question: Question, fitting: list[Prepared], refused: tuple[Refusa
         found.append(candidate)
         if not candidate.missed:
             fewest = min(fewest, candidate.parallelism.devices)
-    found.sort(key=lambda c: (bool(c.missed), c.parallelism.devices, end_to_end_ms(question, c)))
+    found.sort(key=lambda c: order(question, c))
     best = found[0]
     cluster = _machines(question.cluster, MOST_MACHINES)
     remarks: tuple[str, ...] = ()
@@ -70,6 +77,12 @@ def _smallest(question: Question, fitting: list[Prepared], refused: tuple[Refusa
         remarks = (_why_no_fewer(question, best),)
     outcome = Outcome(tuple(found), refused, tuple(skipped), remarks)
     return Fleet(replace(question, cluster=cluster), outcome)
+
+
+def order(question: Question, candidate: Candidate) -> tuple[float, int, float]:
+    """The fewest devices first, then latency; after them those that come closest to the targets."""
+    far = shortfall(question, candidate) if candidate.missed else 0.0
+    return far, candidate.parallelism.devices, end_to_end_ms(question, candidate)
 
 
 def _why_no_fewer(question: Question, best: Candidate) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
 
-from tpdeploy.planner.fleet import Fleet, fewest_devices
+from tpdeploy.planner.fleet import fewest_devices
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.ranking import shortfall
 from tpdeploy.planner.search import Outcome, Solved, search
@@ -48,11 +48,12 @@ def fewest_with_steps(question: Question) -> Solved:
     usual = fewest_devices(question)
     together = question.workload.concurrency and question.workload.ttft
     tries = _smaller(question, usual.outcome) if together else ()
-    best = min((usual, *map(fewest_devices, tries)), key=_devices)
-    if best is usual:
-        return usual.question, usual.outcome
-    needed = f"{_devices(usual)} {question.device}s are needed"
-    why = needed if usual.outcome.best else "no number of them meets the targets"
+    best = min((usual, *map(fewest_devices, tries)), key=lambda fleet: fleet.order[:2])
+    if best is usual or not best.outcome.best:
+        return best.question, best.outcome
+    before = usual.outcome.best
+    needed = f"{before.parallelism.devices} {question.device}s are needed" if before else ""
+    why = needed or "no number of them meets the targets"
     return best.question, _explained(best.question, best.outcome, usual.outcome, why)
 
 
@@ -68,11 +69,6 @@ def _smaller(question: Question, usual: Outcome) -> Iterator[Question]:
 def _shortfall(solved: Solved) -> float:
     question, outcome = solved
     return shortfall(question, outcome.ranked[0]) if outcome.ranked else inf
-
-
-def _devices(fleet: Fleet) -> float:
-    best = fleet.outcome.best
-    return best.parallelism.devices if best else inf
 
 
 def _explained(asked: Question, found: Outcome, usual: Outcome, why: str) -> Outcome:
