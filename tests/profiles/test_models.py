@@ -46,6 +46,14 @@ def part(config: Mapping[str, object]) -> Mapping[str, object]:
         "nvidia/Llama-3.3-70B-Instruct-FP4",
         "zai-org/GLM-4.6",
         "zhipuai/GLM-5",
+        "meta-llama/Meta-Llama-3.1-405B",
+        "meta-llama/Llama-2-70b-hf",
+        "mistralai/Mixtral-8x7B-v0.1",
+        "Qwen/Qwen2.5-72B",
+        "Qwen/Qwen3-32B-FP8-Static-PerTensor",
+        "nvidia/DeepSeek-R1-0528-FP4",
+        "nvidia/NVIDIA-Nemotron-3-Super-120B-A12B-FP8",
+        "MiniMaxAI/MiniMax-M2",
     ],
 )
 def test_names_of_public_benchmarks_are_known(name: str) -> None:
@@ -62,8 +70,15 @@ def test_the_shape_has_exactly_the_published_parameters(profile: ModelProfile) -
 
 def test_no_name_means_two_models() -> None:
     """Ids and aliases are unique."""
-    names = [name.lower() for p in PROFILES for name in (p.id, *p.aliases)]
+    names = [name.lower() for p in PROFILES for name in (p.id, *p.aliases, *p.same_config)]
     assert len(names) == len(set(names))
+
+
+def test_another_checkpoint_of_the_same_config_keeps_its_id() -> None:
+    """The engine is given the weights that were asked for, not those of the record's id."""
+    asked = load_model("deepseek-ai/deepseek-r1-0528")
+    assert asked.id == "deepseek-ai/DeepSeek-R1-0528"
+    assert asked == load_model("deepseek-r1").model_copy(update={"id": asked.id})
 
 
 def test_aliases_do_not_care_about_case() -> None:

@@ -233,5 +233,8 @@ class ModelProfile(Provenance):
 
     id: Text
     aliases: tuple[Text, ...] = ()
+    same_config: tuple[Text, ...] = Field(
+        default=(), description="other checkpoints whose config.json says the same here"
+    )
     parameters: int = Field(gt=0, description="published parameter count, to check the shape by")
     config: dict[str, object] = Field(description="config.json, the keys that give the shape")

@@ -29,8 +29,8 @@ def load_model(name: str) -> ModelShape:
         return _from_folder(Path(name).expanduser())
     bundled = _names().get(name.lower())
     if bundled is not None:
-        profile = read_record(bundled, ModelProfile)
-        return shape_from_config(profile.config, id=profile.id)
+        id, file = bundled
+        return shape_from_config(read_record(file, ModelProfile).config, id=id)
     if not HUB_ID.fullmatch(name):
         raise InputError(f"unknown model {name!r}; {nearest(name, _aliases())}")
     config = hub_config(name)
@@ -49,14 +49,16 @@ def _is_folder(name: str) -> bool:
 
 
 @cache
-def _names() -> Mapping[str, Path]:
-    """Each bundled id and alias, in lower case, and the file of its profile."""
-    names: dict[str, Path] = {}
+def _names() -> Mapping[str, tuple[str, Path]]:
+    """Each bundled id and alias, in lower case: the checkpoint meant, and the file it is in."""
+    names: dict[str, tuple[str, Path]] = {}
     for path in FOLDER.glob("*.yaml"):
         head = path.read_text(encoding="utf-8").partition("\nsource:")[0]
         content = yaml.load(head, Loader)  # noqa: S506 - a SafeLoader in both cases
         for name in (content["id"], *content["aliases"]):
-            names[name.lower()] = path
+            names[name.lower()] = content["id"], path
+        for name in content.get("same_config", ()):
+            names[name.lower()] = name, path
     return names
 
 
