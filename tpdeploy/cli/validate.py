@@ -18,7 +18,7 @@ from tpdeploy.cli.learn import learn_and_tell
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.report.write import check_report
-from tpdeploy.cli.sweep import keep, run_one, run_sweep
+from tpdeploy.cli.sweep import Measure, keep, run_one, run_sweep
 from tpdeploy.cli.sweep_view import show_sweep
 from tpdeploy.cli.validation_view import load_in_words, show_report
 from tpdeploy.errors import InputError
@@ -70,19 +70,17 @@ def validate(
     load = _workload(deployed.workload, concurrency, rate)
     if sweep is not None and load != deployed.workload:
         raise InputError(f"--sweep {sweep}: names the loads; leave --concurrency and --rate out")
-
     if prompts:
         read_requests(prompts, load.output_tokens)
     deployment = None if url else load_deployment(name)
     engine = load_backend(deployment.backend if deployment else deployed.backend)
-
     simulated = arrivals == "poisson" and not (length_spread or shared_prefix or prompts)
     teaches = deployment is not None and simulated and engine.fixes_output_length
 
     # Prompts of an earlier run may still be in the server's prefix cache.
     first_seed = secrets.randbelow(2**31)
 
-    def run(sent: Workload, number: int = 0) -> ValidationReport:
+    def run(sent: Workload, number: int) -> ValidationReport:
         how = replace(
             measurement(sent, requests, duration, warmup),
             arrivals=arrivals,
@@ -94,18 +92,23 @@ def validate(
         found = _run(deployed, endpoint, how, own)
         return found.model_copy(update={"learnable": teaches and not found.measured.failed})
 
-    found: ValidationReport | SweepReport
-    if sweep is not None:
-        found = run_sweep(deployed, loads_of(sweep, deployed.workload), run, report)
-    elif report or load != deployed.workload:
-        found = run_one(deployed, load, run, report)
-    else:
-        found = run(load)
+    found = _measured(deployed, load, sweep, run, report)
     if teaches:
         if isinstance(found, ValidationReport):
             keep(found, None)
         learn_and_tell(deployed.backend, deployed.cluster.gpu)
     _tell(found, output, report, json=json)
+
+
+def _measured(
+    plan: DeploymentPlan, load: Workload, sweep: str | None, run: Measure, report: Path | None
+) -> ValidationReport | SweepReport:
+    """Several loads, one that is not the plan's or has a page to fill, or the plan's own."""
+    if sweep is not None:
+        return run_sweep(plan, loads_of(sweep, plan.workload), run, report)
+    if report or load != plan.workload:
+        return run_one(plan, load, run, report)
+    return run(load, 0)
 
 
 def _tell(
