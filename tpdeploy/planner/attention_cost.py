@@ -35,39 +35,24 @@ MAMBA_CHUNK = 128
 class ContextLayers:
     """Equal layers whose queries look at the tokens of their context, on one rank.
 
-    A pair is one query token and one token of context that it attends to. `rebuilt_flops` is what
-    one token of context costs each chunk of a prefill, to make K and V from MLA's latent.
-    DeepSeek-V4's layers are listed twice: for their window, and for the compressed entries, which
-    stand for several tokens each and are what a query attends to and reads.
+    A pair is one query token and one token of context that it attends to. DeepSeek-V4's layers are
+    listed twice: for their window, and for the compressed entries, which stand for several tokens
+    each and are what a query attends to and reads. An indexer looks at all of the context to pick
+    what attention looks at.
     """
 
-    kind: Literal["full", "windowed", "latent", "sparse", "compressed"]
+    kind: Literal["full", "windowed", "latent", "sparse", "compressed", "index"]
     layers: int
     most_tokens: int | None  # a query attends to no more; None: to all of its context
     pair_flops: float  # in one layer, in a prefill
     decode_pair_flops: float  # in one layer, in a decode step
     token_bytes: float  # read for each token attended to, in one layer
-    rebuilt_flops: float = 0.0
     tokens_per_entry: int = 1
 
     def attended(self, context: float) -> float:
         """Tokens (or entries) that a query with `context` tokens before it attends to."""
         entries = context / self.tokens_per_entry
         return entries if self.most_tokens is None else min(entries, self.most_tokens)
-
-    def mean_attended(self, before: float, chunk: float) -> float:
-        """Mean of them over the `chunk` queries of a prefill that follow `before` tokens."""
-        most = None if self.most_tokens is None else self.most_tokens * self.tokens_per_entry
-        return mean_attended(most, before, chunk) / self.tokens_per_entry
-
-
-@dataclass(frozen=True)
-class IndexLayers:
-    """Layers whose indexer looks at all of the context to pick what attention looks at."""
-
-    layers: int
-    pair_flops: float  # in one layer, for one query token and one token of context
-    token_bytes: float  # of one token of context, in one layer
 
 
 @dataclass(frozen=True)
@@ -101,16 +86,13 @@ def context_layers(shape: ModelShape, tp: int, kv_dtype: Dtype) -> tuple[Context
     return tuple(_grouped(*kind, tp=tp, kv_dtype=kv_dtype) for kind in kinds if kind[2])
 
 
-def index_layers(shape: ModelShape, tp: int = 1) -> IndexLayers | None:
+def index_layers(shape: ModelShape, tp: int = 1) -> ContextLayers | None:
     """The indexers of `shape`; every rank runs them whole, but for MiniMax-M3's heads."""
     indexer = shape.indexer
     if indexer is None:
         return None
-    return IndexLayers(
-        layers=indexer.layers,
-        pair_flops=index_pair_flops(indexer, tp),
-        token_bytes=index_token_bytes(indexer),
-    )
+    flops = index_pair_flops(indexer, tp)
+    return ContextLayers("index", indexer.layers, None, flops, flops, index_token_bytes(indexer))
 
 
 def state_layers(shape: ModelShape, tp: int) -> StateLayers | None:
@@ -124,22 +106,6 @@ def state_layers(shape: ModelShape, tp: int) -> StateLayers | None:
         prefill_flops=chunked_flops(linear, tp),
         state_bytes=state_bytes(linear, tp, shape.dtype),
     )
-
-
-def mean_attended(most_tokens: int | None, before: float, chunk: float) -> float:
-    """Mean tokens that each of `chunk` queries attends to, itself included.
-
-    The first query has `before` tokens of context; none attends to more than `most_tokens`.
-    """
-    if chunk <= 0:
-        return 0.0
-    first, last = before + 1, before + chunk
-    if most_tokens is None or last <= most_tokens:
-        return (first + last) / 2
-    if first >= most_tokens:
-        return float(most_tokens)
-    growing = most_tokens - before  # queries that still see all of their context
-    return (growing * (first + most_tokens) / 2 + (chunk - growing) * most_tokens) / chunk
 
 
 def grouped_pair_flops(attention: Attention, tp: int) -> float:
@@ -160,12 +126,6 @@ def absorbed_pair_flops(attention: LatentAttention, tp: int) -> float:
     """
     sizes = 2 * attention.kv_lora_rank + attention.qk_rope_size
     return 2 * ceil(attention.heads / tp) * sizes
-
-
-def rebuilt_token_flops(attention: LatentAttention, tp: int) -> float:
-    """FLOPs to make all heads' K and V of one token from its latent, in one layer."""
-    sizes = attention.qk_nope_size + attention.v_size
-    return 2 * ceil(attention.heads / tp) * sizes * attention.kv_lora_rank
 
 
 def index_pair_flops(indexer: Indexer, tp: int = 1) -> float:
@@ -227,7 +187,6 @@ def _latent_layers(
             pair_flops=latent_pair_flops(attention, tp),
             decode_pair_flops=absorbed,
             token_bytes=read,
-            rebuilt_flops=rebuilt_token_flops(attention, tp),
         ),
     )
 

@@ -5,7 +5,6 @@ from math import log, sqrt
 
 from tpdeploy.planner.attention_cost import (
     ContextLayers,
-    IndexLayers,
     StateLayers,
 )
 from tpdeploy.planner.collectives import (
@@ -73,7 +72,7 @@ def imbalance(choices: float, ranks: int) -> float:
 
 @dataclass(frozen=True)
 class Attention:
-    """Equal layers that attend to their context, on one rank."""
+    """Equal layers, or their indexers, that attend to their context, on one rank."""
 
     cost: ContextLayers
     prompt_bytes: float  # Q, K, V and output of one prompt token, in one layer
@@ -89,27 +88,6 @@ class Attention:
             self.prefill.seconds(pairs * cost.pair_flops, step.prefill_tokens * self.prompt_bytes)
             + self.decode.seconds(
                 contexts * step.verified * cost.decode_pair_flops, contexts * cost.token_bytes
-            )
-        )
-
-
-@dataclass(frozen=True)
-class Index:
-    """The indexers of sparse attention: every query looks at the keys of all its context."""
-
-    cost: IndexLayers
-    prefill: Roofline
-    decode: Roofline
-
-    def seconds(self, step: Step) -> float:
-        """Seconds of all of them in `step`."""
-        cost = self.cost
-        pairs = step.prefill_tokens * step.prefill_context
-        contexts = step.decode_sequences * step.decode_context
-        return cost.layers * (
-            self.prefill.seconds(pairs * cost.pair_flops, 0.0)
-            + self.decode.seconds(
-                contexts * step.verified * cost.pair_flops, contexts * cost.token_bytes
             )
         )
 

@@ -16,7 +16,7 @@ from tpdeploy.planner.collectives import (
     point_to_point,
 )
 from tpdeploy.planner.kernels import Roofline, Workshop, cache_format, weight_format
-from tpdeploy.planner.operators import Attention, Exchange, Index, Linear, RoutedExperts, State
+from tpdeploy.planner.operators import Attention, Exchange, Linear, RoutedExperts, State
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
 from tpdeploy.planner.stages import width
@@ -54,7 +54,7 @@ class StepModel:
     products: tuple[Linear, ...]
     experts: RoutedExperts | None
     head: tuple[Linear, ...]
-    mixing: tuple[Attention | Index | State, ...]
+    mixing: tuple[Attention | State, ...]
     small_kernels: float  # seconds per token outside the products, all layers
     serving: Serving
     exchanges: tuple[Exchange, ...]  # first the all-reduces that end each block
@@ -209,19 +209,19 @@ class _Builder:
             kernel=self._kernel(chosen[0]),
         )
 
-    def mixing(self, kv_dtype: Dtype) -> tuple[Attention | Index | State, ...]:
+    def mixing(self, kv_dtype: Dtype) -> tuple[Attention | State, ...]:
         """Everything that mixes tokens: attention of each kind, indexers, linear attention."""
         shape, kernels = self.shape, self.kernels
         latent, kind = isinstance(shape.attention, LatentAttention), cache_format(kv_dtype)
         prefill = kernels.prefill_attention(kind, latent=latent)
         decode = kernels.decode_attention(kind, latent=latent)
         prompt = prompt_values(shape.attention) / self.tp * self.activation_bytes
-        found: list[Attention | Index | State] = [
+        found: list[Attention | State] = [
             Attention(layers, prompt, prefill, decode)
             for layers in context_layers(shape, self.tp, kv_dtype)
         ]
         if index := index_layers(shape, self.tp):
-            found.append(Index(index, prefill, decode))
+            found.append(Attention(index, 0.0, prefill, decode))
         if state := state_layers(shape, self.tp):
             plain = kernels.prefill_attention("bf16", latent=False)
             found.append(State(state, plain, kernels.decode_attention("bf16", latent=False)))
