@@ -195,7 +195,7 @@ def judge(
 
 def timed(case: Case) -> bool:
     """Whether it is known how a run was measured, which its TTFT depends on."""
-    return case.readings[0].question.protocol.length_spread > 0
+    return case.readings[0].question.workload.length_spread > 0
 
 
 def small(case: Case) -> bool:

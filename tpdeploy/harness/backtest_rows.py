@@ -36,9 +36,10 @@ ENGINES = {
 # From this release on vLLM makes a step ready while the one before runs (asynchronous scheduling).
 ASYNC_VLLM, ASYNC_VLLM_DATE = (0, 14), "2026-01-17"
 # The lengths of the largest public benchmark, InferenceMAX, which draws them evenly from 80 % to
-# 100 % of these. It starts all clients at once and counts all of ten requests a client.
+# 100 % of these: a tenth of them, a ninth of their mean, to either side of 90 %. It starts all
+# clients at once and counts all of ten requests a client.
 GRID = {(1024, 1024), (1024, 8192), (8192, 1024)}
-GRID_SPREAD = 0.2
+GRID_MEAN, GRID_SPREAD = 0.9, 0.1 / 0.9
 COUNTED = Protocol(requests_per_client=10, warm_up=False)
 # What aiconfigurator gives vLLM and TensorRT-LLM, whose own runs have other lengths: a step holds
 # the input, the requests in flight and this many tokens (its generator/rule_plugin/benchmark).
@@ -109,16 +110,25 @@ def case_of(row: Row) -> Case:
     )
 
 
-def protocol_of(workload: Workload) -> Protocol:
-    """How a public run of these lengths was measured."""
-    lengths = workload.input_tokens, workload.output_tokens
-    return replace(COUNTED, length_spread=GRID_SPREAD if lengths in GRID else 0.0)
+def lengths_of(row: Row) -> tuple[int, int, float]:
+    """Mean input and output tokens of a run, and how far they spread to either side.
+
+    Without `length_spread` requests are equal, but for those of the largest public benchmark.
+    """
+    inputs, outputs = whole(row, "input_tokens", 1), whole(row, "output_tokens", 1)
+    text = stated(row, "length_spread")
+    if not text and (inputs, outputs) in GRID and not stated(row, "requests"):
+        return round(GRID_MEAN * inputs), round(GRID_MEAN * outputs), GRID_SPREAD
+    spread = number(text) if text else 0.0
+    if spread is None or not 0 <= spread < 1:
+        raise InputError(f"length_spread {text!r}: need a share from 0 up to, not including, 1")
+    return inputs, outputs, spread
 
 
 def _protocol(row: Row, workload: Workload) -> Protocol:
-    """How a run was measured: `requests` in all, of equal lengths, else as benchmarks do it."""
+    """How a closed loop was measured: `requests` in all, else as benchmarks do it."""
     if not stated(row, "requests"):
-        return protocol_of(workload)
+        return COUNTED
     each = whole(row, "requests", 1) / (workload.concurrency or 1)
     return Protocol(requests_per_client=each, fewest_requests=1, warm_up=False)
 
@@ -145,7 +155,8 @@ def _batched_tokens(row: Row, engine: EngineRules, workload: Workload, replicas:
     """Tokens of the engine's largest step; None: its default."""
     if stated(row, "max_num_batched_tokens"):
         return whole(row, "max_num_batched_tokens", 1)
-    if (workload.input_tokens, workload.output_tokens) in GRID or engine.name == "sglang":
+    lengths = whole(row, "input_tokens", 1), whole(row, "output_tokens", 1)
+    if lengths in GRID or engine.name == "sglang" or workload.rate:
         return None
     return workload.input_tokens + ceil((workload.concurrency or 1) / replicas) + SPARE_TOKENS
 
@@ -224,10 +235,14 @@ def _shape(model: str, gpu: str, precision: str) -> ModelShape | str:
 
 
 def _workload(row: Row) -> Workload:
+    inputs, outputs, spread = lengths_of(row)
+    rate = measured(row, "request_rate")
     return Workload(
-        input_tokens=whole(row, "input_tokens", 1),
-        output_tokens=whole(row, "output_tokens", 1),
-        concurrency=whole(row, "concurrency", 1),
+        input_tokens=inputs,
+        output_tokens=outputs,
+        length_spread=spread,
+        rate=rate,
+        concurrency=None if rate else whole(row, "concurrency", 1),
     )
 
 

@@ -7,28 +7,23 @@ from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Limits, MemoryPerGpu, Prediction
 from tpdeploy.planner.prediction import predict
 from tpdeploy.planner.question import Question, share_of_load
-from tpdeploy.planner.serving import Engine, serve
+from tpdeploy.planner.scheduler import Engine
+from tpdeploy.planner.serving import Served, serve
 from tpdeploy.planner.stages import split_problem
 from tpdeploy.planner.step import Step, StepTime
 from tpdeploy.planner.step_model import step_model
 
+# Where the fewest devices are looked for, a queue that is longer than its answers is too little.
+LEAST_DEVICES = {"cost", "fewest"}
+
 
 @dataclass(frozen=True)
 class Prepared:
-    """One split that fits, ready to be simulated.
-
-    A pipeline of P stages has P batches in flight, each on another stage: it serves as P lanes,
-    each with a P-th of the replica's clients and KV cache and with steps over all layers.
-    """
+    """One split that fits, ready to be simulated."""
 
     parallelism: Parallelism
     sized: Sized
-    lane: Engine
-
-    @property
-    def lanes(self) -> int:
-        """Lanes of all replicas."""
-        return self.parallelism.replicas * self.parallelism.pipeline
+    replica: Engine
 
 
 @dataclass(frozen=True)
@@ -38,9 +33,10 @@ class Candidate:
     parallelism: Parallelism
     limits: Limits
     memory: MemoryPerGpu
-    kv_requests: int  # requests of the workload's full length that a replica's KV cache holds
+    kv_requests: int  # requests of the workload's mean length that a replica's KV cache holds
     prediction: Prediction
-    decode: StepTime  # one typical decode step under the load
+    served: Served  # by the busiest replica
+    decode: StepTime  # the mean decode step under the load
     missed: tuple[str, ...]  # targets and rates it misses, in words
 
     @property
@@ -92,33 +88,35 @@ def prepare(question: Question, parallelism: Parallelism) -> Prepared | Refusal:
         sized = size(question, parallelism)
     except DoesNotFit as shortage:
         return Refusal(parallelism, str(shortage))
-    lanes = parallelism.pipeline
-    lane = Engine(
+    serving = question.cluster.efficiency.serving
+    replica = Engine(
         step_model(question.shape, question.cluster, parallelism, question.kv_cache_dtype),
-        max(1, sized.limits.max_num_seqs // lanes),
+        sized.limits.max_num_seqs,
         sized.limits.max_num_batched_tokens,
-        max(1, sized.kv_requests // lanes),
+        sized.held * question.workload.context_tokens,
+        parallelism.pipeline,
         question.engine.prompts_first,
         question.engine.steps_ahead,
-        question.cluster.efficiency.serving.turnaround_s,
-        question.cluster.efficiency.serving.request_s,
+        serving.turnaround_s,
+        serving.request_s,
     )
-    return Prepared(parallelism, sized, lane)
+    return Prepared(parallelism, sized, replica)
 
 
 def simulate(question: Question, prepared: Prepared) -> Candidate:
     """Predict one split that fits."""
-    lane, lanes = prepared.lane, prepared.lanes
-    served = serve(lane, share_of_load(question.workload, lanes), question.protocol)
-    prediction = predict(question, lane.model, served, lanes)
+    replica, replicas = prepared.replica, prepared.parallelism.replicas
+    served = serve(replica, share_of_load(question.workload, replicas), question.protocol)
+    prediction = predict(question, replica.model, served, replicas)
     return Candidate(
         parallelism=prepared.parallelism,
         limits=prepared.sized.limits,
         memory=prepared.sized.memory,
         kv_requests=prepared.sized.kv_requests,
         prediction=prediction,
-        decode=lane.model.time(typical_decode(question, prepared)),
-        missed=tuple(missed(question, prediction, served.keeps_up)),
+        served=served,
+        decode=replica.model.time(mean_decode(served)),
+        missed=tuple(missed(question, prediction, served)),
     )
 
 
@@ -134,17 +132,12 @@ def engine_problem(question: Question, parallelism: Parallelism) -> str | None:
     return engine.refused_widths.get(parallelism.tensor)
 
 
-def typical_decode(question: Question, prepared: Prepared) -> Step:
-    """The decode step of a lane at its share of the load, requests half answered."""
-    workload, lane = question.workload, prepared.lane
-    clients = share_of_load(workload, prepared.lanes).concurrency or lane.running_limit
-    return Step(
-        decode_sequences=min(clients, lane.running_limit),
-        decode_context=workload.input_tokens + workload.output_tokens / 2,
-    )
+def mean_decode(served: Served) -> Step:
+    """The mean decode step of what was served."""
+    return Step(max(1, round(served.decode_sequences)), served.decode_context)
 
 
-def missed(question: Question, prediction: Prediction, keeps_up: bool) -> list[str]:
+def missed(question: Question, prediction: Prediction, served: Served) -> list[str]:
     """The targets `prediction` misses, in words."""
     workload = question.workload
     found = []
@@ -156,7 +149,12 @@ def missed(question: Question, prediction: Prediction, keeps_up: bool) -> list[s
             found.append(
                 f"{name} {target.at} {estimate.value:,.1f} ms misses the target {target.ms:,g} ms"
             )
-    if not keeps_up:
-        served = prediction.requests_per_s.value
-        found.append(f"serves {served:.2f} of {workload.rate:g} requests/s, the queue grows")
+    if not served.keeps_up:
+        rate = prediction.requests_per_s.value
+        found.append(f"serves {rate:.2f} of {workload.rate:g} requests/s, the queue grows")
+    elif question.optimize in LEAST_DEVICES and served.waits_longest:
+        found.append(
+            f"requests wait {served.waiting_s:,.1f} s for a place, longer than the "
+            f"{served.running_s:,.1f} s they run"
+        )
     return found

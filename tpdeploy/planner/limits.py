@@ -21,6 +21,8 @@ from tpdeploy.planner.stages import Stage, stages
 # vLLM's own defaults by card, passed explicitly so that a plan means the same everywhere.
 BATCHED_TOKENS_BY_MEMORY = ((160 * GIB, 16384), (70 * GIB, 8192), (0, 2048))
 SEQUENCES = 256
+# More clients than that wait for a place; vLLM's largest default.
+MOST_SEQUENCES = 1024
 CPU_SEQUENCES = 16
 
 
@@ -34,7 +36,12 @@ class Sized:
 
     limits: Limits
     memory: MemoryPerGpu
-    kv_requests: int  # requests of the workload's full length that it holds at once
+    held: float  # requests of the workload's mean length that its KV cache holds at once
+
+    @property
+    def kv_requests(self) -> int:
+        """Whole requests of the workload's mean length that it holds at once."""
+        return int(self.held)
 
 
 @dataclass(frozen=True)
@@ -46,13 +53,21 @@ class Tightest:
     room: float  # bytes left for KV cache; negative when even the weights do not fit
 
 
-def step_size(question: Question, parallelism: Parallelism) -> StepSize:
-    """The largest step: enough sequences for the load, tokens as asked or by the memory."""
+def step_size(
+    question: Question, parallelism: Parallelism, most_sequences: int = MOST_SEQUENCES
+) -> StepSize:
+    """The largest step: enough sequences for the load, tokens as asked or by the memory.
+
+    Engines refuse a step of fewer tokens than sequences: the tokens that were asked for count.
+    """
     memory = question.cluster.accelerator.peaks.memory_bytes
     usual = next(tokens for least, tokens in BATCHED_TOKENS_BY_MEMORY if memory >= least)
     tokens = question.max_num_batched_tokens or usual
     clients = share_of_load(question.workload, parallelism.replicas).concurrency or 0
-    sequences = max(clients, CPU_SEQUENCES if question.on_cpu else SEQUENCES)
+    most = min(clients, most_sequences, MOST_SEQUENCES)
+    sequences = max(most, CPU_SEQUENCES if question.on_cpu else SEQUENCES)
+    if question.max_num_batched_tokens:
+        return StepSize(tokens, min(tokens, sequences))
     return StepSize(max(tokens, sequences), sequences)
 
 
@@ -62,9 +77,9 @@ def size(question: Question, parallelism: Parallelism) -> Sized:
     Raises:
         DoesNotFit: no room for the weights and one request of the workload.
     """
-    step = step_size(question, parallelism)
+    step = _step_held(question, parallelism)
     tightest = tightest_stage(question, parallelism, step)
-    wanted = question.max_model_len or question.workload.context_tokens
+    wanted = question.max_model_len or question.workload.longest_tokens
     least = kv_bytes_of(question, parallelism, tightest.stage, wanted)
     if tightest.room < least:
         raise DoesNotFit(_shortage(question, tightest, least))
@@ -82,7 +97,21 @@ def size(question: Question, parallelism: Parallelism) -> Sized:
         kv_cache_bytes=int(kv_bytes),
     )
     one = kv_bytes_of(question, parallelism, stage, question.workload.context_tokens)
-    return Sized(limits, _memory(question, parallelism, tightest, kv_bytes), int(kv_bytes // one))
+    return Sized(limits, _memory(question, parallelism, tightest, kv_bytes), kv_bytes / one)
+
+
+def _step_held(question: Question, parallelism: Parallelism) -> StepSize:
+    """The largest step; more sequences than usual only where the KV cache holds so many.
+
+    Every sequence of a step takes memory from the cache: beyond what it holds they only shrink it.
+    """
+    asked = step_size(question, parallelism)
+    usual = step_size(question, parallelism, SEQUENCES)
+    if asked.sequences <= usual.sequences or question.on_cpu:
+        return asked
+    tightest = tightest_stage(question, parallelism, usual)
+    one = kv_bytes_of(question, parallelism, tightest.stage, question.workload.context_tokens)
+    return step_size(question, parallelism, max(usual.sequences, int(tightest.room / one)))
 
 
 def tightest_stage(question: Question, parallelism: Parallelism, step: StepSize) -> Tightest:
@@ -150,7 +179,7 @@ def _shortage(question: Question, tightest: Tightest, least: float) -> str:
     have = f"{usable / GIB:.1f} GiB a {question.device} may be used"
     if needs.weights > usable:
         return f"does not fit: the weights alone take {needs.weights / GIB:.1f} GiB, {have}"
-    tokens = question.max_model_len or question.workload.context_tokens
+    tokens = question.max_model_len or question.workload.longest_tokens
     left = max(0.0, tightest.room) / GIB
     return (
         f"does not fit: {have}; weights take {needs.weights / GIB:.1f} and the engine "

@@ -29,8 +29,8 @@ def curve(workload: Workload) -> tuple[Workload, ...]:
 def at_load(workload: Workload, load: float) -> Workload:
     """The requests of `workload` at another rate, or with as many others in flight."""
     if workload.rate is not None:
-        return workload.model_copy(update={"rate": load})
-    return workload.model_copy(update={"concurrency": int(load)})
+        return workload.at_rate(load)
+    return workload.at_concurrency(int(load))
 
 
 def load_of(workload: Workload) -> float:
@@ -82,16 +82,14 @@ def predict_split(
 
 def _limited(prepared: Prepared, limits: Limits) -> Prepared:
     """`prepared` with the limits of a plan, which somebody may have edited."""
-    stages = prepared.parallelism.pipeline
-    sized = prepared.sized
-    kv_requests = sized.kv_requests * limits.kv_cache_bytes // sized.limits.kv_cache_bytes
-    lane = replace(
-        prepared.lane,
-        max_num_seqs=max(1, limits.max_num_seqs // stages),
+    counted = prepared.sized.limits.kv_cache_bytes
+    replica = replace(
+        prepared.replica,
+        max_num_seqs=limits.max_num_seqs,
         max_num_batched_tokens=limits.max_num_batched_tokens,
-        kv_requests=max(1, kv_requests // stages),
+        kv_tokens=prepared.replica.kv_tokens * limits.kv_cache_bytes / counted,
     )
-    return replace(prepared, lane=lane)
+    return replace(prepared, replica=replica)
 
 
 def _words(split: Parallelism) -> str:

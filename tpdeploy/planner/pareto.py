@@ -20,7 +20,7 @@ def sweep(question: Question, candidates: Sequence[Candidate]) -> tuple[ParetoPo
     """The best of the same splits at the load of the question and at LOADS."""
     points = [_point(question, candidate) for candidate in candidates]
     for clients in LOADS:
-        load = question.workload.model_copy(update={"concurrency": clients, "rate": None})
+        load = question.workload.at_concurrency(clients)
         asked = replace(question, workload=load)
         for candidate in candidates:
             found = evaluate(asked, candidate.parallelism)

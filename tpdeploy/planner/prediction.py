@@ -13,15 +13,15 @@ def predict(question: Question, model: StepModel, served: Served, replicas: int)
     efficiency = question.cluster.efficiency
     error = efficiency.errors.tpot
     source = _source(question, model)
-    requests = served.requests_per_s * _busy_replicas(question, replicas)
+    busy = _busy_replicas(question, replicas)
     ttft, tpot = distribution(served.ttft_s), distribution(served.tpot_s)
     ttft_at = workload.ttft.at if workload.ttft else "p50"
     tpot_at = workload.tpot.at if workload.tpot else "p50"
     return Prediction(
         ttft_ms=estimate(ttft.at(ttft_at), efficiency.errors.ttft, source),
         tpot_ms=estimate(tpot.at(tpot_at), error, source),
-        output_tokens_per_s=estimate(requests * workload.output_tokens, error, source),
-        requests_per_s=estimate(requests, error, source),
+        output_tokens_per_s=estimate(served.output_tokens_per_s * busy, error, source),
+        requests_per_s=estimate(served.requests_per_s * busy, error, source),
         ttft_distribution=ttft,
         tpot_distribution=tpot,
     )

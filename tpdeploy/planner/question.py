@@ -64,6 +64,5 @@ class Question:
 def share_of_load(workload: Workload, replicas: int) -> Workload:
     """The load of the busiest replica behind an even router."""
     if workload.concurrency is not None:
-        clients = ceil(workload.concurrency / replicas)
-        return workload.model_copy(update={"concurrency": clients})
-    return workload.model_copy(update={"rate": (workload.rate or 0.0) / replicas})
+        return workload.at_concurrency(ceil(workload.concurrency / replicas))
+    return workload.at_rate((workload.rate or 0.0) / replicas)

@@ -275,7 +275,7 @@ def _lacks(question: Question, flat: Prepared | Refusal) -> bool:
     if isinstance(flat, Refusal):
         return flat.does_not_fit
     share = share_of_load(question.workload, flat.parallelism.replicas).concurrency
-    most = flat.lane.max_num_seqs
+    most = flat.replica.max_num_seqs
     wanted = 1 if question.optimize == "fewest" else min(share or most, most)
     return flat.sized.kv_requests < wanted
 

@@ -1,28 +1,36 @@
-"""Latency under load: one replica's scheduler, advanced event by event on the step model.
+"""Latency under load: one replica's scheduler under clients that wait, or under arrivals.
 
-Continuous batching with chunked prefill: every step decodes all running sequences first, then
-fills the token budget with prompt chunks, first come first served (or, in engines that put prompts
-first, runs the chunks alone). Requests wait when the sequence limit or the KV cache is full.
+A closed loop is clients of which each sends its next request when it has its answer. An open loop
+is arrivals that do not wait. Both are simulated until what is measured is the steady state.
 """
 
-import heapq
 import random
-from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
 from itertools import count
 from math import ceil, inf
+from statistics import fmean, median
 
+from tpdeploy.planner.scheduler import Engine, Request, Scheduler, Seen
 from tpdeploy.planner.step import Step
-from tpdeploy.planner.step_model import StepModel
 from tpdeploy.planner.workload import Workload
 
 MIN_REQUESTS = 48
 MAX_REQUESTS = 2560
-OPEN_LOOP_REQUESTS = 400
 SEED = 20260101
-# An open loop whose queue grows serves visibly less than what arrives.
-KEEPS_UP = 0.95
+# Clients beyond those that run at once, so that the queue of a full replica is never empty.
+QUEUED = 1.25
+# Above this share of a rough estimate of what it serves at most, a full replica is simulated.
+NEARLY_FULL = 0.7
+# An open loop is in steady state when the medians of two windows, the second twice as long as the
+# first, differ by less. Windows grow up to the largest number of requests.
+SETTLED = 0.03
+FIRST_WINDOW = 250
+MOST_ARRIVALS = 32_000
+# Fractional parts of their multiples are spread evenly: the plastic number's first two powers
+# (Roberts 2018, the R2 sequence). Few drawn lengths then have the mean that many would have.
+EVEN_PROMPTS, EVEN_ANSWERS = 0.7548776662466927, 0.5698402909980532
 
 
 @dataclass(frozen=True)
@@ -32,32 +40,12 @@ class Protocol:
     requests_per_client: float = 3
     fewest_requests: int = MIN_REQUESTS  # in all, not counting those
     warm_up: bool = True  # each client's first request is not counted
-    length_spread: float = 0.0  # lengths are drawn evenly from (1 - this) to 1 times the workload's
 
+
+Arrival = tuple[float, int, int]  # when, prompt tokens, answer tokens
 
 # What a server shows after a while, and what a benchmark reports that counts its first burst.
 STEADY = Protocol()
-
-
-@dataclass(frozen=True)
-class Engine:
-    """One replica: its step model and its limits."""
-
-    model: StepModel
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    kv_requests: int  # requests of the workload's full length that the KV cache holds
-    prompts_first: bool = False  # prompt chunks run in steps of their own, before decoding goes on
-    steps_ahead: bool = False  # a step is made ready while the one before it runs
-    # From an answer's end to the client's next request: requests that end together do not begin
-    # together, since the first of them is in a step when the others arrive.
-    turnaround_s: float = 0.0
-    request_s: float = 0.0  # spent on a request outside the steps, before its first token
-
-    @property
-    def running_limit(self) -> int:
-        """Requests of the workload's full length that may run at once."""
-        return min(self.max_num_seqs, self.kv_requests)
 
 
 @dataclass(frozen=True)
@@ -66,190 +54,27 @@ class Served:
 
     ttft_s: tuple[float, ...]
     tpot_s: tuple[float, ...]
+    e2e_s: tuple[float, ...]
     requests_per_s: float
-    offered_per_s: float | None
+    output_tokens_per_s: float
+    waiting_s: float  # mean, from arrival to a place among those that run
+    running_s: float  # mean, from there to the end
+    decode_sequences: float  # mean of a decode step
+    decode_context: float  # mean tokens of context of one of them
+    keeps_up: bool = True  # the replica serves what arrives (always so in a closed loop)
 
     @property
-    def keeps_up(self) -> bool:
-        """Whether the replica serves what arrives (always so in a closed loop)."""
-        return self.offered_per_s is None or self.requests_per_s >= KEEPS_UP * self.offered_per_s
-
-
-@dataclass
-class _Request:
-    arrival: float
-    prompt: int
-    answer: int
-    prompt_left: int  # to compute; less than the prompt where its beginning is cached
-    first_token: float = 0.0
-
-    @property
-    def context(self) -> int:
-        """Tokens it holds at its end."""
-        return self.prompt + self.answer
-
-
-@dataclass
-class _Scheduler:
-    """The state of one replica between two steps."""
-
-    engine: Engine
-    workload: Workload
-    spread: float = 0.0
-    now: float = 0.0
-    ready: float = 0.0  # when it was settled what the coming step does
-    steps: int = 0  # that decoded
-    context: float = 0.0  # tokens of context of all decoding sequences together
-    held: int = 0  # KV tokens promised to running requests
-    waiting: deque[_Request] = field(default_factory=deque)
-    prefilling: deque[_Request] = field(default_factory=deque)
-    decoding: list[tuple[int, int, _Request]] = field(default_factory=list)  # heap by last step
-    order: Iterator[int] = field(default_factory=count)
-    draw: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311
-
-    def __post_init__(self) -> None:
-        speculation = self.workload.speculation
-        self.gain = speculation.tokens_per_step if speculation else 1.0  # tokens a step
-        self.verified = speculation.verified_tokens if speculation else 1
-        self.drafting = speculation.tokens * speculation.draft_cost if speculation else 0.0
-        self.kv_tokens = self.engine.kv_requests * self.workload.context_tokens
-
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing to do."""
-        return not (self.decoding or self.prefilling or self.waiting)
-
-    def arrive(self, at: float) -> None:
-        """Queue one request."""
-        prompt = self._length(self.workload.input_tokens)
-        answer = self._length(self.workload.output_tokens)
-        cached = min(prompt - 1, round(prompt * self.workload.prefix_hit_rate))
-        self.waiting.append(_Request(at, prompt, answer, prompt - cached))
-
-    def _length(self, tokens: int) -> int:
-        if not self.spread:
-            return tokens
-        return self.draw.randint(max(1, round(tokens * (1 - self.spread))), tokens)
-
-    def advance_with(self, coming: deque[float]) -> list[_Request]:
-        """Queue what of `coming` has arrived, and advance up to the next arrival."""
-        if self.idle:
-            self.now = self.ready = max(self.now, coming[0])
-        while coming and coming[0] <= self.ready:
-            self.arrive(coming.popleft())
-        return self.advance(coming[0] if coming else inf)
-
-    def advance(self, until: float) -> list[_Request]:
-        """Run one step, or equal decode steps up to the next event; return what finished."""
-        self._admit()
-        chunks = self._chunks()
-        step = self._step(chunks)
-        repeats = 1 if chunks else self._repeats(step, until)
-        if repeats > 1:
-            step = replace(step, decode_context=step.decode_context + self.gain * (repeats - 1) / 2)
-        seconds = self._seconds(step)
-        self.now += repeats * seconds
-        self.ready = self.now - seconds if self.engine.steps_ahead else self.now
-        if step.decode_sequences:
-            self.steps += repeats
-            self.context += repeats * self.gain * step.decode_sequences
-        finished = self._finish_decodes()
-        return finished + self._finish_prefills(chunks)
-
-    def _admit(self) -> None:
-        running = len(self.decoding) + len(self.prefilling)
-        while self.waiting and running < self.engine.max_num_seqs:
-            needed = self.waiting[0].context
-            if self.held + needed > self.kv_tokens:
-                return
-            self.held += needed
-            self.prefilling.append(self.waiting.popleft())
-            running += 1
-
-    def _chunks(self) -> list[tuple[_Request, int]]:
-        """The prompt chunks of the next step."""
-        decodes = 0 if self.engine.prompts_first else len(self.decoding) * self.verified
-        budget = self.engine.max_num_batched_tokens - decodes
-        chunks: list[tuple[_Request, int]] = []
-        for request in self.prefilling:
-            chunk = min(request.prompt_left, budget)
-            if chunk <= 0:
-                break
-            chunks.append((request, chunk))
-            budget -= chunk
-        return chunks
-
-    def _step(self, chunks: list[tuple[_Request, int]]) -> Step:
-        tokens, pairs, done = 0, 0.0, 0
-        for request, chunk in chunks:
-            tokens += chunk
-            pairs += chunk * (request.prompt - request.prompt_left + chunk / 2)
-            done += chunk == request.prompt_left
-        decodes = 0 if chunks and self.engine.prompts_first else len(self.decoding)
-        return Step(
-            decode_sequences=decodes,
-            decode_context=self.context / decodes if decodes else 0.0,
-            prefill_tokens=tokens,
-            prefill_context=pairs / tokens if tokens else 0.0,
-            prefills_done=done,
-            verified=self.verified,
-        )
-
-    def _seconds(self, step: Step) -> float:
-        seconds = self.engine.model.time(step).total
-        if self.drafting and step.decode_sequences:
-            alone = Step(step.decode_sequences, step.decode_context)
-            seconds += self.drafting * self.engine.model.time(alone).total
-        return seconds
-
-    def _repeats(self, step: Step, until: float) -> int:
-        """Decode steps before a sequence ends or the next request arrives; at least one."""
-        to_finish = self.decoding[0][0] - self.steps
-        if until == inf:
-            return to_finish
-        to_arrival = ceil((until - self.now) / self._seconds(step))
-        return max(1, min(to_finish, to_arrival))
-
-    def _finish_decodes(self) -> list[_Request]:
-        finished = []
-        while self.decoding and self.decoding[0][0] <= self.steps:
-            request = heapq.heappop(self.decoding)[2]
-            finished.append(request)
-            self.held -= request.context
-        left = self.context - sum(self._grown(request) for request in finished)
-        self.context = left if self.decoding else 0.0
-        return finished
-
-    def _grown(self, request: _Request) -> float:
-        """Context of a request that ends: its prompt, and what its steps added."""
-        return request.prompt + 1 + self._decode_steps(request) * self.gain
-
-    def _decode_steps(self, request: _Request) -> int:
-        return ceil((request.answer - 1) / self.gain)
-
-    def _finish_prefills(self, chunks: list[tuple[_Request, int]]) -> list[_Request]:
-        finished = []
-        for request, chunk in chunks:
-            request.prompt_left -= chunk
-            if request.prompt_left:
-                continue
-            self.prefilling.popleft()
-            request.first_token = self.now
-            if request.answer == 1:
-                finished.append(request)
-                self.held -= request.context
-                continue
-            last_step = self.steps + self._decode_steps(request)
-            heapq.heappush(self.decoding, (last_step, next(self.order), request))
-            self.context += request.prompt + 1
-        return finished
+    def waits_longest(self) -> bool:
+        """Whether requests wait longer for a place than they then run."""
+        return self.waiting_s > self.running_s
 
 
 def serve(engine: Engine, workload: Workload, protocol: Protocol = STEADY) -> Served:
     """Simulate one replica under its share of the load, given as `workload`.
 
-    In a closed loop each finished request is followed at once by the next. Arrivals of an open
-    loop are Poisson.
+    In a closed loop each finished request is followed by the client's next. Arrivals of an open
+    loop are Poisson. A rate above what the replica serves at most, or so near it that no steady
+    state is reached, is not kept up with: what is served then is what a full replica does.
     """
     if workload.concurrency is not None:
         return _closed_loop(engine, workload, workload.concurrency, protocol)
@@ -257,53 +82,162 @@ def serve(engine: Engine, workload: Workload, protocol: Protocol = STEADY) -> Se
     return _open_loop(engine, workload, workload.rate)
 
 
+def saturated(engine: Engine, workload: Workload) -> Served:
+    """The replica with more clients than it runs at once: the most that it serves."""
+    clients = ceil(QUEUED * engine.running_limit(workload)) + 1
+    full = workload.at_concurrency(clients)
+    protocol = Protocol(requests_per_client=2 + 1 / QUEUED)
+    served = _closed_loop(engine, full, clients, protocol)
+    return replace(served, keeps_up=False)
+
+
 def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Protocol) -> Served:
-    scheduler = _Scheduler(engine, workload, protocol.length_spread)
+    """Lengths that differ spread clients over time; they begin so, one after the other.
+
+    Equal requests march in step, and so does a first burst that is counted: those begin at once.
+    """
+    scheduler, lengths = Scheduler(engine, workload), drawn_lengths(workload)
     first = clients if protocol.warm_up else 0
     wanted = max(round(protocol.requests_per_client * clients), protocol.fewest_requests + first)
-    total = min(max(MAX_REQUESTS, 2 * clients), wanted)
-    coming = deque([0.0] * clients)
+    total = min(max(MAX_REQUESTS, ceil(2.5 * clients)), wanted)
+    gap = 0.0
+    if workload.length_spread and protocol.warm_up:
+        running = min(clients, engine.running_limit(workload))
+        gap = round_seconds(engine, workload, running) / running
+    coming: list[Arrival] = [(client * gap, *next(lengths)) for client in range(clients)]
     issued = clients
-    measured: list[tuple[_Request, float]] = []
+    measured: list[Request] = []
     finished, warm_at = 0, 0.0
     while finished < total:
-        for request in scheduler.advance_with(coming):
+        for request in _advance(scheduler, coming):
             finished += 1
             if finished > first:
-                measured.append((request, scheduler.now))
+                measured.append(request)
             elif finished == first:
-                warm_at = scheduler.now
+                warm_at, scheduler.seen = scheduler.now, Seen()
             if protocol.warm_up or issued < total:
-                coming.append(scheduler.now + engine.turnaround_s)
+                again = scheduler.now + engine.turnaround_s + engine.request_s
+                heappush(coming, (again, *next(lengths)))
                 issued += 1
-    return _served(engine, measured, scheduler.now - warm_at, None)
+    served = _served(engine, scheduler, measured, scheduler.now - warm_at)
+    return _by_littles_law(engine, served, clients) if protocol.warm_up else served
+
+
+def _by_littles_law(engine: Engine, served: Served, clients: int) -> Served:
+    """`served` with the rates of its latencies: clients / (end to end + turnaround).
+
+    Few rounds tell latencies well and rates, which depend on where the last round ends, less so.
+    """
+    rate = clients / (fmean(served.e2e_s) + engine.turnaround_s)
+    return _at_rate(served, rate)
+
+
+def _at_rate(served: Served, rate: float) -> Served:
+    """`served` at `rate` requests/s, with the tokens that each had."""
+    tokens = served.output_tokens_per_s / served.requests_per_s
+    return replace(served, requests_per_s=rate, output_tokens_per_s=rate * tokens)
 
 
 def _open_loop(engine: Engine, workload: Workload, rate: float) -> Served:
+    if rate > NEARLY_FULL * rough_capacity(engine, workload):
+        full = saturated(engine, workload)
+        if rate >= full.requests_per_s:
+            return full
+    return _settled(engine, workload, rate) or saturated(engine, workload)
+
+
+def _settled(engine: Engine, workload: Workload, rate: float) -> Served | None:
+    """What is seen once a window of arrivals agrees with the one before; None where none does."""
+    scheduler, coming = Scheduler(engine, workload), _arrivals(workload, rate)
+    pending: list[Arrival] = []
+    before = None
+    window = FIRST_WINDOW
+    while window <= MOST_ARRIVALS / 2:
+        began, scheduler.seen, done = scheduler.now, Seen(), list[Request]()
+        while len(done) < window:
+            while len(pending) < 2 or pending[-1][0] <= scheduler.ready:
+                pending.append(next(coming))
+            done += _advance(scheduler, pending)
+        served = _served(engine, scheduler, done, scheduler.now - began)
+        if before and _agree(before, served):
+            return _at_rate(served, rate)
+        window, before = window * (2 if before else 1), served
+    return None
+
+
+def _arrivals(workload: Workload, rate: float) -> Iterator[Arrival]:
+    """Endless Poisson arrivals: when, prompt tokens and answer tokens of each."""
     draw = random.Random(SEED)  # noqa: S311 - reproducible load, not cryptography
-    scheduler = _Scheduler(engine, workload)
-    arrivals = deque[float]()
     clock = 0.0
-    for _ in range(OPEN_LOOP_REQUESTS):
+    for lengths in drawn_lengths(workload):
         clock += draw.expovariate(rate)
-        arrivals.append(clock)
-    drawn_rate = OPEN_LOOP_REQUESTS / clock
-    done: list[tuple[_Request, float]] = []
-    while len(done) < OPEN_LOOP_REQUESTS:
-        done += [(request, scheduler.now) for request in scheduler.advance_with(arrivals)]
-    # The last answer ends one request's latency after the last arrival even without a queue.
-    drain = min(end - request.arrival for request, end in done)
-    return _served(engine, done, scheduler.now - drain, drawn_rate)
+        yield (clock, *lengths)
+
+
+def _agree(one: Served, other: Served) -> bool:
+    """Whether the typical latencies of two windows differ by chance at most."""
+    pairs = ((one.ttft_s, other.ttft_s), (one.tpot_s, other.tpot_s))
+    return all(abs(median(a) - median(b)) <= SETTLED * median(b) for a, b in pairs)
+
+
+def _advance(scheduler: Scheduler, coming: list[Arrival]) -> list[Request]:
+    """Queue what of `coming`, a heap, has arrived, and advance up to the next arrival."""
+    if scheduler.idle:
+        scheduler.skip_to(coming[0][0])
+    while coming and coming[0][0] <= scheduler.ready:
+        scheduler.arrive(*heappop(coming))
+    return scheduler.advance(coming[0][0] if coming else inf)
+
+
+def drawn_lengths(workload: Workload) -> Iterator[tuple[int, int]]:
+    """Endless prompt and answer lengths, each drawn evenly from its range, apart from each other."""
+    spread = workload.length_spread
+    for number in count(1):
+        yield (
+            _length(workload.input_tokens, spread, number * EVEN_PROMPTS % 1),
+            _length(workload.output_tokens, spread, number * EVEN_ANSWERS % 1),
+        )
+
+
+def _length(tokens: int, spread: float, share: float) -> int:
+    """The length below which `share` of the range lies."""
+    return max(1, round(tokens * (1 + spread * (2 * share - 1))))
+
+
+def rough_capacity(engine: Engine, workload: Workload) -> float:
+    """Requests/s of a full replica in closed form."""
+    running = engine.running_limit(workload)
+    return running / round_seconds(engine, workload, running)
+
+
+def round_seconds(engine: Engine, workload: Workload, running: float) -> float:
+    """Seconds in which each of `running` requests is prefilled once and answered once.
+
+    The lanes of a pipeline share the requests, and every stage works for each of them in turn.
+    """
+    model, lanes = engine.model, min(float(engine.lanes), running)
+    prompt, cached = workload.computed_tokens, workload.input_tokens - workload.computed_tokens
+    decode = Step(
+        decode_sequences=max(1, round(running / lanes)),
+        decode_context=workload.input_tokens + workload.output_tokens / 2,
+    )
+    prefill = Step(prefill_tokens=prompt, prefill_context=cached + prompt / 2, prefills_done=1)
+    answers = workload.output_tokens * model.time(decode).total * workload.steps_per_token
+    return answers + running / lanes * model.time(prefill).total
 
 
 def _served(
-    engine: Engine, done: list[tuple[_Request, float]], span: float, offered: float | None
+    engine: Engine, scheduler: Scheduler, done: Sequence[Request], span: float
 ) -> Served:
+    seen, before = scheduler.seen, engine.request_s
     return Served(
-        ttft_s=tuple(
-            engine.request_s + request.first_token - request.arrival for request, _ in done
-        ),
-        tpot_s=tuple((end - r.first_token) / max(1, r.answer - 1) for r, end in done),
+        ttft_s=tuple(before + r.first_token - r.arrival for r in done),
+        tpot_s=tuple((r.end - r.first_token) / max(1, r.answer - 1) for r in done),
+        e2e_s=tuple(before + r.end - r.arrival for r in done),
         requests_per_s=len(done) / span,
-        offered_per_s=offered,
+        output_tokens_per_s=sum(r.answer for r in done) / span,
+        waiting_s=fmean(r.admitted - r.arrival for r in done),
+        running_s=fmean(r.end - r.admitted for r in done),
+        decode_sequences=seen.sequences / seen.steps if seen.steps else 0.0,
+        decode_context=seen.context / seen.sequences if seen.sequences else 0.0,
     )

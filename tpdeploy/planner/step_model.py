@@ -1,7 +1,7 @@
 """Time of one engine step: a roofline per operator, plus communication, plus the engine itself."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tpdeploy.planner.attention_cost import (
     context_layers,
@@ -19,7 +19,7 @@ from tpdeploy.planner.kernels import Roofline, Workshop, cache_format, weight_fo
 from tpdeploy.planner.operators import Attention, Exchange, Linear, RoutedExperts, State
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
-from tpdeploy.planner.stages import width
+from tpdeploy.planner.stages import stages, width
 from tpdeploy.planner.step import Step, StepTime
 from tpdeploy.planner.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
 from tpdeploy.profiles.accelerator import Serving
@@ -59,9 +59,10 @@ class StepModel:
     serving: Serving
     exchanges: tuple[Exchange, ...]  # first the all-reduces that end each block
     stages: int
+    stage_layers: tuple[int, int]  # of the fullest pipeline stage before the last, and of the last
     hand_on: PointToPoint  # from one pipeline stage to the next
     # All but attention depends on a few counts only, and a simulation meets the same ones often.
-    known: dict[tuple[int, int, bool], tuple[float, float, float]] = field(
+    known: dict[tuple[int, int, bool], StepTime] = field(
         default_factory=dict, compare=False, repr=False
     )
 
@@ -72,16 +73,49 @@ class StepModel:
 
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
+        return replace(self._but_attention(step), attention=self._attention_seconds(step))
+
+    def seconds(self, step: Step) -> float:
+        """Seconds of `step` in all."""
+        return self._but_attention(step).total + self._attention_seconds(step)
+
+    def _but_attention(self, step: Step) -> StepTime:
         counts = step.tokens, step.sampled, step.prefill_tokens > 0
-        if counts not in self.known:
-            self.known[counts] = (
-                self._linear_seconds(step),
-                self._communication_seconds(step),
-                self._overhead_seconds(step),
+        found = self.known.get(counts)
+        if found is None:
+            found = self.known[counts] = StepTime(
+                linear=self._linear_seconds(step),
+                attention=0.0,
+                communication=self._communication_seconds(step),
+                overhead=self._overhead_seconds(step),
             )
-        linear, communication, overhead = self.known[counts]
-        attention = sum(layers.seconds(step) for layers in self.mixing)
-        return StepTime(linear, attention, communication, overhead)
+        return found
+
+    def _attention_seconds(self, step: Step) -> float:
+        return sum(layers.seconds(step) for layers in self.mixing)
+
+    def stage_seconds(self, step: Step, alone: float) -> tuple[float, float]:
+        """Seconds that `step` takes of the fullest stage before the last, and of the last.
+
+        The last stage has the head and samples; the others hand their rows on. `alone` is what all
+        stages take, one after the other.
+        """
+        stages, (most, last) = self.stages, self.stage_layers
+        hand_on = self.hand_on.seconds(step.tokens * self.hidden_bytes) if stages > 1 else 0.0
+        each = self._step_overhead(step)
+        head = self._head_seconds(step)
+        layers = alone - head - stages * each - (stages - 1) * hand_on
+        of_a_layer = layers / self.layers
+        return most * of_a_layer + each + hand_on, last * of_a_layer + each + head
+
+    def _head_seconds(self, step: Step) -> float:
+        """Seconds of the logits, of gathering them, and of sampling."""
+        gathered = sum(e.seconds(step) for e in self.exchanges if e.sampled)
+        return (
+            sum(product.seconds(step.sampled) for product in self.head)
+            + self.serving.communication * gathered
+            + step.sampled * self.serving.sequence_s
+        )
 
     def _linear_seconds(self, step: Step) -> float:
         routed = self.experts.seconds(step.tokens) if self.experts else 0.0
@@ -106,11 +140,16 @@ class StepModel:
 
     def _overhead_seconds(self, step: Step) -> float:
         engine = self.serving
-        prompts = engine.prompt_step_s if step.prefill_tokens else 0.0
-        group = engine.group_step_s if self.reduce.group > 1 else 0.0
         each = self.layers * engine.layer_s + step.sampled * engine.sequence_s
         # Every stage of a pipeline is given its part of the step by itself.
-        return self.stages * (engine.step_s + prompts + group) + each
+        return self.stages * self._step_overhead(step) + each
+
+    def _step_overhead(self, step: Step) -> float:
+        """Seconds that the engine spends on one step of one stage."""
+        engine = self.serving
+        prompts = engine.prompt_step_s if step.prefill_tokens else 0.0
+        group = engine.group_step_s if self.reduce.group > 1 else 0.0
+        return engine.step_s + prompts + group
 
 
 def step_model(
@@ -120,6 +159,7 @@ def step_model(
     kernels = Workshop(cluster.accelerator, cluster.efficiency)
     build = _Builder(shape, parallelism, kernels)
     linear = [t for t in tensors(shape) if t.matmul]
+    *before, last = stages(shape, parallelism.pipeline)
     return StepModel(
         layers=shape.layers,
         hidden_bytes=build.hidden_bytes,
@@ -131,6 +171,7 @@ def step_model(
         serving=cluster.efficiency.serving,
         exchanges=build.exchanges(cluster),
         stages=parallelism.pipeline,
+        stage_layers=(max((s.layers for s in before), default=0), last.layers),
         hand_on=point_to_point(cluster, parallelism.ranks),
     )
 

@@ -10,6 +10,10 @@ from tpdeploy.profiles.record import Record
 # and the output head again. An estimate, not measured.
 DRAFT_COST = 0.05
 
+# People's requests differ in length: vLLM's `--random-range-ratio`, of which 0.2 is a common value.
+# A judgement: with it runs of drawn lengths are met that equal ones miss by a factor of 2 to 5.
+LENGTH_SPREAD = 0.2
+
 Percentile = Literal["mean", "p50", "p90", "p95", "p99"]
 
 
@@ -49,10 +53,17 @@ class Speculation(Record):
 
 
 class Workload(Record):
-    """Requests of equal shape: in a closed loop (`concurrency`) or arriving at `rate`."""
+    """Requests of one kind: in a closed loop (`concurrency`) or arriving at `rate`."""
 
-    input_tokens: int = Field(default=1024, gt=0)
-    output_tokens: int = Field(default=256, gt=0)
+    input_tokens: int = Field(default=1024, gt=0, description="mean of the prompts")
+    output_tokens: int = Field(default=256, gt=0, description="mean of the answers")
+    length_spread: float = Field(
+        default=LENGTH_SPREAD,
+        ge=0,
+        lt=1,
+        description="prompts and answers are drawn evenly from (1 - this) to (1 + this) times "
+        "their mean; 0: all are equal, and clients march in step",
+    )
     concurrency: int | None = Field(default=None, gt=0, description="requests in flight")
     rate: Annotated[float, Field(gt=0)] | None = Field(default=None, description="requests/s")
     ttft: Target | None = Field(default=None, description="time to first token")
@@ -75,8 +86,36 @@ class Workload(Record):
 
     @property
     def context_tokens(self) -> int:
-        """Tokens one request holds at its end."""
+        """Tokens one request of mean length holds at its end."""
         return self.input_tokens + self.output_tokens
+
+    @property
+    def longest_tokens(self) -> int:
+        """Tokens the longest request holds at its end."""
+        parts = self.input_tokens, self.output_tokens
+        return sum(max(1, round(tokens * (1 + self.length_spread))) for tokens in parts)
+
+    @property
+    def verified_tokens(self) -> int:
+        """Tokens of one sequence in a decode step: one, and what was drafted."""
+        return self.speculation.verified_tokens if self.speculation else 1
+
+    @property
+    def steps_per_token(self) -> float:
+        """Decode steps that one token takes: 1, or less with drafted tokens, drafting included.
+
+        Verifying several tokens is taken to cost what one does, as it does while weights are read.
+        """
+        draft = self.speculation
+        return (1 + draft.tokens * draft.draft_cost) / draft.tokens_per_step if draft else 1.0
+
+    def at_concurrency(self, clients: int) -> "Workload":
+        """The same requests with so many in flight."""
+        return self.model_copy(update={"concurrency": clients, "rate": None})
+
+    def at_rate(self, rate: float) -> "Workload":
+        """The same requests arriving at `rate` per second."""
+        return self.model_copy(update={"concurrency": None, "rate": rate})
 
     @property
     def arriving(self) -> str:
