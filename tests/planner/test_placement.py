@@ -1,11 +1,19 @@
 """Placement: whole groups, no device twice, no island straddled needlessly."""
 
+from time import process_time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.placement import device_groups, pipelines, place
+from tpdeploy.planner.placement import (
+    device_groups,
+    group_capacity,
+    pipelines,
+    place,
+    replica_capacity,
+)
 from tpdeploy.profiles.gpus_spec import parse_gpus
 
 EIGHT = parse_gpus("8xH100")
@@ -80,3 +88,33 @@ def test_no_device_is_in_two_stages(tp: int, pp: int) -> None:
     ]
     assert len(used) == len(set(used))
     assert len(used) % (tp * pp) == 0
+
+
+@given(
+    gpus=st.sampled_from(["H100", "A100-PCIe-80GB", "L40S"]),
+    nodes=st.integers(1, 5),
+    per_node=st.integers(1, 8),
+    tp=st.integers(1, 13),
+    pp=st.integers(1, 13),
+    several_nodes=st.booleans(),
+)
+def test_as_many_replicas_are_counted_as_listed(
+    gpus: str, nodes: int, per_node: int, tp: int, pp: int, several_nodes: bool
+) -> None:
+    """The count of groups and of replicas is the length of their list, on islands and nodes too."""
+    cluster = parse_gpus(f"{nodes}x{per_node}x{gpus}")
+    listed = pipelines(cluster, tp, pp, several_nodes=several_nodes)
+    assert replica_capacity(cluster, tp, pp, several_nodes=several_nodes) == len(listed)
+    assert group_capacity(cluster, tp) == len(device_groups(cluster, tp))
+
+
+def test_ten_thousand_machines_are_counted_at_once_and_listed_in_their_number() -> None:
+    """Counting takes under 10 ms and listing under a second, where a look back takes minutes."""
+    cluster = parse_gpus("10000x8xH100")
+    began = process_time()
+    assert replica_capacity(cluster, 8, 3) == 3333
+    counted = process_time()
+    assert len(pipelines(cluster, 2, 4)) == 10_000
+    listed = process_time()
+    assert counted - began < 0.01
+    assert listed - counted < 1

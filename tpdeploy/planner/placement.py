@@ -12,14 +12,8 @@ def device_groups(cluster: Cluster, tp: int) -> list[Group]:
 
     Groups that fit an island stay inside one; wider groups start at an island's first device.
     """
-    per_node = cluster.count // cluster.nodes
-    span = cluster.island if tp <= cluster.island else per_node
-    return [
-        (node, tuple(range(first, first + tp)))
-        for node in range(cluster.nodes)
-        for start in range(0, per_node, span)
-        for first in range(start, min(start + span, per_node) - tp + 1, tp)
-    ]
+    here = _on_a_node(cluster, tp)
+    return [(node, devices) for node in range(cluster.nodes) for devices in here]
 
 
 def pipelines(
@@ -29,15 +23,27 @@ def pipelines(
 
     Groups that are left over on their nodes are joined across them, if `several_nodes`.
     """
-    found, left = [], []
+    found: list[tuple[Group, ...]] = []
+    left: list[Group] = []
+    on_a_node = _on_a_node(cluster, tp)
+    whole = len(on_a_node) // pp * pp
     for node in range(cluster.nodes):
-        here = [group for group in device_groups(cluster, tp) if group[0] == node]
-        whole = len(here) // pp * pp
-        found += [tuple(here[i : i + pp]) for i in range(0, whole, pp)]
+        here = [(node, devices) for devices in on_a_node]
+        found += _joined(here[:whole], pp)
         left += here[whole:]
-    if several_nodes:
-        found += [tuple(left[i : i + pp]) for i in range(0, len(left) // pp * pp, pp)]
-    return found
+    return found + _joined(left, pp) if several_nodes else found
+
+
+def group_capacity(cluster: Cluster, tp: int) -> int:
+    """Groups of `tp` that can run at once: as many as `device_groups` lists."""
+    return cluster.nodes * len(_on_a_node(cluster, tp))
+
+
+def replica_capacity(cluster: Cluster, tp: int, pp: int, *, several_nodes: bool = True) -> int:
+    """Replicas of `pp` groups of `tp` that can run at once: as many as `pipelines` lists."""
+    within, left = divmod(len(_on_a_node(cluster, tp)), pp)
+    joined = cluster.nodes * left // pp if several_nodes else 0
+    return cluster.nodes * within + joined
 
 
 def place(cluster: Cluster, parallelism: Parallelism) -> tuple[Placement, ...]:
@@ -47,6 +53,21 @@ def place(cluster: Cluster, parallelism: Parallelism) -> tuple[Placement, ...]:
         _placement(cluster, number, groups)
         for number, groups in enumerate(chosen[: parallelism.replicas])
     )
+
+
+def _on_a_node(cluster: Cluster, tp: int) -> list[tuple[int, ...]]:
+    """The devices of each group of `tp` on a node; nodes are alike."""
+    span = cluster.island if tp <= cluster.island else cluster.per_node
+    return [
+        tuple(range(first, first + tp))
+        for start in range(0, cluster.per_node, span)
+        for first in range(start, min(start + span, cluster.per_node) - tp + 1, tp)
+    ]
+
+
+def _joined(groups: list[Group], pp: int) -> list[tuple[Group, ...]]:
+    """Each `pp` successive groups as one replica; what is left over is left out."""
+    return [tuple(groups[i : i + pp]) for i in range(0, len(groups) // pp * pp, pp)]
 
 
 def _placement(cluster: Cluster, number: int, groups: tuple[Group, ...]) -> Placement:

@@ -5,7 +5,7 @@ from itertools import product
 
 from tpdeploy.errors import InputError
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.placement import device_groups, pipelines
+from tpdeploy.planner.placement import group_capacity, replica_capacity
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.sharding import head_problem
 
@@ -30,13 +30,8 @@ def splits(question: Question) -> list[Parallelism]:
 
 def _of_width(question: Question, tensor: int) -> Iterator[Parallelism]:
     for pipeline, whole in product(_depths(question, tensor), _whole_experts(question, tensor)):
-        most = len(
-            pipelines(
-                question.cluster,
-                tensor,
-                pipeline,
-                several_nodes=question.engine.several_nodes,
-            )
+        most = replica_capacity(
+            question.cluster, tensor, pipeline, several_nodes=question.engine.several_nodes
         )
         for replicas in _replicas(question, most):
             yield Parallelism(
@@ -56,7 +51,7 @@ def _depths(question: Question, tensor: int) -> Iterator[int]:
         return
     if head_problem(question.shape, tensor, whole_experts=True):
         return
-    groups = len(device_groups(question.cluster, tensor))
+    groups = group_capacity(question.cluster, tensor)
     for depth in range(2, groups + 1):
         useful = groups % depth == 0 or question.optimize == "fewest"
         if useful and depth <= question.shape.layers:
@@ -91,8 +86,8 @@ def _refuse_count(question: Question) -> None:
     asked = {"--tp": question.tensor, "--pp": question.pipeline, "--replicas": question.replicas}
     words = " ".join(f"{name} {value}" for name, value in asked.items() if value)
     tensor, pipeline = question.tensor or 1, question.pipeline or 1
-    most = len(pipelines(cluster, tensor, pipeline))
-    depth = len(device_groups(cluster, tensor))
+    most = replica_capacity(cluster, tensor, pipeline)
+    depth = group_capacity(cluster, tensor)
     if most:
         of = f"--tp {tensor} --pp {pipeline}" if question.pipeline else f"--tp {tensor}"
         works = f"--replicas up to {most} with {of}"
