@@ -1,7 +1,8 @@
 """Questions to a planner, in few words."""
 
 from tpdeploy.planner.precision import served_shape
-from tpdeploy.planner.question import EngineRules, Objective, Question
+from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.request import Objective
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.gpus_spec import parse_gpus
 from tpdeploy.profiles.models import load_model

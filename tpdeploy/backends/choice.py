@@ -1,12 +1,13 @@
 """Choosing an engine: one question put to each, and their answers side by side."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tpdeploy.backends.base import Backend
 from tpdeploy.errors import InfeasibleError, InputError, TpdeployError
 from tpdeploy.planner.plan import DeploymentPlan, EngineAnswer
-from tpdeploy.planner.question import Objective, Question
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.request import Objective
 from tpdeploy.planner.search import Solved, plan
 
 
@@ -64,7 +65,7 @@ def ask_one(
     Raises:
         InputError: what was asked is wrong, or nothing that this engine can run.
     """
-    solved = solve(ask(engine))
+    solved = _solved(ask(engine), solve)
     try:
         made = plan(*solved)
     except InfeasibleError:
@@ -81,7 +82,7 @@ def _try(
 ) -> _Tried:
     solved = None
     try:
-        solved = solve(ask(engine))
+        solved = _solved(ask(engine), solve)
         made = plan(*solved)
     except (InputError, InfeasibleError) as refusal:
         return _Tried(engine, solved, refusal=refusal)
@@ -89,6 +90,14 @@ def _try(
     if problems:
         return _Tried(engine, solved, refusal=InputError(problems))
     return _Tried(engine, solved, made)
+
+
+def _solved(asked: Question, solve: Callable[[Question], Solved]) -> Solved:
+    """The answer, with a note in its question of what was left open and had to be filled."""
+    question, outcome = solve(asked)
+    before, after = dict(asked.request), dict(question.request)
+    settled = tuple(name for name in after if after[name] != before[name])
+    return replace(question, settled=settled), outcome
 
 
 def _nothing(tried: Sequence[_Tried]) -> Choice:

@@ -1,55 +1,105 @@
-"""The question that a plan answers, put together again from the plan alone."""
+"""The question behind a plan: put together from what was asked, and again from the plan alone."""
 
+from dataclasses import replace
+
+from tpdeploy.backends.base import Backend
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.backends.rules import engine_rules
 from tpdeploy.planner.plan import DeploymentPlan, PlannedCluster
-from tpdeploy.planner.precision import served_shape
+from tpdeploy.planner.precision import kv_cache_dtype, served_shape
 from tpdeploy.planner.question import Question
+from tpdeploy.planner.request import Request
+from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.catalog import assemble, find_accelerator
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.here import with_engine_here, with_engine_measured
 from tpdeploy.profiles.machine import cpu_cluster
+from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.models import load_model
 
 
+def pose(
+    request: Request,
+    stored: ModelShape,
+    cluster: Cluster,
+    load: Workload,
+    engine: Backend,
+    *,
+    corrected: bool = True,
+) -> Question:
+    """The question whether and how `engine` serves the checkpoint `stored` on `cluster`.
+
+    `corrected`: with what validations on this machine taught.
+
+    Raises:
+        InputError: the model cannot be served as asked, or the engine does not run there.
+    """
+    shape = served_shape(stored, cluster.accelerator, request.dtype, request.quantization)
+    if stored.quantization:  # asked for by its name: the engine finds that out by itself
+        request = request.model_copy(update={"quantization": None})
+    here = with_engine_measured(cluster, engine.name)
+    if corrected:
+        here = with_engine_here(cluster, engine.name, shape)
+    return Question(
+        shape=shape,
+        cluster=here,
+        workload=load,
+        engine=engine_rules(engine, shape, cluster),
+        kv_cache_dtype=kv_cache_dtype(request.kv_cache, shape),
+        native_dtype=stored.dtype,
+        **dict(request),
+    )
+
+
 def question_of(plan: DeploymentPlan, *, corrected: bool = True) -> Question:
-    """What `plan` was asked, with the split it chose: its prediction under other loads follows.
+    """The question that `plan` answers: its prediction under other loads follows.
 
     `corrected`: with what validations on this machine taught.
 
     Raises:
         InputError: its model or device is not known here, or its engine does not run there.
     """
-    devices, model, split = _cluster(plan.cluster), plan.model, plan.parallelism
-    shape = served_shape(
-        load_model(model.path or model.id), devices.accelerator, model.dtype, model.quantization
-    )
-    if corrected:
-        cluster = with_engine_here(devices, plan.backend, shape)
-    else:
-        cluster = with_engine_measured(devices, plan.backend)
-    return Question(
-        shape=shape,
-        cluster=cluster,
-        workload=plan.workload,
-        engine=engine_rules(load_backend(plan.backend), shape, cluster),
-        kv_cache_dtype=model.kv_cache_dtype,
-        quantization=model.quantization,
+    request, model = plan.request or request_behind(plan), plan.model
+    stored = load_model(model.path or model.id)
+    cluster = _cluster(plan.cluster, request)
+    engine = load_backend(plan.backend)
+    # What was left open is as the plan says, even where the same words would mean another today.
+    meant = request.model_copy(update={"dtype": model.dtype, "quantization": model.quantization})
+    question = pose(meant, stored, cluster, plan.workload, engine, corrected=corrected)
+    return replace(question, dtype=request.dtype, kv_cache_dtype=model.kv_cache_dtype)
+
+
+def request_behind(plan: DeploymentPlan) -> Request:
+    """A request with the answer of `plan`, which was written before requests were kept."""
+    split, model = plan.parallelism, plan.model
+    return Request(
         tensor=split.tensor,
         pipeline=split.pipeline,
         whole_experts=split.expert > 1,
         replicas=split.replicas,
+        dtype=model.dtype,
+        quantization=model.quantization,
+        max_num_batched_tokens=plan.limits.max_num_batched_tokens,
+        network=plan.cluster.network,
     )
 
 
-def _cluster(planned: PlannedCluster) -> Cluster:
+def _cluster(planned: PlannedCluster, request: Request) -> Cluster:
     """The plan's devices."""
     if planned.platform == "cpu":
-        cluster = cpu_cluster(planned.count)
+        cluster = cpu_cluster(planned.count, request.interconnect)
     else:
-        device = find_accelerator(planned.gpu)
-        each = planned.count // planned.nodes
-        cluster = assemble(device, planned.fabric, planned.nodes, each, planned.network)
+        cluster = _assembled(planned, request.network)
+        usual = cluster.network.name if cluster.network else None
+        if planned.network not in {usual, request.network}:  # another one is usual by now
+            cluster = _assembled(planned, planned.network)
     peaks = cluster.accelerator.peaks.model_copy(update={"memory_bytes": planned.memory_bytes})
     device = cluster.accelerator.model_copy(update={"peaks": peaks})
-    return cluster.model_copy(update={"accelerator": device})
+    kept = {"accelerator": device, "assumptions": planned.assumptions, "origin": planned.origin}
+    return cluster.model_copy(update=kept)
+
+
+def _assembled(planned: PlannedCluster, network: str | None) -> Cluster:
+    each = planned.count // planned.nodes
+    device = find_accelerator(planned.gpu)
+    return assemble(device, planned.fabric, planned.nodes, each, network)

@@ -6,6 +6,9 @@ from tpdeploy.planner.question import EngineRules
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import ModelShape
 
+# Widths are asked for up to this even on fewer devices: their number may have been left open.
+WIDEST = 64
+
 
 def engine_rules(engine: Backend, shape: ModelShape, cluster: Cluster) -> EngineRules:
     """The rules of `engine` for `shape` on the platform of `cluster`.
@@ -20,7 +23,7 @@ def engine_rules(engine: Backend, shape: ModelShape, cluster: Cluster) -> Engine
     return EngineRules(
         name=engine.name,
         memory_fraction=memory.default_fraction,
-        refused_widths=engine.widths(shape, cluster.count).refused,
+        refused_widths=engine.widths(shape, max(cluster.count, WIDEST)).refused,
         fraction_of=memory.of,
         pipeline=can.pipeline,
         whole_experts=can.whole_experts,

@@ -7,8 +7,8 @@ import typer
 
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.choice import Choice, ask_one, choose
+from tpdeploy.backends.question import pose
 from tpdeploy.backends.registry import load_backend, load_backends
-from tpdeploy.backends.rules import engine_rules
 from tpdeploy.cli import options
 from tpdeploy.cli import plan_options as given
 from tpdeploy.cli.output import out, print_json
@@ -19,13 +19,12 @@ from tpdeploy.cli.splits_view import show_alternatives
 from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.pareto import sweep
 from tpdeploy.planner.plan import Refused
-from tpdeploy.planner.precision import kv_cache_dtype, served_shape
 from tpdeploy.planner.question import Question
+from tpdeploy.planner.request import Request
 from tpdeploy.planner.search import Solved, alternatives
 from tpdeploy.planner.search import plan as make_plan
 from tpdeploy.planner.step_budget import fewest_with_steps, search_steps
 from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.here import with_engine_here
 from tpdeploy.profiles.models import load_model
 
 AUTO = "auto"
@@ -71,7 +70,21 @@ def plan(
     check_report(report)
     cluster = parse_gpus(gpus, interconnect, network=network)
     stored = load_model(model)
-    shape = served_shape(stored, cluster.accelerator, options.dtype(dtype), quantization)
+    request = Request(
+        tensor=options.positive("--tp", tp),
+        pipeline=options.positive("--pp", pp),
+        whole_experts=options.experts(stored, asked=ep),
+        replicas=options.positive("--replicas", replicas),
+        optimize=optimize,
+        gpu_price_per_hour=options.positive_number("--gpu-price", gpu_price),
+        dtype=options.dtype(dtype),
+        quantization=quantization,
+        kv_cache=kv_cache,
+        max_model_len=options.positive("--max-model-len", max_model_len),
+        max_num_batched_tokens=options.positive("--max-num-batched-tokens", max_num_batched_tokens),
+        interconnect=interconnect,
+        network=network,
+    )
     load = options.workload(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
@@ -86,25 +99,7 @@ def plan(
     )
 
     def ask(engine: Backend) -> Question:
-        return Question(
-            shape=shape,
-            cluster=with_engine_here(cluster, engine.name, shape),
-            workload=load,
-            engine=engine_rules(engine, shape, cluster),
-            kv_cache_dtype=kv_cache_dtype(kv_cache, shape),
-            native_dtype=stored.dtype,
-            quantization=quantization,
-            max_model_len=options.positive("--max-model-len", max_model_len),
-            max_num_batched_tokens=options.positive(
-                "--max-num-batched-tokens", max_num_batched_tokens
-            ),
-            tensor=options.positive("--tp", tp),
-            pipeline=options.positive("--pp", pp),
-            whole_experts=options.experts(shape, asked=ep),
-            replicas=options.positive("--replicas", replicas),
-            optimize=optimize,
-            gpu_price_per_hour=options.positive_number("--gpu-price", gpu_price),
-        )
+        return pose(request, stored, cluster, load, engine)
 
     count_open = options.leaves_count_open(gpus, cluster) and (load.rate or load.ttft or load.tpot)
     choice = _choose(backend, ask, fewest_with_steps if count_open else search_steps)

@@ -57,7 +57,12 @@ def replay(question: Question, plan: DeploymentPlan, load: Workload) -> Predicti
     Raises:
         InputError: its split cannot run, which only a plan edited by hand can say.
     """
-    prepared = prepare(question, plan.parallelism)
+    limits = plan.limits
+    stated = replace(
+        question,
+        max_num_batched_tokens=limits.max_num_batched_tokens,
+    )
+    prepared = prepare(stated, plan.parallelism)
     if isinstance(prepared, Refusal):
         raise InputError(f"{_words(plan.parallelism)}: {prepared.reason}")
     ready = _limited(prepared, plan.limits)

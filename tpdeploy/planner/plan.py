@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.request import Request
 from tpdeploy.planner.workload import Percentile, Workload
 from tpdeploy.profiles.record import Dtype, Record, Text
 
@@ -54,6 +55,7 @@ class PlannedCluster(Record):
     island: int = Field(gt=0)
     memory_bytes: int = Field(gt=0, description="of one device, as the driver reports it")
     assumptions: tuple[str, ...] = ()
+    origin: Literal["stated", "detected"] = "stated"
 
 
 class Placement(Record):
@@ -195,6 +197,7 @@ class DeploymentPlan(Record):
     model: PlannedModel
     cluster: PlannedCluster
     workload: Workload
+    request: Request | None = Field(default=None, description="None: written before it was kept")
     backend: Text
     parallelism: Parallelism
     placement: tuple[Placement, ...] = Field(min_length=1)

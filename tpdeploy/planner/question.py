@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
+from tpdeploy.planner.request import Objective, Request
 from tpdeploy.planner.serving import STEADY, Protocol
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
-
-Objective = Literal["throughput", "latency", "cost", "fewest"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,9 @@ class Question:
     engine: EngineRules
     kv_cache_dtype: Dtype
     native_dtype: Dtype | None = None  # of the checkpoint, before `shape` was given another
+    dtype: Dtype | None = None  # as asked, as the next two and the interconnect are
     quantization: str | None = None
+    kv_cache: str = "auto"
     max_model_len: int | None = None
     max_num_batched_tokens: int | None = None
     tensor: int | None = None
@@ -48,7 +49,15 @@ class Question:
     replicas: int | None = None
     optimize: Objective = "throughput"
     gpu_price_per_hour: float | None = None
+    interconnect: str | None = None
+    network: str | None = None
+    settled: tuple[str, ...] = ()  # what of all this the user left open, and the planner filled
     protocol: Protocol = STEADY
+
+    @property
+    def request(self) -> Request:
+        """What of it a plan has to keep beside its model, devices, load and engine."""
+        return Request(**{name: getattr(self, name) for name in Request.model_fields})
 
     @property
     def on_cpu(self) -> bool:

@@ -131,6 +131,7 @@ def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
         model=_planned_model(question),
         cluster=_planned_cluster(question),
         workload=question.workload,
+        request=question.request,
         backend=question.engine.name,
         parallelism=best.parallelism,
         placement=place(question.cluster, best.parallelism),
@@ -232,6 +233,7 @@ def _planned_cluster(question: Question) -> PlannedCluster:
         island=cluster.island,
         memory_bytes=cluster.accelerator.peaks.memory_bytes,
         assumptions=cluster.assumptions,
+        origin=cluster.origin,
     )
 
 

@@ -1,0 +1,35 @@
+"""Request: what `plan` was asked that stands nowhere else in a plan."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tpdeploy.profiles.record import Dtype, Record
+
+Objective = Literal["throughput", "latency", "cost", "fewest"]
+
+
+class Request(Record):
+    """The options of a plan besides its model, devices, load and engine; None: left open.
+
+    Each field is one of `Question` by the same name, so that a plan can be asked for again.
+    """
+
+    tensor: int | None = Field(default=None, gt=0)
+    pipeline: int | None = Field(default=None, gt=0)
+    whole_experts: bool | None = None
+    replicas: int | None = Field(default=None, gt=0)
+    optimize: Objective = Field(
+        default="throughput", description="fewest: the number of devices was left open"
+    )
+    gpu_price_per_hour: float | None = Field(default=None, gt=0)
+    dtype: Dtype | None = Field(default=None, description="None: as the checkpoint is")
+    quantization: str | None = Field(default=None, description="None: as the checkpoint is")
+    kv_cache: str = Field(default="auto", description="auto: as the checkpoint or the model is")
+    max_model_len: int | None = Field(default=None, gt=0)
+    max_num_batched_tokens: int | None = Field(default=None, gt=0)
+    interconnect: str | None = Field(default=None, description="None: the usual one, or as found")
+    network: str | None = Field(default=None, description="None: the usual one")
+    settled: tuple[str, ...] = Field(
+        default=(), description="fields that were left open, and that the planner filled"
+    )
