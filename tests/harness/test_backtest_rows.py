@@ -92,7 +92,7 @@ def test_an_engine_may_have_been_measured_alone() -> None:
 def test_requests_and_memory_may_be_stated() -> None:
     """All at once, 12 requests of equal lengths over 8 clients; the engine's share of memory."""
     (first, *_) = case_of({**run(), "requests": "12", "memory_fraction": "0.5"}).readings
-    asked = Protocol(requests_per_client=1.5, fewest_requests=1, warm_up=False)
+    asked = Protocol(requests_per_client=1.5, fewest_requests=1, warm_up=0, together=True)
     assert first.question.protocol == asked
     assert first.question.engine.memory_fraction == 0.5
 

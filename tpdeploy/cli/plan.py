@@ -24,6 +24,7 @@ from tpdeploy.planner.request import Request
 from tpdeploy.planner.search import Solved, alternatives
 from tpdeploy.planner.search import plan as make_plan
 from tpdeploy.planner.step_budget import fewest_with_steps, search_steps
+from tpdeploy.planner.turning import turning_points
 from tpdeploy.profiles.gpus_spec import parse_gpus
 from tpdeploy.profiles.models import load_model
 
@@ -101,7 +102,7 @@ def plan(
     def ask(engine: Backend) -> Question:
         return pose(request, stored, cluster, load, engine)
 
-    count_open = options.leaves_count_open(gpus, cluster) and (load.rate or load.ttft or load.tpot)
+    count_open = options.leaves_count_open(gpus, cluster)
     choice = _choose(backend, ask, fewest_with_steps if count_open else search_steps)
     _answer(choice, output, report, as_json=json, pareto=pareto)
 
@@ -121,7 +122,7 @@ def _answer(
     """Write and show the plan, or show why there is none."""
     question, outcome = choice.solved
     try:
-        chosen = make_plan(question, outcome).model_copy(update={"engines": choice.engines})
+        chosen = make_plan(question, outcome)
     except InfeasibleError as refusal:
         rejected = Refused(reason=str(refusal), alternatives=alternatives(question, outcome))
         if as_json:
@@ -129,6 +130,8 @@ def _answer(
         else:
             show_alternatives(out, rejected.alternatives)
         raise
+    turns = turning_points(question, outcome.ranked)
+    chosen = chosen.model_copy(update={"engines": choice.engines, "depends_on": turns})
     if pareto:
         chosen = chosen.model_copy(update={"pareto": sweep(question, outcome.ranked)})
     path = write_plan(chosen, output)

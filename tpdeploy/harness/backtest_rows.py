@@ -40,7 +40,7 @@ ASYNC_VLLM, ASYNC_VLLM_DATE = (0, 14), "2026-01-17"
 # clients at once and counts all of ten requests a client.
 GRID = {(1024, 1024), (1024, 8192), (8192, 1024)}
 GRID_MEAN, GRID_SPREAD = 0.9, 0.1 / 0.9
-COUNTED = Protocol(requests_per_client=10, warm_up=False)
+COUNTED = Protocol(requests_per_client=10, warm_up=0, together=True)
 # What aiconfigurator gives vLLM and TensorRT-LLM, whose own runs have other lengths: a step holds
 # the input, the requests in flight and this many tokens (its generator/rule_plugin/benchmark).
 SPARE_TOKENS = 1500
@@ -130,7 +130,7 @@ def _protocol(row: Row, workload: Workload) -> Protocol:
     if not stated(row, "requests"):
         return COUNTED
     each = whole(row, "requests", 1) / (workload.concurrency or 1)
-    return Protocol(requests_per_client=each, fewest_requests=1, warm_up=False)
+    return Protocol(requests_per_client=each, fewest_requests=1, warm_up=0, together=True)
 
 
 def _rules(row: Row) -> EngineRules:

@@ -116,8 +116,15 @@ def simulate(question: Question, prepared: Prepared) -> Candidate:
         prediction=prediction,
         served=served,
         decode=replica.model.time(mean_decode(served)),
-        missed=tuple(missed(question, prediction, served)),
+        missed=tuple(missed(question, prediction, served, replicas)),
     )
+
+
+def _overrun(rate: float, capacity: float) -> str:
+    """Why a rate is not kept up with, in words."""
+    if rate >= capacity:
+        return f"serves {capacity:.2f} of {rate:g} requests/s, the queue grows"
+    return f"{rate:g} requests/s are {rate / capacity:.0%} of what it serves at most: waits grow"
 
 
 def engine_problem(question: Question, parallelism: Parallelism) -> str | None:
@@ -137,7 +144,9 @@ def mean_decode(served: Served) -> Step:
     return Step(max(1, round(served.decode_sequences)), served.decode_context)
 
 
-def missed(question: Question, prediction: Prediction, served: Served) -> list[str]:
+def missed(
+    question: Question, prediction: Prediction, served: Served, replicas: int
+) -> list[str]:
     """The targets `prediction` misses, in words."""
     workload = question.workload
     found = []
@@ -149,9 +158,8 @@ def missed(question: Question, prediction: Prediction, served: Served) -> list[s
             found.append(
                 f"{name} {target.at} {estimate.value:,.1f} ms misses the target {target.ms:,g} ms"
             )
-    if not served.keeps_up:
-        rate = prediction.requests_per_s.value
-        found.append(f"serves {rate:.2f} of {workload.rate:g} requests/s, the queue grows")
+    if served.full_per_s is not None:
+        found.append(_overrun(workload.rate or 0.0, served.full_per_s * replicas))
     elif question.optimize in LEAST_DEVICES and served.waits_longest:
         found.append(
             f"requests wait {served.waiting_s:,.1f} s for a place, longer than the "

@@ -1,15 +1,15 @@
 """Fleet: the fewest devices that carry a load within its targets, when no count is given."""
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf
 
-from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, evaluate, simulate
+from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, evaluate
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.placement import pipelines
+from tpdeploy.planner.placement import replica_capacity
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.ranking import end_to_end_ms, shortfall
+from tpdeploy.planner.ranking import end_to_end_s, shortfall
+from tpdeploy.planner.replicas import with_fewest_replicas
 from tpdeploy.planner.search import Estimated, Outcome, check_context, prepare_all
 from tpdeploy.planner.splits import splits
 from tpdeploy.planner.steady_state import least_replicas, steady_state
@@ -18,8 +18,8 @@ from tpdeploy.profiles.cluster import Cluster
 
 MACHINE = 8
 MOST_MACHINES = 8
-# A split whose capacity alone asks for this many more devices than the best is not simulated.
-MARGIN = 1.25
+# The rough estimate of what a full replica serves may be this much too low.
+ROUGH = 1.5
 
 
 @dataclass(frozen=True)
@@ -30,59 +30,97 @@ class Fleet:
     outcome: Outcome
 
     @property
-    def order(self) -> tuple[float, float, float]:
+    def order(self) -> tuple[float, ...]:
         """Of its first split: the smaller, the better; of fleets too."""
         ranked = self.outcome.ranked
-        return order(self.question, ranked[0]) if ranked else (inf, inf, inf)
+        return order(self.question, ranked[0]) if ranked else (inf,)
 
 
-def fewest_devices(question: Question) -> Fleet:
+def fewest_devices(question: Question, below: int | None = None) -> Fleet:
     """The smallest cluster of the question's device that meets its load and targets.
 
     Where MOST_MACHINES are not enough the fleet is all of them, and no split of it is the best.
+    With `below`, only fleets of fewer devices are looked for.
     """
     check_context(question)
     asked = replace(question, optimize="fewest")
+    refused: tuple[Refusal, ...] = ()
     for machines in range(1, MOST_MACHINES + 1):
-        here = replace(asked, cluster=_machines(question.cluster, machines))
+        here = replace(asked, cluster=_machines(question, machines))
         prepared = prepare_all(here, list(_replica_shapes(here)))
         fitting = [p for p in prepared if isinstance(p, Prepared)]
         refused = tuple(p for p in prepared if isinstance(p, Refusal))
         if fitting:
-            return _smallest(here, fitting, refused)
+            return _smallest(here, fitting, refused, below)
     return Fleet(here, Outcome((), refused))
 
 
-def _smallest(question: Question, fitting: list[Prepared], refused: tuple[Refusal, ...]) -> Fleet:
-    """Each shape with as few replicas as carry the load, those that need fewest devices first."""
+def _smallest(
+    question: Question, fitting: list[Prepared], refused: tuple[Refusal, ...], below: int | None
+) -> Fleet:
+    """Each shape with as few replicas as carry the load, those that need fewest devices first.
+
+    Once some carry it, others are looked at on as many devices only.
+    """
     found: list[Candidate] = []
     skipped: list[Estimated] = []
-    fewest = MOST_MACHINES * _per_machine(question.cluster)
+    fewest = below - 1 if below else MOST_MACHINES * _per_machine(question.cluster)
     for shape in sorted(fitting, key=lambda p: (_least(question, p), p.parallelism.ranks)):
-        if found and _least(question, shape) > fewest * MARGIN:
-            replicas = min(least_replicas(question, shape), _most_replicas(question, shape))
-            enough = _with_replicas(shape, replicas)
-            skipped.append(Estimated(enough, steady_state(question, enough)))
+        split = shape.parallelism
+        most = min(_most_replicas(question, split), fewest // split.ranks)
+        if not most or _least(question, shape) > ROUGH * fewest:
+            replicas = min(least_replicas(question, shape), _most_replicas(question, split))
+            skipped.append(_estimated(question, shape, max(1, replicas)))
             continue
-        candidate = _with_fewest_replicas(question, shape)
+        candidate = _fewest(question, shape, most, settled=any(not c.missed for c in found))
         found.append(candidate)
         if not candidate.missed:
             fewest = min(fewest, candidate.parallelism.devices)
     found.sort(key=lambda c: order(question, c))
-    best = found[0]
-    cluster = _machines(question.cluster, MOST_MACHINES)
-    remarks: tuple[str, ...] = ()
-    if not best.missed:
-        cluster = _holding(question.cluster, best.parallelism)
-        remarks = (_why_no_fewer(question, best),)
-    outcome = Outcome(tuple(found), refused, tuple(skipped), remarks)
-    return Fleet(replace(question, cluster=cluster), outcome)
+    return _fleet(question, Outcome(tuple(found), refused, tuple(skipped)))
 
 
-def order(question: Question, candidate: Candidate) -> tuple[float, int, float]:
-    """The fewest devices first, then latency; after them those that come closest to the targets."""
+def _fewest(question: Question, shape: Prepared, most: int, *, settled: bool) -> Candidate:
+    """The split with the fewest replicas that meet the load, else with `most`.
+
+    `settled`: other splits do with as many devices, so that `most` are tried first.
+    """
+    split = shape.parallelism
+    least = 1 if question.replicas is None else question.replicas
+    if settled or question.replicas:
+        last = _evaluated(question, split, most)
+        if last.missed or most <= least:
+            return last
+    start = min(most, max(least, int(least_replicas(question, shape) / ROUGH)))
+    found = with_fewest_replicas(question, split, start, most)
+    if isinstance(found, Candidate) and not found.missed and found.replicas == start > least:
+        found = with_fewest_replicas(question, split, least, start)
+    return found if isinstance(found, Candidate) else _evaluated(question, split, most)
+
+
+def _evaluated(question: Question, split: Parallelism, replicas: int) -> Candidate:
+    found = evaluate(question, split.model_copy(update={"replicas": replicas}))
+    assert isinstance(found, Candidate)  # noqa: S101 - one of its replicas was sized already
+    return found
+
+
+def _fleet(question: Question, outcome: Outcome) -> Fleet:
+    """The smallest cluster that holds the best split; all machines where none is good enough."""
+    best = outcome.best
+    if best is None:
+        cluster = _machines(question, MOST_MACHINES)
+        return Fleet(replace(question, cluster=cluster), outcome)
+    remarks = (_why_no_fewer(question, best),)
+    cluster = _holding(question, best.parallelism)
+    return Fleet(replace(question, cluster=cluster), replace(outcome, remarks=remarks))
+
+
+def order(question: Question, candidate: Candidate) -> tuple[float, ...]:
+    """The fewest devices first, the simplest, then latency; last those that miss a target."""
     far = shortfall(question, candidate) if candidate.missed else 0.0
-    return far, candidate.parallelism.devices, end_to_end_ms(question, candidate)
+    split = candidate.parallelism
+    simple = split.pipeline > 1, split.expert > 1
+    return bool(candidate.missed), far, split.devices, *simple, end_to_end_s(candidate)
 
 
 def _why_no_fewer(question: Question, best: Candidate) -> str:
@@ -98,39 +136,22 @@ def _why_no_fewer(question: Question, best: Candidate) -> str:
     )
 
 
-def _with_fewest_replicas(question: Question, shape: Prepared) -> Candidate:
-    """The split with the fewest replicas that meets the load, else with the most there can be."""
-    most = _most_replicas(question, shape)
-    if question.replicas:
-        return _simulate(question, shape, most)
-
-    def meets(replicas: int) -> bool:
-        return not _simulate(question, shape, replicas).missed
-
-    fewest = 1 + bisect_left(range(1, most), True, key=meets)
-    return _simulate(question, shape, fewest)
-
-
-def _simulate(question: Question, shape: Prepared, replicas: int) -> Candidate:
-    return simulate(question, _with_replicas(shape, replicas))
-
-
-def _with_replicas(shape: Prepared, replicas: int) -> Prepared:
+def _estimated(question: Question, shape: Prepared, replicas: int) -> Estimated:
     split = shape.parallelism.model_copy(update={"replicas": replicas})
-    return replace(shape, parallelism=split)
+    prepared = replace(shape, parallelism=split)
+    return Estimated(prepared, steady_state(question, prepared))
 
 
 def _least(question: Question, shape: Prepared) -> int:
-    """Devices without which the load is above what such replicas can do at all."""
+    """Devices without which the load is above what such replicas do at all, roughly."""
     return least_replicas(question, shape) * shape.parallelism.ranks
 
 
-def _most_replicas(question: Question, shape: Prepared) -> int:
+def _most_replicas(question: Question, split: Parallelism) -> int:
     if question.replicas:
         return question.replicas
-    split = shape.parallelism
-    machines = _machines(question.cluster, MOST_MACHINES)
-    most = len(pipelines(machines, split.tensor, split.pipeline))
+    machines = _machines(question, MOST_MACHINES)
+    most = replica_capacity(machines, split.tensor, split.pipeline)
     return min(most, question.workload.concurrency or most)
 
 
@@ -143,35 +164,37 @@ def _replica_shapes(question: Question) -> Iterator[Parallelism]:
             yield one
 
 
-def _holding(cluster: Cluster, split: Parallelism) -> Cluster:
+def _holding(question: Question, split: Parallelism) -> Cluster:
     """The smallest cluster on which the replicas can be placed."""
-    if split.devices <= _per_machine(cluster):
-        exact = _assembled(cluster, 1, split.devices)
-        if len(pipelines(exact, split.tensor, split.pipeline)) >= split.replicas:
+    if split.devices <= _per_machine(question.cluster):
+        exact = _assembled(question, 1, split.devices)
+        if replica_capacity(exact, split.tensor, split.pipeline) >= split.replicas:
             return exact
     machines = 1
-    while len(pipelines(_machines(cluster, machines), split.tensor, split.pipeline)) < (
-        split.replicas
+    while (
+        replica_capacity(_machines(question, machines), split.tensor, split.pipeline)
+        < split.replicas
     ):
         machines += 1
-    return _machines(cluster, machines)
+    return _machines(question, machines)
 
 
 def _per_machine(cluster: Cluster) -> int:
     return MACHINE if cluster.beyond else min(MACHINE, cluster.fabric.island)
 
 
-def _machines(cluster: Cluster, machines: int) -> Cluster:
-    return _assembled(cluster, machines, _per_machine(cluster))
+def _machines(question: Question, machines: int) -> Cluster:
+    return _assembled(question, machines, _per_machine(question.cluster))
 
 
-def _assembled(cluster: Cluster, machines: int, per_machine: int) -> Cluster:
+def _assembled(question: Question, machines: int, per_machine: int) -> Cluster:
+    cluster = question.cluster
     device, fabric = cluster.accelerator, cluster.fabric
     count = machines * per_machine
     shape = f"{machines} machines of {per_machine}" if machines > 1 else f"{count} in one machine"
     assumptions = (
         f"The count was left open: {shape}, on {fabric.name} (assumed): {fabric.description}.",
     )
-    built = assemble(device, fabric.name, machines, per_machine)
+    built = assemble(device, fabric.name, machines, per_machine, question.network)
     kept = {"assumptions": assumptions, "efficiency": cluster.efficiency}
     return built.model_copy(update=kept)

@@ -145,9 +145,9 @@ class Alternative(Record):
     pipeline: int = Field(default=1, gt=0)
     expert: int = Field(default=1, gt=0)
     replicas: int = Field(gt=0)
-    feasible: bool
+    feasible: bool | None = Field(description="None: not simulated, and so not known")
     reason: Text
-    ttft_ms: float | None = None
+    ttft_ms: float | None = Field(default=None, description="None: not simulated, or it grows")
     tpot_ms: float | None = None
     output_tokens_per_s: float | None = None
 
@@ -205,6 +205,9 @@ class DeploymentPlan(Record):
     memory_per_gpu: MemoryPerGpu
     prediction: Prediction
     reasons: tuple[str, ...]
+    depends_on: tuple[str, ...] = Field(
+        default=(), description="up to which load the split stays the best, and what was assumed"
+    )
     alternatives: tuple[Alternative, ...] = ()
     engines: tuple[EngineAnswer, ...] = Field(
         default=(), description="every engine that was asked; none where one was named"

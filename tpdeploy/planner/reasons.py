@@ -1,21 +1,27 @@
-"""Reasons: why a split was chosen and why each other was not, in words with numbers."""
+"""Reasons: why a split was chosen and why each other was not, in words with numbers.
 
-from collections.abc import Sequence
+Two splits are compared by what was simulated under the load of the question, always the other one
+against the chosen one.
+"""
+
+from collections.abc import Iterator, Sequence
 
 from tpdeploy.planner.candidate import Candidate, Prepared, Refusal
 from tpdeploy.planner.memory import GIB
 from tpdeploy.planner.placement import place
 from tpdeploy.planner.question import Question
+from tpdeploy.planner.ranking import TIE, end_to_end_s, ties
 from tpdeploy.planner.steady_state import SteadyState
 
 RANKED_BY = {
     "throughput": "tokens/s",
-    "latency": "latency, TTFT and TPOT of a request together",
+    "latency": "latency, from when a request is sent to its last token",
     "cost": "tokens/s of each {device} in use",
     "fewest": "how few {device}s carry the load",
 }
 # Differences smaller than this are none.
 NO_CHANGE = 0.005
+MOST_MACHINES_NAMED = 4
 
 
 def reasons_for(
@@ -24,22 +30,19 @@ def reasons_for(
     ranked: Sequence[Candidate],
     refused: Sequence[Refusal],
 ) -> list[str]:
-    """Why `best` was chosen: what fits, what widening saved, what communication cost."""
+    """Why `best` was chosen: what fits, what its neighbours would do, what is as good."""
     reasons = [_fit(question, best), *_too_narrow(refused)]
-    alike = [c for c in ranked if _same_but_for_width(question, c, best)]
-    narrower = [c for c in alike if c.tensor < best.tensor]
-    wider = [c for c in alike if c.tensor > best.tensor]
-    if narrower:
-        reasons.append(_widening(max(narrower, key=_width), best, done=True))
-    if wider:
-        reasons.append(_widening(best, min(wider, key=_width), done=False))
+    told = list(_neighbours(best, ranked))
+    reasons += [f"{name(c)} instead: {_changes(question, c, best)}. {_steps(c, best)}" for c in told]
     reasons += _deepening(question, best, ranked)
+    reasons += _tied(question, best, ranked)
     runner_up = next((c for c in ranked if c is not best and not c.missed), None)
-    if runner_up:
-        words = reason_for_loser(question, runner_up, best).partition(": a decode step")[0]
-        reasons.append(f"Next best: {runner_up.parallelism.words} x {runner_up.replicas}, {words}.")
+    if runner_up and runner_up not in told:
+        reasons.append(
+            f"Next best: {name(runner_up)}, {reason_for_loser(question, runner_up, best)}."
+        )
     ranked_by = RANKED_BY[question.optimize].format(device=question.device)
-    reasons.append(f"Ranked by {ranked_by}; near ties by latency; targets come first.")
+    reasons.append(f"Ranked by {ranked_by}; targets come first, the simplest split of a tie next.")
     return reasons + _idle(question, best)
 
 
@@ -49,25 +52,7 @@ def reason_for_loser(question: Question, loser: Candidate, best: Candidate | Non
         return "; ".join(loser.missed)
     if best is None:
         return "not chosen"
-    mine, theirs = loser.prediction, best.prediction
-    slower = mine.tpot_ms.value / theirs.tpot_ms.value - 1 if theirs.tpot_ms.value else 0.0
-    first = mine.ttft_ms.value / theirs.ttft_ms.value - 1
-    if question.optimize == "fewest":
-        more = loser.parallelism.devices - best.parallelism.devices
-        needs = f"needs {loser.parallelism.devices} {question.device}s, {more or 'not one'} more"
-        return f"{needs}: TPOT {_change(slower)}, TTFT {_change(first)}"
-    if question.optimize == "cost":
-        fewer = loser.tokens_per_s_per_device / best.tokens_per_s_per_device - 1
-        unit = f"tokens/s a {question.device}"
-    else:
-        fewer = loser.tokens_per_s / best.tokens_per_s - 1
-        unit = "tokens/s"
-    if max(abs(fewer), abs(slower), abs(first)) < NO_CHANGE:
-        return f"as good, and less simple than {best.parallelism.words} x {best.replicas}"
-    return (
-        f"{_change(fewer)} {unit}, TPOT {_change(slower)}, TTFT {_change(first)}: a decode "
-        f"step is {_step_words(loser)}"
-    )
+    return _changes(question, loser, best)
 
 
 def reason_not_simulated(
@@ -78,20 +63,81 @@ def reason_not_simulated(
         return f"needs about {prepared.parallelism.devices} {question.device}s: not simulated"
     if question.optimize == "latency":
         words = f"about {steady.latency_s:,.1f} s a request"
-        behind = best and steady.latency_s / _end_to_end_s(question, best) - 1
+        behind = best and steady.latency_s / end_to_end_s(best) - 1
     elif question.optimize == "throughput":
         words = f"about {steady.tokens_per_s:,.0f} tokens/s"
         behind = best and steady.tokens_per_s / best.tokens_per_s - 1
     else:
         each = steady.tokens_per_s / prepared.parallelism.devices
-        words = f"about {each:,.0f} tokens/s a {question.device}"
+        words = f"about {each:,.0f} tokens/s per {question.device}"
         behind = best and each / best.tokens_per_s_per_device - 1
     return f"{words} ({_change(behind)}): not simulated" if behind else f"{words}: not simulated"
 
 
-def _end_to_end_s(question: Question, candidate: Candidate) -> float:
-    gaps, prediction = question.workload.output_tokens - 1, candidate.prediction
-    return (prediction.ttft_ms.value + gaps * prediction.tpot_ms.value) / 1e3
+def name(candidate: Candidate) -> str:
+    """The split and its replicas: `TP 4 x 2`."""
+    return f"{candidate.parallelism.words} x {candidate.replicas}"
+
+
+def _changes(question: Question, other: Candidate, best: Candidate) -> str:
+    """What is different with `other`, of what the question asks for first."""
+    mine, theirs = other.prediction, best.prediction
+    slower = mine.tpot_ms.value / theirs.tpot_ms.value - 1 if theirs.tpot_ms.value else 0.0
+    first = mine.ttft_ms.value / theirs.ttft_ms.value - 1
+    latency = f"TPOT {_change(slower)}, TTFT {_change(first)}"
+    if question.optimize == "fewest":
+        more = other.parallelism.devices - best.parallelism.devices
+        unit = question.device if more == 1 else f"{question.device}s"
+        return f"{more} more {unit}, {latency}" if more else f"as many {unit}, {latency}"
+    if question.optimize == "cost":
+        fewer = other.tokens_per_s_per_device / best.tokens_per_s_per_device - 1
+        unit = f"tokens/s per {question.device}"
+    else:
+        fewer = other.tokens_per_s / best.tokens_per_s - 1
+        unit = "tokens/s"
+    if max(abs(fewer), abs(slower), abs(first)) < NO_CHANGE:
+        return f"as good, and less simple than {name(best)}"
+    return f"{_change(fewer)} {unit}, {latency}"
+
+
+def _neighbours(best: Candidate, ranked: Sequence[Candidate]) -> Iterator[Candidate]:
+    """The next narrower and the next wider group, of those that are alike otherwise."""
+    alike = [c for c in ranked if _same_but_for_width(c, best) and c.served.keeps_up]
+    narrower = [c for c in alike if c.tensor < best.tensor]
+    wider = [c for c in alike if c.tensor > best.tensor]
+    if narrower:
+        yield max(narrower, key=lambda c: c.tensor)
+    if wider:
+        yield min(wider, key=lambda c: c.tensor)
+
+
+def _steps(other: Candidate, best: Candidate) -> str:
+    """What the mean decode step of each is made of."""
+    return f"{_step_words(other)}; with {name(best)}: {_step_words(best)}."
+
+
+def _step_words(candidate: Candidate) -> str:
+    decode, sequences = candidate.decode, max(1, round(candidate.served.decode_sequences))
+    plural = "s" if sequences > 1 else ""
+    return (
+        f"{decode.total * 1e3:.1f} ms for a decode step of {sequences} request{plural}, "
+        f"{(decode.linear + decode.attention) * 1e3:.1f} in kernels, "
+        f"{decode.communication * 1e3:.1f} in communication, {decode.overhead * 1e3:.1f} engine"
+    )
+
+
+def _tied(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
+    """Which others are as good within the error of a comparison."""
+    if question.optimize == "fewest":
+        return []
+    others = [name(c) for c in ties(question, ranked)]
+    if not others:
+        return []
+    verb = "is" if len(others) == 1 else "are"
+    return [
+        f"{', '.join(others)} {verb} as good within the error of such comparisons ({TIE:.0%}): "
+        f"{name(best)} is the simplest, or the quickest of the simple ones."
+    ]
 
 
 def _fit(question: Question, best: Candidate) -> str:
@@ -99,7 +145,7 @@ def _fit(question: Question, best: Candidate) -> str:
     deep = " of the fullest stage" if best.parallelism.pipeline > 1 else ""
     return (
         f"Each {question.device}{deep} holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
-        f"{memory.kv_cache_bytes / GIB:.1f} GiB of KV cache: {memory.kv_cache_tokens:,} tokens a "
+        f"{memory.kv_cache_bytes / GIB:.1f} GiB of KV cache: {memory.kv_cache_tokens:,} tokens per "
         f"replica, {best.kv_requests:,} requests of {question.workload.context_tokens:,} tokens "
         "at once."
     )
@@ -114,17 +160,14 @@ def _too_narrow(refused: Sequence[Refusal]) -> list[str]:
 
 
 def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
-    """What pipeline stages and whole experts did, against the best split without them."""
+    """What pipeline stages and expert parallelism did, against the best split without them."""
     found = []
     split = best.parallelism
     if split.pipeline > 1:
         flat = next((c for c in ranked if c.parallelism.pipeline == 1), None)
-        why = (
-            f"{_change(best.tokens_per_s / flat.tokens_per_s - 1)} tokens/s against "
-            f"{flat.parallelism.words} x {flat.replicas}"
-            if flat
-            else ("as asked" if question.pipeline else "no split without them fits")
-        )
+        why = "as asked" if question.pipeline else "no split without them fits"
+        if flat:
+            why = f"{name(flat)} without them: {reason_for_loser(question, flat, best)}"
         found.append(
             f"{split.pipeline} pipeline stages of TP {split.tensor}: {why}. Each stage holds "
             f"about {question.shape.layers / split.pipeline:.0f} of {question.shape.layers} layers."
@@ -132,10 +175,10 @@ def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate])
     if split.expert > 1 and question.shape.experts:
         cut = next((c for c in ranked if _same_but_for_experts(c, best)), None)
         count = question.shape.experts.count / split.expert
-        gain = f": {_change(best.tokens_per_s / cut.tokens_per_s - 1)} tokens/s" if cut else ""
+        lost = f"; {name(cut)} instead: {reason_for_loser(question, cut, best)}" if cut else ""
         found.append(
             f"Each {question.device} holds {count:.0f} of {question.shape.experts.count} experts "
-            f"whole instead of a slice of each{gain}."
+            f"whole instead of a slice of each{lost}."
         )
     return found
 
@@ -143,63 +186,31 @@ def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate])
 def _idle(question: Question, best: Candidate) -> list[str]:
     """Which devices no replica uses."""
     cluster = question.cluster
+    if cluster.count == best.parallelism.devices:
+        return []
     used = {rank for placed in place(cluster, best.parallelism) for rank in placed.ranks}
     found = []
     for node in range(cluster.nodes):
-        free = [d for d in range(cluster.count // cluster.nodes) if (node, d) not in used]
+        free = [d for d in range(cluster.per_node) if (node, d) not in used]
         if free:
             numbers = ", ".join(map(str, free))
             found.append(f"{numbers} of machine {node}" if cluster.nodes > 1 else numbers)
-    if not found:
-        return []
     idle = cluster.count - best.parallelism.devices
-    return [f"{idle} of {cluster.count} {question.device}s stay idle: {'; '.join(found)}."]
+    where = "; ".join(found[:MOST_MACHINES_NAMED])
+    if len(found) > MOST_MACHINES_NAMED:
+        where += f"; and of {len(found) - MOST_MACHINES_NAMED} machines more"
+    return [f"{idle} of {cluster.count} {question.device}s stay idle: {where}."]
 
 
-def _same_but_for_width(question: Question, one: Candidate, other: Candidate) -> bool:
+def _same_but_for_width(one: Candidate, other: Candidate) -> bool:
     mine, theirs = one.parallelism, other.parallelism
-    same = mine.pipeline == theirs.pipeline and (mine.expert > 1) == (theirs.expert > 1)
-    # Where each device counts, replica counts differ for other reasons than the width.
-    free = question.optimize in {"cost", "fewest"} and mine.replicas != theirs.replicas
-    return same and not free
+    return mine.pipeline == theirs.pipeline and (mine.expert > 1) == (theirs.expert > 1)
 
 
 def _same_but_for_experts(one: Candidate, other: Candidate) -> bool:
     mine, theirs = one.parallelism, other.parallelism
     same = (mine.tensor, mine.pipeline) == (theirs.tensor, theirs.pipeline)
     return same and (mine.expert > 1) != (theirs.expert > 1)
-
-
-def _width(candidate: Candidate) -> int:
-    return candidate.tensor
-
-
-def _widening(narrow: Candidate, wide: Candidate, *, done: bool) -> str:
-    """What going from `narrow` to `wide` does to a decode step."""
-    kernels = narrow.decode.linear + narrow.decode.attention
-    saved = kernels - wide.decode.linear - wide.decode.attention
-    cost = wide.decode.communication - narrow.decode.communication
-    verb = ("saves", "costs") if done else ("would save", "cost")
-    gain = 1 - wide.decode.total / narrow.decode.total
-    plural = "s" if narrow.replicas > 1 else ""
-    sharing = (
-        f", with {wide.replicas} instead of {narrow.replicas} replica{plural} sharing the load"
-    )
-    if wide.replicas == narrow.replicas:
-        sharing = ""
-    return (
-        f"TP {narrow.tensor} to {wide.tensor} {verb[0]} {saved * 1e3:.2f} ms of weight and KV "
-        f"reading in a decode step and {verb[1]} {cost * 1e3:.2f} ms more in communication: "
-        f"TPOT {_change(-gain)}{sharing}."
-    )
-
-
-def _step_words(candidate: Candidate) -> str:
-    decode = candidate.decode
-    return (
-        f"{(decode.linear + decode.attention) * 1e3:.1f} ms in kernels, "
-        f"{decode.communication * 1e3:.1f} in communication, {decode.overhead * 1e3:.1f} engine"
-    )
 
 
 def _change(share: float) -> str:

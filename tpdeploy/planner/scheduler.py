@@ -71,6 +71,9 @@ class Request:
 
 
 Chunks = list[tuple[Request, int]]
+NO_CHUNKS: Chunks = []
+# Successive decode steps whose context grows by too little to tell.
+FEW = 8
 
 
 @dataclass
@@ -144,11 +147,11 @@ class Scheduler:
         """
         if self._waiting:
             self._admit()
-        chunks = [self._chunks(lane) if lane.prefilling else [] for lane in self._lanes]
-        steps = [self._step(*both) for both in zip(self._lanes, chunks, strict=True)]
+        chunks = [self._chunks(lane) if lane.prefilling else NO_CHUNKS for lane in self._lanes]
+        steps = list(map(self._step, self._lanes, chunks))
         seconds = self._seconds(steps)
         repeats = 1 if any(chunks) else self._repeats(seconds, until)
-        if repeats > 1:
+        if repeats > FEW:
             grown = self.gain * (repeats - 1) / 2
             steps = [replace(s, decode_context=s.decode_context + grown) for s in steps]
             seconds = self._seconds(steps)
@@ -189,17 +192,21 @@ class Scheduler:
         return chunks
 
     def _step(self, lane: _Lane, chunks: Chunks) -> Step:
-        tokens, pairs, done = 0, 0.0, 0  # of the chunks
+        decodes = len(lane.decoding)
+        if not chunks:
+            return Step(decodes, lane.context / decodes if decodes else 0.0, verified=self.verified)
+        tokens, pairs, done = 0, 0.0, 0
         for request, chunk in chunks:
             tokens += chunk
             pairs += chunk * (request.prompt - request.prompt_left + chunk / 2)
             done += chunk == request.prompt_left
-        decodes = 0 if chunks and self.engine.prompts_first else len(lane.decoding)
+        if self.engine.prompts_first:
+            decodes = 0
         return Step(
             decode_sequences=decodes,
             decode_context=lane.context / decodes if decodes else 0.0,
             prefill_tokens=tokens,
-            prefill_context=pairs / tokens if tokens else 0.0,
+            prefill_context=pairs / tokens,
             prefills_done=done,
             verified=self.verified,
         )
@@ -239,7 +246,9 @@ class Scheduler:
         return finished + self._finish_prefills(lane, chunks) if chunks else finished
 
     def _finish_decodes(self, lane: _Lane) -> list[Request]:
-        finished = []
+        finished: list[Request] = []
+        if not lane.decoding or lane.decoding[0][0] > lane.steps:
+            return finished
         while lane.decoding and lane.decoding[0][0] <= lane.steps:
             finished.append(heapq.heappop(lane.decoding)[2])
         left = lane.context - sum(self._grown(request) for request in finished)

@@ -1,9 +1,17 @@
 """Search: every split of the devices, sized, predicted and ranked; the best becomes the plan."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tpdeploy.errors import InfeasibleError, InputError
-from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, prepare, simulate
+from tpdeploy.planner.candidate import (
+    LEAST_DEVICES,
+    Candidate,
+    Prepared,
+    Refusal,
+    prepare,
+    simulate,
+)
 from tpdeploy.planner.cost import cost_of
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.pareto import frontier
@@ -17,6 +25,7 @@ from tpdeploy.planner.plan import (
 from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.ranking import rank, score
 from tpdeploy.planner.reasons import reason_for_loser, reason_not_simulated, reasons_for
+from tpdeploy.planner.replicas import with_fewest_replicas
 from tpdeploy.planner.sharding import legal_widths, parameter_count
 from tpdeploy.planner.splits import splits
 from tpdeploy.planner.steady_state import SteadyState, steady_state
@@ -69,28 +78,37 @@ def search(question: Question) -> Outcome:
         _refuse_width(question, refused[0])
     estimated = [Estimated(p, steady_state(question, p)) for p in fitting]
     chosen = worth_simulating(question, estimated)
-    candidates = [simulate(question, e.prepared) for e in chosen]
+    candidates = [_simulated(question, e.prepared) for e in chosen]
     rest = [e for e in estimated if e not in chosen]
     if rest and all(c.missed for c in candidates):
         # A target that the likely ones miss may be met by one of the others.
         more = sorted(rest, key=lambda e: e.steady.latency_s)[:MOST_SIMULATED]
-        candidates += [simulate(question, e.prepared) for e in more]
+        candidates += [_simulated(question, e.prepared) for e in more]
         rest = [e for e in rest if e not in more]
     rest.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
     return Outcome(tuple(rank(question, candidates)), refused, tuple(rest))
 
 
+def _simulated(question: Question, prepared: Prepared) -> Candidate:
+    """`prepared`, for cost with as few of its replicas as carry the load."""
+    split = prepared.parallelism
+    if question.optimize != "cost" or question.replicas:
+        return simulate(question, prepared)
+    found = with_fewest_replicas(question, split, 1, split.replicas)
+    return found if isinstance(found, Candidate) else simulate(question, prepared)
+
+
 def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared | Refusal]:
     """Every split, sized, but for pipelines that cannot win.
 
-    P stages of a width serve as P replicas of it do, and share one copy of the weights: they are
-    of use only where that width alone does not fit, or has less KV cache than its load fills.
+    P stages of a width serve at best as P replicas of it do, and share one copy of the weights:
+    they are of use only where that width alone does not fit, or has less KV cache than its load
+    fills. Where links are direct, more of them are better used by a wider group.
     """
     alone: dict[tuple[int, int], Prepared | Refusal] = {}
     found = []
     for split in sorted(wanted, key=lambda p: p.pipeline):
-        flat = alone.get((split.tensor, split.expert))
-        if split.pipeline > 1 and flat and not question.pipeline and not _lacks(question, flat):
+        if split.pipeline > 1 and not question.pipeline and _pipeline_loses(question, split, alone):
             continue
         prepared = prepare(question, split)
         cut = alone.get((split.tensor, 1))
@@ -100,6 +118,20 @@ def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared 
             continue
         found.append(prepared)
     return found
+
+
+def _pipeline_loses(
+    question: Question,
+    split: Parallelism,
+    alone: Mapping[tuple[int, int], Prepared | Refusal],
+) -> bool:
+    """Whether a split without stages is the better use of the same devices."""
+    flat = alone.get((split.tensor, split.expert))
+    if flat and not _lacks(question, flat):
+        return True
+    cluster = question.cluster
+    direct = cluster.fabric.direct and split.ranks <= cluster.island
+    return direct and any(isinstance(other, Prepared) for other in alone.values())
 
 
 def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Estimated]:
@@ -156,7 +188,7 @@ def alternatives(question: Question, outcome: Outcome) -> tuple[Alternative, ...
             **_split(c.parallelism),
             feasible=not c.missed,
             reason=reason_for_loser(question, c, best),
-            ttft_ms=c.prediction.ttft_ms.value,
+            ttft_ms=c.prediction.ttft_ms.value if c.served.keeps_up else None,
             tpot_ms=c.prediction.tpot_ms.value,
             output_tokens_per_s=c.tokens_per_s,
         )
@@ -166,7 +198,7 @@ def alternatives(question: Question, outcome: Outcome) -> tuple[Alternative, ...
     estimated = tuple(
         Alternative(
             **_split(e.prepared.parallelism),
-            feasible=True,
+            feasible=None,
             reason=reason_not_simulated(question, e.prepared, e.steady, best),
         )
         for e in outcome.estimated
@@ -278,7 +310,7 @@ def _lacks(question: Question, flat: Prepared | Refusal) -> bool:
         return flat.does_not_fit
     share = share_of_load(question.workload, flat.parallelism.replicas).concurrency
     most = flat.replica.max_num_seqs
-    wanted = 1 if question.optimize == "fewest" else min(share or most, most)
+    wanted = 1 if question.optimize in LEAST_DEVICES else min(share or most, most)
     return flat.sized.kv_requests < wanted
 
 

@@ -9,13 +9,16 @@ from tpdeploy.planner.placement import group_capacity, replica_capacity
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.sharding import head_problem
 
+# Depths up to this one are looked at even where they leave devices idle.
+SHALLOW = 8
+
 
 def splits(question: Question) -> list[Parallelism]:
     """Every split the user's choices allow: as many replicas as fit, unless the user says.
 
-    Tensor parallelism stays within a node. Pipelines are looked at where they use every device
-    that tensor parallelism alone would, or where fewest devices are asked for, whole experts a
-    rank wherever there are experts.
+    Tensor parallelism stays within a node. Deep pipelines are looked at where they use every device
+    that tensor parallelism alone would, or where fewest devices are asked for; whole experts on
+    each rank wherever there are experts.
 
     Raises:
         InputError: the user's choices need more devices than there are.
@@ -52,9 +55,8 @@ def _depths(question: Question, tensor: int) -> Iterator[int]:
     if head_problem(question.shape, tensor, whole_experts=True):
         return
     groups = group_capacity(question.cluster, tensor)
-    for depth in range(2, groups + 1):
-        useful = groups % depth == 0 or question.optimize == "fewest"
-        if useful and depth <= question.shape.layers:
+    for depth in range(2, min(groups, question.shape.layers) + 1):
+        if depth <= SHALLOW or groups % depth == 0 or question.optimize == "fewest":
             yield depth
 
 
@@ -71,12 +73,9 @@ def _whole_experts(question: Question, tensor: int) -> Iterator[bool]:
 
 
 def _replicas(question: Question, most: int) -> Iterator[int]:
-    """Fewer replicas than fit are of use only where each device counts, for cost."""
     if question.replicas:
         if question.replicas <= most:
             yield question.replicas
-    elif question.optimize == "cost":
-        yield from range(1, most + 1)
     elif most:
         yield most
 

@@ -1,4 +1,4 @@
-"""Tokens in a step: where the usual steps miss a target or need more devices, smaller are tried.
+"""Tokens in a step: where a target is missed with the usual steps, smaller ones are tried.
 
 A step that reads many prompts at once holds up all that is decoded and all prompts in it; one that
 reads fewer lets the first answers begin earlier, and costs throughput.
@@ -10,51 +10,68 @@ from math import inf
 
 from tpdeploy.planner.fleet import fewest_devices
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.ranking import shortfall
+from tpdeploy.planner.ranking import TIE, objective, shortfall
 from tpdeploy.planner.search import Outcome, Solved, search
 
 SMALLER = (4096, 2048, 1024)
 
 
 def search_steps(question: Question) -> Solved:
-    """The search, with the largest of the smaller steps that meets the targets if need be.
+    """The search, in smaller steps where they meet a target with more of what is asked for.
 
-    Where none does, those that come closest.
+    The largest steps of those that do as well; where none meets the targets, those that come
+    closest.
 
     Raises:
         InputError: as `search` does.
     """
     usual = search(question)
     tried = [(question, usual)]
-    if usual.best:
-        return tried[0]
-    for asked in _smaller(question, usual):
-        found = search(asked)
-        if found.best:
-            why = "more prompts are read at once, and no split meets the targets"
-            return asked, _explained(asked, found, usual, why)
-        tried.append((asked, found))
-    return min(tried, key=_shortfall)
+    if _held_back(question, usual):
+        tried += [(asked, search(asked)) for asked in _smaller(question, usual)]
+    good = [solved for solved in tried if solved[1].best]
+    if not good:
+        return min(tried, key=_shortfall)
+    most = max(_worth(solved) for solved in good)
+    asked, found = next(solved for solved in good if _worth(solved) >= (1 - TIE) * most)
+    if asked is question:
+        return asked, found
+    gain = _worth((asked, found)) / _worth(tried[0]) - 1 if usual.best else 0.0
+    why = f"a split with {gain:.0%} more misses the targets" if gain else "no split meets them"
+    return asked, _explained(asked, found, usual, f"more prompts are read at once, and {why}")
 
 
 def fewest_with_steps(question: Question) -> Solved:
     """The fewest devices for the load, with the largest of the steps that need no more.
 
-    Smaller ones are tried for TTFT in a closed loop, whose clients ask together.
-
     Raises:
         InputError: as `fewest_devices` does.
     """
-    usual = fewest_devices(question)
-    together = question.workload.concurrency and question.workload.ttft
-    tries = _smaller(question, usual.outcome) if together else ()
-    best = min((usual, *map(fewest_devices, tries)), key=lambda fleet: fleet.order[:2])
+    usual = best = fewest_devices(question)
+    targets = question.workload.ttft or question.workload.tpot
+    for asked in _smaller(question, usual.outcome) if targets else ():
+        devices = best.outcome.best.parallelism.devices if best.outcome.best else None
+        if devices == 1:
+            break
+        found = fewest_devices(asked, below=devices)
+        if found.order[:3] < best.order[:3]:
+            best = found
     if best is usual or not best.outcome.best:
         return best.question, best.outcome
     before = usual.outcome.best
     needed = f"{before.parallelism.devices} {question.device}s are needed" if before else ""
     why = needed or "no number of them meets the targets"
     return best.question, _explained(best.question, best.outcome, usual.outcome, why)
+
+
+def _held_back(question: Question, usual: Outcome) -> bool:
+    """Whether a target keeps back a split that has more of what is asked for than the best."""
+    if not (question.workload.ttft or question.workload.tpot) or not usual.ranked:
+        return False
+    if usual.best is None:
+        return True
+    least = objective(question, usual.best) * (1 + TIE)
+    return any(c.missed and objective(question, c) > least for c in usual.ranked)
 
 
 def _smaller(question: Question, usual: Outcome) -> Iterator[Question]:
@@ -64,6 +81,12 @@ def _smaller(question: Question, usual: Outcome) -> Iterator[Question]:
     for tokens in SMALLER:
         if limits.max_num_seqs <= tokens < limits.max_num_batched_tokens:
             yield replace(question, max_num_batched_tokens=tokens)
+
+
+def _worth(solved: Solved) -> float:
+    """What the question asks for the most of, of the best split; 0 where there is none."""
+    question, outcome = solved
+    return objective(question, outcome.best) if outcome.best else 0.0
 
 
 def _shortfall(solved: Solved) -> float:

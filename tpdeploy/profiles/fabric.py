@@ -71,6 +71,11 @@ class Fabric(Record):
     link: LinkModel
     curves: tuple[Curve, ...] = ()
 
+    @property
+    def direct(self) -> bool:
+        """Whether devices reach each other without the machine's PCIe: NVLink and its like."""
+        return not self.name.startswith(("pcie", "cpu"))
+
 
 class Network(Record):
     """One way of joining machines."""
