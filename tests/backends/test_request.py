@@ -65,6 +65,9 @@ REQUESTS = st.fixed_dictionaries(
         "kv_cache": st.sampled_from(["auto", "fp8"]),
         "max_model_len": st.integers(1280, 40_000),
         "max_num_batched_tokens": st.integers(300, 60_000),
+        "max_num_seqs": st.integers(1, 300),
+        "memory_fraction": st.floats(0.8, 0.97),
+        "enforce_eager": st.booleans(),
         "interconnect": st.sampled_from(["pcie", "pcie-gen4", "nvlink"]),
     },
 )

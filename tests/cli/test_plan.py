@@ -88,6 +88,13 @@ def test_json_has_the_promised_keys(tmp_path: Path) -> None:
         (["llama-8b", "--gpus", "8xH100", "--pp", "0"], "--pp 0"),
         (["llama-8b", "--gpus", "8xH100", "--pp", "9"], "--pp up to 8"),
         (["llama-8b", "--gpus", "8xH100", "--ep"], "has no experts"),
+        (["llama-8b", "--gpus", "8xH100", "--max-num-seqs", "0"], "--max-num-seqs 0"),
+        (["llama-8b", "--gpus", "8xH100", "--memory-fraction", "1.5"], "and at most 1, as 0.95"),
+        (["llama-8b", "--gpus", "8xH100", "--memory-fraction", "0"], "--memory-fraction 0"),
+        (
+            ["llama-8b", "--gpus", "1xH100", "--enforce-eager", "--backend", "deepspeed-mii"],
+            "cannot be told to leave out CUDA graphs: plan without --enforce-eager",
+        ),
         (["llama-8b", "--gpus", "8xH100", "--gpu-price", "-1"], "--gpu-price -1"),
         (
             ["llama-8b", "--gpus", "8xH100", "--prefix-cache-hit-rate", "1.5"],
@@ -175,6 +182,38 @@ def test_a_smaller_step_reads_fewer_prompts_at_once(tmp_path: Path) -> None:
     assert small["prediction"]["ttft_ms"]["value"] < usual["prediction"]["ttft_ms"]["value"]
     words = refused("plan", *load, "--max-num-batched-tokens", "0", home=tmp_path)
     assert "--max-num-batched-tokens 0: must be greater than 0" in words
+
+
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [
+        (
+            "vllm",
+            ("--gpu-memory-utilization 0.8", "--max-num-seqs 40", "--enforce-eager"),
+        ),
+        (
+            "tensorrt-llm",
+            (
+                "free_gpu_memory_fraction: 0.8",
+                "--max_batch_size 40",
+                "cuda_graph_config: null",
+            ),
+        ),
+    ],
+)
+def test_what_launch_leaves_to_the_plan_can_be_planned(
+    tmp_path: Path, engine: str, told: tuple[str, ...]
+) -> None:
+    """Memory, sequences and CUDA graphs are kept as stated, and the engine is told them."""
+    args = ["llama-8b", "--gpus", "1xH100", "--backend", engine, "--memory-fraction", "0.8"]
+    made = planned(*args, "--max-num-seqs", "40", "--enforce-eager", home=tmp_path)
+    limits = made["limits"]
+    assert (limits["memory_fraction"], limits["max_num_seqs"]) == (0.8, 40)
+    assert limits["enforce_eager"]
+    assert made["memory_per_gpu"]["graph_bytes"] == 0
+    assert made["prediction"]["tpot_ms"]["source"].endswith("estimated (low confidence)")
+    shown = tpdeploy("launch", "--dry-run", home=tmp_path).stdout
+    assert [words for words in told if words not in shown] == []
 
 
 def test_cached_prefixes_and_drafted_tokens_are_part_of_the_plan(tmp_path: Path) -> None:

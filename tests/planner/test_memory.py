@@ -1,10 +1,13 @@
 """Memory per rank is what real engines logged, and decides what fits as published runs found."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpdeploy.planner.limits import DoesNotFit, Sized, size
+from tests.planner.questions import ask
+from tpdeploy.planner.limits import DoesNotFit, Sized, size, usable_bytes
 from tpdeploy.planner.memory import (
     GIB,
     MemoryNeeds,
@@ -229,3 +232,24 @@ def test_the_engines_rule_reaches_the_plan() -> None:
     for memory in (of_total.memory, of_free.memory):
         parts = memory.model_dump(exclude={"total_bytes", "kv_cache_tokens"}).values()
         assert sum(parts) == pytest.approx(memory.total_bytes, abs=16)
+
+
+def test_without_graphs_their_memory_is_kv_cache() -> None:
+    """As much as vLLM would capture graphs in; a larger share of the memory adds up to it."""
+    asked = ask("llama-8b", "1xL40S")
+    usual = size(asked, Parallelism(tensor=1))
+    eager = size(replace(asked, enforce_eager=True), Parallelism(tensor=1))
+    gained = eager.memory.kv_cache_bytes - usual.memory.kv_cache_bytes
+    assert gained == pytest.approx(usual.memory.graph_bytes, abs=2)
+    roomy = size(replace(asked, memory_fraction=0.95), Parallelism(tensor=1))
+    more = roomy.memory.kv_cache_bytes - usual.memory.kv_cache_bytes
+    assert more == pytest.approx(0.03 * usable_bytes(asked), abs=2)
+
+
+def test_fewer_sequences_leave_more_kv_cache() -> None:
+    """Their logits and their graphs take memory; the limit is kept as stated."""
+    asked = ask("llama-8b", "1xL40S")
+    kept = [size(replace(asked, max_num_seqs=n), Parallelism(tensor=1)) for n in (256, 64, 16)]
+    assert [sized.limits.max_num_seqs for sized in kept] == [256, 64, 16]
+    cache = [sized.memory.kv_cache_bytes for sized in kept]
+    assert cache == sorted(set(cache))

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tpdeploy.planner.operators import imbalance, touched
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.prediction import EAGER_ERROR
 from tpdeploy.planner.step import Step
 from tpdeploy.planner.step_model import StepModel, step_model
 from tpdeploy.profiles.gpus_spec import parse_gpus
@@ -46,6 +47,40 @@ def test_more_work_is_never_quicker(name: str, sequences: int, context: float, p
     assert model.time(Step(sequences, 2 * context, prompt, prompt / 2)).total >= seconds
     assert model.time(Step(sequences, context, prompt + 1, (prompt + 1) / 2)).total >= seconds
     assert model.time(Step(sequences, context, prompt, prompt / 2, verified=2)).total >= seconds
+
+
+@pytest.mark.parametrize(
+    ("model", "gpus", "reported_ms"), [("llama-8b", "1xH100", 8.4), ("qwen2.5-7b", "1xA100", 22.5)]
+)
+def test_eager_steps_are_between_what_was_reported(
+    model: str, gpus: str, reported_ms: float
+) -> None:
+    """Decode steps of one sequence without CUDA graphs, within the range that is stated."""
+    shape, cluster = load_model(model), parse_gpus(gpus)
+    eager = step_model(shape, cluster, Parallelism(tensor=1), Dtype.BF16, eager=True)
+    seconds = eager.time(Step(decode_sequences=1, decode_context=512)).total
+    assert 1 / (1 + EAGER_ERROR) < seconds * 1e3 / reported_ms < 1 + EAGER_ERROR
+
+
+def test_long_kernels_hide_their_launches() -> None:
+    """A step that keeps a GPU busy for long is as quick without CUDA graphs on one GPU."""
+    shape, cluster, split = load_model("llama-8b"), parse_gpus("1xH100"), Parallelism(tensor=1)
+    step = Step(prefill_tokens=8192, prefill_context=4096, prefills_done=1)
+    eager, usual = (
+        step_model(shape, cluster, split, Dtype.BF16, eager=on).time(step) for on in (True, False)
+    )
+    assert eager == usual
+
+
+def test_an_all_reduce_costs_more_without_graphs() -> None:
+    """vLLM's own all-reduce was measured both ways; small messages lose the most."""
+    shape, cluster, split = load_model("llama-70b"), parse_gpus("8xH100"), Parallelism(tensor=8)
+    step = Step(decode_sequences=8, decode_context=512)
+    eager, usual = (
+        step_model(shape, cluster, split, Dtype.BF16, eager=on).time(step).communication
+        for on in (True, False)
+    )
+    assert eager > 1.5 * usual
 
 
 @pytest.mark.parametrize("tp", [1, 2, 4, 8])

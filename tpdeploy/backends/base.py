@@ -122,6 +122,7 @@ class Capability:
     several_machines: bool = False  # one replica over several machines
     prompts_first: bool = False  # prompts run in steps of their own, before decoding goes on
     steps_ahead: bool = False  # a step is made ready while the one before it runs
+    eager: bool = False  # it can be told to run without CUDA graphs
 
 
 def last_exception(lines: Sequence[str]) -> str | None:

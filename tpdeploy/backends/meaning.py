@@ -58,6 +58,7 @@ CHANGES = (
     Change("limits.max_num_seqs", 128),
     Change("limits.max_num_batched_tokens", 4096),
     Change("limits.memory_fraction", 0.5),
+    Change("limits.enforce_eager", True),
 )
 
 

@@ -80,6 +80,8 @@ def request_behind(plan: DeploymentPlan) -> Request:
         dtype=model.dtype,
         quantization=model.quantization,
         max_num_batched_tokens=plan.limits.max_num_batched_tokens,
+        max_num_seqs=plan.limits.max_num_seqs,
+        memory_fraction=plan.limits.memory_fraction,
         network=plan.cluster.network,
     )
 

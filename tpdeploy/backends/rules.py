@@ -30,4 +30,5 @@ def engine_rules(engine: Backend, shape: ModelShape, cluster: Cluster) -> Engine
         several_nodes=can.several_machines,
         prompts_first=can.prompts_first,
         steps_ahead=can.steps_ahead,
+        eager=can.eager,
     )

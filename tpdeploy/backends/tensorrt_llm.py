@@ -70,6 +70,7 @@ ON_CUDA = Capability(
     pipeline=True,
     whole_experts=True,
     several_machines=True,
+    eager=True,
     steps_ahead=True,  # its overlap scheduler
 )
 
@@ -195,10 +196,12 @@ def options(plan: DeploymentPlan, fraction: float) -> dict[str, Any]:
     model, limits = plan.model, plan.limits
     # The model's own dtype is `auto`: others than FP8 have no name there.
     dtype = "fp8" if model.kv_cache_dtype is Dtype.FP8 else "auto"
+    # Left out it would mean graphs all the same.
+    graphs = {"enable_padding": True, "max_batch_size": limits.max_num_seqs}
     return {
         "kv_cache_config": {"free_gpu_memory_fraction": fraction, "dtype": dtype},
         "enable_chunked_prefill": True,
-        "cuda_graph_config": {"enable_padding": True, "max_batch_size": limits.max_num_seqs},
+        "cuda_graph_config": None if limits.enforce_eager else graphs,
         "enable_iter_perf_stats": True,
         "return_perf_metrics": True,
     }

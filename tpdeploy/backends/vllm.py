@@ -74,9 +74,12 @@ ON_GPU = Capability(
     pipeline=True,
     whole_experts=True,
     several_machines=True,
+    eager=True,
     steps_ahead=True,  # asynchronous scheduling, the default since 0.14; not on CPUs
 )
-ON_CPU = Capability(dtypes=frozenset(DTYPES), kv_cache_dtypes=frozenset({Dtype.BF16, Dtype.FP16}))
+ON_CPU = Capability(
+    dtypes=frozenset(DTYPES), kv_cache_dtypes=frozenset({Dtype.BF16, Dtype.FP16}), eager=True
+)
 CAPABILITIES: dict[Platform, Capability] = {"cuda": ON_GPU, "rocm": ON_GPU, "cpu": ON_CPU}
 
 METRICS = MetricNames(
@@ -119,6 +122,7 @@ RESERVED = frozenset(
         *("--decode-context-parallel-size", "--prefill-context-parallel-size"),
         *("--nnodes", "--node-rank", "--master-addr", "--master-port", "--headless"),
         *("--gpu-memory-utilization", "--kv-cache-memory-bytes", "--kv-cache-dtype"),
+        *("--enforce-eager", "--no-enforce-eager"),
         *("--quantization", "--api-server-count", "--uds", "--ssl-keyfile", "--ssl-certfile"),
     }
 )
@@ -196,6 +200,8 @@ class VllmBackend(Backend):
             argv += ["--enforce-eager", "--kv-cache-memory-bytes", str(limits.kv_cache_bytes)]
         else:
             argv += ["--gpu-memory-utilization", f"{memory_fraction(self, plan):g}"]
+            if limits.enforce_eager:
+                argv.append("--enforce-eager")
         argv += _machines(place, site)
         return Command(tuple(argv), _environment(plan, place, site))
 

@@ -128,6 +128,13 @@ def positive(option: str, value: int | None) -> int | None:
     return value
 
 
+def share(option: str, value: float | None) -> float | None:
+    """`value` if it is above 0 and at most 1, or not given."""
+    if value is not None and not 0 < value <= 1:
+        raise InputError(f"{option} {value:g}: must be above 0 and at most 1, as 0.95")
+    return value
+
+
 def experts(shape: ModelShape, *, asked: bool | None) -> bool | None:
     """What `--ep` or `--no-ep` asks for; a model without experts has no choice."""
     if asked and shape.experts is None:

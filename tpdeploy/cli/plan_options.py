@@ -38,6 +38,23 @@ MaxNumBatchedTokens = Annotated[
         "faster. [default: 2048, 8192 or 16384 by memory; fewer if a target needs it]"
     ),
 ]
+MaxNumSeqs = Annotated[
+    int | None,
+    typer.Option(
+        help="Requests in one step. [default: 256, or as many as are in flight; 16 on CPUs; fewer "
+        "if nothing fits otherwise]"
+    ),
+]
+MemoryFraction = Annotated[
+    float | None,
+    typer.Option(
+        help="What the engine takes of a device's memory, in its own meaning: vLLM of the whole, "
+        "others of what is free after the weights. [default: the engine's]"
+    ),
+]
+EnforceEager = Annotated[
+    bool, typer.Option("--enforce-eager", help="Without CUDA graphs: less memory, slower steps.")
+]
 Tp = Annotated[int | None, typer.Option(help="Only this tensor-parallel width.")]
 Pp = Annotated[int | None, typer.Option(help="Only this many pipeline stages.")]
 Ep = Annotated[

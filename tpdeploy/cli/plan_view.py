@@ -122,7 +122,7 @@ def assumptions(plan: DeploymentPlan) -> list[str]:
         f"Activations {model.dtype}, weights {weights}, KV cache {model.kv_cache_dtype}.",
         f"Requests up to {limits.max_model_len:,} tokens; {limits.max_num_seqs:,} sequences and "
         f"{limits.max_num_batched_tokens:,} tokens a step; {limits.memory_fraction:.0%} of memory "
-        f"for {plan.backend}.",
+        f"for {plan.backend}{'; no CUDA graphs' if limits.enforce_eager else ''}.",
         _prompts(plan.workload),
         *_speculation(plan.workload),
     ]

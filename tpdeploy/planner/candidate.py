@@ -90,7 +90,13 @@ def prepare(question: Question, parallelism: Parallelism) -> Prepared | Refusal:
         return Refusal(parallelism, str(shortage))
     serving = question.cluster.efficiency.serving
     replica = Engine(
-        step_model(question.shape, question.cluster, parallelism, question.kv_cache_dtype),
+        step_model(
+            question.shape,
+            question.cluster,
+            parallelism,
+            question.kv_cache_dtype,
+            eager=question.graphless,
+        ),
         sized.limits.max_num_seqs,
         sized.limits.max_num_batched_tokens,
         sized.held * question.workload.context_tokens,

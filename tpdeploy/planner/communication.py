@@ -44,7 +44,11 @@ def cost_by_width(question: Question, plan: DeploymentPlan) -> tuple[WidthCost, 
         if width in question.engine.refused_widths:
             continue
         model = step_model(
-            question.shape, question.cluster, Parallelism(tensor=width), question.kv_cache_dtype
+            question.shape,
+            question.cluster,
+            Parallelism(tensor=width),
+            question.kv_cache_dtype,
+            eager=question.graphless,
         )
         found.append(WidthCost(width, model.time(decode), model.time(prefill)))
     return tuple(found)

@@ -61,11 +61,12 @@ def step_size(
     Engines refuse a step of fewer tokens than sequences: the tokens that were asked for count.
     """
     memory = question.cluster.accelerator.peaks.memory_bytes
-    usual = next(tokens for least, tokens in BATCHED_TOKENS_BY_MEMORY if memory >= least)
-    tokens = question.max_num_batched_tokens or usual
+    fitting = next(tokens for least, tokens in BATCHED_TOKENS_BY_MEMORY if memory >= least)
+    tokens = question.max_num_batched_tokens or fitting
     clients = share_of_load(question.workload, parallelism.replicas).concurrency or 0
     most = min(clients, most_sequences, MOST_SEQUENCES)
-    sequences = max(most, CPU_SEQUENCES if question.on_cpu else SEQUENCES)
+    usual = max(most, CPU_SEQUENCES if question.on_cpu else SEQUENCES)
+    sequences = question.max_num_seqs or usual
     if question.max_num_batched_tokens:
         return StepSize(tokens, min(tokens, sequences))
     return StepSize(max(tokens, sequences), sequences)
@@ -93,8 +94,9 @@ def size(question: Question, parallelism: Parallelism) -> Sized:
         max_model_len=question.max_model_len or longest,
         max_num_seqs=step.sequences,
         max_num_batched_tokens=step.batched_tokens,
-        memory_fraction=question.engine.memory_fraction,
+        memory_fraction=question.memory_share,
         kv_cache_bytes=int(kv_bytes),
+        enforce_eager=question.enforce_eager,
     )
     one = kv_bytes_of(question, parallelism, stage, question.workload.context_tokens)
     return Sized(limits, _memory(question, parallelism, tightest, kv_bytes), kv_bytes / one)
@@ -118,11 +120,13 @@ def tightest_stage(question: Question, parallelism: Parallelism, step: StepSize)
     """The stage whose ranks have the least room per layer; every stage holds as many tokens."""
     device, found = question.cluster.accelerator, []
     for stage in set(stages(question.shape, parallelism.pipeline)):
-        needs = memory_needs(question.shape, parallelism, stage, step, device)
+        needs = memory_needs(
+            question.shape, parallelism, stage, step, device, eager=question.enforce_eager
+        )
         room = room_for_kv(
             needs,
             usable_bytes(question),
-            question.engine.memory_fraction,
+            question.memory_share,
             question.engine.fraction_of,
         )
         found.append(Tightest(stage, needs, room))
@@ -174,7 +178,7 @@ def _memory(
 
 def _shortage(question: Question, tightest: Tightest, least: float) -> str:
     needs = tightest.needs
-    share = question.engine.memory_fraction if question.engine.fraction_of == "total" else 1
+    share = question.memory_share if question.engine.fraction_of == "total" else 1
     usable = usable_bytes(question) * share
     have = f"{usable / GIB:.1f} GiB a {question.device} may be used"
     if needs.weights > usable:

@@ -60,13 +60,16 @@ def replay(question: Question, plan: DeploymentPlan, load: Workload) -> Predicti
     limits = plan.limits
     stated = replace(
         question,
+        max_num_seqs=limits.max_num_seqs,
         max_num_batched_tokens=limits.max_num_batched_tokens,
+        memory_fraction=limits.memory_fraction,
+        enforce_eager=limits.enforce_eager,
     )
     prepared = prepare(stated, plan.parallelism)
     if isinstance(prepared, Refusal):
         raise InputError(f"{_words(plan.parallelism)}: {prepared.reason}")
     ready = _limited(prepared, plan.limits)
-    return simulate(replace(question, workload=load), ready).prediction
+    return simulate(replace(stated, workload=load), ready).prediction
 
 
 def predict_split(

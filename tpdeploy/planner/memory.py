@@ -78,9 +78,15 @@ class MemoryNeeds:
 
 
 def memory_needs(
-    shape: ModelShape, parallelism: Parallelism, stage: Stage, step: StepSize, device: Accelerator
+    shape: ModelShape,
+    parallelism: Parallelism,
+    stage: Stage,
+    step: StepSize,
+    device: Accelerator,
+    *,
+    eager: bool = False,
 ) -> MemoryNeeds:
-    """What one rank of `stage` needs on a GPU, or as a process on a CPU."""
+    """What one rank of `stage` needs on a GPU, or as a process on a CPU; no graphs if `eager`."""
     weights = stage_weight_bytes(shape, parallelism, stage)
     activations = activation_bytes(shape, parallelism, stage, step)
     if device.platform == "cpu":
@@ -88,7 +94,7 @@ def memory_needs(
     return MemoryNeeds(
         weights=weights,
         activations=activations,
-        graphs=graph_bytes(stage.layers, step.sequences),
+        graphs=0 if eager else graph_bytes(stage.layers, step.sequences),
         communicators=communicator_bytes(parallelism, device),
         libraries=LIBRARY_BYTES,
         context=CUDA_CONTEXT_BYTES,

@@ -97,6 +97,7 @@ class Limits(Record):
         description="of total memory, or of what is free once loaded: as the engine has it",
     )
     kv_cache_bytes: int = Field(gt=0, description="KV cache per device that the plan counts on")
+    enforce_eager: bool = Field(default=False, description="without CUDA graphs")
 
 
 class MemoryPerGpu(Record):

@@ -6,19 +6,23 @@ from tpdeploy.planner.serving import Served
 from tpdeploy.planner.statistics import percentile
 from tpdeploy.planner.step_model import StepModel
 
+# A judgement: what engines lose without CUDA graphs is estimated from two reports (step_model.py).
+EAGER_ERROR = 1.0
+
 
 def predict(question: Question, model: StepModel, served: Served, replicas: int) -> Prediction:
     """The prediction for all replicas from what one replica served."""
     workload = question.workload
     efficiency = question.cluster.efficiency
-    error = efficiency.errors.tpot
+    least = EAGER_ERROR if question.graphless else 0.0
+    error = max(efficiency.errors.tpot, least)
     source = _source(question, model)
     busy = _busy_replicas(question, replicas)
     ttft, tpot = distribution(served.ttft_s), distribution(served.tpot_s)
     ttft_at = workload.ttft.at if workload.ttft else "p50"
     tpot_at = workload.tpot.at if workload.tpot else "p50"
     return Prediction(
-        ttft_ms=estimate(ttft.at(ttft_at), efficiency.errors.ttft, source),
+        ttft_ms=estimate(ttft.at(ttft_at), max(efficiency.errors.ttft, least), source),
         tpot_ms=estimate(tpot.at(tpot_at), error, source),
         output_tokens_per_s=estimate(served.output_tokens_per_s * busy, error, source),
         requests_per_s=estimate(served.requests_per_s * busy, error, source),
@@ -63,6 +67,8 @@ def _source(question: Question, model: StepModel) -> str:
             f"those of {efficiency.engine}, since there are none of {question.engine.name}"
         )
     parts += question.cluster.measured
+    if question.graphless:
+        parts.append("without CUDA graphs: estimated (low confidence)")
     if model.reduce.group > 1:
         parts.append(model.reduce.source)
     return "; ".join(parts)

@@ -26,6 +26,7 @@ class EngineRules:
     several_nodes: bool = True  # whether one replica may span machines
     prompts_first: bool = False  # whether prompts run in steps of their own, before decoding
     steps_ahead: bool = False  # whether it makes a step ready while the one before runs
+    eager: bool = False  # whether it can be told to leave out CUDA graphs
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,9 @@ class Question:
     kv_cache: str = "auto"
     max_model_len: int | None = None
     max_num_batched_tokens: int | None = None
+    max_num_seqs: int | None = None
+    memory_fraction: float | None = None  # None: the engine's own
+    enforce_eager: bool = False
     tensor: int | None = None
     pipeline: int | None = None
     whole_experts: bool | None = None
@@ -63,6 +67,16 @@ class Question:
     def on_cpu(self) -> bool:
         """Whether the devices are shares of a CPU."""
         return self.cluster.accelerator.platform == "cpu"
+
+    @property
+    def memory_share(self) -> float:
+        """The fraction of memory in the engine's own meaning: as asked, else its usual one."""
+        return self.memory_fraction or self.engine.memory_fraction
+
+    @property
+    def graphless(self) -> bool:
+        """Whether GPUs run without CUDA graphs; CPUs have none, and are measured without."""
+        return self.enforce_eager and not self.on_cpu
 
     @property
     def device(self) -> str:

@@ -28,6 +28,11 @@ class Request(Record):
     kv_cache: str = Field(default="auto", description="auto: as the checkpoint or the model is")
     max_model_len: int | None = Field(default=None, gt=0)
     max_num_batched_tokens: int | None = Field(default=None, gt=0)
+    max_num_seqs: int | None = Field(default=None, gt=0)
+    memory_fraction: float | None = Field(
+        default=None, gt=0, le=1, description="in the engine's own meaning; None: its usual one"
+    )
+    enforce_eager: bool = Field(default=False, description="without CUDA graphs")
     interconnect: str | None = Field(default=None, description="None: the usual one, or as found")
     network: str | None = Field(default=None, description="None: the usual one")
     settled: tuple[str, ...] = Field(

@@ -43,6 +43,11 @@ MERGED = {
 # Values read or written per value of the residual stream around one layer's products: two norms,
 # each reading and writing it and the residual.
 NORM_PASSES = 8
+# Without CUDA graphs a GPU waits for its kernels to be launched: in each layer for so long, unless
+# they take longer. An estimate, between what two decode steps leave for a layer: 7B on A800, 22 ms
+# eager and 13 with graphs (vllm-project/vllm-omni issue 7960), 0.8 ms; 8B on H100, 8.4 and 5.1 ms
+# (cloudai.pt, "CUDA Graphs + torch.compile"), 0.26 ms.
+EAGER_LAYER_S = 4.5e-4
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ class StepModel:
     stages: int
     stage_layers: tuple[int, int]  # of the fullest pipeline stage before the last, and of the last
     hand_on: PointToPoint  # from one pipeline stage to the next
+    launch_s: float = 0.0  # seconds a step's kernels take to be launched one by one
     # All but attention depends on a few counts only, and a simulation meets the same ones often.
     known: dict[tuple[int, int, bool], StepTime] = field(
         default_factory=dict, compare=False, repr=False
@@ -73,10 +79,14 @@ class StepModel:
 
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
-        return replace(self._but_attention(step), attention=self._attention_seconds(step))
+        parts, attention = self._but_attention(step), self._attention_seconds(step)
+        waiting = max(0.0, self.launch_s - parts.linear - attention - parts.communication)
+        return replace(parts, attention=attention, overhead=parts.overhead + waiting)
 
     def seconds(self, step: Step) -> float:
         """Seconds of `step` in all."""
+        if self.launch_s:
+            return self.time(step).total
         return self._but_attention(step).total + self._attention_seconds(step)
 
     def _but_attention(self, step: Step) -> StepTime:
@@ -153,11 +163,19 @@ class StepModel:
 
 
 def step_model(
-    shape: ModelShape, cluster: Cluster, parallelism: Parallelism, kv_dtype: Dtype
+    shape: ModelShape,
+    cluster: Cluster,
+    parallelism: Parallelism,
+    kv_dtype: Dtype,
+    *,
+    eager: bool = False,
 ) -> StepModel:
-    """The step model of `shape` on one replica of `parallelism` on `cluster`."""
+    """The step model of `shape` on one replica of `parallelism` on `cluster`.
+
+    `eager`: the engine runs without CUDA graphs, on GPUs that otherwise have them.
+    """
     kernels = Workshop(cluster.accelerator, cluster.efficiency)
-    build = _Builder(shape, parallelism, kernels)
+    build = _Builder(shape, parallelism, kernels, eager)
     linear = [t for t in tensors(shape) if t.matmul]
     *before, last = stages(shape, parallelism.pipeline)
     return StepModel(
@@ -173,6 +191,7 @@ def step_model(
         stages=parallelism.pipeline,
         stage_layers=(max((s.layers for s in before), default=0), last.layers),
         hand_on=point_to_point(cluster, parallelism.ranks),
+        launch_s=shape.layers * EAGER_LAYER_S if eager else 0.0,
     )
 
 
@@ -183,6 +202,7 @@ class _Builder:
     shape: ModelShape
     parallelism: Parallelism
     kernels: Workshop
+    eager: bool
 
     @property
     def tp(self) -> int:
@@ -199,7 +219,8 @@ class _Builder:
     def exchanges(self, cluster: Cluster) -> tuple[Exchange, ...]:
         """The end of each block, norms of Q and K over the heads of all ranks, and the logits."""
         shape, engine = self.shape, cluster.efficiency.engine
-        reduce, gather = all_reduce(cluster, self.tp, engine), all_gather(cluster, self.tp, engine)
+        reduce = all_reduce(cluster, self.tp, engine, eager=self.eager)
+        gather = all_gather(cluster, self.tp, engine)
         logits = shape.vocab * self.activation_bytes
         return (
             Exchange(all_reduces(shape), reduce, self.hidden_bytes),

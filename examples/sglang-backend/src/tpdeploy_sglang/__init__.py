@@ -34,7 +34,9 @@ class SglangBackend(Backend):
     """Adapter for `python -m sglang.launch_server`."""
 
     name: ClassVar[str] = "sglang"
-    reserved_arguments: ClassVar[frozenset[str]] = frozenset({"--tp", "--dp", "--ep", "--config"})
+    reserved_arguments: ClassVar[frozenset[str]] = frozenset(
+        {"--tp", "--dp", "--ep", "--config", "--disable-cuda-graph"}
+    )
     spare_ports: ClassVar[int] = 1  # where its ranks meet
     metrics: ClassVar[MetricNames | None] = MetricNames(
         path="/metrics",
@@ -66,6 +68,7 @@ class SglangBackend(Backend):
             whole_experts=True,
             prompts_first=True,
             steps_ahead=True,
+            eager=True,
         )
 
     def environment(self, platform: Platform) -> EnvironmentSpec:
@@ -106,6 +109,8 @@ class SglangBackend(Backend):
             *("--mem-fraction-static", f"{static_fraction(plan):g}"),
             "--enable-metrics",
         ]
+        if limits.enforce_eager:
+            argv.append("--disable-cuda-graph")
         if split.expert > 1:
             argv += ["--ep-size", str(split.expert)]
         if model.quantization:
