@@ -35,7 +35,7 @@ FACTS = {
     "plan llama-8b --gpus 1xRTX-4090 --max-model-len 131072": [
         "does not fit",
         "131,072 tokens needs",
-        "smaller --max-model-len",
+        r"what would work: --max-model-len \d+",
     ],
     "plan llama-8b --gpus 2xA100 --tp 2": ["TP 2 x 1 replica"],
     "plan qwen3-32b --gpus 2xH100-NVL --tp 2": ["nvlink-bridge"],

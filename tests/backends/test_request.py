@@ -140,6 +140,16 @@ def test_what_the_planner_filled_is_told_from_what_was_asked() -> None:
     assert_the_same(asked, made)
 
 
+def test_a_squeezed_plan_is_asked_for_as_it_was_squeezed() -> None:
+    """What the planner changed to make it fit is in the request, and told from what was asked."""
+    model = "Qwen/Qwen2.5-72B-Instruct-AWQ"
+    asked, made = asked_and_planned(model, "2x3090", Request(tensor=2))
+    assert made.request is not None
+    assert made.request.settled == ("max_num_seqs",)
+    assert made.reasons[0].startswith("Fits only with --max-num-seqs 128")
+    assert_the_same(asked, made)
+
+
 def test_a_plan_that_barely_fits_is_predicted_under_other_loads() -> None:
     """Its own small steps are counted with, not the usual ones for which there is no room."""
     request = Request(quantization="fp8", max_num_batched_tokens=512, max_model_len=9000)

@@ -9,6 +9,7 @@ from tpdeploy.planner.plan import DeploymentPlan, EngineAnswer
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Objective
 from tpdeploy.planner.search import Solved, plan
+from tpdeploy.planner.squeeze import solve_tightly
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _try(
 
 def _solved(asked: Question, solve: Callable[[Question], Solved]) -> Solved:
     """The answer, with a note in its question of what was left open and had to be filled."""
-    question, outcome = solve(asked)
+    question, outcome = solve_tightly(asked, solve)
     before, after = dict(asked.request), dict(question.request)
     settled = tuple(name for name in after if after[name] != before[name])
     return replace(question, settled=settled), outcome

@@ -31,4 +31,6 @@ def engine_rules(engine: Backend, shape: ModelShape, cluster: Cluster) -> Engine
         prompts_first=can.prompts_first,
         steps_ahead=can.steps_ahead,
         eager=can.eager,
+        quantizes=can.quantizes,
+        checkpoints=can.checkpoints,
     )

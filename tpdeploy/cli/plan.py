@@ -20,6 +20,7 @@ from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.pareto import sweep
 from tpdeploy.planner.plan import Refused
 from tpdeploy.planner.question import Question
+from tpdeploy.planner.remedies import remedies
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.search import Solved, alternatives
 from tpdeploy.planner.search import plan as make_plan
@@ -108,9 +109,12 @@ def plan(
     def ask(engine: Backend) -> Question:
         return pose(request, stored, cluster, load, engine)
 
-    count_open = options.leaves_count_open(gpus, cluster)
-    choice = _choose(backend, ask, fewest_with_steps if count_open else search_steps)
-    _answer(choice, output, report, as_json=json, pareto=pareto)
+    solve = fewest_with_steps if options.leaves_count_open(gpus, cluster) else search_steps
+    choice = _choose(backend, ask, solve)
+    try:
+        _answer(choice, output, report, as_json=json, pareto=pareto)
+    except InfeasibleError as refusal:
+        raise _refused(refusal, choice, solve, as_json=json) from None
 
 
 def _choose(
@@ -125,17 +129,13 @@ def _choose(
 def _answer(
     choice: Choice, output: Path | None, report: Path | None, *, as_json: bool, pareto: bool
 ) -> None:
-    """Write and show the plan, or show why there is none."""
+    """Write and show the plan.
+
+    Raises:
+        InfeasibleError: there is none.
+    """
     question, outcome = choice.solved
-    try:
-        chosen = make_plan(question, outcome)
-    except InfeasibleError as refusal:
-        rejected = Refused(reason=str(refusal), alternatives=alternatives(question, outcome))
-        if as_json:
-            print_json(rejected)
-        else:
-            show_alternatives(out, rejected.alternatives)
-        raise
+    chosen = make_plan(question, outcome)
     turns = turning_points(question, outcome.ranked)
     chosen = chosen.model_copy(update={"engines": choice.engines, "depends_on": turns})
     if pareto:
@@ -147,3 +147,22 @@ def _answer(
         print_json(chosen)
     else:
         show_plan(out, chosen, path, report, pareto=pareto)
+
+
+def _refused(
+    refusal: InfeasibleError,
+    choice: Choice,
+    solve: Callable[[Question], Solved],
+    *,
+    as_json: bool,
+) -> InfeasibleError:
+    """Show what each split came to; the refusal with what was found to work instead."""
+    question, outcome = choice.solved
+    found = remedies(question, outcome, solve)
+    works = f"; what would work: {', or '.join(found)}" if found else ""
+    rejected = Refused(reason=f"{refusal}{works}", alternatives=alternatives(question, outcome))
+    if as_json:
+        print_json(rejected)
+    else:
+        show_alternatives(out, rejected.alternatives)
+    return InfeasibleError(rejected.reason)

@@ -27,6 +27,8 @@ class EngineRules:
     prompts_first: bool = False  # whether prompts run in steps of their own, before decoding
     steps_ahead: bool = False  # whether it makes a step ready while the one before runs
     eager: bool = False  # whether it can be told to leave out CUDA graphs
+    quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them
+    checkpoints: frozenset[str] | None = None  # methods of quantized checkpoints; None: all
 
 
 @dataclass(frozen=True)

@@ -291,16 +291,14 @@ def _nothing_feasible(question: Question, outcome: Outcome) -> str:
         steps = f" in steps of at most {tokens:,} tokens" if tokens else ""
         return (
             f"no split{up_to} meets the targets; closest is {closest.parallelism.words} x "
-            f"{closest.replicas}{steps} ({'; '.join(closest.missed)}); relax the target, lower the "
-            "load or add GPUs"
+            f"{closest.replicas}{steps} ({'; '.join(closest.missed)})"
         )
     cluster = question.cluster
     fits = [r for r in outcome.refused if r.does_not_fit] or list(outcome.refused)
     tightest = max(fits, key=lambda r: (r.parallelism.ranks, r.parallelism.tensor))
     return (
         f"{question.shape.id} does not run on {cluster.count}x{cluster.accelerator.name}: "
-        f"at {tightest.parallelism.words} it {tightest.reason}; more or larger GPUs, "
-        "--quantization fp8 or a smaller --max-model-len would help"
+        f"at {tightest.parallelism.words} it {tightest.reason}"
     )
 
 

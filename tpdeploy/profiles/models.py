@@ -44,6 +44,11 @@ def model_profiles() -> tuple[ModelProfile, ...]:
     return tuple(read_record(path, ModelProfile) for path in sorted(FOLDER.glob("*.yaml")))
 
 
+def bundled_ids() -> tuple[str, ...]:
+    """The ids of every bundled checkpoint, those of the same config as another too."""
+    return tuple(sorted({id for id, _ in _names().values()}))
+
+
 def _is_folder(name: str) -> bool:
     return name.startswith((".", "/", "~")) or (name != "" and Path(name).is_dir())
 
