@@ -187,7 +187,9 @@ def test_a_drafting_step_is_no_larger_than_the_cap() -> None:
 def test_a_cold_start_counts_the_first_burst() -> None:
     """Eight clients at once wait for each other's prompts; without a warm-up that is counted."""
     warm = serve(engine(batched=64), closed(8))
-    cold = serve(engine(batched=64), closed(8), Protocol(requests_per_client=10, warm_up=0, together=True))
+    cold = serve(
+        engine(batched=64), closed(8), Protocol(requests_per_client=10, warm_up=0, together=True)
+    )
     assert len(cold.ttft_s) == 80
     assert max(cold.ttft_s) > max(warm.ttft_s)
 

@@ -6,7 +6,15 @@ from typing import get_args
 from pydantic import ValidationError
 
 from tpdeploy.errors import InputError, nearest
-from tpdeploy.planner.workload import Percentile, Speculation, Target, Workload
+from tpdeploy.planner.workload import (
+    INPUT_TOKENS,
+    LENGTH_SPREAD,
+    OUTPUT_TOKENS,
+    Percentile,
+    Speculation,
+    Target,
+    Workload,
+)
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
@@ -51,8 +59,10 @@ def dtype(text: str | None) -> Dtype | None:
 
 def workload(
     *,
-    input_tokens: int,
-    output_tokens: int,
+    longest: int,
+    input_tokens: int | None,
+    output_tokens: int | None,
+    length_spread: float | None = None,
     concurrency: int | None,
     rate: float | None,
     ttft: str | None,
@@ -62,15 +72,16 @@ def workload(
     acceptance_rate: float | None = None,
     draft_cost: float | None = None,
 ) -> Workload:
-    """The workload the options describe."""
+    """The workload the options describe; requests spread by less where `longest` tokens say so."""
     if concurrency is None and rate is None:
         concurrency = DEFAULT_CONCURRENCY
     if concurrency is not None and rate is not None:
         raise InputError("--concurrency and --rate: give one of them, not both")
     try:
-        return Workload(
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
+        load = Workload(
+            input_tokens=INPUT_TOKENS if input_tokens is None else input_tokens,
+            output_tokens=OUTPUT_TOKENS if output_tokens is None else output_tokens,
+            length_spread=LENGTH_SPREAD if length_spread is None else length_spread,
             concurrency=concurrency,
             rate=rate,
             ttft=target("--ttft", ttft),
@@ -80,6 +91,20 @@ def workload(
         )
     except ValidationError as error:
         raise _refusal(error) from error
+    return load if length_spread is not None else load.within(longest)
+
+
+def assumed(load: Workload, **stated: object) -> str:
+    """Which parts of `load` nobody stated (None), in words; nothing where all were."""
+    load_words = load.arriving if load.rate is None and stated["concurrency"] is None else ""
+    words = {
+        "input_tokens": f"{load.input_tokens:,} tokens in",
+        "output_tokens": f"{load.output_tokens:,} out",
+        "length_spread": f"lengths within {load.length_spread:.0%} of these",
+    }
+    parts = [words[name] for name in words if stated[name] is None]
+    parts += [load_words] if load_words else []
+    return f"Assumed, since not stated: {', '.join(parts)}." if parts else ""
 
 
 def speculation(

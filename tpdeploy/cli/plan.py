@@ -39,8 +39,9 @@ def plan(
     model: given.ModelName,
     *,
     gpus: given.Gpus = "auto",
-    input_tokens: given.InputTokens = 1024,
-    output_tokens: given.OutputTokens = 256,
+    input_tokens: given.InputTokens = None,
+    output_tokens: given.OutputTokens = None,
+    length_spread: given.LengthSpread = None,
     concurrency: given.Concurrency = None,
     rate: given.Rate = None,
     ttft: given.Ttft = None,
@@ -94,8 +95,10 @@ def plan(
         network=network,
     )
     load = options.workload(
+        longest=max_model_len or stored.max_context,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
+        length_spread=length_spread,
         concurrency=concurrency,
         rate=rate,
         ttft=ttft,
@@ -109,10 +112,17 @@ def plan(
     def ask(engine: Backend) -> Question:
         return pose(request, stored, cluster, load, engine)
 
+    assumed = options.assumed(
+        load,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        length_spread=length_spread,
+        concurrency=concurrency,
+    )
     solve = fewest_with_steps if options.leaves_count_open(gpus, cluster) else search_steps
     choice = _choose(backend, ask, solve)
     try:
-        _answer(choice, output, report, as_json=json, pareto=pareto)
+        _answer(choice, assumed, output, report, as_json=json, pareto=pareto)
     except InfeasibleError as refusal:
         raise _refused(refusal, choice, solve, as_json=json) from None
 
@@ -127,7 +137,13 @@ def _choose(
 
 
 def _answer(
-    choice: Choice, output: Path | None, report: Path | None, *, as_json: bool, pareto: bool
+    choice: Choice,
+    assumed: str,
+    output: Path | None,
+    report: Path | None,
+    *,
+    as_json: bool,
+    pareto: bool,
 ) -> None:
     """Write and show the plan.
 
@@ -136,8 +152,8 @@ def _answer(
     """
     question, outcome = choice.solved
     chosen = make_plan(question, outcome)
-    turns = turning_points(question, outcome.ranked)
-    chosen = chosen.model_copy(update={"engines": choice.engines, "depends_on": turns})
+    depends_on = (*turning_points(question, outcome.ranked), *([assumed] if assumed else []))
+    chosen = chosen.model_copy(update={"engines": choice.engines, "depends_on": depends_on})
     if pareto:
         chosen = chosen.model_copy(update={"pareto": sweep(question, outcome.ranked)})
     path = write_plan(chosen, output)

@@ -6,17 +6,26 @@ from typing import Annotated, Literal
 import typer
 
 from tpdeploy.cli.options import DEFAULT_CONCURRENCY
-from tpdeploy.planner.workload import DRAFT_COST
+from tpdeploy.planner.workload import DRAFT_COST, INPUT_TOKENS, LENGTH_SPREAD, OUTPUT_TOKENS
 
 ModelName = Annotated[str, typer.Argument(help="Alias, local folder or hub id, as llama-70b.")]
 Gpus = Annotated[
     str,
+    typer.Option(help="8xH100, 4xL40S, 2x8xH200 (nodes), auto; H100: as few as the load needs."),
+]
+InputTokens = Annotated[
+    int | None, typer.Option(help=f"Mean prompt tokens of a request. [default: {INPUT_TOKENS}]")
+]
+OutputTokens = Annotated[
+    int | None, typer.Option(help=f"Mean answer tokens of a request. [default: {OUTPUT_TOKENS}]")
+]
+LengthSpread = Annotated[
+    float | None,
     typer.Option(
-        help="8xH100, 4xL40S, 2x8xH200 (nodes), auto; H100: as few as the rate or targets need."
+        help="Lengths lie within this share of the mean, to either side; 0: all are equal. "
+        f"[default: {LENGTH_SPREAD}]"
     ),
 ]
-InputTokens = Annotated[int, typer.Option(help="Prompt tokens of a request.")]
-OutputTokens = Annotated[int, typer.Option(help="Answer tokens of a request.")]
 Concurrency = Annotated[
     int | None, typer.Option(help=f"Requests in flight. [default: {DEFAULT_CONCURRENCY}]")
 ]

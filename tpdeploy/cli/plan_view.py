@@ -27,6 +27,9 @@ def show_plan(
     console.print(_prediction(plan))
     _section(console, "Why")
     _bullets(console, plan.reasons)
+    if plan.depends_on:
+        _section(console, "Depends on")
+        _bullets(console, plan.depends_on)
     device = "CPU share" if plan.cluster.platform == "cpu" else "GPU"
     total = plan.memory_per_gpu.total_bytes / GIB
     deep = ", fullest stage" if plan.parallelism.pipeline > 1 else ""
@@ -62,7 +65,7 @@ def _prediction(plan: DeploymentPlan) -> Padding:
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     prediction, load = plan.prediction, plan.workload
     table.add_row("workload", _load(load))
-    table.add_row("TTFT", _estimate(prediction.ttft_ms, "ms", load.ttft))
+    table.add_row("TTFT", _estimate(prediction.ttft_ms, "ms", load.ttft) + _rests_on(load))
     table.add_row("TPOT", _estimate(prediction.tpot_ms, "ms", load.tpot))
     table.add_row("throughput", _estimate(prediction.output_tokens_per_s, "output tokens/s", None))
     if plan.cost:
@@ -72,7 +75,20 @@ def _prediction(plan: DeploymentPlan) -> Padding:
 
 
 def _load(load: Workload) -> str:
-    return f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out, {load.arriving}"
+    lengths = "equal lengths"
+    if load.length_spread:
+        lengths = f"lengths within {load.length_spread:.0%}"
+    inputs, outputs = f"{load.input_tokens:,} tokens in", f"{load.output_tokens:,} out"
+    return f"{inputs}, {outputs}, {lengths}, {load.arriving}"
+
+
+def _rests_on(load: Workload) -> str:
+    """What a TTFT rests on most."""
+    if load.rate is not None:
+        return "; arrivals at random, in steady state"
+    if load.concurrency == 1:
+        return "; nothing else in flight"
+    return "; requests out of step" if load.length_spread else "; equal requests march in step"
 
 
 def _cost(plan: DeploymentPlan) -> str:

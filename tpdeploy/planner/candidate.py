@@ -150,9 +150,7 @@ def mean_decode(served: Served) -> Step:
     return Step(max(1, round(served.decode_sequences)), served.decode_context)
 
 
-def missed(
-    question: Question, prediction: Prediction, served: Served, replicas: int
-) -> list[str]:
+def missed(question: Question, prediction: Prediction, served: Served, replicas: int) -> list[str]:
     """The targets `prediction` misses, in words."""
     workload = question.workload
     found = []

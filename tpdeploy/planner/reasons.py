@@ -33,7 +33,9 @@ def reasons_for(
     """Why `best` was chosen: what fits, what its neighbours would do, what is as good."""
     reasons = [_fit(question, best), *_too_narrow(refused)]
     told = list(_neighbours(best, ranked))
-    reasons += [f"{name(c)} instead: {_changes(question, c, best)}. {_steps(c, best)}" for c in told]
+    reasons += [
+        f"{name(c)} instead: {_changes(question, c, best)}. {_steps(c, best)}" for c in told
+    ]
     reasons += _deepening(question, best, ranked)
     reasons += _tied(question, best, ranked)
     runner_up = next((c for c in ranked if c is not best and not c.missed), None)

@@ -221,8 +221,10 @@ def check_context(question: Question) -> None:
         InputError: they are longer.
     """
     workload, most = question.workload, question.shape.max_context
-    asked = workload.context_tokens
+    asked = workload.longest_tokens
     request = f"--input-tokens {workload.input_tokens} + --output-tokens {workload.output_tokens}"
+    if workload.length_spread:
+        request += f" with --length-spread {workload.length_spread:g}"
     if asked > most:
         raise InputError(f"{request} = {asked}: the context of {question.shape.id} is {most}")
     longest = question.max_model_len

@@ -266,9 +266,7 @@ def round_seconds(engine: Engine, workload: Workload, running: float) -> float:
     return answers + running / lanes * model.time(prefill).total
 
 
-def _served(
-    engine: Engine, scheduler: Scheduler, done: Sequence[Request], span: float
-) -> Served:
+def _served(engine: Engine, scheduler: Scheduler, done: Sequence[Request], span: float) -> Served:
     seen, before = scheduler.seen, engine.request_s
     return Served(
         ttft_s=tuple(before + r.first_token - r.arrival for r in done),

@@ -1,5 +1,6 @@
 """Workload: what users will send, and how fast they want the answer."""
 
+from math import floor
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -13,6 +14,7 @@ DRAFT_COST = 0.05
 # People's requests differ in length: vLLM's `--random-range-ratio`, of which 0.2 is a common value.
 # A judgement: with it runs of drawn lengths are met that equal ones miss by a factor of 2 to 5.
 LENGTH_SPREAD = 0.2
+INPUT_TOKENS, OUTPUT_TOKENS = 1024, 256
 
 Percentile = Literal["mean", "p50", "p90", "p95", "p99"]
 
@@ -55,8 +57,8 @@ class Speculation(Record):
 class Workload(Record):
     """Requests of one kind: in a closed loop (`concurrency`) or arriving at `rate`."""
 
-    input_tokens: int = Field(default=1024, gt=0, description="mean of the prompts")
-    output_tokens: int = Field(default=256, gt=0, description="mean of the answers")
+    input_tokens: int = Field(default=INPUT_TOKENS, gt=0, description="mean of the prompts")
+    output_tokens: int = Field(default=OUTPUT_TOKENS, gt=0, description="mean of the answers")
     length_spread: float = Field(
         default=LENGTH_SPREAD,
         ge=0,
@@ -108,6 +110,13 @@ class Workload(Record):
         """
         draft = self.speculation
         return (1 + draft.tokens * draft.draft_cost) / draft.tokens_per_step if draft else 1.0
+
+    def within(self, tokens: int) -> "Workload":
+        """The same requests, spread by no more than lets the longest have `tokens`."""
+        if self.longest_tokens <= tokens or self.context_tokens > tokens:
+            return self
+        spread = floor((tokens / self.context_tokens - 1) * 100) / 100
+        return self.model_copy(update={"length_spread": max(0.0, spread)})
 
     def at_concurrency(self, clients: int) -> "Workload":
         """The same requests with so many in flight."""
