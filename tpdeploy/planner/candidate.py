@@ -166,7 +166,7 @@ def missed(question: Question, prediction: Prediction, served: Served, replicas:
         found.append(_overrun(workload.rate or 0.0, served.full_per_s * replicas))
     elif question.optimize in LEAST_DEVICES and served.waits_longest:
         found.append(
-            f"requests wait {served.waiting_s:,.1f} s for a place, longer than the "
+            f"requests wait {served.waiting_s:,.1f} s to be begun, longer than the "
             f"{served.running_s:,.1f} s they run"
         )
     return found

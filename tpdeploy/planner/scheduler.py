@@ -60,7 +60,7 @@ class Request:
     prompt: int
     answer: int
     prompt_left: int  # to compute; less than the prompt where its beginning is cached
-    admitted: float = 0.0
+    started: float | None = None  # the first step that read of its prompt
     first_token: float = 0.0
     end: float = 0.0
 
@@ -173,7 +173,6 @@ class Scheduler:
             if self.held + needed > self.engine.kv_tokens and self.running:
                 return
             request = self._waiting.popleft()
-            request.admitted = max(request.arrival, self.ready)
             self.held += needed
             min(self._lanes, key=lambda lane: lane.running).prefilling.append(request)
             self.running += 1
@@ -187,6 +186,8 @@ class Scheduler:
             chunk = min(request.prompt_left, budget)
             if chunk <= 0:
                 break
+            if request.started is None:
+                request.started = self.now
             chunks.append((request, chunk))
             budget -= chunk
         return chunks

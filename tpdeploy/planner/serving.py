@@ -73,7 +73,7 @@ class Served:
     e2e_s: tuple[float, ...]
     requests_per_s: float
     output_tokens_per_s: float
-    waiting_s: float  # mean, from arrival to a place among those that run
+    waiting_s: float  # mean, from arrival to the first step that reads of the prompt
     running_s: float  # mean, from there to the end
     decode_sequences: float  # mean of a decode step
     decode_context: float  # mean tokens of context of one of them
@@ -93,7 +93,7 @@ class Served:
 
     @property
     def waits_longest(self) -> bool:
-        """Whether requests wait longer for a place than they then run."""
+        """Whether requests wait longer to be begun than they then run."""
         return self.waiting_s > self.running_s
 
 
@@ -230,7 +230,7 @@ def _advance(scheduler: Scheduler, coming: list[Arrival]) -> list[Request]:
 
 
 def drawn_lengths(workload: Workload) -> Iterator[tuple[int, int]]:
-    """Endless prompt and answer lengths, each drawn evenly from its range, apart from each other."""
+    """Endless prompt and answer lengths, each drawn evenly from its range, not from each other."""
     spread = workload.length_spread
     for number in count(1):
         yield (
@@ -274,8 +274,8 @@ def _served(engine: Engine, scheduler: Scheduler, done: Sequence[Request], span:
         e2e_s=tuple(before + r.end - r.arrival for r in done),
         requests_per_s=len(done) / span,
         output_tokens_per_s=sum(r.answer for r in done) / span,
-        waiting_s=fmean(r.admitted - r.arrival for r in done),
-        running_s=fmean(r.end - r.admitted for r in done),
+        waiting_s=fmean((r.started or r.arrival) - r.arrival for r in done),
+        running_s=fmean(r.end - (r.started or r.arrival) for r in done),
         decode_sequences=seen.sequences / seen.steps if seen.steps else 0.0,
         decode_context=seen.context / seen.sequences if seen.sequences else 0.0,
     )
