@@ -1,6 +1,7 @@
 """`tpdeploy plan` and `explain` as a user meets them: answers, files, errors and exit codes."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,29 @@ def test_stages_over_machines_are_shown(tmp_path: Path) -> None:
     assert "Memory per GPU, fullest stage" in shown
     (place,) = planned(*args, home=tmp_path)["placement"]
     assert place["nodes"] == [0] * 8 + [1] * 8
+
+
+def test_an_overloaded_plan_says_so_first(tmp_path: Path) -> None:
+    """How many requests wait is the first line and the first reason; times are in minutes."""
+    args = ["Qwen/Qwen2.5-72B-Instruct-AWQ", "--gpus", "2x3090", "--tp", "2", "--backend", "vllm"]
+    result = tpdeploy("plan", *args, home=tmp_path, width=120)
+    first = result.stdout.splitlines()[0]
+    assert first.startswith("2 of your 32 requests fit at once (KV cache): the others wait")
+    assert re.search(
+        r"TTFT +p50 [\d.]+ min \(expected [\d.]+ (s|min) to [\d.]+ min\)", result.stdout
+    )
+    made = planned(*args, home=tmp_path)
+    assert made["overload"] == made["reasons"][0]
+    assert made["overload"].startswith(first.strip())
+    assert made["prediction"]["ttft_ms"]["value"] > 100_000  # JSON keeps ms
+
+
+def test_a_stated_number_of_sequences_is_named_as_what_holds_requests_up(tmp_path: Path) -> None:
+    """Of several replicas together; a load that fits is no overload."""
+    args = ["llama-8b", "--gpus", "2xH100", "--tp", "1", "--concurrency", "16"]
+    assert planned(*args, home=tmp_path)["overload"] is None
+    made = planned(*args, "--max-num-seqs", "4", home=tmp_path)
+    assert made["overload"].startswith("8 of your 16 requests fit at once (4 sequences a step)")
 
 
 def test_nothing_feasible_exits_with_3(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from tpdeploy.cli.numbers import in_ms
 from tpdeploy.cli.output import out, print_json
-from tpdeploy.cli.splits_view import number
 from tpdeploy.harness.history import Entry, Held, history
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -54,4 +54,4 @@ def _cells(held: Held | None) -> tuple[str, str]:
     if held is None:
         return "-", ""
     error = "" if held.error is None else f"{held.error:+.0%}"
-    return f"{number(held.predicted)} / {number(held.measured)}", error
+    return f"{in_ms(held.predicted)} / {in_ms(held.measured)}", error

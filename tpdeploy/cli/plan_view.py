@@ -9,8 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tpdeploy.cli.numbers import duration, in_unit, number
 from tpdeploy.cli.planfile import current_plan_path
-from tpdeploy.cli.splits_view import INDENT, number, show_alternatives, show_engines, show_pareto
+from tpdeploy.cli.splits_view import INDENT, show_alternatives, show_engines, show_pareto
 from tpdeploy.planner.memory import GIB
 from tpdeploy.planner.plan import DeploymentPlan, Estimate, MemoryPerGpu
 from tpdeploy.planner.workload import Target, Workload
@@ -23,6 +24,8 @@ def show_plan(
     console: Console, plan: DeploymentPlan, path: Path, report: Path | None, *, pareto: bool
 ) -> None:
     """The choice, the prediction, the reasons, the memory, the other splits, what was assumed."""
+    if plan.overload:
+        console.print(plan.overload, style="yellow")
     console.print(_headline(plan))
     console.print(_prediction(plan))
     _section(console, "Why")
@@ -103,8 +106,9 @@ def _cost(plan: DeploymentPlan) -> str:
 def _estimate(estimate: Estimate, unit: str, target: Target | None) -> str:
     statistic = f"{target.at} " if target else "p50 " if unit == "ms" else ""
     goal = f", target {target.ms:g}" if target else ""
-    low, high = number(estimate.low), number(estimate.high)
-    return f"{statistic}{number(estimate.value)} {unit} (expected {low} to {high}{goal})"
+    low, high = in_unit(estimate.low, unit), in_unit(estimate.high, unit)
+    value = duration(estimate.value) if unit == "ms" else f"{number(estimate.value)} {unit}"
+    return f"{statistic}{value} (expected {low} to {high}{goal})"
 
 
 def _memory(console: Console, memory: MemoryPerGpu) -> None:

@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tpdeploy.cli.numbers import in_ms, number
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Alternative, DeploymentPlan, EngineAnswer
 
@@ -26,8 +27,8 @@ def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> 
         table.add_row(
             split_words(row),
             number(row.output_tokens_per_s),
-            number(row.ttft_ms),
-            number(row.tpot_ms),
+            in_ms(row.ttft_ms),
+            in_ms(row.tpot_ms),
             row.reason,
         )
     console.print(Padding(table, INDENT))
@@ -49,8 +50,8 @@ def show_engines(console: Console, engines: Sequence[EngineAnswer]) -> None:
             engine.name,
             split_words(engine.parallelism) if engine.parallelism else "-",
             number(engine.output_tokens_per_s),
-            number(engine.ttft_ms),
-            number(engine.tpot_ms),
+            in_ms(engine.ttft_ms),
+            in_ms(engine.tpot_ms),
             engine.reason,
         )
     console.print(Padding(table, INDENT))
@@ -71,8 +72,8 @@ def show_pareto(console: Console, plan: DeploymentPlan) -> None:
         table.add_row(
             split_words(point.parallelism),
             point.load,
-            number(point.tpot_ms),
-            number(point.ttft_ms),
+            in_ms(point.tpot_ms),
+            in_ms(point.ttft_ms),
             number(point.output_tokens_per_s_per_device),
             met if has_targets else "",
         )
@@ -84,10 +85,3 @@ def split_words(split: Alternative | Parallelism) -> str:
     fields = {name: getattr(split, name) for name in Parallelism.model_fields}
     parallelism = Parallelism.model_validate(fields)
     return f"{parallelism.words} x {parallelism.replicas}"
-
-
-def number(value: float | None) -> str:
-    """A figure with as many digits as matter."""
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 1 else f"{value:.2f}"

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from tpdeploy.cli.splits_view import INDENT, number
+from tpdeploy.cli.numbers import in_unit, number
+from tpdeploy.cli.splits_view import INDENT
 from tpdeploy.cli.validation_view import VERDICT_STYLES
 from tpdeploy.harness.comparison import Row
 from tpdeploy.harness.sweep import Point, SweepReport
@@ -85,12 +86,16 @@ def _add_point(table: Table, point: Point) -> None:
     for row in rows:
         load = f"{load_of(point.workload):g}" if row is rows[0] else ""
         name = f"{row.name}, ms" if row.unit == "ms" else "tokens/s out"
-        figures = (_predicted(row), number(row.measured), number(row.target))
+        measured, target = (in_unit(value, row.unit) for value in (row.measured, row.target))
+        figures = (_predicted(row), measured, target)
         table.add_row(load, name, *figures, "" if row.verdict == "no target" else row.verdict)
 
 
 def _predicted(row: Row) -> str:
     if row.predicted is None:
         return "-"
-    low, high = number(row.predicted.low), number(row.predicted.high)
-    return f"{number(row.predicted.value)} ({low} to {high})"
+    expected = row.predicted
+    value, low, high = (
+        in_unit(part, row.unit) for part in (expected.value, expected.low, expected.high)
+    )
+    return f"{value} ({low} to {high})"

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from tpdeploy.cli.numbers import in_ms, in_unit, number
 from tpdeploy.harness.comparison import Row
 from tpdeploy.harness.metrics import Spread
 from tpdeploy.harness.report import ValidationReport, WarmUp
@@ -59,9 +60,9 @@ def _comparison(rows: Sequence[Row]) -> Table:
     for row in rows:
         table.add_row(
             f"{row.name}, ms" if row.unit == "ms" else row.unit,
-            _estimate(row.predicted),
-            _number(row.measured),
-            _number(row.target),
+            _estimate(row.predicted, row.unit),
+            in_unit(row.measured, row.unit),
+            in_unit(row.target, row.unit),
             row.verdict,
             row.place or "-",
         )
@@ -83,12 +84,12 @@ def _distributions(report: ValidationReport, *, wide: bool) -> Table:
         if values is not None:
             numbers = (values.mean, values.p50, values.p90, values.p95, values.p99)
             sure = [_between(values.confidence[statistic]) for statistic in intervals]
-            table.add_row(name, *(_number(number) for number in numbers), *sure)
+            table.add_row(name, *map(in_ms, numbers), *sure)
     return table
 
 
 def _between(interval: tuple[float, float]) -> str:
-    return f"{_number(interval[0])} to {_number(interval[1])}"
+    return f"{in_ms(interval[0])} to {in_ms(interval[1])}"
 
 
 def _definitions(definitions: dict[str, str]) -> Table:
@@ -114,10 +115,10 @@ def _facts(report: ValidationReport) -> list[str]:
     lines = [
         f"{measured.requests:,} requests in {measured.span_s:.1f} s{_after(report.warm_up)}; "
         f"{failed}.",
-        f"{_number(measured.total_tokens_per_s)} prompt and output tokens/s{late}.",
+        f"{number(measured.total_tokens_per_s)} prompt and output tokens/s{late}.",
     ]
     if report.engine_ms:
-        told = ", ".join(f"{name} {_number(ms)}" for name, ms in report.engine_ms.items())
+        told = ", ".join(f"{name} {in_ms(ms)}" for name, ms in report.engine_ms.items())
         lines.append(f"The engine's own clocks, mean ms: {told}.")
     if measured.failures:
         kinds = ", ".join(f"{number} {kind}" for kind, number in measured.failures.items())
@@ -126,7 +127,7 @@ def _facts(report: ValidationReport) -> list[str]:
     if measured.other_length:
         lines.append(f"{measured.other_length:,} answers have another length than asked.")
     if measured.goodput_per_s is not None:
-        lines.append(f"Goodput: {_number(measured.goodput_per_s)} requests/s.")
+        lines.append(f"Goodput: {number(measured.goodput_per_s)} requests/s.")
     return lines
 
 
@@ -146,14 +147,9 @@ def _verdict(report: ValidationReport) -> str:
     return "pass" if report.verdict == "pass" else "no target was stated"
 
 
-def _estimate(estimate: Estimate | None) -> str:
+def _estimate(estimate: Estimate | None, unit: str) -> str:
     if estimate is None:
         return "-"
-    low, high = _number(estimate.low), _number(estimate.high)
-    return f"{_number(estimate.value)} ({low} to {high})"
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}" if value >= 1 else f"{value:.2f}"
+    parts = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (in_unit(part, unit) for part in parts)
+    return f"{value} ({low} to {high})"

@@ -205,6 +205,9 @@ class DeploymentPlan(Record):
     limits: Limits
     memory_per_gpu: MemoryPerGpu
     prediction: Prediction
+    overload: Text | None = Field(
+        default=None, description="what of the load has to wait; None: nothing has to"
+    )
     reasons: tuple[str, ...]
     depends_on: tuple[str, ...] = Field(
         default=(), description="up to which load the split stays the best, and what was assumed"

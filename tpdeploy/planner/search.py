@@ -13,6 +13,7 @@ from tpdeploy.planner.candidate import (
     simulate,
 )
 from tpdeploy.planner.cost import cost_of
+from tpdeploy.planner.overload import overload
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.pareto import frontier
 from tpdeploy.planner.placement import place
@@ -159,6 +160,7 @@ def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
     best = outcome.best
     if best is None:
         raise InfeasibleError(_nothing_feasible(question, outcome))
+    waiting = overload(question, best)
     return DeploymentPlan(
         model=_planned_model(question),
         cluster=_planned_cluster(question),
@@ -170,7 +172,9 @@ def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
         limits=best.limits,
         memory_per_gpu=best.memory,
         prediction=best.prediction,
+        overload=waiting,
         reasons=(
+            *((waiting,) if waiting else ()),
             *outcome.remarks,
             *reasons_for(question, best, outcome.ranked, outcome.refused),
         ),

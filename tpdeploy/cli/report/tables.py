@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+from tpdeploy.cli.numbers import in_ms, number
 from tpdeploy.cli.report.content import Content
 from tpdeploy.cli.report.plots import memory_parts, share
-from tpdeploy.cli.splits_view import number, split_words
+from tpdeploy.cli.splits_view import split_words
 from tpdeploy.cli.sweep_view import shown_rows
 from tpdeploy.harness.comparison import Row
 from tpdeploy.harness.sweep import Point
@@ -92,8 +93,8 @@ def splits_table(content: Content) -> Table:
         (
             split_words(other),
             number(other.output_tokens_per_s),
-            number(other.ttft_ms),
-            number(other.tpot_ms),
+            in_ms(other.ttft_ms),
+            in_ms(other.tpot_ms),
             other.reason,
         )
         for other in plan.alternatives
@@ -108,8 +109,8 @@ def engines_table(content: Content) -> Table:
             engine.name,
             split_words(engine.parallelism) if engine.parallelism else "-",
             number(engine.output_tokens_per_s),
-            number(engine.ttft_ms),
-            number(engine.tpot_ms),
+            in_ms(engine.ttft_ms),
+            in_ms(engine.tpot_ms),
             engine.reason,
         )
         for engine in content.plan.engines
@@ -164,6 +165,6 @@ def _predicted(prediction: Prediction) -> tuple[str, ...]:
 def _short(prediction: Prediction) -> tuple[str, str, str]:
     return (
         number(prediction.output_tokens_per_s.value),
-        number(prediction.ttft_ms.value),
-        number(prediction.tpot_ms.value),
+        in_ms(prediction.ttft_ms.value),
+        in_ms(prediction.tpot_ms.value),
     )

@@ -1,0 +1,25 @@
+"""Overload: how many requests of a closed loop a plan cannot take at once."""
+
+from tpdeploy.planner.candidate import Candidate
+from tpdeploy.planner.question import Question
+
+
+def requests_at_once(candidate: Candidate) -> int:
+    """Requests of full length that run at once on all replicas: what memory and limits allow."""
+    lanes = candidate.parallelism.pipeline
+    most = min(candidate.kv_requests, candidate.limits.max_num_seqs)
+    return candidate.replicas * lanes * max(1, most // lanes)
+
+
+def overload(question: Question, best: Candidate) -> str | None:
+    """What of the load has to wait, in words; None if nothing has to."""
+    clients, running = question.workload.concurrency, requests_at_once(best)
+    if clients is None or running >= clients:
+        return None
+    held = best.kv_requests > best.limits.max_num_seqs
+    why = f"{best.limits.max_num_seqs:,} sequences a step" if held else "KV cache"
+    verb = "fits" if running == 1 else "fit"
+    return (
+        f"{running:,} of your {clients:,} requests {verb} at once ({why}): the others wait for "
+        "one to end before their first token."
+    )
