@@ -45,7 +45,7 @@ def test_at_its_own_load_a_plan_does_what_it_says() -> None:
 
 def test_limits_edited_into_a_plan_are_kept_to() -> None:
     """With one sequence a step, a replica serves 64 clients as slowly as one."""
-    question, made = planned(Workload(concurrency=2), "1xH100")
+    question, made = planned(Workload(concurrency=2, output_tokens=4096), "1xH100")
     limits = made.limits.model_copy(update={"max_num_seqs": 1})
     edited = made.model_copy(update={"limits": limits})
     one, many = predict_plan(question, edited, [at_load(made.workload, n) for n in (1, 64)])

@@ -4,19 +4,22 @@ from dataclasses import replace
 
 import pytest
 
-from tests.planner.questions import LOAD, ask
+from tests.planner.questions import ask
 from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.fleet import fewest_devices
 from tpdeploy.planner.search import plan, search
 from tpdeploy.planner.step_budget import fewest_with_steps, search_steps
 from tpdeploy.planner.workload import Target, Workload
 
+# Equal requests, which march in step: whole bursts of prompts are read at once.
+TOGETHER = Workload(concurrency=32, length_spread=0)
+
 
 def test_a_target_that_the_usual_steps_miss_is_met_by_smaller_ones() -> None:
     """32 clients in step wait for each other's prompts; the plan has the steps and says why."""
-    usual = ask("llama-8b", "1xH100")
+    usual = ask("llama-8b", "1xH100", workload=TOGETHER)
     before = search(usual).ranked[0].prediction.ttft_ms.value
-    asked = replace(usual, workload=LOAD.model_copy(update={"ttft": Target(ms=before * 0.6)}))
+    asked = replace(usual, workload=TOGETHER.model_copy(update={"ttft": Target(ms=before * 0.6)}))
     assert search(asked).best is None
     question, outcome = search_steps(asked)
     found = plan(question, outcome)
@@ -28,7 +31,7 @@ def test_a_target_that_the_usual_steps_miss_is_met_by_smaller_ones() -> None:
 def test_steps_stay_as_they_are_where_they_do_or_were_asked_for() -> None:
     """A target that is met, and steps that the user fixed."""
     easy = ask("llama-8b", "1xH100")
-    hard = replace(easy, workload=LOAD.model_copy(update={"ttft": Target(ms=1)}))
+    hard = replace(easy, workload=TOGETHER.model_copy(update={"ttft": Target(ms=1)}))
     for question in (easy, replace(hard, max_num_batched_tokens=4096)):
         answered, outcome = search_steps(question)
         assert answered is question
@@ -37,7 +40,7 @@ def test_steps_stay_as_they_are_where_they_do_or_were_asked_for() -> None:
 
 def test_a_target_that_no_steps_meet_is_told_with_the_closest() -> None:
     """1 ms is too little for any; the message has the steps that come nearest."""
-    asked = ask("llama-70b", "8xH100", workload=LOAD.model_copy(update={"ttft": Target(ms=1)}))
+    asked = ask("llama-70b", "8xH100", workload=TOGETHER.model_copy(update={"ttft": Target(ms=1)}))
     usual = search(asked)
     question, outcome = search_steps(asked)
     assert question.max_num_batched_tokens is not None
@@ -50,7 +53,7 @@ def test_a_target_that_no_steps_meet_is_told_with_the_closest() -> None:
 
 def test_smaller_steps_may_need_fewer_devices() -> None:
     """64 clients that ask together wait for each other's prompts, or are spread over more GPUs."""
-    load = Workload(concurrency=64, ttft=Target(ms=400))
+    load = Workload(concurrency=64, ttft=Target(ms=400), length_spread=0)
     asked = ask("llama-70b", "H100", workload=load)
     usual = fewest_devices(asked).outcome.best
     question, outcome = fewest_with_steps(asked)

@@ -60,7 +60,8 @@ def _smallest(
 ) -> Fleet:
     """Each shape with as few replicas as carry the load, those that need fewest devices first.
 
-    Once some carry it, others are looked at on as many devices only.
+    Once some carry it, others are looked at on as many devices only. One replica of each was sized
+    for all of the load already, so that none is refused.
     """
     found: list[Candidate] = []
     skipped: list[Estimated] = []
@@ -68,11 +69,13 @@ def _smallest(
     for shape in sorted(fitting, key=lambda p: (_least(question, p), p.parallelism.ranks)):
         split = shape.parallelism
         most = min(_most_replicas(question, split), fewest // split.ranks)
-        if not most or _least(question, shape) > ROUGH * fewest:
+        if most < (question.replicas or 1) or _least(question, shape) > ROUGH * fewest:
             replicas = min(least_replicas(question, shape), _most_replicas(question, split))
             skipped.append(_estimated(question, shape, max(1, replicas)))
             continue
-        candidate = _fewest(question, shape, most, settled=any(not c.missed for c in found))
+        candidate = _fewest(question, shape, most)
+        if isinstance(candidate, Refusal):
+            continue
         found.append(candidate)
         if not candidate.missed:
             fewest = min(fewest, candidate.parallelism.devices)
@@ -80,27 +83,15 @@ def _smallest(
     return _fleet(question, Outcome(tuple(found), refused, tuple(skipped)))
 
 
-def _fewest(question: Question, shape: Prepared, most: int, *, settled: bool) -> Candidate:
-    """The split with the fewest replicas that meet the load, else with `most`.
-
-    `settled`: other splits do with as many devices, so that `most` are tried first.
-    """
+def _fewest(question: Question, shape: Prepared, most: int) -> Candidate | Refusal:
+    """The split with the fewest replicas that meet the load, else with `most`."""
     split = shape.parallelism
-    least = 1 if question.replicas is None else question.replicas
-    if settled or question.replicas:
-        last = _evaluated(question, split, most)
-        if last.missed or most <= least:
-            return last
-    start = min(most, max(least, int(least_replicas(question, shape) / ROUGH)))
+    if question.replicas:
+        return evaluate(question, split.model_copy(update={"replicas": question.replicas}))
+    start = min(most, max(1, int(least_replicas(question, shape) / ROUGH)))
     found = with_fewest_replicas(question, split, start, most)
-    if isinstance(found, Candidate) and not found.missed and found.replicas == start > least:
-        found = with_fewest_replicas(question, split, least, start)
-    return found if isinstance(found, Candidate) else _evaluated(question, split, most)
-
-
-def _evaluated(question: Question, split: Parallelism, replicas: int) -> Candidate:
-    found = evaluate(question, split.model_copy(update={"replicas": replicas}))
-    assert isinstance(found, Candidate)  # noqa: S101 - one of its replicas was sized already
+    if isinstance(found, Candidate) and not found.missed and found.replicas == start > 1:
+        return with_fewest_replicas(question, split, 1, start)
     return found
 
 
@@ -120,7 +111,7 @@ def order(question: Question, candidate: Candidate) -> tuple[float, ...]:
     far = shortfall(question, candidate) if candidate.missed else 0.0
     split = candidate.parallelism
     simple = split.pipeline > 1, split.expert > 1
-    return bool(candidate.missed), far, split.devices, *simple, end_to_end_s(candidate)
+    return bool(candidate.missed), far, split.devices, *simple, end_to_end_s(question, candidate)
 
 
 def _why_no_fewer(question: Question, best: Candidate) -> str:

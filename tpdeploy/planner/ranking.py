@@ -40,7 +40,7 @@ def rank(question: Question, candidates: Sequence[Candidate]) -> list[Candidate]
         split = candidate.parallelism
         idle = question.optimize in {"throughput", "latency"} and split.devices < most_used
         simple = split.pipeline > 1, split.expert > 1, idle
-        return bool(candidate.missed), far, lost, *simple, end_to_end_s(candidate), split.tensor
+        return bool(candidate.missed), far, lost, *simple, end_to_end_s(question, candidate), split.tensor
 
     return sorted(candidates, key=key)
 
@@ -61,7 +61,7 @@ def objective(question: Question, candidate: Candidate) -> float:
         case "cost" | "fewest":
             return candidate.tokens_per_s_per_device
         case "latency":
-            return 1 / end_to_end_s(candidate)
+            return 1 / end_to_end_s(question, candidate)
 
 
 def shortfall(question: Question, candidate: Candidate) -> float:
@@ -77,6 +77,7 @@ def shortfall(question: Question, candidate: Candidate) -> float:
     return max(parts, default=1.0)
 
 
-def end_to_end_s(candidate: Candidate) -> float:
-    """Predicted mean seconds from when a request is sent to its last token."""
-    return candidate.served.mean_e2e_s
+def end_to_end_s(question: Question, candidate: Candidate) -> float:
+    """Predicted TTFT plus TPOT for every further token, in seconds."""
+    gaps, prediction = question.workload.output_tokens - 1, candidate.prediction
+    return (prediction.ttft_ms.value + gaps * prediction.tpot_ms.value) / 1e3

@@ -65,7 +65,7 @@ def reason_not_simulated(
         return f"needs about {prepared.parallelism.devices} {question.device}s: not simulated"
     if question.optimize == "latency":
         words = f"about {steady.latency_s:,.1f} s a request"
-        behind = best and steady.latency_s / end_to_end_s(best) - 1
+        behind = best and steady.latency_s / end_to_end_s(question, best) - 1
     elif question.optimize == "throughput":
         words = f"about {steady.tokens_per_s:,.0f} tokens/s"
         behind = best and steady.tokens_per_s / best.tokens_per_s - 1

@@ -201,13 +201,15 @@ def _with_model(question: Question, name: str) -> Question:
 
 
 def _lighter_load(question: Question, solve: Callable[[Question], Solved]) -> Iterator[str]:
-    """Half of the load, and half of that, until the targets are met."""
-    load = load_of(question.workload)
-    for _ in range(HALVINGS):
-        load = load // 2 if question.workload.rate is None else float(f"{load / 2:.3g}")
-        if not load:
-            return
-        if solve(replace(question, workload=at_load(question.workload, load)))[1].best:
-            option = "--concurrency" if question.workload.rate is None else "--rate"
-            yield f"{option} {load:g}"
-            return
+    """Half of the load, and half of that, until the targets are met; none if the least does not."""
+    load, rate = load_of(question.workload), question.workload.rate
+
+    def met(load: float) -> bool:
+        return bool(solve(replace(question, workload=at_load(question.workload, load)))[1].best)
+
+    halves = [load / 2**n for n in range(1, HALVINGS + 1)]
+    loads = [float(f"{h:.3g}") if rate else float(h // 1) for h in halves if rate or h >= 1]
+    if not loads or not met(loads[-1]):
+        return
+    option = "--concurrency" if rate is None else "--rate"
+    yield f"{option} {next((each for each in loads[:-1] if met(each)), loads[-1]):g}"

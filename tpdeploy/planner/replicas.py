@@ -15,18 +15,18 @@ def with_fewest_replicas(
     More replicas never have more load each. From `least` on, which need not be enough, the count
     is doubled until the load is met; what lies between is halved.
     """
-    failing, tried = least - 1, least
-    found = _evaluate(question, split, tried)
-    while not isinstance(found, Refusal) and found.missed and tried < most:
-        failing, tried = tried, min(most, max(tried + 1, ceil(_wanted(question, found))))
-        found = _evaluate(question, split, tried)
-    while not isinstance(found, Refusal) and not found.missed and tried - failing > 1:
-        middle = (failing + tried) // 2
-        fewer = _evaluate(question, split, middle)
-        if isinstance(fewer, Refusal) or fewer.missed:
-            failing = middle
+    found = _evaluate(question, split, most)
+    if isinstance(found, Refusal) or found.missed:
+        return found
+    failing, enough, tried = least - 1, most, least
+    while enough - failing > 1:
+        fewer = _evaluate(question, split, tried)
+        if isinstance(fewer, Refusal):
+            failing, tried = tried, (tried + enough) // 2
+        elif fewer.missed:
+            failing, tried = tried, min(enough - 1, max(tried + 1, ceil(_wanted(question, fewer))))
         else:
-            found, tried = fewer, middle
+            found, enough, tried = fewer, tried, (failing + tried) // 2
     return found
 
 

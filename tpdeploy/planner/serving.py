@@ -129,7 +129,7 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
     gap = 0.0
     if workload.length_spread and not protocol.together:
         running = min(clients, engine.running_limit(workload))
-        gap = round_seconds(engine, workload, running) / running
+        gap = round_seconds(engine, workload, running) / clients
     coming: list[Arrival] = [(client * gap, *next(lengths)) for client in range(clients)]
     issued = clients
     measured: list[Request] = []
