@@ -1,6 +1,6 @@
 #!/bin/sh
 # Every check: lint, types, fast tests, then end to end, with stand-in engines and with real ones.
-# `sh scripts/test.sh fast` leaves out what is end to end.
+# `sh scripts/test.sh fast` leaves out what is end to end, and thousands of drawn plans.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
@@ -13,11 +13,12 @@ export TPDEPLOY_HOME="$PWD/.tpdeploy"
 ruff check .
 ruff format --check .
 mypy
-pytest -n 4 -m "not engine and not processes"
+pytest -n 4 -m "not engine and not processes and not properties"
 if [ "${1:-all}" = fast ]; then
-    echo "Left out by request: the end-to-end tests, with stand-in engines and with real ones"
+    echo "Left out by request: the drawn plans, and what is end to end, with stand-in engines and real ones"
     exit 0
 fi
+pytest -n 2 -m properties
 pytest -n 4 -m processes
 tpdeploy backends install vllm
 tpdeploy backends install deepspeed-mii --platform cuda

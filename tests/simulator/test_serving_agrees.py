@@ -21,9 +21,10 @@ REPLICAS = (
     Replica("qwen3-30b-a3b", "1xH100", 1),  # with room for 115 requests
 )
 CLIENTS = (1, 2, 8, 32, 100, 400)
-# So many requests are in the means of an open loop: at 95 % of what is served at most two runs
-# with other arrivals then still differ by a tenth in TTFT, and by a twentieth in TPOT.
-REQUESTS = 4000
+# So many requests are in an open loop, and so many loops are run with other arrivals: of what
+# is served at most, at 80 % their mean TPOT still differs by 4 %, at 95 % their TTFT by a third.
+REQUESTS = 3000
+SEEDS = (1, 2, 3)
 
 
 def planned(replica: Replica, **of: float) -> Served:
@@ -77,7 +78,7 @@ def assert_alike(told: Served, run: Run, *, ttft: float, tpot: float, rate: floa
 def test_closed_loops_agree(replica: Replica, clients: int) -> None:
     """From one client to more than run at once."""
     told, run = planned(replica, concurrency=clients), at_clients(replica, clients)
-    assert_alike(told, run, ttft=0.06, tpot=0.03, rate=0.03)
+    assert_alike(told, run, ttft=0.08, tpot=0.03, rate=0.03)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.8])
@@ -86,24 +87,24 @@ def test_closed_loops_agree(replica: Replica, clients: int) -> None:
 def test_open_loops_agree(replica: Replica, share: float) -> None:
     """At shares of what is served at most that leave it room."""
     rate = share * most(replica)
-    told = planned(replica, rate=rate)
+    told, runs = planned(replica, rate=rate), [at_rate(replica, rate, seed) for seed in SEEDS]
     assert told.keeps_up
-    assert_alike(told, at_rate(replica, rate), ttft=0.05, tpot=0.05, rate=0.03)
+    assert told.requests_per_s == pytest.approx(rate, rel=0.03)
+    assert fmean(told.tpot_s) == pytest.approx(fmean(fmean(r.tpot) for r in runs), rel=0.05)
+    assert fmean(told.ttft_s) == pytest.approx(fmean(fmean(r.ttft) for r in runs), rel=0.06)
 
 
 @pytest.mark.parametrize("replica", REPLICAS, ids=str)
 @pytest.mark.properties
 def test_open_loops_agree_near_the_most(replica: Replica) -> None:
-    """At 95 %, where means differ from run to run: within what two seeds differ by, and a tenth."""
+    """At 95 % means differ from run to run: within what three of them span, and a tenth."""
     rate = 0.95 * most(replica)
-    told, one, two = planned(replica, rate=rate), at_rate(replica, rate), at_rate(replica, rate, 2)
+    told, runs = planned(replica, rate=rate), [at_rate(replica, rate, seed) for seed in SEEDS]
     assert told.keeps_up
     assert told.requests_per_s == pytest.approx(rate, rel=0.03)
-    for mine, theirs in (
-        (fmean(told.tpot_s), [fmean(one.tpot), fmean(two.tpot)]),
-        (fmean(told.ttft_s), [fmean(one.ttft), fmean(two.ttft)]),
-    ):
-        assert 0.9 * min(theirs) <= mine <= 1.1 * max(theirs)
+    tpot, ttft = [fmean(r.tpot) for r in runs], [fmean(r.ttft) for r in runs]
+    assert 0.9 * min(tpot) <= fmean(told.tpot_s) <= 1.1 * max(tpot)
+    assert 0.9 * min(ttft) <= fmean(told.ttft_s) <= 1.1 * max(ttft)
 
 
 @pytest.mark.parametrize("share", [1.05, 1.5, 20])
