@@ -141,13 +141,18 @@ def text(case: Case) -> str:
     return tpdeploy(*case.args, home=Path(_home().name), width=200).stdout
 
 
+def only(case: Case, split: tuple[int, int, int, int]) -> Case:
+    """The case with one split asked for."""
+    tensor, pipeline, expert, replicas = split
+    fixed = case.given(tp=tensor, pp=pipeline, replicas=replicas, ep=None, no_ep=None)
+    if tensor == 1:
+        return fixed
+    return fixed.given(ep=True) if expert > 1 else fixed.given(no_ep=True)
+
+
 def exactly(case: Case, split: tuple[int, int, int, int], limits: Json) -> Case:
     """The case with one split, and the steps that it was given, asked for."""
-    tensor, pipeline, expert, replicas = split
-    fixed = case.given(tp=tensor, pp=pipeline, replicas=replicas, ep=None)
-    if tensor > 1 and expert > 1:
-        fixed = fixed.given(ep=True)
-    return fixed.given(max_num_batched_tokens=limits["max_num_batched_tokens"])
+    return only(case, split).given(max_num_batched_tokens=limits["max_num_batched_tokens"])
 
 
 def split_of(part: Json) -> tuple[int, int, int, int]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.properties.drawn import GPUS, OBJECTIVES, RATES, cases, holds
-from tests.properties.plans import Answer, Case, ask
+from tests.properties.plans import Answer, Case, ask, only
 from tpdeploy.planner.ranking import TIE
 
 # What a simulation's draws may move.
@@ -84,9 +84,7 @@ def more_memory_holds_no_fewer_tokens(case: Case, gpus: tuple[str, str]) -> None
     if not less.feasible:
         return
     assert ask(case.on(gpus[1])).feasible
-    tensor, pipeline, expert, replicas = less.split
-    fixed = case.given(tp=tensor, pp=pipeline, replicas=replicas, ep=expert > 1 or None)
-    more = ask(fixed.on(gpus[1]))
+    more = ask(only(case, less.split).on(gpus[1]))
     assert more.feasible, more.told
     assert more.kv_tokens >= less.kv_tokens
 
@@ -125,9 +123,7 @@ def fp8_needs_no_more_memory(case: Case, kind: str) -> None:
     plain = ask(case)
     if not plain.feasible:
         return
-    tensor, pipeline, expert, replicas = plain.split
-    fixed = case.given(tp=tensor, pp=pipeline, replicas=replicas, ep=expert > 1 or None)
-    small = ask(fixed.given(**{kind: "fp8"}))
+    small = ask(only(case, plain.split).given(**{kind: "fp8"}))
     if small.code == 2:  # checkpoints that are quantized already, or devices without FP8
         return
     assert small.feasible, small.told

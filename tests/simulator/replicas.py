@@ -8,18 +8,15 @@ from tests.simulator.plain import Engine, EngineLimits, Lengths
 from tpdeploy.planner.candidate import Prepared, prepare
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.scheduler import Engine as PlannedEngine
 from tpdeploy.planner.workload import Workload
 
-SPREAD = 0.2
 PROMPT, ANSWER = 1024, 256
 
 
 def load(**of: Any) -> Workload:
     """Prompts of 1,024 tokens and answers of 256, both drawn with the default spread."""
-    fields = {"input_tokens": PROMPT, "output_tokens": ANSWER, **of}
-    if "length_spread" in Workload.model_fields:
-        fields.setdefault("length_spread", SPREAD)
-    return Workload.model_validate(fields)
+    return Workload(input_tokens=PROMPT, output_tokens=ANSWER, **of)
 
 
 @dataclass(frozen=True)
@@ -43,32 +40,27 @@ class Replica:
         )
         return ask(self.model, gpus or self.gpus, workload=workload, engine=rules)
 
-    def prepared(self, workload: Workload) -> Prepared:
-        """The replica as the planner would simulate it."""
+    def engine(self, workload: Workload) -> PlannedEngine:
+        """The replica as the planner simulates it."""
         found = prepare(self.question(workload), Parallelism(tensor=self.tensor))
         assert isinstance(found, Prepared), found
-        return found
+        return found.replica
 
     def plain(self, workload: Workload) -> Engine:
         """The same replica for the plain simulator."""
-        lane = self.prepared(workload).lane
+        engine = self.engine(workload)
         limits = EngineLimits(
-            max_num_seqs=lane.max_num_seqs,
-            max_num_batched_tokens=lane.max_num_batched_tokens,
-            kv_tokens=kv_tokens(lane, workload),
-            prompts_first=lane.prompts_first,
-            steps_ahead=lane.steps_ahead,
+            max_num_seqs=engine.max_num_seqs,
+            max_num_batched_tokens=engine.max_num_batched_tokens,
+            kv_tokens=engine.kv_tokens,
+            prompts_first=engine.prompts_first,
+            steps_ahead=engine.steps_ahead,
         )
-        return Engine(lambda step: lane.model.time(step).total, limits, request_s=lane.request_s)
-
-
-def kv_tokens(lane: Any, workload: Workload) -> float:
-    """Tokens that the KV cache holds, in whichever unit the planner's engine counts them."""
-    if hasattr(lane, "kv_tokens"):
-        return float(lane.kv_tokens)
-    return float(lane.kv_requests * workload.context_tokens)
+        return Engine(
+            lambda step: engine.model.time(step).total, limits, request_s=engine.request_s
+        )
 
 
 def lengths(workload: Workload) -> Lengths:
     """The lengths of the workload's requests."""
-    return Lengths(workload.input_tokens, workload.output_tokens, SPREAD)
+    return Lengths(workload.input_tokens, workload.output_tokens, workload.length_spread)

@@ -20,6 +20,8 @@ REPLICAS = (
     Replica("llama-70b", "8xH100", 8),
     Replica("qwen3-30b-a3b", "1xH100", 1),  # with room for 115 requests
 )
+# The first with the fast tests, the others with what takes long.
+SAMPLED = (SMALL, *(pytest.param(r, marks=pytest.mark.properties) for r in REPLICAS[1:]))
 CLIENTS = (1, 2, 8, 32, 100, 400)
 # So many requests are in an open loop, and so many loops are run with other arrivals: of what
 # is served at most, at 80 % their mean TPOT still differs by 4 %, at 95 % their TTFT by a third.
@@ -30,7 +32,7 @@ SEEDS = (1, 2, 3)
 def planned(replica: Replica, **of: float) -> Served:
     """What the planner says."""
     workload = load(**of)
-    return serve(replica.prepared(workload).lane, workload)
+    return serve(replica.engine(workload), workload)
 
 
 @cache
@@ -43,13 +45,14 @@ def most(replica: Replica) -> float:
 def at_clients(replica: Replica, clients: int) -> Run:
     """The plain simulator's closed loop."""
     workload = load(concurrency=clients)
-    lane = replica.prepared(workload).lane
+    engine = replica.engine(workload)
     return closed_loop(
         replica.plain(workload),
         lengths(workload),
         clients,
-        turnaround_s=lane.turnaround_s,
-        measured=max(6, 300 // clients),
+        turnaround_s=engine.turnaround_s,
+        warm_up=8,
+        measured=max(10, 300 // clients),
     )
 
 
@@ -74,11 +77,11 @@ def assert_alike(told: Served, run: Run, *, ttft: float, tpot: float, rate: floa
 
 
 @pytest.mark.parametrize("clients", CLIENTS)
-@pytest.mark.parametrize("replica", REPLICAS, ids=str)
+@pytest.mark.parametrize("replica", SAMPLED, ids=str)
 def test_closed_loops_agree(replica: Replica, clients: int) -> None:
     """From one client to more than run at once."""
     told, run = planned(replica, concurrency=clients), at_clients(replica, clients)
-    assert_alike(told, run, ttft=0.08, tpot=0.03, rate=0.03)
+    assert_alike(told, run, ttft=0.1, tpot=0.03, rate=0.03)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.8])
@@ -108,13 +111,13 @@ def test_open_loops_agree_near_the_most(replica: Replica) -> None:
 
 
 @pytest.mark.parametrize("share", [1.05, 1.5, 20])
-@pytest.mark.parametrize("replica", REPLICAS, ids=str)
+@pytest.mark.parametrize("replica", SAMPLED, ids=str)
 def test_a_rate_above_what_is_served_is_refused(replica: Replica, share: float) -> None:
     """From 5 % above what a replica serves whose queue is never empty."""
     assert not planned(replica, rate=share * most(replica)).keeps_up
 
 
-@pytest.mark.parametrize("replica", REPLICAS, ids=str)
+@pytest.mark.parametrize("replica", SAMPLED, ids=str)
 def test_a_rate_below_what_is_served_is_kept_up_with(replica: Replica) -> None:
     """At 90 % of it."""
     assert planned(replica, rate=0.9 * most(replica)).keeps_up
