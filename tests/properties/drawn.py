@@ -38,9 +38,14 @@ gpus = st.sampled_from(GPUS)
 
 
 @st.composite
-def cases(draw: st.DrawFn, load: str = "any", where: st.SearchStrategy[str] = gpus) -> Case:
+def cases(
+    draw: st.DrawFn,
+    load: str = "any",
+    what: st.SearchStrategy[str] = models,
+    where: st.SearchStrategy[str] = gpus,
+) -> Case:
     """A case under clients, under arrivals, or under either."""
-    case = Case(draw(models), draw(where)).given(
+    case = Case(draw(what), draw(where)).given(
         backend="vllm",
         input_tokens=draw(st.sampled_from(TOKENS)),
         output_tokens=draw(st.sampled_from(ANSWERS)),
@@ -52,9 +57,13 @@ def cases(draw: st.DrawFn, load: str = "any", where: st.SearchStrategy[str] = gp
 
 
 @st.composite
-def wide_cases(draw: st.DrawFn) -> Case:
+def wide_cases(
+    draw: st.DrawFn,
+    what: st.SearchStrategy[str] = models,
+    where: st.SearchStrategy[str] = gpus,
+) -> Case:
     """A case with options of all kinds."""
-    case = draw(cases())
+    case = draw(cases(what=what, where=where))
     if draw(st.booleans()):
         case = case.given(optimize=draw(st.sampled_from(OBJECTIVES)))
     if draw(st.booleans()):

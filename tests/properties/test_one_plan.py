@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import pytest
+from hypothesis import strategies as st
 
-from tests.properties.drawn import holds, wide_cases
+from tests.properties.drawn import GPUS, PLAIN, holds, wide_cases
 from tests.properties.physics import bounds_of
 from tests.properties.plans import (
     Answer,
@@ -190,9 +191,9 @@ CHECKS = (
 )
 
 
-@pytest.mark.parametrize("examples", [6, pytest.param(150, marks=pytest.mark.properties)])
+@pytest.mark.properties
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-def test_every_plan(check: Callable[[Case, Answer], None], examples: int) -> None:
+def test_every_plan(check: Callable[[Case, Answer], None]) -> None:
     """Each check holds for plans of all kinds; what is refused is so in one line."""
 
     def holds_for(case: Case) -> None:
@@ -200,4 +201,16 @@ def test_every_plan(check: Callable[[Case, Answer], None], examples: int) -> Non
         if answer.written:
             check(case, answer)
 
-    holds(holds_for, examples, case=wide_cases())
+    holds(holds_for, 150, case=wide_cases())
+
+
+def test_a_few_plans() -> None:
+    """All checks hold for plans of well-known models on one machine."""
+
+    def all_hold(case: Case) -> None:
+        answer = ask(case)
+        for check in CHECKS if answer.written else ():
+            check(case, answer)
+
+    few = wide_cases(what=st.sampled_from(PLAIN[:4]), where=st.sampled_from(GPUS[:5]))
+    holds(all_hold, 6, case=few)
