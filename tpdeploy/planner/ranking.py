@@ -40,7 +40,14 @@ def rank(question: Question, candidates: Sequence[Candidate]) -> list[Candidate]
         split = candidate.parallelism
         idle = question.optimize in {"throughput", "latency"} and split.devices < most_used
         simple = split.pipeline > 1, split.expert > 1, idle
-        return bool(candidate.missed), far, lost, *simple, end_to_end_s(question, candidate), split.tensor
+        return (
+            bool(candidate.missed),
+            far,
+            lost,
+            *simple,
+            end_to_end_s(question, candidate),
+            split.tensor,
+        )
 
     return sorted(candidates, key=key)
 
