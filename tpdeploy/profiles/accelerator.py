@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tpdeploy.profiles.record import Dtype, Provenance, Record, Text
+from tpdeploy.profiles.record import Confidence, Dtype, Provenance, Record, Text
 
 Fraction = Annotated[float, Field(gt=0, le=1)]
 # Formats that engines have kernels of their own for: block-scaled FP8, and microscaled FP4, too.
@@ -27,6 +27,11 @@ class Kernel(Record):
     compute: Fraction = Field(description="achieved / peak FLOP/s when compute bounds it")
     memory: Fraction = Field(description="achieved / peak bytes/s when memory bounds it")
     start_s: float = Field(default=0.0, ge=0, description="seconds however little there is to do")
+    source: Text | None = Field(default=None, description="where it differs from the block's")
+    confidence: Confidence | None = Field(default=None, description="likewise")
+    note: Text | None = Field(
+        default=None, description="why it is slower than a wider format, where it may be"
+    )
 
 
 Formats = Annotated[dict[KernelFormat, Kernel], Field(min_length=1)]

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Confidence = Literal["high", "medium", "low"]
 
 
 class Record(BaseModel):
@@ -20,7 +21,7 @@ class Provenance(Record):
 
     source: Text = Field(description="document, repository file at a commit, or measurement")
     date: date
-    confidence: Literal["high", "medium", "low"] = "high"
+    confidence: Confidence = "high"
     note: str = ""
 
 
