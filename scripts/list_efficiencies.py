@@ -51,6 +51,7 @@ def _section(architecture: str, known: Efficiency) -> Iterator[str]:
         for form, kernel in getattr(known.kernels, kind).items():
             yield _kernel(kind, form, kernel)
     yield ""
+    yield from _told(known.kernels)
     yield f"Serving ({serving.confidence} confidence): {serving.source}"
     if serving.note:
         yield f"({serving.note})."
@@ -65,6 +66,21 @@ def _section(architecture: str, known: Efficiency) -> Iterator[str]:
     yield f"{1 + errors.ttft:.2f} (TTFT), {errors.confidence} confidence: {errors.source}"
     if errors.note:
         yield f"({errors.note})."
+
+
+def _told(kernels: Kernels) -> Iterator[str]:
+    """What single kernels say: where they are from, and why they may be slower than wider ones."""
+    found: dict[str, list[str]] = {}
+    for kind in KINDS:
+        for form, kernel in getattr(kernels, kind).items():
+            trust = f" ({kernel.confidence} confidence)" if kernel.confidence else ""
+            for text in (kernel.source and kernel.source + trust, kernel.note):
+                if text:
+                    found.setdefault(text, []).append(f"{kind.replace('_', ' ')} {form}")
+    for text, names in found.items():
+        yield f"- {', '.join(names)}: {text}"
+    if found:
+        yield ""
 
 
 def _kernel(kind: str, form: str, kernel: Kernel) -> str:
