@@ -227,3 +227,15 @@ def test_two_h100_machines_reduce_as_measured_over_infiniband() -> None:
     reduce = all_reduce(CLUSTERS["4x8xH100"], 16)
     assert reduce.seconds(1 << 20) == pytest.approx(88e-6)
     assert reduce.seconds(100 << 20) == pytest.approx(647e-6)
+
+
+def test_half_the_lanes_take_twice_as_long_beyond_the_start() -> None:
+    """By hand, on 4090s: PCIe 4.0 x8 beside x16."""
+    whole, half = (
+        all_reduce(parse_gpus("2xRTX-4090", interconnect), 2)
+        for interconnect in ("pcie-gen4", "pcie-gen4-x8")
+    )
+    start, long = whole.seconds(1024), whole.seconds(1 << 26)
+    assert half.seconds(1024) == pytest.approx(start)
+    assert half.seconds(1 << 26) == pytest.approx(start + 2 * (long - start))
+    assert half.source.endswith("on pcie-gen4-x8, measured on L40S, 0.5 of its bytes/s")

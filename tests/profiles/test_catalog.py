@@ -209,6 +209,8 @@ def test_short_and_driver_names_are_understood(alias: str, name: str) -> None:
         ("H200", "nvlink", "nvswitch-gen4"),
         ("H200", "NVSwitch", "nvswitch-gen4"),
         ("RTX-3090", "nvlink", "nvlink-bridge-112"),
+        ("RTX-3090", "PCIe-gen3-x16", "pcie-gen3"),
+        ("RTX-4090", "pcie-gen4-x8", "pcie-gen4-x8"),
     ],
 )
 def test_interconnects_are_chosen_by_a_word(gpu: str, asked: str | None, fabric: str) -> None:
@@ -220,6 +222,31 @@ def test_an_interconnect_the_device_lacks_is_refused() -> None:
     """An L40S has no NVLink; what it comes with is named."""
     with pytest.raises(InputError, match="L40S comes with pcie-gen4"):
         choose_fabric(find_accelerator("L40S"), "nvlink")
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "share"),
+    [
+        ("pcie-gen3-x8", "pcie-gen3", 0.5),
+        ("pcie-gen4-x4", "pcie-gen4", 0.25),
+        ("pcie-gen6", "pcie-gen5", 2.0),
+        ("pcie-gen6-x8", "pcie-gen5", 1.0),
+    ],
+)
+def test_pcie_without_a_record_is_scaled_from_the_nearest(
+    name: str, base: str, share: float
+) -> None:
+    """Half the lanes move half the bytes; each generation moves twice those of the one before."""
+    found = find_fabric(name)
+    assert (found.name, found.share) == (name, share)
+    assert f"{share:g} of the bytes/s of {base}" in found.description
+
+
+@pytest.mark.parametrize("name", ["pcie-gen2", "pcie-gen4-x2", "pcie-gen4x8"])
+def test_pcie_of_another_kind_is_refused_with_what_there_is(name: str) -> None:
+    """The generations and lanes that can be stated are listed."""
+    with pytest.raises(InputError, match=r"pcie-gen3 to pcie-gen6, each also with -x8 or -x4"):
+        choose_fabric(find_accelerator("L40S"), name)
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:

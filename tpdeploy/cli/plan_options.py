@@ -86,7 +86,7 @@ Pareto = Annotated[
 ]
 Replicas = Annotated[int | None, typer.Option(help="Only this many replicas.")]
 Interconnect = Annotated[
-    str | None, typer.Option(help="pcie, nvlink, nvswitch or a fabric's name.")
+    str | None, typer.Option(help="pcie, nvlink, nvswitch, or pcie-gen4-x8 and the like.")
 ]
 NetworkName = Annotated[
     str | None, typer.Option("--network", help="Between machines: infiniband-ndr, efa-3200g, ...")

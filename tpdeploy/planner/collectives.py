@@ -5,14 +5,15 @@ where it was not measured itself, else from the stated link model (`links.py`). 
 machines first works inside each machine, then over the network between them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from math import ceil
+from math import ceil, inf
 
-from tpdeploy.planner.curves import Interpolation, Seconds, nearest
+from tpdeploy.planner.curves import SMALLEST_BYTES, Interpolation, Seconds, nearest
 from tpdeploy.planner.links import LINK_TIMES, LinkTime, point_to_point_seconds
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.fabric import Algorithm, Curve, Fabric, LinkModel, Operation
+from tpdeploy.profiles.pcie import parsed
 
 # What an engine takes the fastest of, for the size of the message.
 COMMON: tuple[Algorithm, ...] = ("nccl", "shared-memory")
@@ -27,6 +28,8 @@ EAGER: dict[Algorithm, Algorithm] = {"vllm-graph": "vllm-eager"}
 # TensorRT-LLM's customAllReduceKernels.cu); others fall back to NCCL, but for NVL72's own.
 OWN_KERNELS = frozenset({"vllm-graph", "vllm-eager", "tensorrt-llm"})
 OWN_GROUPS = frozenset({2, 4, 6, 8})
+# The GPU that curves of `tpdeploy calibrate` name.
+THIS_MACHINE = "this machine"
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,27 @@ class Collective:
     curves: tuple[Interpolation, ...]
     model: Seconds
     source: str
+    share: float = 1.0  # of the bytes/s that curves and model are of
+    most: tuple["Collective", ...] = ()  # the same on slower fabrics
+    least: tuple["Collective", ...] = ()  # the same on faster ones
 
     def seconds(self, message_bytes: float) -> float:
         """Seconds of one operation of `message_bytes`; nothing to do for a group of one."""
         if self.group == 1 or message_bytes <= 0:
             return 0.0
+        slower = [other.seconds(message_bytes) for other in self.most]
+        faster = [other.seconds(message_bytes) for other in self.least]
+        return max(min(self._scaled(message_bytes), *slower, inf), *faster, 0.0)
+
+    def _scaled(self, message_bytes: float) -> float:
+        """What moves the bytes scaled by the link's, the start kept."""
+        whole = self._alone(message_bytes)
+        if self.share == 1:
+            return whole
+        start = self._alone(min(message_bytes, SMALLEST_BYTES))
+        return start + (whole - start) / self.share
+
+    def _alone(self, message_bytes: float) -> float:
         if not self.curves:
             return self.model(message_bytes)
         fitting = [c for c in self.curves if message_bytes <= c.limit] or self.curves
@@ -121,7 +140,11 @@ def point_to_point(cluster: Cluster, group: int) -> PointToPoint:
 
 def _expert_exchange(operation: Operation, cluster: Cluster, group: int, engine: str) -> Collective:
     found = _collective(operation, cluster, group, _algorithms(engine))
-    return found if found.curves else all_to_all(cluster, group, engine)
+    plain = all_to_all(cluster, group, engine)
+    if not found.curves:
+        return plain
+    # Inside a machine a plain all-to-all would do as well.
+    return found if _spans_machines(cluster, group) else replace(found, most=(plain,))
 
 
 def _algorithms(engine: str, *, eager: bool = False) -> tuple[Algorithm, ...]:
@@ -145,15 +168,39 @@ def _within(
     *,
     spanned: int,
 ) -> Collective:
-    """The operation inside a machine, among devices that lie within `spanned` neighbours."""
+    """The operation inside a machine, among devices that lie within `spanned` neighbours.
+
+    What was not measured with the device never takes longer than on a slower fabric, nor less than
+    was measured on a faster one.
+    """
     fabric, curves = _measured(cluster, operation, spanned)
     time = LINK_TIMES[operation]
     link = _link(fabric, group)
     model = partial(time, link, group)
     found, how = _fitted(curves, time, link, group, algorithms)
-    return Collective(
-        operation, group, found, model, f"{operation} on {fabric.name}, {how or 'link model'}"
+    scaled = "" if fabric.share == 1 else f", {fabric.share:g} of its bytes/s"
+    source = f"{operation} on {fabric.name}, {how or 'link model'}{scaled}"
+    alone = Collective(operation, group, found, model, source, fabric.share)
+    if found and _own(cluster, fabric, curves):
+        return alone
+    same = partial(_within, operation, group=group, algorithms=algorithms, spanned=spanned)
+    # Beyond an island without curves of its own the slower fabric is all there is.
+    linked = [
+        o for o in cluster.faster if _measured(o, operation, spanned)[0].name == o.fabric.name
+    ]
+    return replace(
+        alone,
+        most=(same(cluster=cluster.slower),) if cluster.slower else (),
+        least=tuple(same(cluster=other) for other in linked),
     )
+
+
+def _own(cluster: Cluster, fabric: Fabric, curves: tuple[Curve, ...]) -> bool:
+    """Whether `curves` were measured with this device, or with its kind where it has NVLink."""
+    measured = {curve.gpu for curve in curves}
+    if parsed(fabric.name) is None:
+        return True
+    return fabric.share == 1 and bool(measured & {cluster.accelerator.name, THIS_MACHINE})
 
 
 def _measured(

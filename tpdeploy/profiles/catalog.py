@@ -9,6 +9,7 @@ from tpdeploy.errors import InputError, nearest
 from tpdeploy.profiles.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.fabric import Curve, Fabric, Measurements, Network
+from tpdeploy.profiles.pcie import FORMS, Pcie, parsed, scaled_fabric
 from tpdeploy.records import Loader, read_record
 
 DATA = Path(__file__).parent / "data"
@@ -35,15 +36,17 @@ def find_accelerator(name: str) -> Accelerator:
 
 
 def find_fabric(name: str) -> Fabric:
-    """The fabric called `name`.
+    """The fabric called `name`; PCIe without a record is scaled from the nearest one with.
 
     Raises:
         InputError: no such fabric; the nearest names are offered.
     """
     path = DATA / "fabrics" / f"{name.lower()}.yaml"
-    if path not in _files("fabrics"):
-        raise InputError(f"unknown interconnect {name}; {nearest(name, fabric_names())}")
-    return read_record(path, Fabric)
+    if path in _files("fabrics"):
+        return read_record(path, Fabric)
+    if link := parsed(name.lower()):
+        return scaled_fabric(find_fabric(link.base.name), link)
+    raise InputError(f"unknown interconnect {name}; {nearest(name, fabric_names())}")
 
 
 @cache
@@ -62,7 +65,8 @@ def find_network(name: str) -> Network:
 @cache
 def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
     """What was measured on `fabric` with `device`, else with the first other GPU that it joins."""
-    folder = DATA / "curves" / fabric
+    link = parsed(fabric)
+    folder = DATA / "curves" / (link.base.name if link else fabric)
     own = folder / f"{device.lower()}.yaml"
     paths = [own] if own.exists() else sorted(folder.glob("*.yaml"))
     return read_record(paths[0], Measurements).curves if paths else ()
@@ -111,6 +115,8 @@ def network_names() -> tuple[str, ...]:
 def choose_fabric(device: Accelerator, interconnect: str | None) -> str:
     """The name of the fabric: the first `device` is sold with, or the one `interconnect` means.
 
+    PCIe of a stated generation is taken for every device that is plugged into it.
+
     Raises:
         InputError: the device is not sold with it.
     """
@@ -121,11 +127,15 @@ def choose_fabric(device: Accelerator, interconnect: str | None) -> str:
     for fabric in device.fabrics:
         if fabric == asked or (word and fabric.startswith(word)):
             return fabric
-    if word or asked in fabric_names():
+    link = parsed(asked)
+    if link and any(parsed(fabric) for fabric in device.fabrics):
+        return link.name
+    if word or link or asked in fabric_names():
         sold = " or ".join(device.fabrics)
         raise InputError(f"--interconnect {interconnect}: {device.name} comes with {sold}")
     known = (*WORDS, *fabric_names())
-    raise InputError(f"--interconnect {interconnect}: unknown; {nearest(asked, known)}")
+    near = nearest(asked, known)
+    raise InputError(f"--interconnect {interconnect}: unknown; {near} (PCIe: {FORMS})")
 
 
 def assemble(
@@ -139,6 +149,22 @@ def assemble(
     Raises:
         InputError: no such network.
     """
+    cluster = _alone(device, fabric_name, nodes, per_node, network)
+    slower = cluster.fabric.slower
+    return cluster.model_copy(
+        update={
+            "slower": assemble(device, slower, nodes, per_node) if slower else None,
+            "faster": tuple(
+                _alone(device, name, nodes, per_node) for name in _faster(fabric_name, device)
+            ),
+        }
+    )
+
+
+def _alone(
+    device: Accelerator, fabric_name: str, nodes: int, per_node: int, network: str | None = None
+) -> Cluster:
+    """The cluster without what else its devices could have been joined by."""
     fabric = _measured_fabric(fabric_name, device)
     if network:
         fabric = fabric.model_copy(update={"spans_machines": False})
@@ -156,6 +182,25 @@ def assemble(
 
 def _measured_fabric(name: str, device: Accelerator) -> Fabric:
     return find_fabric(name).model_copy(update={"curves": measured_curves(name, device.name)})
+
+
+def _faster(fabric: str, device: Accelerator) -> list[str]:
+    """The fabrics above `fabric` that were measured with `device`, or are its kind's NVLink."""
+    link = parsed(fabric)
+    widest = Pcie(link.generation).name if link else fabric
+    own = [p.parent.name for p in (DATA / "curves").glob(f"*/{device.name.lower()}.yaml")]
+    linked = [name for name in device.fabrics if not parsed(name)]
+    return [
+        name
+        for name in dict.fromkeys([*linked, *own])
+        if name != fabric and measured_curves(name, device.name) and widest in _below(name)
+    ]
+
+
+def _below(name: str) -> list[str]:
+    """`name` and the fabrics that are slower."""
+    slower = find_fabric(name).slower
+    return [name, *(_below(slower) if slower else [])]
 
 
 @cache

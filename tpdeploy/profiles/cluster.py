@@ -16,6 +16,12 @@ class Cluster(Record):
     efficiency: Efficiency
     fabric: Fabric
     beyond: Fabric | None = Field(default=None, description="fabric between islands")
+    slower: "Cluster | None" = Field(
+        default=None, description="the same devices on the next slower fabric"
+    )
+    faster: tuple["Cluster", ...] = Field(
+        default=(), description="the same devices on faster fabrics that were measured with them"
+    )
     network: Network | None = Field(default=None, description="between machines")
     count: int = Field(gt=0)
     nodes: int = Field(default=1, gt=0)

@@ -68,6 +68,12 @@ class Fabric(Record):
     )
     beyond: Text | None = Field(default=None, description="fabric between islands of one machine")
     network: Text | None = Field(default=None, description="network such machines usually have")
+    slower: Text | None = Field(
+        default=None, description="the next slower fabric that such machines could have instead"
+    )
+    share: float = Field(
+        default=1.0, gt=0, description="its bytes/s over those of `link` and `curves`"
+    )
     link: LinkModel
     curves: tuple[Curve, ...] = ()
 

@@ -1,0 +1,54 @@
+"""A faster or more direct link never makes a message slower, on any device that can have both."""
+
+from itertools import pairwise
+
+import pytest
+
+from tpdeploy.planner import collectives
+from tpdeploy.planner.collectives import Collective, PointToPoint
+from tpdeploy.profiles.accelerator import Accelerator
+from tpdeploy.profiles.catalog import accelerators, assemble
+from tpdeploy.profiles.pcie import parsed
+
+SIZES = [1 << power for power in range(10, 29)]
+ENGINES = ("vllm", "tensorrt-llm", "sglang")
+OPERATIONS = [
+    *((collectives.all_reduce, engine) for engine in ENGINES),
+    (collectives.all_gather, "vllm"),
+    (collectives.reduce_scatter, "vllm"),
+    (collectives.all_to_all, "vllm"),
+    (collectives.expert_dispatch, "vllm"),
+    (collectives.expert_combine, "vllm"),
+]
+PLUGGED = [d for d in accelerators() if any(parsed(fabric) for fabric in d.fabrics)]
+
+
+def ladders(device: Accelerator) -> list[tuple[str, ...]]:
+    """Fabrics of `device` from the slowest on: generations, lanes, and NVLink over PCIe."""
+    sold = next(fabric for fabric in device.fabrics if parsed(fabric))
+    lanes = [tuple(f"pcie-gen{g}{n}" for n in ("-x4", "-x8", "")) for g in range(3, 7)]
+    generations = [tuple(f"pcie-gen{g}{n}" for g in range(3, 7)) for n in ("", "-x8", "-x4")]
+    linked = [(sold, fabric) for fabric in device.fabrics if not parsed(fabric)]
+    return [*lanes, *generations, *linked]
+
+
+def times(device: Accelerator, fabric: str) -> dict[str, list[float]]:
+    """Seconds of every operation in groups of 2 to 8, and of one message to a neighbour."""
+    cluster = assemble(device, fabric, 1, 8)
+    found: dict[str, Collective | PointToPoint] = {
+        f"{operation.__name__} of {group} with {engine}": operation(cluster, group, engine)
+        for operation, engine in OPERATIONS
+        for group in (2, 3, 4, 6, 8)
+    }
+    found["message"] = collectives.point_to_point(cluster, 2)
+    return {what: [one.seconds(size) for size in SIZES] for what, one in found.items()}
+
+
+@pytest.mark.parametrize("device", PLUGGED, ids=lambda device: device.name)
+def test_a_faster_link_is_never_slower(device: Accelerator) -> None:
+    """From 1 KiB to 256 MiB: newer PCIe, more lanes, and NVLink instead of PCIe."""
+    known = {name: times(device, name) for names in ladders(device) for name in names}
+    for slow, fast in (pair for names in ladders(device) for pair in pairwise(names)):
+        for what, before in known[slow].items():
+            longer = [a > b * (1 + 1e-9) for a, b in zip(known[fast][what], before, strict=True)]
+            assert not any(longer), f"{what} on {fast} beside {slow}"
