@@ -5,12 +5,22 @@ from collections.abc import Iterable
 
 # A list longer than this is not read.
 MOST_OFFERED = 20
+# Characters of a value, of a path within a message, and of a message: longer is not read either.
+MOST_SHOWN, MOST_PATH, MOST_MESSAGE = 60, 200, 1000
+# From here on a word within a message is a value that somebody forgot to shorten.
+MOST_WORD = 80
 
 
 class TpdeployError(Exception):
-    """Something went wrong while running; the command line prints the message and exits with 1."""
+    """Something went wrong while running; the command line prints the message and exits with 1.
+
+    The message is one line, whatever values it holds.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class InputError(TpdeployError):
@@ -25,6 +35,54 @@ class InfeasibleError(TpdeployError):
     exit_code = 3
 
 
+def printable(text: str) -> str:
+    """`text` with what is no printable character written as Python would: no line, no control.
+
+    >>> printable("two\\nlines")
+    'two\\\\nlines'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shortened(text: str, most: int) -> str:
+    """`text` of at most `most` characters: of a longer one the middle is left out.
+
+    >>> shortened("0123456789", 7)
+    '012...9'
+    """
+    if len(text) <= most:
+        return text
+    tail = most // 4
+    return f"{text[: most - tail - 3]}...{text[-tail:]}"
+
+
+def shown(value: object) -> str:
+    """A value that a user or a file gave, as messages echo it.
+
+    >>> shown(0.5)
+    '0.5'
+    """
+    try:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+    except ValueError:  # Python writes no more than some thousand digits
+        return "a number of thousands of digits"
+    return shortened(printable(text), MOST_SHOWN)
+
+
+def one_line(message: str) -> str:
+    """`message` fit to be one line of a terminal: printable, and short enough to be read."""
+    words = (_short_word(word) for word in printable(message).split(" "))
+    return shortened(" ".join(words), MOST_MESSAGE)
+
+
+def _short_word(word: str) -> str:
+    if "/" in word:
+        return shortened(word, MOST_PATH)
+    return word if len(word) <= MOST_WORD else shortened(word, MOST_SHOWN)
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A phrase that offers the known names most like `name`, or all of them when none is near.
 
@@ -32,6 +90,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'did you mean llama-70b?'
     """
     names = sorted(known)
+    name = name[:MOST_SHOWN]  # of long ones the comparison takes seconds
     by_key = {candidate.lower(): candidate for candidate in names}
     close = difflib.get_close_matches(name.lower(), by_key, n=3, cutoff=0.5)
     if close:

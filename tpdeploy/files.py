@@ -1,41 +1,118 @@
-"""Where tpdeploy keeps things, and how a file is written whole."""
+"""Where tpdeploy keeps things, and how a file is read and written whole."""
 
+import codecs
 import os
+import stat
 import tempfile
 from pathlib import Path
 
 import platformdirs
 
-from tpdeploy.errors import TpdeployError
+from tpdeploy.errors import InputError, TpdeployError
+
+# Records and configs have a few megabytes at most; of larger ones the parser takes minutes.
+MOST_RECORD_BYTES = 32 * 2**20
+# Tables, prompts and results with every request in them.
+MOST_TABLE_BYTES = 512 * 2**20
+UTF_16_AND_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 def data_home() -> Path:
     """The folder of everything tpdeploy keeps (`TPDEPLOY_HOME`, else the user's data folder)."""
     chosen = os.environ.get("TPDEPLOY_HOME")
-    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_data_dir("tpdeploy"))
+    return home_of(chosen) if chosen else Path(platformdirs.user_data_dir("tpdeploy"))
+
+
+def home_of(name: str) -> Path:
+    """The path `name` with a leading ~ as the folder that it stands for.
+
+    Raises:
+        InputError: it is the home of a user that there is not.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise InputError(f"{name}: there is no such user") from error
+
+
+def kind_of(path: Path) -> str:
+    """What is at `path`: "file", "folder", "other" (a pipe, a device), or "" for nothing.
+
+    Raises:
+        InputError: a name that no file can have, or a folder that may not be looked into.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {_reason(error)}") from error
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def read_text(path: Path, most_bytes: int = MOST_RECORD_BYTES) -> str:
+    """The text of a regular file of UTF-8, with or without a byte-order mark.
+
+    Raises:
+        InputError: no such file, one that cannot be read or is no regular file (a pipe would be
+            waited for), one of more than `most_bytes`, or another encoding.
+    """
+    if kind_of(path) == "other":
+        raise InputError(f"cannot read {path}: not a regular file; give a file on disk")
+    try:
+        with path.open("rb") as file:
+            content = file.read(most_bytes + 1)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {_reason(error)}") from error
+    if len(content) > most_bytes:
+        raise InputError(f"cannot read {path}: larger than {most_bytes // 2**20} MiB")
+    return decoded(content, str(path))
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Bytes of UTF-8 as text, without the byte-order mark; `name` stands for them in errors.
+
+    Raises:
+        InputError: another encoding.
+    """
+    if content.startswith(UTF_16_AND_32):
+        raise InputError(f"{name} is UTF-16 or UTF-32 text; save it as UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} is not UTF-8 text: byte {error.start} is no part of it"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write `text` to `path` so that a reader sees the old file or the new one, never a part.
 
     Raises:
+        InputError: `path` is a folder, a device or a name that no file can have.
         TpdeployError: the file could not be written (disk full, no permission); `path` is as
             it was.
     """
+    if kind_of(path) in {"folder", "other"}:
+        raise InputError(f"cannot write {path}: not a regular file; name one, or a new one")
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
+            "w", encoding="utf-8", dir=path.parent, prefix=".tpdeploy.", delete=False
         ) as file:
             temporary = Path(file.name)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise TpdeployError(
-            f"cannot write {path}: {error.strerror or error}; the old file, if any, is untouched"
+            f"cannot write {path}: {_reason(error)}; the old file, if any, is untouched"
         ) from error

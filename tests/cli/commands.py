@@ -42,9 +42,8 @@ def answered(*args: str, code: int = 0, width: int = 100) -> str:
 
 
 def refused(*args: str, home: Path | None = None, code: int = 2) -> str:
-    """The one line a refused command wrote on stderr, its usage apart."""
+    """The one line a refused command wrote on stderr."""
     result = tpdeploy(*args, home=home)
     assert result.returncode == code, result.stderr
-    *usage, line = result.stderr.strip().splitlines()
-    assert all(u.startswith(("Usage:", "Try")) or not u for u in usage), result.stderr
-    return line
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr.strip()

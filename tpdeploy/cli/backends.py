@@ -157,7 +157,7 @@ def _install(spec: EnvironmentSpec) -> None:
         f"{_size(spec.download_bytes)}, takes {_size(spec.disk_bytes)}",
         soft_wrap=True,
     )
-    with err.status(f"Installing {label}"):
+    with err.status(Text(f"Installing {label}")):
         install(spec, _report)
     err.print(f"{label} is installed")
 
@@ -165,7 +165,7 @@ def _install(spec: EnvironmentSpec) -> None:
 def _report(line: str) -> None:
     """Show a line of uv's; its list of what it installed is left to the environment itself."""
     if not line.startswith(" + "):
-        err.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
+        err.print(f"  {line}", style="dim", soft_wrap=True)
 
 
 def _size(size: int) -> str:

@@ -81,7 +81,7 @@ def _added(result: Result) -> tuple[str, ...]:
 
 @contextmanager
 def _progress(total: int) -> Iterator[Bar]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Bar(*columns, TimeElapsedColumn(), console=err, transient=True) as bar:
         bar.disable = not err.is_terminal or total == 0
         yield bar

@@ -67,7 +67,7 @@ def _show_unpredicted(console: Console, summary: Summary) -> None:
         return
     console.print(f"\nNot predicted: {rows:,} rows", style="bold")
     for each in summary.unpredicted[:REASONS_SHOWN]:
-        console.print(f"  {each.rows:,}: {each.reason}", markup=False)
+        console.print(f"  {each.rows:,}: {each.reason}")
     more = len(summary.unpredicted) - REASONS_SHOWN
     if more > 0:
         console.print(f"  and {more} more reasons; --out FILE gives each row's")

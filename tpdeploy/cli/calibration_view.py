@@ -20,7 +20,7 @@ def show_machine(console: Console, machine: MeasuredMachine, catalog: Cluster, p
     `catalog` is the same cluster with the engine's bundled efficiency.
     """
     versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    console.print(f"{machine.hardware}: {versions}", markup=False)
+    console.print(f"{machine.hardware}: {versions}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     for title in ("measured", "catalog", "unit", "fit error"):

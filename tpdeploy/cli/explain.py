@@ -24,8 +24,8 @@ def explain(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show which columns and rows each GPU holds and what the all-reduces carry."""
-    options.positive("--tp", tp)
-    options.positive("--tokens", tokens)
+    options.devices("--tp", tp)
+    options.tokens("--tokens", tokens)
     shape = load_model(model)
     chosen = options.dtype(dtype)
     if chosen:
@@ -34,7 +34,7 @@ def explain(
     if json:
         print_json(split)
     else:
-        out.print("\n".join(draw(split)), markup=False, soft_wrap=True)
+        out.print("\n".join(draw(split)), soft_wrap=True)
 
 
 def draw(split: LayerSplit) -> list[str]:

@@ -142,7 +142,7 @@ def _attend(name: str, supervisor: Leader) -> None:
     def tell(deployment: Deployment) -> None:
         if deployment.reason != told[0]:
             told[0] = deployment.reason
-            err.print(f"{deployment.phase}: {deployment.reason}", markup=False)
+            err.print(f"{deployment.phase}: {deployment.reason}")
 
     last = follow(name, supervisor, lambda d: d.phase in ENDED, tell)
     if last.phase == "failed":

@@ -17,7 +17,10 @@ class Watcher:
         self.started = time.monotonic()
         self.seen: dict[str, str] = {}
         self.tasks: dict[str, TaskID] = {}
-        columns = (SpinnerColumn("line", finished_text="+"), TextColumn("{task.description}"))
+        columns = (
+            SpinnerColumn("line", finished_text="+"),
+            TextColumn("{task.description}", markup=False),
+        )
         self.live = Progress(
             *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
         )
@@ -46,7 +49,7 @@ class Watcher:
         line = f"{member.label}: {words}"
         if not self.console.is_terminal:
             seconds = time.monotonic() - self.started
-            self.console.print(f"{seconds:5.0f} s  {line}", markup=False)
+            self.console.print(f"{seconds:5.0f} s  {line}")
             return
         if member.label not in self.tasks:
             self.tasks[member.label] = self.live.add_task(line, total=1)

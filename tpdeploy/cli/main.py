@@ -2,6 +2,8 @@
 
 import importlib
 import sys
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import typer
@@ -9,8 +11,9 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from tpdeploy import __version__
+from tpdeploy.bounds import MOST_NUMBER
 from tpdeploy.cli.output import print_error
-from tpdeploy.errors import TpdeployError
+from tpdeploy.errors import InputError, TpdeployError, shown
 
 # Each command lives in tpdeploy/cli/<module>.py as `app`, and is imported only when it is run.
 COMMANDS = {
@@ -27,6 +30,8 @@ COMMANDS = {
     "backtest": "backtest",
     "backends": "backends",
 }
+# The parser's own errors; which module has their class differs between releases of typer.
+UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
 
 class LazyCommands(TyperGroup):
@@ -43,6 +48,7 @@ class LazyCommands(TyperGroup):
         module = importlib.import_module(f"tpdeploy.cli.{COMMANDS[cmd_name]}")
         command = get_command(module.app)
         command.name = cmd_name
+        command.callback = _with_numbers_checked(command)
         return command
 
 
@@ -66,10 +72,30 @@ def root(
         raise typer.Exit
 
 
+def _with_numbers_checked(command: Any) -> Callable[..., Any]:
+    """What `command` runs, with numbers that nobody can mean refused first."""
+    run = command.callback
+    options = {param.name: param.opts[0] for param in command.params}
+
+    @wraps(run)
+    def checked(**given: Any) -> Any:
+        for name, value in given.items():
+            if isinstance(value, int | float) and not -MOST_NUMBER <= value <= MOST_NUMBER:
+                raise InputError(
+                    f"{options[name]} {shown(value)}: must be a finite number below 9e15"
+                )
+        return run(**given)
+
+    return checked
+
+
 def main() -> None:
-    """Run the command line; errors of ours are one line on stderr and an exit code."""
+    """Run the command line; errors are one line on stderr and an exit code."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except UsageError as error:
+        _show_refusal(error)
+        sys.exit(InputError.exit_code)
     except TpdeployError as error:
         print_error(str(error))
         sys.exit(error.exit_code)
@@ -78,3 +104,12 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+
+
+def _show_refusal(error: Any) -> None:
+    """An error of the parser in one line; the help where no command was given."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    help_of = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
+    print_error(error.format_message().rstrip(".") + help_of)

@@ -1,11 +1,12 @@
 """Turning words of the command line into records, with one clear line when they cannot be."""
 
 import re
-from typing import get_args
+from typing import TypeVar, get_args
 
 from pydantic import ValidationError
 
-from tpdeploy.errors import InputError, nearest
+from tpdeploy.bounds import LEAST_PRICE, MOST_DEVICES, MOST_PRICE, MOST_TOKENS
+from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.planner.workload import (
     INPUT_TOKENS,
     LENGTH_SPREAD,
@@ -18,6 +19,8 @@ from tpdeploy.planner.workload import (
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.record import Dtype
+
+NumberT = TypeVar("NumberT", int, float)
 
 # What a plan is made for when the user states no load.
 DEFAULT_CONCURRENCY = 32
@@ -38,13 +41,15 @@ def target(option: str, text: str | None) -> Target | None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:ms)?(?:@(\w+))?", text.strip())
     if match is None or float(match[1]) <= 0:
-        raise InputError(f"{option} {text}: give milliseconds above 0, as 500 or 500@p99")
+        raise InputError(f"{option} {shown(text)}: give milliseconds above 0, as 500 or 500@p99")
     statistic = match[2] or "p50"
     if statistic not in get_args(Percentile):
-        raise InputError(
-            f"{option} {text}: {statistic}: {nearest(statistic, get_args(Percentile))}"
-        )
-    return Target.model_validate({"ms": float(match[1]), "at": statistic})
+        raise InputError(f"{option} {shown(text)}: {nearest(statistic, get_args(Percentile))}")
+    try:
+        return Target.model_validate({"ms": float(match[1]), "at": statistic})
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Input should be ")
+        raise InputError(f"{option} {shown(text)}: must be {problem} ms") from error
 
 
 def dtype(text: str | None) -> Dtype | None:
@@ -53,7 +58,7 @@ def dtype(text: str | None) -> Dtype | None:
         return None
     name = DTYPE_ALIASES.get(text.lower(), text.lower())
     if name not in list(Dtype):
-        raise InputError(f"--dtype {text}: {nearest(name, list(Dtype))}")
+        raise InputError(f"--dtype {shown(text)}: {nearest(name, list(Dtype))}")
     return Dtype(name)
 
 
@@ -107,25 +112,36 @@ def assumed(load: Workload, **stated: object) -> str:
     return f"Assumed, since not stated: {', '.join(parts)}." if parts else ""
 
 
+def under(planned: Workload, *, concurrency: int | None, rate: float | None) -> Workload:
+    """The requests of `planned` under another load."""
+    try:
+        load = {"concurrency": concurrency, "rate": rate}
+        return Workload.model_validate({**dict(planned), **load})
+    except ValidationError as error:
+        raise _refusal(error) from error
+
+
 def speculation(
-    tokens: int | None, acceptance: float | None, draft_cost: float | None
+    drafted: int | None, acceptance: float | None, draft_cost: float | None
 ) -> Speculation | None:
     """Speculative decoding as the options describe it; None without `--speculative-tokens`."""
-    if tokens is None:
+    if drafted is None:
         for option, value in (("--acceptance-rate", acceptance), ("--draft-cost", draft_cost)):
             if value is not None:
-                raise InputError(f"{option} {value:g}: says nothing without --speculative-tokens")
+                raise InputError(
+                    f"{option} {shown(value)}: says nothing without --speculative-tokens"
+                )
         return None
     if acceptance is None:
         raise InputError(
-            f"--speculative-tokens {tokens}: give --acceptance-rate too, the share of drafted "
-            "tokens that the model accepts, as 0.7"
+            f"--speculative-tokens {shown(drafted)}: give --acceptance-rate too, the share of "
+            "drafted tokens that the model accepts, as 0.7"
         )
     try:
-        draft = Speculation(tokens=tokens, acceptance=acceptance)
+        draft = Speculation(tokens=drafted, acceptance=acceptance)
         if draft_cost is None:
             return draft
-        return Speculation(tokens=tokens, acceptance=acceptance, draft_cost=draft_cost)
+        return Speculation(tokens=drafted, acceptance=acceptance, draft_cost=draft_cost)
     except ValidationError as error:
         raise _refusal(error) from error
 
@@ -136,21 +152,30 @@ def _refusal(error: ValidationError) -> InputError:
     name = str(first["loc"][0])
     option = OPTIONS.get(name, "--" + name.replace("_", "-"))
     message = first["msg"].removeprefix("Input should be ")
-    return InputError(f"{option} {first['input']}: must be {message}")
+    return InputError(f"{option} {shown(first['input'])}: must be {message}")
 
 
-def positive_number(option: str, value: float | None) -> float | None:
-    """`value` if it is above 0 or not given."""
-    if value is not None and value <= 0:
-        raise InputError(f"{option} {value:g}: must be greater than 0")
-    return value
+def price(option: str, value: float | None) -> float | None:
+    """Dollars per device and hour, if they are in the range of prices or not given."""
+    return _within(option, value, LEAST_PRICE, MOST_PRICE)
 
 
-def positive(option: str, value: int | None) -> int | None:
-    """`value` if it is above 0 or not given."""
-    if value is not None and value <= 0:
-        raise InputError(f"{option} {value}: must be greater than 0")
-    return value
+def tokens(option: str, value: int | None) -> int | None:
+    """A number of tokens from 1 up, or None."""
+    return _within(option, value, 1, MOST_TOKENS)
+
+
+def devices(option: str, value: int | None) -> int | None:
+    """A number of devices or of parts with a device each from 1 up, or None."""
+    return _within(option, value, 1, MOST_DEVICES)
+
+
+def _within(option: str, value: NumberT | None, least: float, most: float) -> NumberT | None:
+    if value is None or least <= value <= most:
+        return value
+    if value <= 0:
+        raise InputError(f"{option} {shown(value)}: must be greater than 0")
+    raise InputError(f"{option} {shown(value)}: must be from {least:g} to {most:,}")
 
 
 def share(option: str, value: float | None) -> float | None:

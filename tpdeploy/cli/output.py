@@ -1,12 +1,37 @@
 """How the command line writes: results to stdout, everything else to stderr."""
 
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 from pydantic import BaseModel
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+from tpdeploy.errors import one_line, printable
+
+
+class PlainConsole(Console):
+    """A console on which text is text, whoever wrote it: no markup, emoji or control codes."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **how)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """The segments of `renderable`, in which only rich itself has put control codes."""
+        for segment in super().render(renderable, options):
+            text = segment.text
+            if segment.control or text.isprintable() or text == "\n":
+                yield segment
+            else:
+                lines = "\n".join(printable(line) for line in text.split("\n"))
+                yield Segment(lines, segment.style)
+
+
+out = PlainConsole(soft_wrap=False)
+err = PlainConsole(stderr=True)
 
 
 def print_json(result: BaseModel) -> None:
@@ -17,4 +42,4 @@ def print_json(result: BaseModel) -> None:
 def print_error(message: str) -> None:
     """Write one error line on stderr."""
     err.print("Error:", style="bold red", end=" ", soft_wrap=True)
-    err.print(message, markup=False, soft_wrap=True)
+    err.print(one_line(message), soft_wrap=True)

@@ -40,12 +40,10 @@ def status(
 def _show(deployment: Deployment) -> None:
     up = datetime.now(UTC) - deployment.started_at
     hint = " (its supervisor is gone): tpdeploy stop" if deployment.phase == "orphaned" else ""
-    out.print(
-        f"{deployment.name}: {deployment.phase}{hint}, up {str(up).partition('.')[0]}", markup=False
-    )
-    out.print(f"  {deployment.model} by {deployment.backend} at {deployment.url}/v1", markup=False)
+    out.print(f"{deployment.name}: {deployment.phase}{hint}, up {str(up).partition('.')[0]}")
+    out.print(f"  {deployment.model} by {deployment.backend} at {deployment.url}/v1")
     if deployment.reason:
-        out.print(f"  {deployment.reason}", markup=False)
+        out.print(f"  {deployment.reason}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
     for title in ("member", "devices", "port", "pid", "state", "health"):
         table.add_column(title)

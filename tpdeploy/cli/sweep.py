@@ -57,7 +57,7 @@ def run_one(
     except InputError as error:
         if html:
             raise
-        err.print(f"No prediction under this load: {error}", markup=False, soft_wrap=True)
+        err.print(f"No prediction under this load: {error}", soft_wrap=True)
         return measure(load, 0)
     predictions = predict_plan(question, plan, [load])
     report = predicted(measure(load, 0), predictions[0])

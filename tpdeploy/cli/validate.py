@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from tpdeploy.backends.registry import load_backend
+from tpdeploy.cli import options
 from tpdeploy.cli import validate_options as given
 from tpdeploy.cli.imported import check_alone, run_imported
 from tpdeploy.cli.learn import learn_and_tell
@@ -105,7 +106,10 @@ def _measured(
 ) -> ValidationReport | SweepReport:
     """Several loads, one that is not the plan's or has a page to fill, or the plan's own."""
     if sweep is not None:
-        return run_sweep(plan, loads_of(sweep, plan.workload), run, report)
+        loads = loads_of(sweep, plan.workload)
+        for each in loads:
+            options.under(plan.workload, concurrency=each.concurrency, rate=each.rate)
+        return run_sweep(plan, loads, run, report)
     if report or load != plan.workload:
         return run_one(plan, load, run, report)
     return run(load, 0)
@@ -148,9 +152,7 @@ def _workload(planned: Workload, concurrency: int | None, rate: float | None) ->
         return planned
     if concurrency is not None and rate is not None:
         raise InputError("--concurrency and --rate: give one of them, not both")
-    if rate is not None and rate <= 0:
-        raise InputError(f"--rate {rate:g}: must be greater than 0")
-    return planned.model_copy(update={"concurrency": concurrency, "rate": rate})
+    return options.under(planned, concurrency=concurrency, rate=rate)
 
 
 def _run(
@@ -179,7 +181,7 @@ def _run(
 
 @contextmanager
 def _progress_bar() -> Iterator[Bar]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Bar(
         *columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal
     ) as bar:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from tpdeploy.errors import TpdeployError
+from tpdeploy.errors import TpdeployError, shown
 from tpdeploy.harness.backtest_rows import Case, Reading, case_of
 from tpdeploy.harness.backtest_table import Row
 from tpdeploy.planner.candidate import Candidate, evaluate
@@ -65,7 +65,11 @@ def predict_row(row: Row) -> Result:
     except TpdeployError as error:
         return Failed(str(error))
     except ValidationError as error:
-        return Failed(error.errors()[0]["msg"])
+        first = error.errors()[0]
+        return Failed(f"{'.'.join(map(str, first['loc']))} {shown(first['input'])}: {first['msg']}")
+    except (ArithmeticError, ValueError) as error:
+        # Each number is possible and all together are not: the row is lost, not the table.
+        return Failed(f"its numbers lead nowhere: {shown(error)}")
 
 
 def predict_case(case: Case) -> Result:

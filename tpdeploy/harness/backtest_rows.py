@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, isqrt
 
-from tpdeploy.errors import InputError, nearest
+from tpdeploy.bounds import MOST_CLIENTS, MOST_DEVICES, MOST_REQUESTS, MOST_TOKENS
+from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.harness.backtest_table import Row, measured, number, stated, whole
 from tpdeploy.harness.gpu_names import find_gpu
 from tpdeploy.planner.parallelism import Parallelism
@@ -115,7 +116,8 @@ def lengths_of(row: Row) -> tuple[int, int, float]:
 
     Without `length_spread` requests are equal, but for those of the largest public benchmark.
     """
-    inputs, outputs = whole(row, "input_tokens", 1), whole(row, "output_tokens", 1)
+    inputs = whole(row, "input_tokens", 1, MOST_TOKENS)
+    outputs = whole(row, "output_tokens", 1, MOST_TOKENS)
     text = stated(row, "length_spread")
     if not text and (inputs, outputs) in GRID and not stated(row, "requests"):
         return round(GRID_MEAN * inputs), round(GRID_MEAN * outputs), GRID_SPREAD
@@ -129,7 +131,7 @@ def _protocol(row: Row, workload: Workload) -> Protocol:
     """How a closed loop was measured: `requests` in all, else as benchmarks do it."""
     if not stated(row, "requests"):
         return COUNTED
-    each = whole(row, "requests", 1) / (workload.concurrency or 1)
+    each = whole(row, "requests", 1, MOST_REQUESTS) / (workload.concurrency or 1)
     return Protocol(requests_per_client=each, fewest_requests=1, warm_up=0, together=True)
 
 
@@ -140,22 +142,23 @@ def _rules(row: Row) -> EngineRules:
         return rules
     share = number(text)
     if share is None or not 0 < share <= 1:
-        raise InputError(f"memory_fraction {text!r}: need a share above 0 and up to 1")
+        raise InputError(f"memory_fraction {shown(text)!r}: need a share above 0 and up to 1")
     return replace(rules, memory_fraction=share)
 
 
 def _served(row: Row) -> bool:
     text = stated(row, "server").lower()
     if text not in {"", "yes", "no"}:
-        raise InputError(f"server {text!r}: need yes, no (the engine alone) or nothing")
+        raise InputError(f"server {shown(text)!r}: need yes, no (the engine alone) or nothing")
     return text != "no"
 
 
 def _batched_tokens(row: Row, engine: EngineRules, workload: Workload, replicas: int) -> int | None:
     """Tokens of the engine's largest step; None: its default."""
     if stated(row, "max_num_batched_tokens"):
-        return whole(row, "max_num_batched_tokens", 1)
-    lengths = whole(row, "input_tokens", 1), whole(row, "output_tokens", 1)
+        return whole(row, "max_num_batched_tokens", 1, MOST_TOKENS)
+    inputs = whole(row, "input_tokens", 1, MOST_TOKENS)
+    lengths = inputs, whole(row, "output_tokens", 1, MOST_TOKENS)
     if lengths in GRID or engine.name == "sglang" or workload.rate:
         return None
     return workload.input_tokens + ceil((workload.concurrency or 1) / replicas) + SPARE_TOKENS
@@ -186,7 +189,7 @@ def rules_of(engine: str, version: str = "", date: str = "") -> EngineRules:
     """
     name = re.sub(r"[^a-z]", "", engine.lower()).replace("tensorrt", "trt")
     if name not in ENGINES:
-        raise InputError(f"unknown engine {engine!r}; {nearest(engine, ENGINES)}")
+        raise InputError(f"unknown engine {shown(engine)!r}; {nearest(engine, ENGINES)}")
     rules = ENGINES[name]
     return replace(rules, steps_ahead=rules.steps_ahead and not _sync_vllm(name, version, date))
 
@@ -194,7 +197,7 @@ def rules_of(engine: str, version: str = "", date: str = "") -> EngineRules:
 def _sync_vllm(engine: str, version: str, date: str) -> bool:
     if engine != "vllm":
         return False
-    if release := re.match(r"v?(\d+)\.(\d+)", version):
+    if release := re.match(r"v?(\d{1,9})\.(\d{1,9})", version):
         return (int(release[1]), int(release[2])) < ASYNC_VLLM
     return not version and bool(date) and date < ASYNC_VLLM_DATE
 
@@ -209,8 +212,20 @@ def cluster_of(gpu: str, count: int, engine: str) -> Cluster:
     device = find_gpu(gpu)
     fabric = choose_fabric(device, None)
     island = max(GPUS_A_MACHINE, find_fabric(fabric).island)
-    nodes = next(n for n in range(ceil(count / island), count + 1) if count % n == 0)
+    if count > MOST_DEVICES:
+        raise InputError(f"{count:,} GPUs are more than {MOST_DEVICES:,}")
+    nodes = min(n for n in divisors(count) if count // n <= island)
     return with_engine(assemble(device, fabric, nodes, count // nodes), engine)
+
+
+def divisors(count: int) -> set[int]:
+    """The numbers that divide `count`.
+
+    >>> sorted(divisors(12))
+    [1, 2, 3, 4, 6, 12]
+    """
+    small = [n for n in range(1, isqrt(count) + 1) if count % n == 0]
+    return {*small, *(count // n for n in small)}
 
 
 def shape_of(model: str, device: Accelerator, precision: str) -> ModelShape:
@@ -242,7 +257,7 @@ def _workload(row: Row) -> Workload:
         output_tokens=outputs,
         length_spread=spread,
         rate=rate,
-        concurrency=None if rate else whole(row, "concurrency", 1),
+        concurrency=None if rate else whole(row, "concurrency", 1, MOST_CLIENTS),
     )
 
 

@@ -3,10 +3,14 @@
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from math import isfinite
 from pathlib import Path
+from sys import intern
 
-from tpdeploy.errors import InputError
+from tpdeploy.bounds import MOST_DEVICES, MOST_FIGURE
+from tpdeploy.errors import InputError, shown
+from tpdeploy.files import MOST_TABLE_BYTES, read_text
 
 COLUMNS = (
     "model",
@@ -40,34 +44,36 @@ def read_rows(path: Path) -> Table:
     Raises:
         InputError: not a readable CSV file, a column of COLUMNS missing, or no rows.
     """
+    text = StringIO(read_text(path, MOST_TABLE_BYTES), newline="")
+    lines = (line for line in csv.reader(text) if line)
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = [line for line in csv.reader(file) if line]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path} is not a CSV file of UTF-8 text: {error}") from error
-    if not lines:
+        columns = tuple(name.strip() for name in next(lines, ()))
+        missing = [name for name in COLUMNS if name not in columns]
+        rows = () if missing else tuple(_row(columns, line) for line in lines)
+    except csv.Error as error:
+        raise InputError(f"{path} is not a CSV file: {error}") from error
+    if not columns:
         raise InputError(f"{path} is empty; needed: a header with {', '.join(COLUMNS)}, and rows")
-    columns = tuple(name.strip() for name in lines[0])
-    missing = [name for name in COLUMNS if name not in columns]
     if missing:
         raise InputError(
             f"{path} lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}; a CSV file "
             "with a header is needed, and a row for each measured run"
         )
-    if len(lines) == 1:
+    if not rows:
         raise InputError(f"{path} has a header and no rows; give a row for each measured run")
-    return Table(columns, tuple(_row(columns, line) for line in lines[1:]))
+    return Table(columns, rows)
 
 
 def _row(columns: Sequence[str], line: Sequence[str]) -> Row:
-    cells = [*line, *[""] * (len(columns) - len(line))]
+    # A table says few things many times: each is kept once.
+    cells = [*map(intern, line), *[""] * (len(columns) - len(line))]
     return dict(zip(columns, cells, strict=False))
 
 
-def whole(row: Row, name: str, least: int, default: int | None = None) -> int:
-    """A whole number from `least` up; 8.0 is one, as tables of numbers write it.
+def whole(
+    row: Row, name: str, least: int, most: int = MOST_DEVICES, *, default: int | None = None
+) -> int:
+    """A whole number from `least` to `most`; 8.0 is one, as tables of numbers write it.
 
     Raises:
         InputError: another cell, or a blank one without a `default`.
@@ -76,8 +82,8 @@ def whole(row: Row, name: str, least: int, default: int | None = None) -> int:
     if not text and default is not None:
         return default
     value = number(text)
-    if value is None or value != int(value) or value < least:
-        raise InputError(f"{name} {text!r}: need a whole number of {least} or more")
+    if value is None or value != int(value) or not least <= value <= most:
+        raise InputError(f"{name} {shown(text)!r}: need a whole number from {least} to {most:,}")
     return int(value)
 
 
@@ -96,8 +102,10 @@ def measured(row: Row, name: str) -> float | None:
     if not text:
         return None
     value = number(text)
-    if value is None or value <= 0:
-        raise InputError(f"{name} {text!r}: need a number above 0, or nothing")
+    if value is None or not 0 < value <= MOST_FIGURE:
+        raise InputError(
+            f"{name} {shown(text)!r}: need a number above 0, at most {MOST_FIGURE:g}, or nothing"
+        )
     return value
 
 

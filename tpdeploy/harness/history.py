@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tpdeploy.bounds import LEAST_TTFT_MS
 from tpdeploy.harness.comparison import Row
 from tpdeploy.harness.learning import validations
 from tpdeploy.harness.report import ValidationReport
@@ -69,5 +70,6 @@ def _held(row: Row, name: str) -> Held | None:
     if not row.name.startswith(name):
         return None
     predicted = row.predicted.value if row.predicted else None
-    error = predicted / row.measured - 1 if predicted is not None else None
+    told = predicted is not None and row.measured > LEAST_TTFT_MS
+    error = predicted / row.measured - 1 if predicted is not None and told else None
     return Held(name=row.name, predicted=predicted, measured=row.measured, error=error)

@@ -1,6 +1,5 @@
 """A run of another load generator, held against a plan as a run of ours would be."""
 
-import json
 import platform
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +8,7 @@ from pydantic import ValidationError
 
 from tpdeploy import __version__
 from tpdeploy.errors import InputError
+from tpdeploy.files import MOST_TABLE_BYTES
 from tpdeploy.harness.comparison import compare, overall
 from tpdeploy.harness.imported_aiperf import read_aiperf
 from tpdeploy.harness.imported_run import ImportedRun
@@ -16,6 +16,7 @@ from tpdeploy.harness.imported_vllm import read_vllm
 from tpdeploy.harness.report import ValidationReport
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.workload import Workload
+from tpdeploy.records import read_json
 
 KNOWN = "`vllm bench serve --save-result`, aiperf (profile_export_aiperf.json) or genai-perf"
 
@@ -67,12 +68,7 @@ def _read(path: Path, planned: Workload) -> ImportedRun:
 
 
 def _content(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not one JSON document: {error}") from None
+    content = read_json(path, MOST_TABLE_BYTES)
     if not isinstance(content, dict):
         raise InputError(f"{path}: not a result of {KNOWN}")
     return content

@@ -8,10 +8,15 @@ load stands moved: `phases` (aiperf's configuration 2), `loadgen` (before), `per
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from pydantic import Field
-
-from tpdeploy.errors import InputError
-from tpdeploy.harness.imported_run import STATISTICS, ForeignFile, ImportedRun, sent_workload
+from tpdeploy.bounds import Count, Figure
+from tpdeploy.errors import InputError, shown
+from tpdeploy.harness.imported_run import (
+    STATISTICS,
+    ForeignFile,
+    ImportedRun,
+    sent_workload,
+    spread_of,
+)
 from tpdeploy.harness.metrics import Measured, Spread
 from tpdeploy.planner.workload import Workload
 
@@ -31,17 +36,17 @@ class Metric(ForeignFile):
     """One metric: of a rate or a count only `avg`."""
 
     unit: str = ""
-    avg: float
-    p50: float | None = None
-    p90: float | None = None
-    p95: float | None = None
-    p99: float | None = None
+    avg: Figure
+    p50: Figure | None = None
+    p90: Figure | None = None
+    p95: Figure | None = None
+    p99: Figure | None = None
 
 
 class ErrorCount(ForeignFile):
     """How many requests failed for one reason."""
 
-    count: int = 0
+    count: Count = 0
 
 
 class AiperfResult(ForeignFile):
@@ -139,7 +144,7 @@ def _requests(result: AiperfResult) -> tuple[int, float]:
         raise InputError("request_throughput is 0: not one request succeeded")
     if count is None and lasted is None:
         raise InputError("has neither request_count nor benchmark_duration")
-    span_s = lasted.avg * MS[lasted.unit or "s"] / 1e3 if lasted else None
+    span_s = lasted.avg * _ms("benchmark_duration", lasted.unit or "s") / 1e3 if lasted else None
     requests = round(count.avg) if count else round(per_s * (span_s or 0))
     return requests, span_s or requests / per_s
 
@@ -147,14 +152,18 @@ def _requests(result: AiperfResult) -> tuple[int, float]:
 def _spread(name: str, metric: Metric | None) -> Spread:
     if metric is None:
         raise InputError(f"has no {name}: run it with --streaming")
-    if metric.unit not in MS:
-        raise InputError(f"{name} is in {metric.unit!r}; known: {', '.join(filter(None, MS))}")
+    unit_ms = _ms(name, metric.unit)
     found = {"mean": metric.avg} | {at: getattr(metric, at) for at in STATISTICS[1:]}
     missing = [at for at, value in found.items() if value is None]
     if missing:
         raise InputError(f"{name} has no {', '.join(missing)}: give the summary of one run")
-    in_ms = {at: value * MS[metric.unit] for at, value in found.items()}
-    return Spread.model_validate(in_ms | {"confidence": {}})
+    return spread_of(name, {at: value * unit_ms for at, value in found.items()})
+
+
+def _ms(name: str, unit: str) -> float:
+    if unit not in MS:
+        raise InputError(f"{name} is in {shown(unit)!r}; known: {', '.join(filter(None, MS))}")
+    return MS[unit]
 
 
 def _models(config: Mapping[str, object]) -> tuple[str, ...]:
@@ -170,9 +179,9 @@ def _models(config: Mapping[str, object]) -> tuple[str, ...]:
 
 
 class _Load(ForeignFile):
-    concurrency: int | None = Field(default=None, ge=0)
-    rate: float | None = Field(default=None, ge=0)
-    request_rate: float | None = Field(default=None, ge=0)
+    concurrency: Count | None = None
+    rate: Figure | None = None
+    request_rate: Figure | None = None
 
 
 def _load(config: Mapping[str, object]) -> tuple[int | None, float | None]:
@@ -181,7 +190,7 @@ def _load(config: Mapping[str, object]) -> tuple[int | None, float | None]:
     profiling = [
         phase
         for phase in (phases if isinstance(phases, list) else ())
-        if isinstance(phase, dict) and "profiling" in {phase.get("name"), phase.get("kind")}
+        if isinstance(phase, dict) and "profiling" in (phase.get("name"), phase.get("kind"))
     ]
     found = (
         *profiling,

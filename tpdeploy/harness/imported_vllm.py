@@ -3,17 +3,26 @@
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
 from math import isinf
+from typing import Annotated
 
 from pydantic import Field
 
-from tpdeploy.errors import InputError
+from tpdeploy.bounds import LEAST_RATE, MOST_SECONDS, Clients, Count, Figure, Seconds, Whole
+from tpdeploy.errors import InputError, shown
 from tpdeploy.harness.exchange import Exchange, Failure
-from tpdeploy.harness.imported_run import STATISTICS, ForeignFile, ImportedRun, sent_workload
+from tpdeploy.harness.imported_run import (
+    STATISTICS,
+    ForeignFile,
+    ImportedRun,
+    sent_workload,
+    spread_of,
+)
 from tpdeploy.harness.metrics import DEFINITIONS, Measured, Spread, measure, spread
 from tpdeploy.harness.report import request_record
 from tpdeploy.planner.workload import Workload
 
 TOOL = "vllm bench serve"
+Latency = Annotated[float, Field(ge=0, le=MOST_SECONDS)]
 DATE = "%Y%m%d-%H%M%S"
 MEANING = {
     "measured by": f"{TOOL}; these are its figures and its definitions",
@@ -34,23 +43,23 @@ class VllmResult(ForeignFile):
 
     date: str
     model_id: str
-    num_prompts: int
-    request_rate: float = Field(gt=0)
-    max_concurrency: int | None
+    num_prompts: Count
+    request_rate: float = Field(ge=LEAST_RATE, allow_inf_nan=True)
+    max_concurrency: Clients | None
     ramp_up_strategy: str | None = None
-    duration: float = Field(gt=0)
-    completed: int
-    failed: int | None = None
-    total_input_tokens: int
-    total_output_tokens: int
-    latencies: tuple[float, ...] = ()
+    duration: Seconds
+    completed: Count
+    failed: Count | None = None
+    total_input_tokens: Whole
+    total_output_tokens: Whole
+    latencies: tuple[Latency, ...] = ()
     # With --save-detailed, one of each a request.
-    ttfts: tuple[float, ...] = ()
-    itls: tuple[tuple[float, ...], ...] = ()
-    input_lens: tuple[int, ...] = ()
-    output_lens: tuple[int, ...] = ()
+    ttfts: tuple[Latency, ...] = ()
+    itls: tuple[tuple[Latency, ...], ...] = ()
+    input_lens: tuple[Count, ...] = ()
+    output_lens: tuple[Count, ...] = ()
     errors: tuple[str | None, ...] = ()
-    start_times: tuple[float, ...] = ()
+    start_times: tuple[Figure, ...] = ()
 
     @property
     def failures(self) -> int:
@@ -66,6 +75,8 @@ def read_vllm(content: object, planned: Workload) -> ImportedRun:
         InputError: no request succeeded, the load varied, or a statistic is not in the file.
     """
     result = VllmResult.model_validate(content)
+    if result.completed > result.num_prompts:
+        raise InputError(f"says that {result.completed} of {result.num_prompts} requests succeeded")
     if result.completed < 1:
         raise InputError(f"not one of {result.num_prompts} requests succeeded")
     workload = _workload(result, planned)
@@ -111,9 +122,10 @@ def _started(result: VllmResult) -> datetime:
     """The file has its end, in the local time of where it was written."""
     try:
         ended = datetime.strptime(result.date, DATE).astimezone(UTC)
-    except ValueError:
-        raise InputError(f"date {result.date!r}: expected as 20260131-235959") from None
-    return ended - timedelta(seconds=result.duration)
+        return ended - timedelta(seconds=result.duration)
+    except (ValueError, OverflowError):
+        given = shown(result.date)
+        raise InputError(f"date {given!r}: expected as 20260131-235959") from None
 
 
 def _exchanges(result: VllmResult) -> list[Exchange]:
@@ -180,7 +192,7 @@ def _spread(result: VllmResult, name: str) -> Spread:
     missing = [key for key in keys.values() if key not in extra]
     if missing:
         raise InputError(f"has no {', '.join(missing)}: {MORE}")
-    return Spread.model_validate({at: extra[key] for at, key in keys.items()} | {"confidence": {}})
+    return spread_of(f"{name}_ms", {at: extra[key] for at, key in keys.items()})
 
 
 def _extra(result: VllmResult) -> dict[str, object]:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from math import ceil, floor, inf, sqrt
 from statistics import stdev
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from tpdeploy.bounds import LEAST_TTFT_MS, MOST_FIGURE, MOST_RATE, Count, Figure
 from tpdeploy.harness.exchange import Exchange
 from tpdeploy.planner.plan import Distribution
 from tpdeploy.planner.prediction import distribution
@@ -41,25 +42,31 @@ class Spread(Distribution):
 class Measured(Record):
     """What was measured; latencies in ms over the requests that succeeded."""
 
-    requests: int = Field(ge=0, description="that succeeded")
-    failures: dict[str, int] | None = Field(
+    requests: Count = Field(description="that succeeded")
+    failures: dict[str, Count] | None = Field(
         description="requests that failed, by kind; None: not counted"
     )
-    span_s: float = Field(gt=0, description="what the rates are divided by")
+    span_s: float = Field(gt=0, le=MOST_FIGURE, description="what the rates are divided by")
     ttft_ms: Spread
     tpot_ms: Spread | None = Field(description="None: one output token")
     itl_ms: Spread | None = Field(description="None: one output token, or not known")
     e2e_ms: Spread
-    requests_per_s: float
-    output_tokens_per_s: float
-    total_tokens_per_s: float = Field(description="prompt and output tokens")
-    other_length: int = Field(
-        default=0, ge=0, description="answers of another length than asked, which count as well"
+    requests_per_s: float = Field(ge=0, le=MOST_RATE)
+    output_tokens_per_s: Figure
+    total_tokens_per_s: Figure = Field(description="prompt and output tokens")
+    other_length: Count = Field(
+        default=0, description="answers of another length than asked, which count as well"
     )
-    goodput_per_s: float | None = Field(description="None: no target stated, or not known")
+    goodput_per_s: Figure | None = Field(description="None: no target stated, or not known")
     client_lag_ms: float | None = Field(
         description="largest delay of a request by the client itself; None: not known"
     )
+
+    @model_validator(mode="after")
+    def _took_time(self) -> "Measured":
+        if min(self.ttft_ms.mean, self.ttft_ms.p50) < LEAST_TTFT_MS:
+            raise ValueError("a time to first token of 0 was not measured")
+        return self
 
     @property
     def failed(self) -> int:

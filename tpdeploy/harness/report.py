@@ -1,10 +1,10 @@
 """The record of one validation, kept as JSON."""
 
-from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
+from tpdeploy.bounds import Count, Figure
 from tpdeploy.harness.comparison import Row, Verdict
 from tpdeploy.harness.exchange import Exchange, FailureKind
 from tpdeploy.harness.metrics import Measured
@@ -17,9 +17,9 @@ class RequestRecord(Record):
     """One measured request."""
 
     sent_s: float = Field(description="seconds after the end of the warm-up; negative: before it")
-    ttft_ms: float | None = None
-    e2e_ms: float | None = None
-    output_tokens: int = Field(ge=0)
+    ttft_ms: Figure | None = None
+    e2e_ms: Figure | None = None
+    output_tokens: Count
     failure: FailureKind | None = None
     message: str | None = Field(default=None, description="of the failure")
 
@@ -27,8 +27,8 @@ class RequestRecord(Record):
 class WarmUp(Record):
     """What was sent before the measurement and is not counted."""
 
-    requests: int = Field(ge=0)
-    failed: int = Field(ge=0)
+    requests: Count
+    failed: Count
     stable: bool = Field(description="whether two rounds of requests took the same time")
 
 
@@ -36,7 +36,7 @@ class ValidationReport(Record):
     """What was asked of which endpoint, what came of it, and the verdict."""
 
     version: Literal[1] = 1
-    started_at: datetime
+    started_at: AwareDatetime
     endpoint: Text = Field(description="what was measured; of another tool's run the file")
     measured_by: Text = Field(
         default="tpdeploy", description="whose figures they are; others' are not of this machine"

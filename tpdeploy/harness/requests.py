@@ -1,14 +1,16 @@
 """What the requests of a measurement ask: drawn at random, or read from a file of real prompts."""
 
-import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
-from tpdeploy.errors import InputError
+from tpdeploy.bounds import MOST_TOKENS
+from tpdeploy.errors import InputError, shown
+from tpdeploy.files import MOST_TABLE_BYTES, read_text
 from tpdeploy.planner.workload import Workload
+from tpdeploy.records import parse_json
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,7 @@ def read_requests(path: Path, output_tokens: int) -> Iterator[Asked]:
     Raises:
         InputError: no such file, an empty one, or a line of another kind; its number is named.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--prompts {path}: {error}") from error
+    lines = read_text(path, MOST_TABLE_BYTES).split("\n")
     found = [
         _asked(path, number, line, output_tokens)
         for number, line in enumerate(lines, start=1)
@@ -82,19 +81,20 @@ def _length(tokens: int, spread: float, draw: random.Random) -> int:
 
 def _asked(path: Path, number: int, line: str, output_tokens: int) -> Asked:
     where = f"--prompts {path}, line {number}"
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        raise InputError(f"{where}: is not JSON") from error
+    content = parse_json(line, where)
     if not isinstance(content, dict) or not _is_prompt(content.get("prompt")):
         raise InputError(f'{where}: give {{"prompt": "text or token ids", "output_tokens": 64}}')
     wanted = content.get("output_tokens", output_tokens)
-    if not isinstance(wanted, int) or isinstance(wanted, bool) or wanted < 1:
-        raise InputError(f"{where}: output_tokens {wanted!r} is no number above 0")
+    if type(wanted) is not int or not 1 <= wanted <= MOST_TOKENS:
+        raise InputError(f"{where}: output_tokens {shown(wanted)}: need 1 to {MOST_TOKENS:,}")
     return Asked(content["prompt"], wanted)
 
 
 def _is_prompt(prompt: object) -> bool:
     if isinstance(prompt, str):
         return bool(prompt)
-    return isinstance(prompt, list) and bool(prompt) and all(type(i) is int for i in prompt)
+    return (
+        isinstance(prompt, list)
+        and bool(prompt)
+        and all(type(i) is int and 0 <= i <= MOST_TOKENS for i in prompt)
+    )

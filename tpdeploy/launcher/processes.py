@@ -26,8 +26,8 @@ CLOCK_SLACK_S = 1.0
 class Leader(Record):
     """The first process of a session; its start time tells it from a later one of its number."""
 
-    pid: int = Field(gt=0)
-    created: float = Field(gt=0, description="seconds since the epoch")
+    pid: int = Field(gt=0, lt=2**31)
+    created: float = Field(gt=0, lt=1e12, description="seconds since the epoch")
 
 
 def leader_of(pid: int) -> Leader:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import httpx
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
+from tpdeploy.bounds import Index
 from tpdeploy.errors import InputError
-from tpdeploy.files import data_home, write_whole
+from tpdeploy.files import data_home, kind_of, write_whole
 from tpdeploy.launcher.processes import Leader, is_alive, members
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record, Text
@@ -17,6 +18,7 @@ from tpdeploy.records import dump_record, read_record
 
 DEFAULT_NAME = "default"
 HEALTH_TIMEOUT_S = 2.0
+MOST_PORT = 65535
 Phase = Literal["starting", "ready", "degraded", "failed", "stopped", "orphaned"]
 
 
@@ -24,8 +26,8 @@ class Member(Record):
     """One process group of a deployment: a replica or the router."""
 
     label: Text = Field(description="replica-0, replica-1 … or router")
-    port: int
-    devices: tuple[int, ...] = ()
+    port: int = Field(ge=0, le=MOST_PORT)
+    devices: tuple[Index, ...] = ()
     leader: Leader | None = Field(default=None, description="None until it is started")
     phase: Phase = "starting"
     stage: str = Field(default="", description="what it is doing, in the engine's words")
@@ -37,7 +39,7 @@ class Member(Record):
         """Whether its health check says that it can serve now."""
         try:
             answer = httpx.get(self.health_url, timeout=HEALTH_TIMEOUT_S, trust_env=False)
-        except httpx.HTTPError:
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
             return False
         return answer.status_code == httpx.codes.OK
 
@@ -51,7 +53,7 @@ class Deployment(Record):
     url: Text
     phase: Phase = "starting"
     reason: str = Field(default="", description="why it failed or is degraded")
-    started_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    started_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     supervisor: Leader | None = None
     members: tuple[Member, ...]
 
@@ -83,8 +85,8 @@ def folder_of(name: str) -> Path:
     Raises:
         InputError: a name that cannot be a folder's.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise InputError(f"--name {name!r}: use letters, digits, '.', '_' and '-'")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise InputError(f"--name {name!r}: use up to 100 letters, digits, '.', '_' and '-'")
     return data_home() / "deployments" / name
 
 
@@ -101,7 +103,7 @@ def save(deployment: Deployment) -> None:
 def load(name: str) -> Deployment | None:
     """The state of the deployment called `name`, or None if there never was one."""
     path = folder_of(name) / "state.yaml"
-    return read_record(path, Deployment) if path.exists() else None
+    return read_record(path, Deployment) if kind_of(path) else None
 
 
 def running(name: str) -> Deployment:

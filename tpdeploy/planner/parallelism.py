@@ -1,7 +1,8 @@
 """Parallelism: how the devices are used, as replicas of one engine split over several ranks."""
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
+from tpdeploy.bounds import Devices
 from tpdeploy.profiles.record import Record
 
 
@@ -12,10 +13,10 @@ class Parallelism(Record):
     `tensor` where each of these ranks holds whole experts (vLLM's --enable-expert-parallel).
     """
 
-    tensor: int = Field(gt=0)
-    pipeline: int = Field(default=1, gt=0)
-    expert: int = Field(default=1, gt=0)
-    replicas: int = Field(default=1, gt=0)
+    tensor: Devices
+    pipeline: Devices = 1
+    expert: Devices = 1
+    replicas: Devices = 1
 
     @model_validator(mode="after")
     def _experts_over_all_tensor_ranks(self) -> "Parallelism":

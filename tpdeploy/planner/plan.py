@@ -4,6 +4,17 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from tpdeploy.bounds import (
+    MOST_PARAMETERS,
+    Bytes,
+    Clients,
+    Devices,
+    Figure,
+    Index,
+    Price,
+    Tokens,
+    Whole,
+)
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.workload import Percentile, Workload
@@ -13,9 +24,9 @@ from tpdeploy.profiles.record import Dtype, Record, Text
 class Estimate(Record):
     """A predicted value with the range it is expected in and where it comes from."""
 
-    value: float = Field(ge=0)
-    low: float = Field(ge=0)
-    high: float = Field(ge=0)
+    value: Figure
+    low: Figure
+    high: Figure
     source: Text
 
     @model_validator(mode="after")
@@ -33,8 +44,8 @@ class PlannedModel(Record):
     id: Text = Field(description="hub id, or the local folder's name; clients send this name")
     path: str | None = Field(default=None, description="local folder; None: the engine downloads")
     architecture: Text
-    parameters: int = Field(gt=0)
-    vocab: int = Field(gt=0)
+    parameters: int = Field(gt=0, le=MOST_PARAMETERS)
+    vocab: Tokens
     dtype: Dtype = Field(description="activations and unquantized weights")
     native_dtype: Dtype | None = Field(default=None, description="of the checkpoint, if known")
     quantization: str | None = Field(default=None, description="None: as the checkpoint is")
@@ -48,24 +59,30 @@ class PlannedCluster(Record):
     gpu: Text
     platform: Literal["cuda", "rocm", "gaudi", "cpu"]
     compute_capability: float | None = Field(default=None, description="NVIDIA only")
-    count: int = Field(gt=0)
-    nodes: int = Field(gt=0)
+    count: Devices
+    nodes: Devices
     fabric: Text
     network: Text | None = Field(default=None, description="between machines")
-    island: int = Field(gt=0)
-    memory_bytes: int = Field(gt=0, description="of one device, as the driver reports it")
+    island: Whole = Field(gt=0)
+    memory_bytes: Bytes = Field(gt=0, description="of one device, as the driver reports it")
     assumptions: tuple[str, ...] = ()
     origin: Literal["stated", "detected"] = "stated"
+
+    @model_validator(mode="after")
+    def _equal_machines(self) -> "PlannedCluster":
+        if self.count % self.nodes:
+            raise ValueError(f"{self.count} devices do not make {self.nodes} equal machines")
+        return self
 
 
 class Placement(Record):
     """Where one replica runs: one device a rank, in rank order."""
 
-    replica: int = Field(ge=0)
-    node: int = Field(default=0, ge=0, description="of the first rank")
-    devices: tuple[int, ...] = Field(min_length=1, description="device numbers on their node")
+    replica: Index
+    node: Index = Field(default=0, description="of the first rank")
+    devices: tuple[Index, ...] = Field(min_length=1, description="device numbers on their node")
     cpus: tuple[Text, ...] = Field(default=(), description="on CPUs: the cores of each rank")
-    nodes: tuple[int, ...] = Field(
+    nodes: tuple[Index, ...] = Field(
         default=(), description="node of each rank, when they are on several"
     )
 
@@ -88,40 +105,40 @@ class Placement(Record):
 class Limits(Record):
     """Engine-neutral limits; every engine is told each of them explicitly."""
 
-    max_model_len: int = Field(gt=0, description="tokens of one request, prompt and answer")
-    max_num_seqs: int = Field(gt=0, description="requests in one step")
-    max_num_batched_tokens: int = Field(gt=0, description="tokens in one step")
+    max_model_len: Whole = Field(gt=0, description="tokens of one request, prompt and answer")
+    max_num_seqs: Clients = Field(description="requests in one step")
+    max_num_batched_tokens: Tokens = Field(description="tokens in one step")
     memory_fraction: float = Field(
         gt=0,
         le=1,
         description="of total memory, or of what is free once loaded: as the engine has it",
     )
-    kv_cache_bytes: int = Field(gt=0, description="KV cache per device that the plan counts on")
+    kv_cache_bytes: Bytes = Field(gt=0, description="KV cache per device that the plan counts on")
     enforce_eager: bool = Field(default=False, description="without CUDA graphs")
 
 
 class MemoryPerGpu(Record):
     """Bytes on each device, by what they are for; the parts sum to `total_bytes`."""
 
-    total_bytes: int = Field(gt=0)
-    weights_bytes: int = Field(ge=0)
-    kv_cache_bytes: int = Field(ge=0)
-    activation_bytes: int = Field(ge=0)
-    graph_bytes: int = Field(ge=0)
-    communicator_bytes: int = Field(ge=0)
-    context_bytes: int = Field(ge=0, description="CUDA context and libraries")
-    reserved_bytes: int = Field(ge=0, description="left to others by memory_fraction")
-    kv_cache_tokens: int = Field(ge=0, description="tokens one replica's KV cache holds")
+    total_bytes: Bytes = Field(gt=0)
+    weights_bytes: Bytes
+    kv_cache_bytes: Bytes
+    activation_bytes: Bytes
+    graph_bytes: Bytes
+    communicator_bytes: Bytes
+    context_bytes: Bytes = Field(description="CUDA context and libraries")
+    reserved_bytes: Bytes = Field(description="left to others by memory_fraction")
+    kv_cache_tokens: Whole = Field(description="tokens one replica's KV cache holds")
 
 
 class Distribution(Record):
     """Statistics of one latency over the simulated requests, in ms."""
 
-    mean: float = Field(ge=0)
-    p50: float = Field(ge=0)
-    p90: float = Field(ge=0)
-    p95: float = Field(ge=0)
-    p99: float = Field(ge=0)
+    mean: Figure
+    p50: Figure
+    p90: Figure
+    p95: Figure
+    p99: Figure
 
     def at(self, percentile: Percentile) -> float:
         """The named statistic, in ms."""
@@ -142,15 +159,15 @@ class Prediction(Record):
 class Alternative(Record):
     """Another split of the same devices, and why it was not chosen."""
 
-    tensor: int = Field(gt=0)
-    pipeline: int = Field(default=1, gt=0)
-    expert: int = Field(default=1, gt=0)
-    replicas: int = Field(gt=0)
+    tensor: Devices
+    pipeline: Devices = 1
+    expert: Devices = 1
+    replicas: Devices
     feasible: bool | None = Field(description="None: not simulated, and so not known")
     reason: Text
-    ttft_ms: float | None = Field(default=None, description="None: not simulated, or it grows")
-    tpot_ms: float | None = None
-    output_tokens_per_s: float | None = None
+    ttft_ms: Figure | None = Field(default=None, description="None: not simulated, or it grows")
+    tpot_ms: Figure | None = None
+    output_tokens_per_s: Figure | None = None
 
 
 class EngineAnswer(Record):
@@ -160,9 +177,9 @@ class EngineAnswer(Record):
     feasible: bool
     reason: Text
     parallelism: Parallelism | None = None
-    ttft_ms: float | None = None
-    tpot_ms: float | None = None
-    output_tokens_per_s: float | None = None
+    ttft_ms: Figure | None = None
+    tpot_ms: Figure | None = None
+    output_tokens_per_s: Figure | None = None
 
 
 class ParetoPoint(Record):
@@ -170,16 +187,16 @@ class ParetoPoint(Record):
 
     parallelism: Parallelism
     load: Text
-    output_tokens_per_s_per_device: float = Field(ge=0)
-    tpot_ms: float = Field(ge=0)
-    ttft_ms: float = Field(ge=0)
+    output_tokens_per_s_per_device: Figure
+    tpot_ms: Figure
+    ttft_ms: Figure
     meets_targets: bool
 
 
 class Cost(Record):
     """What the answer costs at a price the user gave, for the devices the plan uses."""
 
-    device_price_per_hour: float = Field(gt=0)
+    device_price_per_hour: Price
     per_million_output_tokens: Estimate
 
 

@@ -1,10 +1,11 @@
 """Workload: what users will send, and how fast they want the answer."""
 
 from math import floor
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
+from tpdeploy.bounds import MOST_DRAFT_COST, MOST_DRAFTED, Clients, Rate, TargetMs, Tokens
 from tpdeploy.profiles.record import Record
 
 # Drafting one token with a one-layer head (EAGLE, MTP) on a model of 32 to 80 layers: that layer
@@ -13,7 +14,7 @@ DRAFT_COST = 0.05
 
 # People's requests differ in length: vLLM's `--random-range-ratio`, of which 0.2 is a common value.
 # A judgement: with it runs of drawn lengths are met that equal ones miss by a factor of 2 to 5.
-LENGTH_SPREAD = 0.2
+LENGTH_SPREAD, MOST_SPREAD = 0.2, 0.9
 INPUT_TOKENS, OUTPUT_TOKENS = 1024, 256
 
 Percentile = Literal["mean", "p50", "p90", "p95", "p99"]
@@ -22,7 +23,7 @@ Percentile = Literal["mean", "p50", "p90", "p95", "p99"]
 class Target(Record):
     """A latency that must not be exceeded, at a named statistic."""
 
-    ms: Annotated[float, Field(gt=0)]
+    ms: TargetMs
     at: Percentile = "p50"
 
 
@@ -32,10 +33,13 @@ class Speculation(Record):
     Each drafted token is accepted with probability `acceptance`, up to the first that is not.
     """
 
-    tokens: int = Field(gt=0, description="tokens drafted a step and sequence")
+    tokens: int = Field(gt=0, le=MOST_DRAFTED, description="tokens drafted a step and sequence")
     acceptance: float = Field(ge=0, le=1, description="probability that one is accepted")
     draft_cost: float = Field(
-        default=DRAFT_COST, ge=0, description="time to draft one token / time of a decode step"
+        default=DRAFT_COST,
+        ge=0,
+        le=MOST_DRAFT_COST,
+        description="time to draft one token / time of a decode step",
     )
 
     @property
@@ -57,17 +61,17 @@ class Speculation(Record):
 class Workload(Record):
     """Requests of one kind: in a closed loop (`concurrency`) or arriving at `rate`."""
 
-    input_tokens: int = Field(default=INPUT_TOKENS, gt=0, description="mean of the prompts")
-    output_tokens: int = Field(default=OUTPUT_TOKENS, gt=0, description="mean of the answers")
+    input_tokens: Tokens = Field(default=INPUT_TOKENS, description="mean of the prompts")
+    output_tokens: Tokens = Field(default=OUTPUT_TOKENS, description="mean of the answers")
     length_spread: float = Field(
         default=LENGTH_SPREAD,
         ge=0,
-        lt=1,
+        le=MOST_SPREAD,
         description="prompts and answers are drawn evenly from (1 - this) to (1 + this) times "
         "their mean; 0: all are equal, and clients march in step",
     )
-    concurrency: int | None = Field(default=None, gt=0, description="requests in flight")
-    rate: Annotated[float, Field(gt=0)] | None = Field(default=None, description="requests/s")
+    concurrency: Clients | None = Field(default=None, description="requests in flight")
+    rate: Rate | None = Field(default=None, description="requests/s")
     ttft: Target | None = Field(default=None, description="time to first token")
     tpot: Target | None = Field(
         default=None, description="(end-to-end - TTFT) / (output tokens - 1)"

@@ -141,9 +141,12 @@ def _latent(keys: ConfigKeys, layers: int | None) -> LatentAttention:
 
 def _compressed(keys: ConfigKeys, layers: int) -> CompressedAttention:
     rates, ratios = _rates(keys), _ratios(keys, layers)
+    heads, head_size = keys.whole("num_attention_heads"), keys.whole("head_dim")
+    if heads % keys.whole("o_groups"):
+        raise keys.refused("o_groups", f"need a divisor of the {heads} heads")
     return CompressedAttention(
-        heads=keys.whole("num_attention_heads"),
-        head_size=keys.whole("head_dim"),
+        heads=heads,
+        head_size=head_size,
         rope_size=keys.whole("qk_rope_head_dim"),
         q_lora_rank=keys.whole("q_lora_rank"),
         output_groups=keys.whole("o_groups"),

@@ -4,9 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from tpdeploy.bounds import Bytes, Devices, Seconds
 from tpdeploy.profiles.record import Provenance, Record, Text
 
-Point = tuple[Annotated[int, Field(gt=0)], Annotated[float, Field(gt=0)]]
+Point = tuple[Annotated[Bytes, Field(gt=0)], Seconds]
 
 Operation = Literal[
     "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "expert-dispatch", "expert-combine"
@@ -30,8 +31,8 @@ class Curve(Provenance):
 
     operation: Operation
     algorithm: Algorithm
-    group_size: int = Field(ge=2)
-    nodes: int = Field(default=1, ge=1, description="machines the group was spread over")
+    group_size: Devices = Field(ge=2)
+    nodes: Devices = Field(default=1, description="machines the group was spread over")
     gpu: Text
     points: tuple[Point, ...] = Field(min_length=2, description="(message bytes, seconds), rising")
 
@@ -40,6 +41,8 @@ class Curve(Provenance):
         sizes = [size for size, _ in self.points]
         if sizes != sorted(set(sizes)):
             raise ValueError("points must be sorted by message size, each size once")
+        if self.nodes > self.group_size:
+            raise ValueError(f"a group of {self.group_size} is not on {self.nodes} machines")
         return self
 
 

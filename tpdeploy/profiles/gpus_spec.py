@@ -2,7 +2,8 @@
 
 import re
 
-from tpdeploy.errors import InputError
+from tpdeploy.bounds import MOST_DEVICES
+from tpdeploy.errors import InputError, shown
 from tpdeploy.profiles.accelerator import Accelerator
 from tpdeploy.profiles.catalog import assemble, choose_fabric, find_accelerator
 from tpdeploy.profiles.cluster import Cluster
@@ -29,9 +30,11 @@ def parse_gpus(
     match = SPEC.fullmatch(text)
     if match is None or COUNT_ALONE.fullmatch(match["name"]):
         raise InputError(f"--gpus {spec!r}: give a count and a name, as {FORMS}")
-    nodes, count = ([1, 1] + [int(n) for n in re.findall(r"-?\d+", match["counts"])])[-2:]
+    nodes, count = ([1, 1] + [_count(n) for n in re.findall(r"-?\d+", match["counts"])])[-2:]
     if nodes < 1 or count < 1:
         raise InputError(f"--gpus {spec}: counts must be at least 1, as in {FORMS}")
+    if nodes * count > MOST_DEVICES:
+        raise InputError(f"--gpus {shown(spec)}: more than {MOST_DEVICES:,} in all")
     try:
         device = find_accelerator(match["name"])
     except InputError as error:
@@ -43,6 +46,11 @@ def parse_gpus(
     if nodes > 1:
         raise InputError(f"--gpus {spec}: CPU shares are of this machine; give {count}xCPU")
     return cpu_cluster(count, interconnect)
+
+
+def _count(digits: str) -> int:
+    """A count; one that has more digits than any that is allowed stands for all such."""
+    return MOST_DEVICES + 1 if len(digits) > len(str(MOST_DEVICES)) + 1 else int(digits)
 
 
 def _refuse_network(spec: str, network: str | None) -> None:

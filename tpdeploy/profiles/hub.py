@@ -6,6 +6,8 @@ from queue import Queue
 from typing import TYPE_CHECKING
 
 from tpdeploy.errors import InputError
+from tpdeploy.files import decoded
+from tpdeploy.records import parse_json
 
 if TYPE_CHECKING:
     import httpx
@@ -105,10 +107,11 @@ def _refusal(answer: "httpx.Response") -> str:
 
 
 def _object(answer: "httpx.Response", model: str, file: str) -> dict[str, object]:
+    name = f"{model}: {_endpoint()}'s {file}"
     try:
-        content = answer.json()
-    except ValueError as error:
-        raise InputError(f"{model}: {_endpoint()}'s {file} is not valid JSON; {INSTEAD}") from error
+        content = parse_json(decoded(answer.content, name), name)
+    except InputError as error:
+        raise InputError(f"{error}; {INSTEAD}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{model}: {_endpoint()}'s {file} is not an object; {INSTEAD}")
+        raise InputError(f"{name} is not an object; {INSTEAD}")
     return content

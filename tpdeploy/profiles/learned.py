@@ -1,21 +1,21 @@
 """What validations on this machine taught: one correction an engine, device and class of models."""
 
-from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AwareDatetime, Field
 
+from tpdeploy.bounds import Count, Factor, Figure, Index
 from tpdeploy.errors import InputError
-from tpdeploy.files import data_home, write_whole
+from tpdeploy.files import data_home, kind_of, write_whole
 from tpdeploy.profiles.accelerator import Efficiency, Serving
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.measured import name_of, shares_of
 from tpdeploy.profiles.model import LatentAttention, ModelShape
 from tpdeploy.profiles.record import Record, Text
+from tpdeploy.records import read_json_record
 
 ModelClass = Literal["dense", "experts", "latent"]
-Factor = Annotated[float, Field(gt=0)]
 
 # A judgement: on other models of the class a correction is trusted to this, on those it was
 # learned from to as much as its runs show, but to no less than the second.
@@ -37,17 +37,17 @@ class Correction(Record):
     version: Literal[1] = 1
     engine: Text
     device: Text
-    shares: tuple[int, ...]
+    shares: tuple[Index, ...]
     model_class: ModelClass
     base: tuple[str, ...] = Field(description="what was measured of the cluster it corrects")
     factors: Factors
     models: tuple[Text, ...]
-    runs: int = Field(gt=0)
-    last: datetime = Field(description="when the newest run was measured")
-    ttft_error_before: float = Field(ge=0, description="median of |predicted / measured - 1|")
-    tpot_error_before: float = Field(ge=0)
-    ttft_error: float = Field(ge=0, description="the same with the factors, on the same runs")
-    tpot_error: float = Field(ge=0)
+    runs: Count = Field(gt=0)
+    last: AwareDatetime = Field(description="when the newest run was measured")
+    ttft_error_before: Figure = Field(description="median of |predicted / measured - 1|")
+    tpot_error_before: Figure
+    ttft_error: Figure = Field(description="the same with the factors, on the same runs")
+    tpot_error: Figure
 
 
 def model_class(shape: ModelShape) -> ModelClass:
@@ -78,13 +78,12 @@ def find(cluster: Cluster, shape: ModelShape) -> Correction | None:
     """
     device, shares = cluster.accelerator.name, shares_of(cluster)
     path = path_of(cluster.efficiency.engine, device, shares, model_class(shape))
-    try:
-        found = Correction.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    if not kind_of(path):
         return None
-    except ValidationError as error:
-        first = error.errors()[0]["msg"]
-        raise InputError(f"{path}: {first}; remove it, and validate again") from error
+    try:
+        found = read_json_record(path, Correction)
+    except InputError as error:
+        raise InputError(f"{error}; remove it, and validate again") from error
     return found if found.base == cluster.measured else None
 
 

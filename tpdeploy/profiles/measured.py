@@ -4,15 +4,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
+from tpdeploy.bounds import MOST_SECONDS, BytesPerS, Figure, FlopsPerS, Index, Seconds, Whole
 from tpdeploy.errors import InputError
-from tpdeploy.files import data_home, write_whole
+from tpdeploy.files import data_home, kind_of, write_whole
 from tpdeploy.profiles.accelerator import Efficiency, Errors, Formats, Kernel, Kernels, Peaks
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.cores import cores_in, processor
 from tpdeploy.profiles.fabric import Curve, Fabric
 from tpdeploy.profiles.record import Dtype, Record, Text
+from tpdeploy.records import read_json_record
 
 Operation = Literal["read", "product", "small", "prompt", "context", "all-reduce"]
 
@@ -26,20 +28,20 @@ class Sample(Record):
     """One figure: the median seconds of one operation."""
 
     operation: Operation
-    shape: dict[str, int]
+    shape: dict[str, Whole]
     kernel: Text = Field(description="whose: the engine's or PyTorch's")
-    seconds: float = Field(gt=0)
-    spread: float = Field(ge=0, description="width of the middle half of the repeats / median")
+    seconds: Seconds
+    spread: Figure = Field(description="width of the middle half of the repeats / median")
 
 
 class Reached(Record):
     """What one kind of kernel reaches: seconds = start + hypot(FLOPs / rate, bytes / rate)."""
 
     kernel: Text
-    flops_per_s: float = Field(gt=0)
-    bytes_per_s: float = Field(gt=0)
-    start_s: float = Field(ge=0)
-    error: float = Field(ge=0, description="median of |fitted / measured - 1|")
+    flops_per_s: FlopsPerS
+    bytes_per_s: BytesPerS
+    start_s: float = Field(ge=0, le=MOST_SECONDS)
+    error: Figure = Field(description="median of |fitted / measured - 1|")
 
 
 class MeasuredMachine(Record):
@@ -49,11 +51,11 @@ class MeasuredMachine(Record):
     engine: Text
     device: Text = Field(description="its name in the catalog")
     hardware: Text = Field(description="its name as the system gives it")
-    shares: tuple[int, ...] = Field(description="cores of each device; none on GPUs")
+    shares: tuple[Index, ...] = Field(description="cores of each device; none on GPUs")
     fabric: Text
     versions: dict[str, str]
     measured_at: datetime
-    read_bytes_per_s: float = Field(gt=0, description="of one device, all of them reading")
+    read_bytes_per_s: BytesPerS = Field(description="of one device, all of them reading")
     matmul: Reached
     small: Reached | None = Field(description="norms and activations; None: not measured on GPUs")
     prefill_attention: Reached
@@ -94,13 +96,12 @@ def find(cluster: Cluster, engine: str) -> MeasuredMachine | None:
         InputError: the file is not what was written.
     """
     path = path_of(engine, cluster.accelerator.name, shares_of(cluster))
-    try:
-        found = MeasuredMachine.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    if not kind_of(path):
         return None
-    except ValidationError as error:
-        first = error.errors()[0]["msg"]
-        raise InputError(f"{path}: {first}; measure again: tpdeploy calibrate") from error
+    try:
+        found = read_json_record(path, MeasuredMachine)
+    except InputError as error:
+        raise InputError(f"{error}; measure again: tpdeploy calibrate") from error
     elsewhere = cluster.cpus and found.hardware != processor()
     return None if elsewhere else found
 

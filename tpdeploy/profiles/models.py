@@ -1,6 +1,5 @@
 """Finding a model: a local folder, a bundled profile by id or alias, or the hub."""
 
-import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -8,11 +7,12 @@ from pathlib import Path
 
 import yaml
 
-from tpdeploy.errors import InputError, nearest
+from tpdeploy.errors import InputError, nearest, shown
+from tpdeploy.files import home_of, kind_of
 from tpdeploy.profiles.config_json import shape_from_config
 from tpdeploy.profiles.hub import hub_config, hub_quantization
 from tpdeploy.profiles.model import ModelProfile, ModelShape
-from tpdeploy.records import Loader, read_record
+from tpdeploy.records import Loader, read_json, read_record
 
 FOLDER = Path(__file__).parent / "data" / "models"
 STORED = "quantization_config"
@@ -26,13 +26,13 @@ def load_model(name: str) -> ModelShape:
         InputError: no such folder, model or config.json, or a hub that is out of reach.
     """
     if _is_folder(name):
-        return _from_folder(Path(name).expanduser())
+        return _from_folder(home_of(name))
     bundled = _names().get(name.lower())
     if bundled is not None:
         id, file = bundled
         return shape_from_config(read_record(file, ModelProfile).config, id=id)
     if not HUB_ID.fullmatch(name):
-        raise InputError(f"unknown model {name!r}; {nearest(name, _aliases())}")
+        raise InputError(f"unknown model {shown(name)!r}; {nearest(name, _aliases())}")
     config = hub_config(name)
     if STORED not in config:
         config = _with_modelopt(config, hub_quantization(name))
@@ -50,7 +50,7 @@ def bundled_ids() -> tuple[str, ...]:
 
 
 def _is_folder(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or (name != "" and Path(name).is_dir())
+    return name.startswith((".", "/", "~")) or (name != "" and kind_of(Path(name)) == "folder")
 
 
 @cache
@@ -72,10 +72,10 @@ def _aliases() -> list[str]:
 
 
 def _from_folder(folder: Path) -> ModelShape:
-    config = _read_json(folder / "config.json")
+    config = _read_object(folder / "config.json")
     beside = folder / "hf_quant_config.json"
-    if STORED not in config and beside.is_file():
-        config = _with_modelopt(config, _read_json(beside))
+    if STORED not in config and kind_of(beside):
+        config = _with_modelopt(config, _read_object(beside))
     path = folder.resolve()
     return shape_from_config(config, id=path.name, path=str(path))
 
@@ -90,13 +90,8 @@ def _with_modelopt(
     return {**config, STORED: {"quant_method": "modelopt", **stored}}
 
 
-def _read_json(file: Path) -> dict[str, object]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{file} is not valid JSON: {error}; is it truncated?") from error
+def _read_object(file: Path) -> dict[str, object]:
+    content = read_json(file)
     if not isinstance(content, dict):
-        raise InputError(f"{file}: expected an object, got {content!r:.60}")
+        raise InputError(f"{file}: expected an object, got {shown(content)}")
     return content

@@ -80,12 +80,13 @@ def _with_kv_cache(quantization: Quantization, stored: ConfigKeys) -> Quantizati
 def _mixed(stored: ConfigKeys, method: str, linears: LinearLayers) -> Quantization:
     """A format of its own for each linear layer that is named; the rest is in the native dtype."""
     layers = stored.part("quantized_layers")
-    if layers is None:
-        raise InputError(f"{stored.id}: {stored.where} lacks quantized_layers")
+    if layers is None or not layers.config:
+        raise InputError(f"{stored.id}: {stored.where} names no quantized_layers")
     found: dict[tuple[str, int], list[str]] = {}
     for path in layers.config:
         layer = layers.part(path)
-        assert layer is not None  # noqa: S101 - None would not be under its own key
+        if layer is None:
+            raise layers.refused(path, "need an object with its quant_algo")
         algorithm = layer.text("quant_algo").upper()
         format_ = (algorithm, layer.whole("group_size", default=0, least=0))
         found.setdefault(format_, []).append(path)

@@ -11,9 +11,9 @@ Confidence = Literal["high", "medium", "low"]
 
 
 class Record(BaseModel):
-    """A strict, immutable record: an unknown key or a wrong type is an error."""
+    """A strict, immutable record: no unknown key, no wrong type, no number that is not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 class Provenance(Record):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tpdeploy.errors import InputError
-from tpdeploy.files import write_whole
+from tpdeploy.files import kind_of, write_whole
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
 
@@ -20,7 +20,7 @@ def check_report(path: Path | None) -> None:
     """Nothing, if a report can be written to `path`, or none is wanted.
 
     Raises:
-        InputError: a library is missing, or `path` is a folder.
+        InputError: a library is missing, or `path` is a folder or no possible name.
     """
     if path is None:
         return
@@ -29,7 +29,7 @@ def check_report(path: Path | None) -> None:
         raise InputError(
             f"--report needs {' and '.join(missing)}; install: pip install 'tpdeploy[report]'"
         )
-    if path.is_dir():
+    if kind_of(path) == "folder":
         raise InputError(f"--report {path}: is a folder; name a file, as report.html")
 
 
