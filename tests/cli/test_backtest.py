@@ -44,7 +44,7 @@ def test_every_row_keeps_its_place_and_columns(tmp_path: Path) -> None:
     assert good["source"].startswith("model")
     assert good["error"] == ""
     assert bad["id"] == "b"
-    assert bad["error"] == "tp 'x': need a whole number of 1 or more"
+    assert bad["error"] == "tp 'x': need a whole number from 1 to 100,000"
     assert {bad[name] for name in (*added, "source")} == {""}
 
 

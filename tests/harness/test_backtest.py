@@ -30,7 +30,7 @@ def test_what_was_measured_does_not_move_the_prediction() -> None:
 
 def test_a_row_that_cannot_be_predicted_says_why() -> None:
     """Too little memory is a reason like a wrong cell."""
-    assert predict_row(run(tp="none")) == Failed("tp 'none': need a whole number of 1 or more")
+    assert predict_row(run(tp="none")) == Failed("tp 'none': need a whole number from 1 to 100,000")
     small = predict_row(run(model="meta-llama/Llama-3.1-70B", gpu="T4"))
     assert isinstance(small, Failed)
     assert small.reason.startswith("does not fit")

@@ -25,7 +25,7 @@ def test_a_table_keeps_every_column_in_order(tmp_path: Path) -> None:
         (b"a,b\n1,2\n", "lacks the columns model, gpu"),
         (",".join(c for c in PLAIN if c != "tp").encode(), "lacks the column tp;"),
         (",".join(PLAIN).encode(), "a header and no rows"),
-        (b"\xff\xfe\x00\x01", "is not a CSV file of UTF-8 text"),
+        (b"\xff\xfe\x00\x01", "is UTF-16 or UTF-32 text; save it as UTF-8"),
     ],
 )
 def test_a_file_that_is_no_table_of_runs_is_refused(

@@ -71,10 +71,10 @@ def test_real_prompts_come_in_order_and_again(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("", "holds no request"),
-        ('{"prompt": "a"}\nhello', "line 2: is not JSON"),
+        ('{"prompt": "a"}\nhello', "line 2 is not valid JSON"),
         ('{"text": "a"}', "line 1: give"),
         ('{"prompt": []}', "line 1: give"),
-        ('{"prompt": "a", "output_tokens": 0}', "line 1: output_tokens 0 is no number above 0"),
+        ('{"prompt": "a", "output_tokens": 0}', "line 1: output_tokens 0: need 1 to"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, text: str, words: str) -> None:

@@ -152,6 +152,8 @@ def _refusal(error: ValidationError) -> InputError:
     name = str(first["loc"][0])
     option = OPTIONS.get(name, "--" + name.replace("_", "-"))
     message = first["msg"].removeprefix("Input should be ")
+    if isinstance(first["input"], int | float) and first["input"] == 0 and "greater" in message:
+        message = "greater than 0"
     return InputError(f"{option} {shown(first['input'])}: must be {message}")
 
 
