@@ -6,7 +6,7 @@ import pytest
 
 from tpdeploy.errors import InputError
 from tpdeploy.planner.workload import Workload
-from tpdeploy.records import dump_record, parse_record, read_record
+from tpdeploy.records import dump_record, parse_json, parse_record, read_record
 
 
 def refusal(text: str) -> str:
@@ -49,3 +49,45 @@ def test_a_record_survives_being_written_and_read() -> None:
     """What is dumped parses back to an equal record."""
     load = Workload.model_validate({"concurrency": 4, "ttft": {"ms": 5, "at": "p99"}})
     assert parse_record(dump_record(load), Workload, "x") == load
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("input_tokens: 1\ninput_tokens: 2\n", "load.yaml:2: not valid YAML: the key input_tokens"),
+        (
+            "a: &x [1]\nb: *x\n",
+            "load.yaml:2: lists and mappings have no aliases here: write *x out",
+        ),
+        ("a: " + "9" * 5000, "a number of thousands of digits"),
+        ("a: 2020-13-45", "month must be in"),
+        ("- " * 3000, "not valid YAML"),
+        ("a: " + "[" * 3000, "not valid YAML"),
+        ("input_tokens: " + "9" * 400, "load.yaml:1: input_tokens: "),
+        ("rate: .inf\n", "rate: Input should be a finite number"),
+        ("rate: 1e-300\n", "rate: Input should be greater than or equal to"),
+        ("a\x1b: 1\n", "not valid YAML"),
+    ],
+)
+def test_yaml_that_nobody_can_mean_is_refused_in_one_line(text: str, words: str) -> None:
+    """Doubled keys, aliases that multiply, depths and numbers beyond all bounds."""
+    assert words in refusal(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 3000, "nested too deeply"),
+        ('{"a":' * 3000, "nested too deeply"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key c stands there twice"),
+        ("9" * 5000, "a number of thousands of digits"),
+        ('{"a": ', "is it truncated?"),
+        ("", "is it truncated?"),
+    ],
+)
+def test_json_that_nobody_can_mean_is_refused_in_one_line(text: str, words: str) -> None:
+    """The same of JSON."""
+    with pytest.raises(InputError) as caught:
+        parse_json(text, "x.json")
+    assert str(caught.value).startswith("x.json is not valid JSON: ")
+    assert words in str(caught.value)

@@ -25,9 +25,9 @@ OTHERS = (
     ("validate", "--rate"),
     ("validate", "--sweep"),
     ("validate", "--name"),
-    ("launch", "--port"),
-    ("launch", "--startup-timeout"),
-    ("launch", "--backend"),
+    ("launch", "--dry-run", "--port"),
+    ("launch", "--dry-run", "--startup-timeout"),
+    ("launch", "--dry-run", "--backend"),
     ("history", "--last"),
     ("logs", "--lines"),
     ("logs", "--name"),
@@ -37,7 +37,7 @@ OTHERS = (
     ("plan",),
     ("plan", "smollm2-135m", "--gpus", "1xH100", "--json", "--interconnect"),
     ("validate",),
-    ("launch",),
+    ("launch", "--dry-run"),
     (),
 )
 

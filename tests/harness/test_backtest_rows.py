@@ -4,6 +4,7 @@ import pytest
 
 from tests.harness.runs import run
 from tpdeploy.errors import InputError
+from tpdeploy.harness.backtest import Failed, predict_row
 from tpdeploy.harness.backtest_rows import (
     MOST_MEMORY,
     case_of,
@@ -166,3 +167,29 @@ def test_blank_cells_have_plain_meanings() -> None:
     case = case_of(run(pp="", dp="", gpu_count="", ttft_ms="", tpot_ms=""))
     assert case.readings[0].parallelism == Parallelism(tensor=1)
     assert (case.ttft_ms, case.tpot_ms) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"gpu_count": "999999937", "dp": "999999937"}, "dp '999999937': need a whole number from"),
+        ({"model": "a" * 300}, "File name too long"),
+        ({"concurrency": "1e308"}, "concurrency '1e308': need a whole number from 1 to"),
+        ({"output_tokens": "1e308"}, "output_tokens '1e308': need a whole number from 1 to"),
+        ({"tp": "99991", "pp": "99991"}, "are more than 100,000"),
+        ({"ttft_ms": "1e300"}, "ttft_ms '1e300': need a number above 0"),
+        ({"engine_version": "9" * 5000 + ".1"}, ""),
+    ],
+)
+def test_cells_that_nobody_can_mean_lose_their_row_alone(
+    changes: dict[str, str], words: str
+) -> None:
+    """Each is a reason at once, and never the end of the table."""
+    found = predict_row(run(**changes))
+    assert words in found.reason if isinstance(found, Failed) else words == ""
+
+
+def test_a_prime_count_of_gpus_is_one_machine_each() -> None:
+    """No machine holds as many, and nothing divides them."""
+    cluster = cluster_of("H100", 99_991, "vllm")
+    assert (cluster.count, cluster.nodes) == (99_991, 99_991)

@@ -337,3 +337,60 @@ def test_nothing_is_sent(option: str, tmp_path: Path) -> None:
     result = validate(tmp_path, plan, "--from", str(file), option)
     assert result.returncode == 2
     assert result.stderr.startswith(f"Error: --from and {option.partition('=')[0]}: with --from")
+
+
+INFINITE = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"duration": 1e30}, "duration: "),
+        ({"duration": INFINITE}, "duration: "),
+        ({"max_concurrency": -1}, "max_concurrency: "),
+        ({"total_output_tokens": -100}, "total_output_tokens: "),
+        ({"total_output_tokens": 10**400}, "total_output_tokens: "),
+        ({"ttfts": [0.1, INFINITE, 0.1, 0.1, 0.1]}, "ttfts.1: "),
+        ({"completed": 10**9}, "requests succeeded"),
+        ({"failed": -1}, "failed: "),
+        ({"date": "00010101-000000"}, "date '00010101-000000'"),
+        ({"date": "x" * 5000}, "date 'xxx"),
+        ({"start_times": [1e300] * 5}, "start_times.0: "),
+    ],
+)
+def test_vllm_figures_that_nobody_measured(
+    tmp_path: Path, change: Mapping[str, object], words: str
+) -> None:
+    """They are refused in one line, before anything is computed from them."""
+    path = changed(tmp_path, "vllm_detailed.json", change)
+    with pytest.raises(InputError) as caught:
+        imported_report(path, small_plan(LOAD))
+    assert words in str(caught.value)
+
+
+def test_percentiles_that_fall_are_refused(tmp_path: Path) -> None:
+    """A p99 below the median is of no run."""
+    path = changed(tmp_path, "vllm_summary.json", {"p99_ttft_ms": 1e-3})
+    with pytest.raises(InputError, match="which do not rise"):
+        imported_report(path, small_plan(LOAD))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"request_count": {"avg": INFINITE}}, "request_count.avg: "),
+        ({"input_sequence_length": {"avg": float("nan")}}, "input_sequence_length.avg: "),
+        ({"request_throughput": {"avg": INFINITE}}, "request_throughput.avg: "),
+        ({"time_to_first_token": {"avg": INFINITE}}, "time_to_first_token.avg: "),
+        ({"benchmark_duration": {"avg": 1, "unit": "fortnights"}}, "benchmark_duration is in"),
+        ({"input_config": {"models": ["x"], "phases": [{"name": []}]}}, "names no load"),
+    ],
+)
+def test_aiperf_figures_that_nobody_measured(
+    tmp_path: Path, change: Mapping[str, object], words: str
+) -> None:
+    """The same of aiperf's file."""
+    path = changed(tmp_path, "aiperf.json", change)
+    with pytest.raises(InputError) as caught:
+        imported_report(path, small_plan(LOAD))
+    assert words in str(caught.value)

@@ -89,3 +89,27 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """One line."""
     with pytest.raises(InputError, match="No such file"):
         read_requests(tmp_path / "none.jsonl", 64)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 3000,
+        '{"prompt": "a", "output_tokens": 1e400}',
+        '{"prompt": "a", "output_tokens": ' + "9" * 400 + "}",
+        '{"prompt": [-1]}',
+    ],
+)
+def test_a_line_that_nobody_can_mean_is_named(tmp_path: Path, line: str) -> None:
+    """Depth, numbers and token ids beyond all bounds."""
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(line)
+    with pytest.raises(InputError, match="line 1"):
+        read_requests(path, 8)
+
+
+def test_a_line_separator_within_a_prompt_ends_no_line(tmp_path: Path) -> None:
+    """JSON may hold one as it is."""
+    path = tmp_path / "prompts.jsonl"
+    path.write_text('{"prompt": "a\u2028b"}', encoding="utf-8")
+    assert next(read_requests(path, 8)).prompt == "a\u2028b"

@@ -252,3 +252,10 @@ def test_any_value_of_any_key_gives_a_shape_or_one_clear_line(
         assert str(error).startswith("drawn: config.json")
     else:
         assert shape.layers > 0
+
+
+def test_groups_of_heads_divide_them() -> None:
+    """More groups than heads leave an output projection without inputs."""
+    config = next(p.config for p in model_profiles() if p.config["model_type"] == "deepseek_v4")
+    with pytest.raises(InputError, match="o_groups = 1099511627775: need a divisor of the"):
+        shape_from_config({**config, "o_groups": 1099511627775}, id="x")

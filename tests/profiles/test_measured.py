@@ -1,5 +1,6 @@
 """What was measured on a machine is kept, and plans for that machine count with it."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -131,3 +132,14 @@ def test_a_broken_file_is_told_with_its_remedy() -> None:
     path.write_text('{"version": 2}')
     with pytest.raises(InputError, match=r"cpu-\d+.json: .*measure again: tpdeploy calibrate"):
         measured.find(parse_gpus("1xCPU"), "vllm")
+
+
+@pytest.mark.parametrize("rate", [1e-300, 0.0, 1e300, float("inf"), float("nan")])
+def test_rates_of_no_device_are_refused(rate: float) -> None:
+    """A file with one was not written by calibrate."""
+    kept = measured.keep(machine(cpu()))
+    content = json.loads(kept.read_text())
+    content["matmul"]["flops_per_s"] = rate
+    kept.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"matmul\.flops_per_s: .*; measure again"):
+        with_engine_here(cpu(), "vllm", load_model("smollm2-135m"))

@@ -151,3 +151,15 @@ def test_mxfp4_is_for_experts_alone() -> None:
         "expert up",
         "expert down",
     }
+
+
+@pytest.mark.parametrize(
+    ("layers", "words"), [({}, "names no quantized_layers"), ({"a": None}, "gives a = None")]
+)
+def test_mixed_precision_of_no_layer_is_refused(layers: object, words: str) -> None:
+    """It names the layers it quantizes, and how."""
+    stored = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}
+    with pytest.raises(InputError, match=words):
+        shape_from_config(
+            {**LLAMA, "quantization_config": {**stored, "quantized_layers": layers}}, id="x"
+        )

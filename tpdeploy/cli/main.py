@@ -75,7 +75,7 @@ def root(
 def _with_numbers_checked(command: Any) -> Callable[..., Any]:
     """What `command` runs, with numbers that nobody can mean refused first."""
     run = command.callback
-    options = {param.name: param.opts[0] for param in command.params}
+    options = {param.name: param.opts[-1] for param in command.params}
 
     @wraps(run)
     def checked(**given: Any) -> Any:
