@@ -1,6 +1,7 @@
 """The errors a user sees: one clear line each, never a traceback."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 # A list longer than this is not read.
@@ -9,6 +10,7 @@ MOST_OFFERED = 20
 MOST_SHOWN, MOST_PATH, MOST_MESSAGE = 60, 200, 1000
 # From here on a word within a message is a value that somebody forgot to shorten.
 MOST_WORD = 80
+LONG_WORD = re.compile(rf"[^ ]{{{MOST_WORD + 1},}}")
 
 
 class TpdeployError(Exception):
@@ -73,14 +75,12 @@ def shown(value: object) -> str:
 
 def one_line(message: str) -> str:
     """`message` fit to be one line of a terminal: printable, and short enough to be read."""
-    words = (_short_word(word) for word in printable(message).split(" "))
-    return shortened(" ".join(words), MOST_MESSAGE)
+    text = LONG_WORD.sub(_short_word, printable(message))
+    return shortened(text, MOST_MESSAGE)
 
 
-def _short_word(word: str) -> str:
-    if "/" in word:
-        return shortened(word, MOST_PATH)
-    return word if len(word) <= MOST_WORD else shortened(word, MOST_SHOWN)
+def _short_word(word: re.Match[str]) -> str:
+    return shortened(word[0], MOST_PATH if "/" in word[0] else MOST_SHOWN)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

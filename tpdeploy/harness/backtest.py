@@ -15,7 +15,7 @@ from tpdeploy.profiles.cores import usable_cores
 
 # Below this many rows one process is done before a second one is at work.
 ROWS_A_PROCESS = 100
-ROWS_A_TURN = 8
+ROWS_A_TURN, MOST_ROWS_A_TURN = 8, 500
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,15 @@ def predict_rows(
             on_progress()
         return tuple(results)
     with ProcessPoolExecutor(workers) as pool:
-        for result in pool.map(predict_row, rows, chunksize=ROWS_A_TURN):
+        for result in pool.map(predict_row, rows, chunksize=_rows_a_turn(len(rows))):
             results.append(result)
             on_progress()
     return tuple(results)
+
+
+def _rows_a_turn(rows: int) -> int:
+    """Few, so that no process is left with the last ones; of many rows more, to hand out less."""
+    return max(ROWS_A_TURN, min(MOST_ROWS_A_TURN, rows // 1000))
 
 
 def _predicted(case: Case, reading: Reading, answer: Candidate) -> Predicted:
