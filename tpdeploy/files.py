@@ -18,9 +18,18 @@ UTF_16_AND_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 def data_home() -> Path:
-    """The folder of everything tpdeploy keeps (`TPDEPLOY_HOME`, else the user's data folder)."""
+    """The folder of everything tpdeploy keeps (`TPDEPLOY_HOME`, else the user's data folder).
+
+    Raises:
+        InputError: TPDEPLOY_HOME is no possible folder.
+    """
     chosen = os.environ.get("TPDEPLOY_HOME")
-    return home_of(chosen) if chosen else Path(platformdirs.user_data_dir("tpdeploy"))
+    if not chosen:
+        return Path(platformdirs.user_data_dir("tpdeploy"))
+    folder = home_of(chosen)
+    if kind_of(folder) not in {"", "folder"}:
+        raise InputError(f"TPDEPLOY_HOME={chosen} is not a folder")
+    return folder
 
 
 def home_of(name: str) -> Path:

@@ -5,6 +5,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +18,7 @@ from tpdeploy.harness.backtest_table import read_rows
 from tpdeploy.harness.imported import imported_report
 from tpdeploy.harness.requests import read_requests
 from tpdeploy.planner.workload import Target, Workload
-from tpdeploy.records import dump_record
+from tpdeploy.records import Dumper, dump_record
 
 RESULTS = {
     path.name: json.loads(path.read_text())
@@ -76,6 +77,16 @@ def test_validate_from(place: Path, result: object) -> None:
     path.write_text(as_json(result))
     plan.write_text(dump_record(PLAN))
     ran("validate", str(plan), "--from", str(path), home=place / "home")
+
+
+@fuzzed(25)
+@given(mutants(json.loads(PLAN.model_dump_json(exclude_none=True))))
+def test_validate_a_plan(place: Path, plan: object) -> None:
+    """A plan that was edited, against a run under a load that is not its own."""
+    path = place / "plan.yaml"
+    path.write_bytes(yaml.dump(plan, Dumper=Dumper).encode(errors="surrogatepass"))
+    result = Path(__file__).parents[1] / "harness" / "data" / "aiperf.json"
+    ran("validate", str(path), "--from", str(result), home=place / "home")
 
 
 @fuzzed(60)

@@ -104,6 +104,11 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:  # of a disk or folder that changed on the way
+        if error.filename is None:
+            raise
+        print_error(f"{error.filename}: {error.strerror}")
+        sys.exit(TpdeployError.exit_code)
 
 
 def _show_refusal(error: Any) -> None:

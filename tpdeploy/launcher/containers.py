@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tpdeploy.errors import InputError
+from tpdeploy.files import kind_of
 
 RUNTIMES = ("docker", "podman")
 # How each lends the GPUs; which of them an engine uses its own variables say.
@@ -52,7 +53,7 @@ def argv_in(
     command += ["--volume", f"{folder}:{folder}", "--volume", f"{cache}:{cache}"]
     command += ["--env", f"HF_HOME={cache}"]
     for word in argv:
-        if Path(word).is_absolute() and Path(word).exists() and folder not in Path(word).parents:
+        if Path(word).is_absolute() and kind_of(Path(word)) and folder not in Path(word).parents:
             command += ["--volume", f"{word}:{word}:ro"]
     return (*command, image, *argv)
 

@@ -16,7 +16,7 @@ from uv import find_uv_bin
 
 from tpdeploy.backends.base import EnvironmentSpec
 from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.files import data_home, write_whole
+from tpdeploy.files import data_home, kind_of, write_whole
 
 Report = Callable[[str], None]
 
@@ -104,7 +104,7 @@ def environment_of_executable(executable: Path) -> Environment:
     Raises:
         InputError: it is not an executable file.
     """
-    if not (executable.is_file() and os.access(executable, os.X_OK)):
+    if not (kind_of(executable) == "file" and os.access(executable, os.X_OK)):
         raise InputError(f"--executable {executable}: not an executable file")
     return Environment(executable.absolute().parent)
 
@@ -115,7 +115,7 @@ def environment_of_python(python: Path) -> Environment:
     Raises:
         InputError: it is not an executable file.
     """
-    if not (python.is_file() and os.access(python, os.X_OK)):
+    if not (kind_of(python) == "file" and os.access(python, os.X_OK)):
         raise InputError(f"--python {python}: not an executable file")
     return Environment(python.absolute().parent)
 
@@ -198,7 +198,9 @@ def _install_packages(
         write_whole(overriding, "\n".join(overrides) + "\n")
         command += ["--overrides", str(overriding)]
     for wheels in os.environ.get("PIP_FIND_LINKS", "").split():
-        if "://" in wheels or Path(wheels).is_dir():  # as pip does, uv refuses a missing folder
+        if (
+            "://" in wheels or kind_of(Path(wheels)) == "folder"
+        ):  # as pip does, uv refuses a missing folder
             command += ["--find-links", wheels]
     _uv(command, report, spec.build_env)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from tpdeploy.errors import InputError, nearest
+from tpdeploy.files import kind_of
 from tpdeploy.profiles.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.fabric import Curve, Fabric, Measurements, Network
@@ -79,7 +80,7 @@ def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency
     The ranges of what is taken over are as wide as those of devices without public runs.
     """
     own = DATA / "efficiency" / engine / f"{architecture}.yaml"
-    if own.is_file():
+    if kind_of(own):
         return read_record(own, Efficiency)
     found = read_record(DATA / "efficiency" / DEFAULT_ENGINE / f"{architecture}.yaml", Efficiency)
     wide = {
