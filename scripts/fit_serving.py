@@ -39,7 +39,7 @@ from tpdeploy.profiles.catalog import DATA, efficiency_of
 from tpdeploy.profiles.record import Provenance
 from tpdeploy.records import dump_record
 
-# Where each parameter starts, and how far it may go.
+# What each parameter likely is, and how far it may go; a fit begins at the recorded ones.
 RANGES = {
     "step_s": (5e-4, 5e-5, 2e-2),
     "prompt_step_s": (1e-3, 1e-5, 0.1),
@@ -242,11 +242,12 @@ def fit(start: Serving, runs: Sequence[Run], numbers: Sequence[int], pool: Execu
         )
         return statistics.fmean(parts) + strayed
 
-    simplex = [likely] + [
-        [b + (0.4 if i == k else 0) for i, b in enumerate(likely)] for k in range(len(names))
+    begin = [log(max(getattr(start, name), RANGES[name][1])) for name in names]
+    simplex = [begin] + [
+        [b + (0.4 if i == k else 0) for i, b in enumerate(begin)] for k in range(len(names))
     ]
     options = {"maxfev": EVALUATIONS, "initial_simplex": simplex, "xatol": 0.01, "fatol": 1e-4}
-    return serving(minimize(loss, likely, method="Nelder-Mead", options=options).x)
+    return serving(minimize(loss, begin, method="Nelder-Mead", options=options).x)
 
 
 def redescending(error: float) -> float:
