@@ -132,7 +132,7 @@ def test_an_open_count_is_kept_as_open() -> None:
 
 def test_what_the_planner_filled_is_told_from_what_was_asked() -> None:
     """Smaller steps that a target needed are in the request, as settled here."""
-    load = Workload(concurrency=32, ttft=Target(ms=300))
+    load = Workload(concurrency=32, length_spread=0, ttft=Target(ms=300))
     asked, made = asked_and_planned("llama-70b", "8xH100", Request(), load)
     assert made.request is not None
     assert made.request.settled == ("max_num_batched_tokens",)

@@ -176,6 +176,7 @@ def test_the_frontier_is_shown_when_asked(tmp_path: Path) -> None:
 def test_a_smaller_step_reads_fewer_prompts_at_once(tmp_path: Path) -> None:
     """Clients in step wait for fewer of each other's prompts; the engine is told the bound."""
     load = ["llama-8b", "--gpus", "1xH100", "--concurrency", "16", "--backend", "vllm"]
+    load += ["--length-spread", "0"]
     usual = planned(*load, home=tmp_path)
     small = planned(*load, "--max-num-batched-tokens", "2048", home=tmp_path)
     assert usual["limits"]["max_num_batched_tokens"] == 8192

@@ -54,7 +54,7 @@ def _dropped(args: list[str], option: str) -> list[str]:
         (["llama-70b", "--gpus", "8xH100", "--rate", "100"], 2),
         (["llama-70b", "--gpus", "8xH100", "--tpot", "12", "--concurrency", "200"], 1),
         (["llama-70b", "--gpus", "H100", "--rate", "1000"], 1),
-        (["llama-8b", "--gpus", "1xL40S", "--ttft", "200", "--concurrency", "64"], 1),
+        (["llama-8b", "--gpus", "1xL40S", "--ttft", "120", "--concurrency", "64"], 1),
     ],
 )
 def test_every_remedy_works(tmp_path: Path, args: list[str], least: int) -> None:

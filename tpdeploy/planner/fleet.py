@@ -69,7 +69,8 @@ def _smallest(
     for shape in sorted(fitting, key=lambda p: (_least(question, p), p.parallelism.ranks)):
         split = shape.parallelism
         most = min(_most_replicas(question, split), fewest // split.ranks)
-        if most < (question.replicas or 1) or _least(question, shape) > ROUGH * fewest:
+        too_many = found and _least(question, shape) > ROUGH * fewest
+        if too_many or most < (question.replicas or 1):
             replicas = min(least_replicas(question, shape), _most_replicas(question, split))
             skipped.append(_estimated(question, shape, max(1, replicas)))
             continue
