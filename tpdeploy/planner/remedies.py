@@ -11,7 +11,7 @@ from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.precision import ONLINE_FP8, kv_cache_dtype, served_shape
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Request
-from tpdeploy.planner.search import Outcome, Solved
+from tpdeploy.planner.search import Outcome, Solved, search
 from tpdeploy.planner.squeeze import Change, fits, fitting, squeeze
 from tpdeploy.planner.stages import stage_weight_bytes, stages
 from tpdeploy.profiles.catalog import assemble
@@ -77,7 +77,7 @@ def _for_memory(question: Question) -> Iterator[str]:
 
 def _for_targets(question: Question, solve: Callable[[Question], Solved]) -> Iterator[str]:
     """The largest part of the load that is carried, and the devices that carry all of it."""
-    yield from _lighter_load(question, solve)
+    yield from _lighter_load(question)
     if question.optimize == "fewest" or question.on_cpu:
         return
     try:
@@ -200,12 +200,14 @@ def _with_model(question: Question, name: str) -> Question:
     return replace(question, shape=shape, kv_cache_dtype=kv_cache_dtype(question.kv_cache, shape))
 
 
-def _lighter_load(question: Question, solve: Callable[[Question], Solved]) -> Iterator[str]:
+def _lighter_load(question: Question) -> Iterator[str]:
     """Half of the load, and half of that, until the targets are met; none if the least does not."""
     load, rate = load_of(question.workload), question.workload.rate
 
     def met(load: float) -> bool:
-        return bool(solve(replace(question, workload=at_load(question.workload, load)))[1].best)
+        asked = replace(question, workload=at_load(question.workload, load))
+        fewest = question.optimize == "fewest"
+        return bool((fewest_devices(asked).outcome if fewest else search(asked)).best)
 
     halves = [load / 2**n for n in range(1, HALVINGS + 1)]
     loads = [float(f"{h:.3g}") if rate else float(h // 1) for h in halves if rate or h >= 1]

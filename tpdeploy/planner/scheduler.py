@@ -147,8 +147,9 @@ class Scheduler:
         """
         if self._waiting:
             self._admit()
-        chunks = [self._chunks(lane) if lane.prefilling else NO_CHUNKS for lane in self._lanes]
-        steps = list(map(self._step, self._lanes, chunks))
+        lanes = [lane for lane in self._lanes if lane.decoding or lane.prefilling]
+        chunks = [self._chunks(lane) if lane.prefilling else NO_CHUNKS for lane in lanes]
+        steps = list(map(self._step, lanes, chunks))
         seconds = self._seconds(steps)
         repeats = 1 if any(chunks) else self._repeats(seconds, until)
         if repeats > FEW:
@@ -158,7 +159,7 @@ class Scheduler:
         self.now += repeats * seconds
         self.ready = self.now - seconds if self.engine.steps_ahead else self.now
         finished: list[Request] = []
-        for lane, step, chunk in zip(self._lanes, steps, chunks, strict=True):
+        for lane, step, chunk in zip(lanes, steps, chunks, strict=True):
             finished += self._finish(lane, step, chunk, repeats)
         for request in finished:
             request.end = self.now
@@ -216,9 +217,8 @@ class Scheduler:
         """Seconds of a cycle in which each lane takes one of `steps`."""
         if len(steps) == 1:
             return self._alone(steps[0])
-        busy = [step for step in steps if step.tokens]
-        alone = [self._alone(step) for step in busy]
-        split = map(self.engine.model.stage_seconds, busy, alone)
+        alone = [self._alone(step) for step in steps]
+        split = map(self.engine.model.stage_seconds, steps, alone)
         return max(*alone, *map(sum, zip(*split, strict=True)))
 
     def _alone(self, step: Step) -> float:

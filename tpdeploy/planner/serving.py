@@ -31,6 +31,8 @@ KEEPS_UP = 0.97
 # then the run is made twice as long, up to so many requests.
 SETTLED = 0.015
 PARTS = 8
+# A target that the median exceeds by this factor is missed, however long the run.
+FAR = 2.0
 FIRST_WINDOW = 250
 MOST_ARRIVALS = 16_000
 # So many arrivals always take the time that they take on average: what chance adds over longer
@@ -188,7 +190,7 @@ def _settled(engine: Engine, workload: Workload, rate: float) -> Served | None:
                 pending.append(next(coming))
             done += _advance(scheduler, pending)
         served = _served(engine, scheduler, done, scheduler.now - began)
-        if all_done and _tells(served):
+        if all_done and (_tells(served) or _hopeless(workload, served)):
             return _at_rate(served, rate)
         all_done += len(done)
         window = all_done
@@ -198,6 +200,12 @@ def _settled(engine: Engine, workload: Workload, rate: float) -> Served | None:
 def _tells(served: Served) -> bool:
     """Whether the medians of both latencies are known well enough, and do not drift."""
     return all(_error(latency) <= SETTLED for latency in (served.ttft_s, served.tpot_s))
+
+
+def _hopeless(workload: Workload, served: Served) -> bool:
+    """Whether a target is missed by so much that it need not be known by how much."""
+    pairs = (workload.ttft, served.ttft_s), (workload.tpot, served.tpot_s)
+    return any(t is not None and median(s) > FAR * t.ms / 1e3 for t, s in pairs)
 
 
 def _error(values: Sequence[float]) -> float:
