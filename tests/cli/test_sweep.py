@@ -78,7 +78,7 @@ def test_a_target_missed_at_one_load_exits_with_1(tmp_path: Path) -> None:
     plan = plan_file(tmp_path, LOAD.model_copy(update={"ttft": Target(ms=0.001)}))
     with serving(StandIn()) as server:
         result = validate(
-            *(plan, "--url", server.url, "--requests", "3", "--sweep", "1,2"), home=tmp_path
+            *(plan, "--url", server.url, "--requests", "6", "--sweep", "1,2"), home=tmp_path
         )
     assert result.returncode == 1
     assert result.stdout.splitlines()[-1] == "Verdict: fail, at 1, 2 in flight"
@@ -90,7 +90,7 @@ def test_a_report_of_one_load_has_the_prediction_for_it(tmp_path: Path) -> None:
     plan = plan_file(tmp_path)
     with serving(StandIn()) as server:
         result = validate(
-            *(plan, "--url", server.url, "--requests", "4", "--concurrency", "3"),
+            *(plan, "--url", server.url, "--requests", "6", "--concurrency", "3"),
             *("--report", str(page), "--json"),
             home=tmp_path,
         )

@@ -29,19 +29,19 @@ SmolLM2-135M-Instruct at http://127.0.0.1:8000
   16 tokens in, 4 out, 2 requests in flight
 
                             predicted  measured  target  verdict    prediction
-  TTFT p90, ms     50.0 (25.0 to 100)       280     200  fail       above
+  TTFT p90, ms     50.0 (25.0 to 100)       300     200  fail       above
   TPOT p50, ms     10.0 (5.0 to 20.0)      20.0    25.0  pass       in range
   output tokens/s   100 (50.0 to 200)       1.5       -  no target  below
   requests/s       12.5 (6.2 to 25.0)      0.50       -  no target  below
 
 Measured, ms
               mean   p50   p90   p95   p99
-  TTFT         201   201   280   290   298
-  TPOT        20.0  20.0  28.0  29.0  29.8
+  TTFT         201   201   300   300   300
+  TPOT        20.0  20.0  30.0  30.0  30.0
   ITL         20.0  20.0  30.0  30.0  30.0
-  end-to-end   241   241   336   348   358
+  end-to-end   241   241   360   360   360
 
-  2 requests in 4.0 s after a warm-up of 4 (latency had settled); 1 failed.
+  40 requests in 80.0 s after a warm-up of 4 (latency had settled); 1 failed.
   9.5 prompt and output tokens/s; requests left this client at most 2.0 ms late.
   Failed: 1 timeout; the first: no answer in time.
   Goodput: 0.25 requests/s.
@@ -49,10 +49,10 @@ Measured, ms
 
 
 def report(load: Workload) -> ValidationReport:
-    """A report of two good requests, one of them within its targets, and one that failed."""
+    """A report of forty good requests, half of them within their targets, and one that failed."""
     lost = Exchange(0.0, 0.0, failure=Failure("timeout", "no answer in time"))
-    exchanges = [exchange(0.1, 0.01, lag=0.002), exchange(0.3, 0.03), lost]
-    measured = measure(exchanges, 4.0, load)
+    exchanges = [*[exchange(0.1, 0.01, lag=0.002), exchange(0.3, 0.03)] * 20, lost]
+    measured = measure(exchanges, 80.0, load)
     rows = compare(measured, prediction(), load)
     return ValidationReport(
         started_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
@@ -88,11 +88,11 @@ def test_the_table_at_80_columns_without_colour() -> None:
 
 
 def test_the_table_is_the_same_in_a_wide_terminal() -> None:
-    """At 120 columns the figures stand where they stood, with confidence intervals beside them."""
+    """At 120 columns the figures stand where they stood, beside them the intervals there are."""
     narrow, wide = shown(80), shown(120)
     assert wide[3:9] == narrow[3:9]
     assert all(w.startswith(n) for w, n in zip(wide[10:15], narrow[10:15], strict=True))
-    assert wide[11].endswith("102 to 300    102 to 300")
+    assert wide[11].endswith("102 to 300          -")
 
 
 validate = partial(tpdeploy, "validate")
@@ -126,9 +126,19 @@ def test_a_missed_target_exits_with_1(tmp_path: Path) -> None:
     """A target far below what the server does: the report is still shown and kept."""
     plan = plan_file(tmp_path, LOAD.model_copy(update={"ttft": Target(ms=0.001)}))
     with serving(StandIn()) as server:
-        result = validate(plan, "--url", server.url, "--requests", "4", home=tmp_path)
+        result = validate(plan, "--url", server.url, "--requests", "6", home=tmp_path)
     assert result.returncode == 1
     assert result.stdout.splitlines()[-1] == "Verdict: fail, missed the target for TTFT p50"
+
+
+def test_a_target_that_so_few_requests_cannot_tell_exits_with_1(tmp_path: Path) -> None:
+    """Far from missed, and yet not met: a gate that trusts the exit code stays shut."""
+    plan = plan_file(tmp_path, LOAD.model_copy(update={"ttft": Target(ms=60_000, at="p99")}))
+    with serving(StandIn()) as server:
+        result = validate(plan, "--url", server.url, "--requests", "8", home=tmp_path)
+    assert result.returncode == 1
+    last = result.stdout.splitlines()[-1]
+    assert last == "Verdict: unknown, too few requests to tell TTFT p99: 368 needed"
 
 
 def test_a_failed_request_exits_with_1_though_targets_are_met(tmp_path: Path) -> None:

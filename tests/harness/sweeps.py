@@ -22,7 +22,7 @@ def measured(
     """One load of `plan`: every request with that TTFT and 10 ms a token."""
     made = plan or small_plan(LOAD)
     workload = at_load(made.workload, load)
-    figures = measure([exchange(ttft_s, 0.01)] * 4, 4.0, workload)
+    figures = measure([exchange(ttft_s, 0.01)] * 40, 40.0, workload)
     rates = {"output_tokens_per_s": tokens_per_s, "requests_per_s": tokens_per_s / 4}
     figures = figures.model_copy(update=rates)
     rows = compare(figures, None, workload)

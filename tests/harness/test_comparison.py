@@ -6,10 +6,11 @@ from tests.harness.plans import prediction
 from tests.harness.test_metrics import exchange, measured
 from tpdeploy.harness.comparison import Verdict, compare, overall, place, verdict
 from tpdeploy.planner.plan import Estimate
-from tpdeploy.planner.workload import Target, Workload
+from tpdeploy.planner.workload import Percentile, Target, Workload
 
 LOAD = Workload(input_tokens=10, output_tokens=3, concurrency=2)
-FIGURES = measured(exchange(0.1, 0.01), exchange(0.3, 0.03))  # TTFT p50 200 ms, TPOT p50 20 ms
+# TTFT p50 200 ms, TPOT p50 20 ms, of which 20 requests can tell p50 and not p99.
+FIGURES = measured(*[exchange(0.1, 0.01), exchange(0.3, 0.03)] * 10)
 
 
 @pytest.mark.parametrize(
@@ -17,7 +18,36 @@ FIGURES = measured(exchange(0.1, 0.01), exchange(0.3, 0.03))  # TTFT p50 200 ms,
 )
 def test_a_target_is_met_up_to_its_value(target: float | None, expected: Verdict) -> None:
     """Equal is met, more is missed, none stated is neither."""
-    assert verdict(20.0, target) == expected
+    assert FIGURES.tpot_ms is not None
+    limit = None if target is None else Target(ms=target)
+    assert verdict(FIGURES.tpot_ms, limit, FIGURES.requests) == expected
+
+
+@pytest.mark.parametrize(
+    ("at", "ms", "requests", "expected"),
+    [
+        ("p99", 400, 367, "unknown"),
+        ("p99", 400, 368, "pass"),
+        ("p99", 250, 368, "fail"),
+        ("p90", 400, 35, "unknown"),
+        ("p90", 400, 36, "pass"),
+        ("p50", 400, 5, "unknown"),
+        ("p50", 400, 6, "pass"),
+        ("mean", 400, 2, "pass"),
+    ],
+)
+def test_a_target_is_met_only_where_so_many_requests_tell(
+    at: Percentile, ms: float, requests: int, expected: Verdict
+) -> None:
+    """The extreme of 367 requests is below the p99 of all too often; one more, and it is not."""
+    assert verdict(FIGURES.ttft_ms, Target(ms=ms, at=at), requests) == expected
+
+
+def test_a_miss_beyond_doubt_needs_few_requests() -> None:
+    """Of 20 requests even the low end of p99 is 300 ms: a target below it is missed."""
+    assert FIGURES.ttft_ms.confidence["p99"] == (pytest.approx(300), None)
+    assert verdict(FIGURES.ttft_ms, Target(ms=299, at="p99"), FIGURES.requests) == "fail"
+    assert verdict(FIGURES.ttft_ms, Target(ms=301, at="p99"), FIGURES.requests) == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -33,10 +63,10 @@ def test_rows_use_the_statistic_the_target_names() -> None:
     """A target at p99 is compared with the measured p99; without a target p50 counts."""
     load = LOAD.model_copy(update={"ttft": Target(ms=290, at="p99")})
     ttft, tpot, tokens, requests = compare(FIGURES, prediction(), load)
-    assert (ttft.name, ttft.verdict) == ("TTFT p99", "fail")
+    assert (ttft.name, ttft.verdict, ttft.needed) == ("TTFT p99", "fail", None)
     assert (tpot.name, tpot.verdict) == ("TPOT p50", "no target")
-    assert [ttft.measured, tpot.measured] == pytest.approx([298, 20])
-    assert (tokens.measured, requests.measured) == (1.5, 0.5)
+    assert [ttft.measured, tpot.measured] == pytest.approx([300, 20])
+    assert (tokens.measured, requests.measured) == (15, 5)
     assert ttft.predicted == prediction().ttft_ms
     assert tpot.place == "in range"
 
@@ -55,3 +85,15 @@ def test_the_overall_verdict() -> None:
     none = compare(FIGURES, None, LOAD)
     assert [overall(rows, 0) for rows in (met, missed, none)] == ["pass", "fail", "no target"]
     assert overall(met, failed=1) == overall(none, failed=1) == "fail"
+
+
+def test_a_target_that_cannot_be_told_is_not_met() -> None:
+    """Though another is; a miss beside it is a miss."""
+    unsure = {"tpot": Target(ms=500, at="p99")}
+    met, missed = Target(ms=500), Target(ms=100)
+    rows = compare(FIGURES, None, LOAD.model_copy(update={"ttft": met, **unsure}))
+    assert [row.verdict for row in rows[:2]] == ["pass", "unknown"]
+    assert rows[1].needed == 368
+    assert overall(rows, 0) == "unknown"
+    rows = compare(FIGURES, None, LOAD.model_copy(update={"ttft": missed, **unsure}))
+    assert overall(rows, 0) == "fail"

@@ -12,7 +12,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
 INTRODUCTION = """\
 # Commands
 
-Every error is one line on stderr. Exit codes: 0 done; 1 it went wrong, or a target was missed; \
+Every error is one line on stderr. Exit codes: 0 done; 1 it went wrong, or a target was not met; \
 2 bad input; 3 nothing feasible; 130 interrupted. Results go to stdout, progress to stderr. \
 Everything tpdeploy keeps is in `TPDEPLOY_HOME`, or in the user's data folder.
 """

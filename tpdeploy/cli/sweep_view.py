@@ -69,6 +69,11 @@ def _verdict(sweep: SweepReport) -> str:
     missed = [f"{load_of(p.workload):g}" for p in sweep.points if p.verdict == "fail"]
     if missed:
         return f"fail, at {', '.join(missed)} {counted(sweep)}"
+    unknown = [point for point in sweep.points if point.verdict == "unknown"]
+    if unknown:
+        loads = ", ".join(f"{load_of(point.workload):g}" for point in unknown)
+        needed = max(row.needed or 0 for point in unknown for row in point.rows)
+        return f"unknown, too few requests at {loads} {counted(sweep)}: {needed:,} needed"
     return "pass" if sweep.verdict == "pass" else "no target was stated"
 
 

@@ -61,7 +61,10 @@ def validate(
     output: given.Output = None,
     json: given.Json = False,
 ) -> None:
-    """Measure latency under the plan's workload. Exit code 1: a target missed, a request failed."""
+    """Measure latency under the plan's workload.
+
+    Exit code 1: a target is missed, too few requests tell whether one is met, or a request failed.
+    """
     check_report(report)
     if from_ is not None:
         check_alone(context)
@@ -128,7 +131,7 @@ def _tell(
         show_sweep(out, found, path)
     else:
         show_report(out, found, path)
-    if found.verdict == "fail":
+    if found.verdict in {"fail", "unknown"}:
         raise typer.Exit(1)
 
 

@@ -11,7 +11,11 @@ Plan = Annotated[Path | None, typer.Argument(help="Plan file. [default: the runn
 Url = Annotated[str | None, typer.Option(help="Endpoint, instead of the running deployment's.")]
 Name = Annotated[str, typer.Option(help="Which running deployment.")]
 Requests = Annotated[
-    int | None, typer.Option(min=1, help="Requests to measure. [default: 4 rounds, 32 or more]")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Requests to measure. [default: 4 rounds, 32 or more, as many as a target needs]",
+    ),
 ]
 Duration = Annotated[
     float | None, typer.Option(min=0.1, help="Seconds to measure; with --requests, the first.")

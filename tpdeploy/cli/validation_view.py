@@ -9,6 +9,7 @@ from rich.table import Table
 
 from tpdeploy.cli.numbers import in_ms, in_unit, number
 from tpdeploy.harness.comparison import Row
+from tpdeploy.harness.confidence import Interval
 from tpdeploy.harness.metrics import Spread
 from tpdeploy.harness.report import ValidationReport, WarmUp
 from tpdeploy.planner.plan import Estimate
@@ -16,7 +17,7 @@ from tpdeploy.planner.workload import Workload
 
 INDENT = (0, 0, 0, 2)
 WIDE = 100  # columns in which confidence intervals have room
-VERDICT_STYLES = {"pass": "green", "fail": "bold red", "no target": ""}
+VERDICT_STYLES = {"pass": "green", "fail": "bold red", "unknown": "yellow", "no target": ""}
 
 
 def show_report(console: Console, report: ValidationReport, path: Path) -> None:
@@ -88,8 +89,9 @@ def _distributions(report: ValidationReport, *, wide: bool) -> Table:
     return table
 
 
-def _between(interval: tuple[float, float]) -> str:
-    return f"{in_ms(interval[0])} to {in_ms(interval[1])}"
+def _between(interval: Interval) -> str:
+    low, high = interval
+    return "-" if low is None or high is None else f"{in_ms(low)} to {in_ms(high)}"
 
 
 def _definitions(definitions: dict[str, str]) -> Table:
@@ -144,6 +146,9 @@ def _verdict(report: ValidationReport) -> str:
         return f"fail, missed the target for {' and '.join(missed)}"
     if report.measured.failed:
         return "fail, requests failed"
+    unknown = [f"{row.name}: {row.needed:,} needed" for row in report.rows if row.needed]
+    if unknown:
+        return f"unknown, too few requests to tell {' and '.join(unknown)}"
     return "pass" if report.verdict == "pass" else "no target was stated"
 
 

@@ -2,12 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from math import ceil, floor, inf, sqrt
-from statistics import stdev
 
 from pydantic import Field, model_validator
 
 from tpdeploy.bounds import LEAST_TTFT_MS, MOST_FIGURE, MOST_RATE, Count, Figure
+from tpdeploy.harness.confidence import SHARES, Interval, mean_interval, percentile_interval
 from tpdeploy.harness.exchange import Exchange
 from tpdeploy.planner.plan import Distribution
 from tpdeploy.planner.prediction import distribution
@@ -24,18 +23,15 @@ DEFINITIONS = {
     "goodput": "requests/s that each met every target, whatever statistic the target names",
     "percentiles": "straight between the two nearest requests (linear interpolation)",
     "95 %": "confidence intervals: of the mean 1.96 standard errors, of a percentile the requests "
-    "between which it lies in 95 % of samples of this size (binomial)",
+    "between which it lies in 95 % of samples of this size (binomial); - where so few do not tell",
 }
-NORMAL_95 = 1.96
-SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
 
 class Spread(Distribution):
     """A measured distribution, in ms, with the 95 % confidence interval of each statistic."""
 
-    confidence: dict[str, tuple[float, float]] = Field(
-        description="low and high; a bound that so few requests do not tell is the extreme one; "
-        "empty: not known"
+    confidence: dict[str, Interval] = Field(
+        description="low and high; None: so few requests do not tell it; empty: not known"
     )
 
 
@@ -102,26 +98,10 @@ def spread(seconds: Sequence[float]) -> Spread:
     """Statistics of `seconds`, in ms, with the confidence interval of each."""
     ordered = sorted(value * 1000 for value in seconds)
     statistics = distribution(tuple(seconds)).model_dump()
-    error = NORMAL_95 * stdev(ordered) / sqrt(len(ordered)) if len(ordered) > 1 else inf
-    mean = statistics["mean"]
-    confidence = {"mean": (max(ordered[0], mean - error), min(ordered[-1], mean + error))}
+    confidence = {"mean": mean_interval(ordered)}
     for name, share in SHARES.items():
         confidence[name] = percentile_interval(ordered, share)
     return Spread(**statistics, confidence=confidence)
-
-
-def percentile_interval(ordered: Sequence[float], share: float) -> tuple[float, float]:
-    """Between which of the ascending values their percentile lies in 95 % of such samples.
-
-    How many values lie below a percentile is binomial; here nearly normal.
-
-    >>> percentile_interval(range(1, 101), 0.5)
-    (40, 61)
-    """
-    count = len(ordered)
-    half = NORMAL_95 * sqrt(count * share * (1 - share))
-    low, high = floor(count * share - half), ceil(count * share + half) + 1
-    return ordered[max(0, low - 1)], ordered[min(count, high) - 1]
 
 
 def _goodput(good: Sequence[Exchange], span_s: float, workload: Workload) -> float | None:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from tpdeploy.errors import InputError
-from tpdeploy.harness.comparison import Row, Verdict, compare
+from tpdeploy.harness.comparison import Row, Verdict, compare, worst
 from tpdeploy.harness.metrics import Measured
 from tpdeploy.harness.report import ValidationReport
 from tpdeploy.planner.knee import CLOSED_LOOP, OPEN_LOOP, knee_of_concurrency, knee_of_rate
@@ -86,7 +86,7 @@ def sweep_report(
         points=points,
         knee=_knee(points),
         within_targets=_within_targets(points),
-        verdict=_verdict(points),
+        verdict=worst(point.verdict for point in points),
     )
 
 
@@ -114,18 +114,10 @@ def _knee(points: Sequence[Point]) -> float | None:
 
 
 def _within_targets(points: Sequence[Point]) -> float | None:
-    """The last load before the first that misses a target."""
+    """The last load before the first at which a target is missed, or cannot be told."""
     met = None
     for point in points:
-        verdicts = {row.verdict for row in point.rows}
-        if "fail" in verdicts or "pass" not in verdicts:
+        if worst(row.verdict for row in point.rows) != "pass":
             break
         met = load_of(point.workload)
     return met
-
-
-def _verdict(points: Sequence[Point]) -> Verdict:
-    verdicts = [point.verdict for point in points]
-    if "fail" in verdicts:
-        return "fail"
-    return "pass" if "pass" in verdicts else "no target"

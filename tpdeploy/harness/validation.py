@@ -14,6 +14,7 @@ from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.harness.client import allow_many_connections, open_client, served_models
 from tpdeploy.harness.comparison import compare, overall
 from tpdeploy.harness.completion import complete
+from tpdeploy.harness.confidence import requests_needed
 from tpdeploy.harness.exchange import Exchange
 from tpdeploy.harness.load import Arrivals, closed_loop, gaps_between, open_loop
 from tpdeploy.harness.metrics import DEFINITIONS, Measured, measure
@@ -53,10 +54,12 @@ def measurement(
     seconds: float | None = None,
     warm_up: int | None = None,
 ) -> Measurement:
-    """How to measure `workload`, with defaults for what is None."""
+    """How to measure `workload`, with defaults for what is None: enough to tell its targets."""
     size = round_size(workload)
     if requests is None and seconds is None:
-        requests = max(MIN_REQUESTS, ROUNDS * size)
+        targets = (workload.ttft, workload.tpot)
+        needed = [requests_needed(target.at) for target in targets if target]
+        requests = max(MIN_REQUESTS, ROUNDS * size, *needed)
     limit = WARM_UP_ROUNDS * size if warm_up is None else warm_up
     return Measurement(workload, Amount(requests, seconds), limit)
 

@@ -6,6 +6,7 @@ from tpdeploy.cli.numbers import number
 from tpdeploy.cli.report import figures
 from tpdeploy.cli.report.content import Content, Curve
 from tpdeploy.cli.splits_view import split_words
+from tpdeploy.harness.metrics import Spread
 from tpdeploy.harness.sweep import Point
 from tpdeploy.planner.loads import load_of
 from tpdeploy.planner.memory import GIB
@@ -109,11 +110,18 @@ def _steps(name: str, title: str, steps: list[tuple[str, StepTime]]) -> Plot:
     return Plot(title, figures.stacks(name, bars, "ms", said), caption)
 
 
+def _bounds(spread: Spread, statistic: str) -> tuple[float, float]:
+    """The ends of a reading's bar; none is drawn to a side that is not known."""
+    value = float(getattr(spread, statistic))
+    low, high = spread.confidence.get(statistic, (None, None))
+    return (value if low is None else low, value if high is None else high)
+
+
 def _latency(content: Content, name: str, field: str, target: Target | None) -> Plot:
     statistic = target.at if target else "p50"
     estimates = tuple(getattr(p, field) for p in content.chosen.predictions)
     measured = tuple(
-        figures.Reading(load_of(p.workload), value, *spread.confidence.get(statistic, (value,) * 2))
+        figures.Reading(load_of(p.workload), value, *_bounds(spread, statistic))
         for p in content.points
         if (spread := getattr(p.measured, field)) is not None
         for value in [spread.at(statistic)]

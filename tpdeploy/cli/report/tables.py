@@ -147,12 +147,12 @@ def _compared(point: Point, row: Row) -> tuple[str, ...]:
 
 
 def _with_confidence(point: Point, row: Row) -> str:
-    """A measured latency with its 95 % confidence interval, if known; of a rate there is none."""
+    """A measured latency with its 95 % confidence interval, if there is one; a rate has none."""
     name, _, at = row.name.partition(" ")
     spread = {"TTFT": point.measured.ttft_ms, "TPOT": point.measured.tpot_ms}.get(name)
-    if spread is None or at not in spread.confidence:
+    low, high = spread.confidence.get(at, (None, None)) if spread else (None, None)
+    if low is None or high is None:
         return number(row.measured)
-    low, high = spread.confidence[at]
     return f"{number(row.measured)} ({number(low)} to {number(high)})"
 
 

@@ -1,0 +1,75 @@
+"""Confidence: within what a statistic lies, of which only a sample was measured."""
+
+from collections.abc import Sequence
+from math import ceil, exp, floor, lgamma, log, log1p, sqrt
+from statistics import stdev
+
+# Each side of a 95 % interval is missed by this share of samples.
+MISSED = 0.025
+NORMAL_95 = 1.96
+# Standard deviations beyond which a binomial has less than 1e-14 of its weight.
+FAR = 8
+SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+
+# Low and high; None: so few values do not tell that bound.
+Interval = tuple[float | None, float | None]
+
+
+def mean_interval(ordered: Sequence[float]) -> Interval:
+    """1.96 standard errors to either side of the mean, within the ascending values."""
+    if len(ordered) < 2:
+        return None, None
+    mean, error = sum(ordered) / len(ordered), NORMAL_95 * stdev(ordered) / sqrt(len(ordered))
+    return max(ordered[0], mean - error), min(ordered[-1], mean + error)
+
+
+def percentile_interval(ordered: Sequence[float], share: float) -> Interval:
+    """Between which of the ascending values their percentile lies in 95 % of such samples.
+
+    How many of them lie below it is binomial; each side is missed by at most 2.5 % of samples.
+
+    >>> percentile_interval(range(1, 101), 0.5)
+    (40, 61)
+    >>> percentile_interval(range(1, 101), 0.99)
+    (97, None)
+    """
+    count = len(ordered)
+    low = _quantile(count, share, MISSED)
+    high = _quantile(count, share, 1 - MISSED) + 1
+    return (
+        ordered[low - 1] if low else None,
+        ordered[high - 1] if high <= count else None,
+    )
+
+
+def requests_needed(at: str) -> int:
+    """Fewest values of which a 95 % interval of the statistic `at` exists.
+
+    Its bounds are at best the least and the greatest value: all n values lie to one side of the
+    percentile in a share p^n, or (1 - p)^n, of samples, which may be 2.5 % each.
+
+    >>> [requests_needed(at) for at in ("mean", "p50", "p90", "p95", "p99")]
+    [2, 6, 36, 72, 368]
+    """
+    if at not in SHARES:
+        return 2
+    rarer = max(SHARES[at], 1 - SHARES[at])
+    return ceil(log(MISSED) / log(rarer))
+
+
+def _quantile(count: int, share: float, chance: float) -> int:
+    """The least k for which at most k of `count` are below their percentile with this `chance`."""
+    deviation = sqrt(count * share * (1 - share))
+    k, total = max(0, floor(count * share - FAR * deviation)), 0.0
+    while k < count:
+        total += _binomial(count, share, k)
+        if total > chance:
+            return k
+        k += 1
+    return count
+
+
+def _binomial(count: int, share: float, k: int) -> float:
+    """Probability of `k` of `count` at a probability of `share` each."""
+    ways = lgamma(count + 1) - lgamma(k + 1) - lgamma(count - k + 1)
+    return exp(ways + k * log(share) + (count - k) * log1p(-share))
