@@ -15,14 +15,15 @@ SHOWN = """\
 SmolLM2-135M-Instruct at http://127.0.0.1:8000
   16 tokens in, 4 out
 
-  in flight                         predicted  measured  target
+  in flight                         predicted  measured  target        range
           1  TTFT p50, ms  50.0 (25.0 to 100)       100     200  pass
              TPOT p50, ms  10.0 (5.0 to 20.0)      10.0       -
              tokens/s out   100 (50.0 to 200)       100       -
-          8  TTFT p50, ms  50.0 (25.0 to 100)       300     200  fail
+          8  TTFT p50, ms  50.0 (25.0 to 100)       300     200  fail  above
              TPOT p50, ms  10.0 (5.0 to 20.0)      10.0       -
              tokens/s out   100 (50.0 to 200)       190       -
 
+  5 of 6 figures in the predicted range.
   Most: 190 output tokens/s, at 8 in flight.
   Knee: 1 in flight (the last load before one more request in flight adds less
   than half of the output tokens/s that each had at the lightest load).
@@ -42,7 +43,7 @@ def shown(found: SweepReport) -> str:
 
 
 def test_a_sweep_at_80_columns() -> None:
-    """Each load with predicted, measured and target, and what they say together."""
+    """Each load with predicted, measured and target, what lies outside, and what all say."""
     assert shown(sweep([(1, 0.1, 100), (8, 0.3, 190)])) == SHOWN
 
 

@@ -43,6 +43,19 @@ def test_at_its_own_load_a_plan_does_what_it_says() -> None:
     assert light.output_tokens_per_s.value < own.output_tokens_per_s.value
 
 
+def test_all_loads_of_a_plan_are_predicted_from_one_source() -> None:
+    """Whatever the plan said when it was made: its own load has the source of the others."""
+    question, made = planned(Workload(concurrency=8))
+    doubled = {"value": 2 * made.prediction.ttft_ms.value, "high": 1e9, "source": "an older one"}
+    older = made.prediction.ttft_ms.model_copy(update=doubled)
+    said = made.prediction.model_copy(update={"ttft_ms": older})
+    found = predict_plan(
+        question, made.model_copy(update={"prediction": said}), curve(made.workload)
+    )
+    assert {each.ttft_ms.source for each in found} == {made.prediction.ttft_ms.source}
+    assert found[3].ttft_ms == made.prediction.ttft_ms
+
+
 def test_limits_edited_into_a_plan_are_kept_to() -> None:
     """With one sequence a step, a replica serves 64 clients as slowly as one."""
     question, made = planned(Workload(concurrency=2, output_tokens=4096), "1xH100")

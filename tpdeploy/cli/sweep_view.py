@@ -10,7 +10,7 @@ from tpdeploy.cli.numbers import in_unit, number
 from tpdeploy.cli.splits_view import INDENT
 from tpdeploy.cli.validation_view import VERDICT_STYLES
 from tpdeploy.harness.comparison import Row
-from tpdeploy.harness.sweep import Point, SweepReport
+from tpdeploy.harness.sweep import Point, SweepReport, in_range
 from tpdeploy.planner.loads import load_of
 
 # Requests/s are tokens/s by the tokens of an answer; they are in the kept report.
@@ -27,7 +27,8 @@ def show_sweep(console: Console, sweep: SweepReport, path: Path) -> None:
     table.add_column("", no_wrap=True)
     for title in ("predicted", "measured", "target"):
         table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    for title in ("", "range"):
+        table.add_column(title, no_wrap=True)
     for point in sweep.points:
         _add_point(table, point)
     console.print(Padding(table, INDENT))
@@ -53,12 +54,16 @@ def findings(sweep: SweepReport) -> list[str]:
     unit = counted(sweep)
     most = max(sweep.points, key=lambda point: point.measured.output_tokens_per_s)
     tokens = number(most.measured.output_tokens_per_s)
-    lines = [f"Most: {tokens} output tokens/s, at {load_of(most.workload):g} {unit}."]
+    held, figures = in_range(sweep.points)
+    lines = [
+        f"{held} of {figures} figures in the predicted range.",
+        f"Most: {tokens} output tokens/s, at {load_of(most.workload):g} {unit}.",
+    ]
     if len(sweep.points) > 1:
         lines.append(f"Knee: {_knee(sweep)}.")
     if sweep.plan.workload.ttft or sweep.plan.workload.tpot:
-        held = sweep.within_targets
-        met = "at no load" if held is None else f"up to {held:g} {unit}"
+        heaviest = sweep.within_targets
+        met = "at no load" if heaviest is None else f"up to {heaviest:g} {unit}"
         lines.append(f"Targets met {met}.")
     failed = sum(point.measured.failed for point in sweep.points)
     lines.append(f"{failed or 'No'} request{'' if failed == 1 else 's'} failed.")
@@ -93,7 +98,8 @@ def _add_point(table: Table, point: Point) -> None:
         name = f"{row.name}, ms" if row.unit == "ms" else "tokens/s out"
         measured, target = (in_unit(value, row.unit) for value in (row.measured, row.target))
         figures = (_predicted(row), measured, target)
-        table.add_row(load, name, *figures, "" if row.verdict == "no target" else row.verdict)
+        told = "" if row.verdict == "no target" else row.verdict
+        table.add_row(load, name, *figures, told, "" if row.place == "in range" else row.place)
 
 
 def _predicted(row: Row) -> str:

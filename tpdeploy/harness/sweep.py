@@ -90,6 +90,16 @@ def sweep_report(
     )
 
 
+def in_range(points: Sequence[Point]) -> tuple[int, int]:
+    """How many figures lie in the range predicted for them, and of how many.
+
+    Requests/s are not counted: they are tokens/s by the tokens of an answer.
+    """
+    rows = [row for point in points for row in point.rows if row.name != "requests"]
+    places = [row.place for row in rows if row.place]
+    return places.count("in range"), len(places)
+
+
 def knee_definition(workload: Workload) -> str:
     """What the knee of a sweep of such a load is."""
     return CLOSED_LOOP if workload.rate is None else OPEN_LOOP

@@ -43,12 +43,12 @@ def predict_plan(
 ) -> tuple[Prediction, ...]:
     """What `plan` is expected to do under each of `loads`; `question` is the one it answers.
 
+    All from the same source: at the plan's own load, too, it is predicted as it would be now.
+
     Raises:
         InputError: its split cannot run, which only a plan edited by hand can say.
     """
-    return tuple(
-        plan.prediction if load == plan.workload else replay(question, plan, load) for load in loads
-    )
+    return tuple(replay(question, plan, load) for load in loads)
 
 
 def replay(question: Question, plan: DeploymentPlan, load: Workload) -> Prediction:
