@@ -14,7 +14,7 @@ from tests.cli.commands import tpdeploy
 from tests.harness.plans import prediction, small_plan
 from tests.harness.standin import StandIn, first_then_answer, serving
 from tests.harness.test_metrics import exchange
-from tpdeploy.cli.validation_view import show_report
+from tpdeploy.cli.validation_view import facts, show_report
 from tpdeploy.harness.comparison import compare, overall
 from tpdeploy.harness.exchange import Exchange, Failure
 from tpdeploy.harness.metrics import DEFINITIONS, measure
@@ -85,6 +85,19 @@ def test_the_table_at_80_columns_without_colour() -> None:
     assert lines[-2] == "Report kept in kept.json"
     assert lines[-1] == "Verdict: fail, missed the target for TTFT p90"
     assert max(map(len, lines)) <= 80
+
+
+def test_what_may_still_have_been_warming_up_is_said() -> None:
+    """Latency that had not settled, or at a rate a warm-up shorter than a mean answer (241 ms)."""
+    settled = report(LOAD)
+    unsettled = settled.model_copy(update={"warm_up": WarmUp(requests=4, failed=0, stable=False)})
+    assert (settled.warming_up, unsettled.warming_up) == (False, True)
+    assert any(line.startswith("It may still have been warming up") for line in facts(unsettled))
+    assert not any("warming" in line for line in facts(settled))
+    at_a_rate = LOAD.model_copy(update={"concurrency": None, "rate": 5})
+    for seconds, short in ((0.2, True), (0.3, False)):
+        warm_up = WarmUp(requests=4, failed=0, stable=True, seconds=seconds)
+        assert report(at_a_rate).model_copy(update={"warm_up": warm_up}).warming_up == short
 
 
 def test_the_table_is_the_same_in_a_wide_terminal() -> None:

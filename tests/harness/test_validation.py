@@ -1,6 +1,7 @@
 """A validation from end to end, against a server whose schedule is known."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -9,8 +10,15 @@ from tests.harness.standin import StandIn, serving
 from tpdeploy.errors import InputError
 from tpdeploy.harness.recorder import Progress
 from tpdeploy.harness.report import ValidationReport
-from tpdeploy.harness.validation import MIN_REQUESTS, ROUNDS, Measurement, measurement, validate
-from tpdeploy.planner.workload import Workload
+from tpdeploy.harness.validation import (
+    MIN_REQUESTS,
+    ROUNDS,
+    Measurement,
+    expected_latency_s,
+    measurement,
+    validate,
+)
+from tpdeploy.planner.workload import Target, Workload
 
 LOAD = Workload(input_tokens=16, output_tokens=5, concurrency=3)
 
@@ -57,6 +65,60 @@ def test_an_open_loop_measures_too() -> None:
         report = run(server, measurement(load, requests=12), [])
     assert report.measured.requests == 12
     assert report.rows[0].predicted is not None
+
+
+@pytest.mark.parametrize(
+    ("clients", "amount"), [(5, {"requests": 7}), (5, {}), (8, {"seconds": 0.9})]
+)
+def test_throughput_times_latency_is_the_number_of_clients(
+    clients: int, amount: dict[str, Any]
+) -> None:
+    """Little's law in a closed loop whose answers end together, wherever the measurement ends."""
+    load = LOAD.model_copy(update={"concurrency": clients})
+    with serving(StandIn(ttft_s=0.1, itl_s=0.025)) as server:
+        measured = run(server, measurement(load, warm_up=clients, **amount), []).measured
+    assert measured.requests % clients == 0
+    in_flight = measured.requests_per_s * measured.e2e_ms.mean / 1000
+    assert in_flight == pytest.approx(clients, rel=0.07)
+
+
+def test_a_round_of_an_open_loop_is_what_is_in_flight() -> None:
+    """20 requests/s of 5 s each: 100 at once, and never fewer than a few, nor minutes of them."""
+    load = Workload(input_tokens=16, output_tokens=5, rate=20)
+    assert [measurement(load, latency_s=s).round_size for s in (0.0, 5.0, 1e6)] == [8, 100, 1200]
+    how = measurement(load, latency_s=5.0)
+    assert (how.warm_up, how.amount.requests) == (300, 400)
+
+
+def test_an_answer_is_expected_to_take_what_the_plan_predicts() -> None:
+    """By hand: 0.5 s to the first of 101 tokens and 20 ms to each of the others."""
+    plan = small_plan(LOAD.model_copy(update={"output_tokens": 101}))
+    first, later = (
+        plan.prediction.ttft_distribution.model_copy(update={"mean": ms}) for ms in (500, 20)
+    )
+    told = {"ttft_distribution": first, "tpot_distribution": later}
+    prediction = plan.prediction.model_copy(update=told)
+    assert expected_latency_s(prediction, plan.workload) == pytest.approx(2.5)
+
+
+def test_an_open_loop_warms_up_longer_than_an_answer_takes() -> None:
+    """Two rounds of what is in flight at once; a shorter warm-up is told."""
+    load = Workload(input_tokens=16, output_tokens=5, rate=50)
+    with serving(StandIn(ttft_s=0.3, itl_s=0.025)) as server:
+        known = run(server, measurement(load, requests=8, latency_s=0.4), [])
+        cut = run(server, measurement(load, requests=8, warm_up=1, latency_s=0.4), [])
+    assert known.warm_up is not None
+    assert known.warm_up.requests >= 2 * 20
+    assert known.warm_up.seconds is not None
+    assert known.warm_up.seconds > 0.4
+    assert cut.warming_up
+
+
+def test_targets_decide_how_much_is_measured() -> None:
+    """A p99 needs 368 requests, in whole rounds of three; a p50 no more than there are anyway."""
+    for at, requests in (("p99", 369), ("p50", 33)):
+        load = LOAD.model_copy(update={"tpot": Target(ms=9, at=at)})
+        assert measurement(load).amount.requests == requests
 
 
 def test_the_report_survives_being_written_and_read() -> None:

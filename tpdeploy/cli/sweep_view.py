@@ -65,6 +65,9 @@ def findings(sweep: SweepReport) -> list[str]:
         heaviest = sweep.within_targets
         met = "at no load" if heaviest is None else f"up to {heaviest:g} {unit}"
         lines.append(f"Targets met {met}.")
+    warming = ", ".join(f"{load_of(p.workload):g}" for p in sweep.points if p.warming_up)
+    if warming:
+        lines.append(f"May still have been warming up: {warming} {unit} (--warmup).")
     failed = sum(point.measured.failed for point in sweep.points)
     lines.append(f"{failed or 'No'} request{'' if failed == 1 else 's'} failed.")
     return lines

@@ -28,7 +28,7 @@ from tpdeploy.harness.recorder import Progress
 from tpdeploy.harness.report import ValidationReport
 from tpdeploy.harness.requests import Draw, read_requests
 from tpdeploy.harness.sweep import SweepReport, loads_of
-from tpdeploy.harness.validation import Measurement, measurement
+from tpdeploy.harness.validation import Measurement, expected_latency_s, measurement
 from tpdeploy.harness.validation import validate as measure
 from tpdeploy.launcher.own_metrics import OwnMetrics
 from tpdeploy.launcher.state import load as load_deployment
@@ -81,12 +81,14 @@ def validate(
     simulated = arrivals == "poisson" and not (length_spread or shared_prefix or prompts)
     teaches = deployment is not None and simulated and engine.fixes_output_length
 
+    latency_s = expected_latency_s(deployed.prediction, load)
+
     # Prompts of an earlier run may still be in the server's prefix cache.
     first_seed = secrets.randbelow(2**31)
 
     def run(sent: Workload, number: int) -> ValidationReport:
         how = replace(
-            measurement(sent, requests, duration, warmup),
+            measurement(sent, requests, duration, warmup, latency_s),
             arrivals=arrivals,
             draw=Draw(first_seed + number, length_spread, shared_prefix),
             prompts=prompts,

@@ -14,7 +14,8 @@ Requests = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Requests to measure. [default: 4 rounds, 32 or more, as many as a target needs]",
+        help="Requests to measure, in whole rounds of those in flight. "
+        "[default: 4 rounds, 32 or more, as many as a target needs]",
     ),
 ]
 Duration = Annotated[

@@ -30,7 +30,7 @@ def show_report(console: Console, report: ValidationReport, path: Path) -> None:
     console.print("\nMeasured, ms", style="bold")
     console.print(Padding(_distributions(report, wide=console.width >= WIDE), INDENT))
     console.print()
-    for line in _facts(report):
+    for line in facts(report):
         console.print(Padding(line, INDENT))
     console.print("\nMeaning", style="bold")
     console.print(Padding(_definitions(report.definitions), INDENT), style="dim")
@@ -109,7 +109,8 @@ def _table(first: str, *numbers: str) -> Table:
     return table
 
 
-def _facts(report: ValidationReport) -> list[str]:
+def facts(report: ValidationReport) -> list[str]:
+    """What there is to know beside the tables, a sentence a line."""
     measured, lag = report.measured, report.measured.client_lag_ms
     late = "" if lag is None else f"; requests left this client at most {lag:.1f} ms late"
     counted = measured.failures is not None
@@ -119,6 +120,8 @@ def _facts(report: ValidationReport) -> list[str]:
         f"{failed}.",
         f"{number(measured.total_tokens_per_s)} prompt and output tokens/s{late}.",
     ]
+    if report.warming_up:
+        lines.append("It may still have been warming up; measure again after more: --warmup.")
     if report.engine_ms:
         told = ", ".join(f"{name} {in_ms(ms)}" for name, ms in report.engine_ms.items())
         lines.append(f"The engine's own clocks, mean ms: {told}.")

@@ -38,7 +38,7 @@ class Recorder:
 
     The warm-up ends when two rounds of `round_size` requests take the same time, or after
     `warm_up_limit` requests: an engine's first requests are slow, and a closed loop's first
-    round arrives all at once.
+    round arrives all at once. With `whole_rounds` seconds end a measurement after a whole round.
     """
 
     warm_up_limit: int
@@ -48,6 +48,8 @@ class Recorder:
     warm_up: list[Exchange] = field(default_factory=list)
     measured: list[Exchange] = field(default_factory=list)
     stable: bool = False
+    whole_rounds: bool = False
+    began: float = field(default_factory=time.monotonic)
     since: float = field(default_factory=time.monotonic)
     failures_in_a_row: int = 0
 
@@ -80,8 +82,12 @@ class Recorder:
             return False
         requests, seconds = self.amount.requests, self.amount.seconds
         return (requests is not None and len(self.measured) >= requests) or (
-            seconds is not None and bool(self.measured) and self.span_s >= seconds
+            seconds is not None and self._round_is_over() and self.span_s >= seconds
         )
+
+    def _round_is_over(self) -> bool:
+        count = len(self.measured)
+        return count > 0 and not (self.whole_rounds and count % self.round_size)
 
     def _agrees_with_last_round(self) -> bool:
         size = self.round_size

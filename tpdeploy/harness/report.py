@@ -30,6 +30,7 @@ class WarmUp(Record):
     requests: Count
     failed: Count
     stable: bool = Field(description="whether two rounds of requests took the same time")
+    seconds: float | None = Field(default=None, ge=0, description="how long; None: not known")
 
 
 class ValidationReport(Record):
@@ -58,6 +59,19 @@ class ValidationReport(Record):
     rows: tuple[Row, ...]
     verdict: Verdict
     requests: tuple[RequestRecord, ...]
+
+    @property
+    def warming_up(self) -> bool:
+        """Whether what was measured may still have been warming up.
+
+        Latency had not settled; or, at a rate, fewer requests had arrived than are in flight
+        later: the warm-up was shorter than a mean answer.
+        """
+        if self.warm_up is None:
+            return False
+        seconds = self.warm_up.seconds
+        short = seconds is not None and seconds < self.measured.e2e_ms.mean / 1000
+        return not self.warm_up.stable or (self.workload.rate is not None and short)
 
 
 def request_record(exchange: Exchange, since: float) -> RequestRecord:

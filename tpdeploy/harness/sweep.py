@@ -25,6 +25,9 @@ class Point(Record):
     measured: Measured
     rows: tuple[Row, ...]
     verdict: Verdict
+    warming_up: bool = Field(
+        default=False, description="what was measured may still have been warming up"
+    )
 
 
 class SweepReport(Record):
@@ -112,6 +115,7 @@ def _point(report: ValidationReport, prediction: Prediction) -> Point:
         measured=report.measured,
         rows=predicted(report, prediction).rows,
         verdict=report.verdict,
+        warming_up=report.warming_up,
     )
 
 

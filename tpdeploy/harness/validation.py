@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 
 import httpx
@@ -21,15 +22,17 @@ from tpdeploy.harness.metrics import DEFINITIONS, Measured, measure
 from tpdeploy.harness.recorder import Amount, Progress, Recorder
 from tpdeploy.harness.report import ValidationReport, WarmUp, request_record
 from tpdeploy.harness.requests import Asked, Draw, random_requests, read_requests
-from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.plan import DeploymentPlan, Prediction
 from tpdeploy.planner.workload import Workload
 
 # Rounds of requests by default; a round is what is in flight at once.
 ROUNDS = 4
 WARM_UP_ROUNDS = 3
 MIN_REQUESTS = 32
-# An open loop has no fixed number in flight; this many requests make a round.
+# At a rate as many are in flight as arrive during one answer; a round is that, and at least this.
 OPEN_LOOP_ROUND = 8
+# Longer answers than this are not waited for: three rounds of warm-up are then three minutes.
+MOST_LATENCY_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Measurement:
     workload: Workload
     amount: Amount
     warm_up: int
+    round_size: int
     arrivals: Arrivals = "poisson"
     draw: Draw = field(default_factory=Draw)
     prompts: Path | None = None
@@ -53,20 +57,38 @@ def measurement(
     requests: int | None = None,
     seconds: float | None = None,
     warm_up: int | None = None,
+    latency_s: float = 0.0,
 ) -> Measurement:
-    """How to measure `workload`, with defaults for what is None: enough to tell its targets."""
-    size = round_size(workload)
+    """How to measure `workload`, with defaults for what is None: enough to tell its targets.
+
+    `latency_s` is what one answer is expected to take. In a closed loop requests are measured in
+    whole rounds: those of equal length end together, and part of a round takes as long as all.
+    """
+    size = round_size(workload, latency_s)
     if requests is None and seconds is None:
         targets = (workload.ttft, workload.tpot)
         needed = [requests_needed(target.at) for target in targets if target]
         requests = max(MIN_REQUESTS, ROUNDS * size, *needed)
     limit = WARM_UP_ROUNDS * size if warm_up is None else warm_up
-    return Measurement(workload, Amount(requests, seconds), limit)
+    if requests is not None and workload.concurrency:
+        requests = ceil(requests / size) * size
+    return Measurement(workload, Amount(requests, seconds), limit, size)
 
 
-def round_size(workload: Workload) -> int:
-    """Requests whose typical latency is compared with the next ones' to see it settle."""
-    return workload.concurrency or OPEN_LOOP_ROUND
+def round_size(workload: Workload, latency_s: float) -> int:
+    """Requests in flight at once, whose latency is compared with the next ones' to see it settle.
+
+    At a rate they are rate x latency (Little's law), so that a warm-up of two rounds or more is
+    longer than two answers.
+    """
+    in_flight = ceil((workload.rate or 0.0) * min(latency_s, MOST_LATENCY_S))
+    return workload.concurrency or max(OPEN_LOOP_ROUND, in_flight)
+
+
+def expected_latency_s(prediction: Prediction, workload: Workload) -> float:
+    """End-to-end latency of a mean request, in seconds: TTFT + (output tokens - 1) x TPOT."""
+    later = (workload.output_tokens - 1) * prediction.tpot_distribution.mean
+    return (prediction.ttft_distribution.mean + later) / 1000
 
 
 async def validate(
@@ -85,7 +107,13 @@ async def validate(
     """
     _check_length(plan, how.workload, how.draw)
     started_at = datetime.now(UTC)
-    recorder = Recorder(how.warm_up, round_size(how.workload), how.amount, on_progress)
+    recorder = Recorder(
+        how.warm_up,
+        how.round_size,
+        how.amount,
+        on_progress,
+        whole_rounds=how.workload.concurrency is not None,
+    )
     async with open_client(base_url, api_key) as client:
         await _check_model(client, plan.model.id)
         versions = await _versions(client)
@@ -149,7 +177,12 @@ def _nothing_succeeded(exchanges: list[Exchange]) -> str:
 
 def _warm_up(recorder: Recorder) -> WarmUp:
     failed = sum(exchange.failure is not None for exchange in recorder.warm_up)
-    return WarmUp(requests=len(recorder.warm_up), failed=failed, stable=recorder.stable)
+    return WarmUp(
+        requests=len(recorder.warm_up),
+        failed=failed,
+        stable=recorder.stable,
+        seconds=max(0.0, recorder.since - recorder.began),
+    )
 
 
 def _check_length(plan: DeploymentPlan, workload: Workload, draw: Draw) -> None:
