@@ -1,6 +1,7 @@
 """`tpdeploy validate` as a user meets it: the table, the report, the errors, the exit codes."""
 
 import json
+import os
 import socket
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +20,9 @@ from tpdeploy.harness.comparison import compare, overall
 from tpdeploy.harness.exchange import Exchange, Failure
 from tpdeploy.harness.metrics import DEFINITIONS, measure
 from tpdeploy.harness.report import ValidationReport, WarmUp, request_record
+from tpdeploy.launcher.commands import Order
+from tpdeploy.launcher.processes import leader_of
+from tpdeploy.launcher.state import Deployment
 from tpdeploy.planner.workload import Target, Workload
 from tpdeploy.records import dump_record
 
@@ -133,6 +137,70 @@ def test_a_met_target_exits_with_0_and_keeps_the_report(tmp_path: Path) -> None:
     assert {request.output_tokens for request in report.requests} == {4}
     assert report.versions["server"] == "1.2.3"
     assert {len(seen.body["prompt"]) for seen in server.seen} == {16}
+
+
+def deployed(home: Path, url: str, *engine_args: str) -> None:
+    """A running deployment of `small_plan` at `url`, as launch leaves it; this process is it."""
+    folder = home / "deployments" / "default"
+    folder.mkdir(parents=True)
+    running = Deployment(
+        name="default",
+        model=small_plan(LOAD).model.id,
+        backend="vllm",
+        url=url,
+        phase="ready",
+        supervisor=leader_of(os.getpid()),
+        members=(),
+    )
+    order = Order(
+        name="default",
+        backend="vllm",
+        host="127.0.0.1",
+        port=8000,
+        startup_timeout_s=1,
+        engine_args=engine_args,
+    )
+    for name, record in (("state", running), ("plan", small_plan(LOAD)), ("order", order)):
+        (folder / f"{name}.yaml").write_text(dump_record(record))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), None),
+        (
+            ("--enforce-eager",),
+            "Not learned from: engine arguments that change speed: --enforce-eager.",
+        ),
+    ],
+)
+def test_a_run_of_a_deployment_teaches_unless_it_runs_otherwise(
+    arguments: tuple[str, ...], said: str | None, tmp_path: Path
+) -> None:
+    """The reason is printed, and kept in the report."""
+    with serving(StandIn()) as server:
+        deployed(tmp_path, server.url, *arguments)
+        result = validate("--requests", "6", home=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (kept,) = (tmp_path / "validations").glob("*.json")
+    reason = ValidationReport.model_validate_json(kept.read_text()).not_learned
+    assert (reason is None) == (said is None)
+    assert said is None or said in " ".join(result.stdout.split())
+    assert said is not None or "Not learned" not in result.stdout
+
+
+def test_an_edited_plan_does_not_teach_of_the_deployment(tmp_path: Path) -> None:
+    """A plan file with another limit than the deployment was launched with."""
+    made = small_plan(LOAD)
+    limits = made.limits.model_copy(update={"max_num_seqs": 8})
+    path = tmp_path / "plan.yaml"
+    path.write_text(dump_record(made.model_copy(update={"limits": limits})))
+    with serving(StandIn()) as server:
+        deployed(tmp_path, server.url)
+        result = validate(str(path), "--requests", "6", home=tmp_path)
+    assert result.returncode == 0, result.stderr
+    said = " ".join(result.stdout.split())
+    assert "Not learned from: a deployment launched with another plan (other limits)." in said
 
 
 def test_a_missed_target_exits_with_1(tmp_path: Path) -> None:

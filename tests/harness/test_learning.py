@@ -13,6 +13,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.harness.history import history
 from tpdeploy.harness.learning import MOST_RUNS, relearn
 from tpdeploy.harness.report import ValidationReport
+from tpdeploy.harness.teaching import NOT_KNOWN
 from tpdeploy.planner.loads import replay
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import EngineRules
@@ -42,7 +43,7 @@ def planned(model: str = "smollm2-135m") -> DeploymentPlan:
 def keep(home: Path, report: ValidationReport, minute: int = 0, **changes: object) -> None:
     """As `validate` keeps it."""
     at = BEGUN + timedelta(minutes=minute)
-    kept = report.model_copy(update={"started_at": at, "learnable": True, **changes})
+    kept = report.model_copy(update={"started_at": at, "not_learned": None, **changes})
     folder = home / "validations"
     folder.mkdir(exist_ok=True)
     (folder / f"{at:%Y%m%dT%H%M%S}.json").write_text(kept.model_dump_json())
@@ -82,7 +83,7 @@ def test_other_models_of_the_class_are_corrected_with_less_trust(home: Path) -> 
 
 def test_runs_that_tell_nothing_of_this_machine_are_left_out(home: Path) -> None:
     """Other endpoints', other tools', other loads than are simulated."""
-    keep(home, slow_run(planned()), learnable=False)
+    keep(home, slow_run(planned()), not_learned=NOT_KNOWN)
     assert relearn("vllm", "CPU", uncorrected) == []
     assert relearn("tensorrt-llm", "CPU", uncorrected) == []
 

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from tpdeploy.cli.numbers import in_unit, number
 from tpdeploy.cli.splits_view import INDENT
-from tpdeploy.cli.validation_view import VERDICT_STYLES
+from tpdeploy.cli.validation_view import VERDICT_STYLES, why_lines
 from tpdeploy.harness.comparison import Row
 from tpdeploy.harness.sweep import Point, SweepReport, in_range
 from tpdeploy.planner.loads import load_of
@@ -68,6 +68,10 @@ def findings(sweep: SweepReport) -> list[str]:
     warming = ", ".join(f"{load_of(p.workload):g}" for p in sweep.points if p.warming_up)
     if warming:
         lines.append(f"May still have been warming up: {warming} {unit} (--warmup).")
+    lines += why_lines(
+        [point.not_learned for point in sweep.points],
+        [point.not_comparable for point in sweep.points],
+    )
     failed = sum(point.measured.failed for point in sweep.points)
     lines.append(f"{failed or 'No'} request{'' if failed == 1 else 's'} failed.")
     return lines

@@ -27,9 +27,11 @@ from tpdeploy.harness.client import key_from_environment
 from tpdeploy.harness.recorder import Progress
 from tpdeploy.harness.report import ValidationReport
 from tpdeploy.harness.requests import Draw, read_requests
-from tpdeploy.harness.sweep import SweepReport, loads_of
+from tpdeploy.harness.sweep import SweepReport, loads_of, teaches
+from tpdeploy.harness.teaching import Launched
 from tpdeploy.harness.validation import Measurement, expected_latency_s, measurement
 from tpdeploy.harness.validation import validate as measure
+from tpdeploy.launcher.commands import order_of
 from tpdeploy.launcher.own_metrics import OwnMetrics
 from tpdeploy.launcher.state import load as load_deployment
 from tpdeploy.launcher.state import running_endpoint
@@ -78,9 +80,7 @@ def validate(
         read_requests(prompts, load.output_tokens)
     deployment = None if url else load_deployment(name)
     engine = load_backend(deployment.backend if deployment else deployed.backend)
-    simulated = arrivals == "poisson" and not (length_spread or shared_prefix or prompts)
-    teaches = deployment is not None and simulated and engine.fixes_output_length
-
+    launched = _launched(name) if deployment else None
     latency_s = expected_latency_s(deployed.prediction, load)
 
     # Prompts of an earlier run may still be in the server's prefix cache.
@@ -95,11 +95,10 @@ def validate(
             exact=engine.fixes_output_length,
         )
         own = OwnMetrics(deployment, engine) if deployment else None
-        found = _run(deployed, endpoint, how, own)
-        return found.model_copy(update={"learnable": teaches and not found.measured.failed})
+        return _run(deployed, endpoint, how, own, launched)
 
     found = _measured(deployed, load, sweep, run, report)
-    if teaches:
+    if teaches(found):
         if isinstance(found, ValidationReport):
             keep(found, None)
         learn_and_tell(deployed.backend, deployed.cluster.gpu)
@@ -151,6 +150,12 @@ def _target(plan: Path | None, url: str | None, name: str) -> tuple[str, Deploym
     return running.url, read_plan(plan) if plan else running.plan
 
 
+def _launched(name: str) -> Launched:
+    """What the running deployment called `name` was started with."""
+    order = order_of(name)
+    return Launched(running_endpoint(name).plan, order.backend, order.engine_args)
+
+
 def _workload(planned: Workload, concurrency: int | None, rate: float | None) -> Workload:
     """The plan's workload, or the same requests under another load."""
     if concurrency is None and rate is None:
@@ -161,7 +166,11 @@ def _workload(planned: Workload, concurrency: int | None, rate: float | None) ->
 
 
 def _run(
-    plan: DeploymentPlan, endpoint: str, how: Measurement, own: OwnMetrics | None
+    plan: DeploymentPlan,
+    endpoint: str,
+    how: Measurement,
+    own: OwnMetrics | None,
+    launched: Launched | None,
 ) -> ValidationReport:
     with _progress_bar() as bar:
         task = bar.add_task("warm-up", total=how.warm_up)
@@ -178,8 +187,9 @@ def _run(
                 total=progress.total,
             )
 
+        key = key_from_environment()
         found = asyncio.run(
-            measure(plan, endpoint, how, api_key=key_from_environment(), on_progress=show)
+            measure(plan, endpoint, how, launched=launched, api_key=key, on_progress=show)
         )
     return found.model_copy(update={"engine_ms": own.end()}) if own else found
 

@@ -12,6 +12,7 @@ from tpdeploy.harness.comparison import Row
 from tpdeploy.harness.confidence import Interval
 from tpdeploy.harness.metrics import Spread
 from tpdeploy.harness.report import ValidationReport, WarmUp
+from tpdeploy.harness.teaching import NOT_KNOWN, Reason
 from tpdeploy.planner.plan import Estimate
 from tpdeploy.planner.workload import Workload
 
@@ -122,6 +123,7 @@ def facts(report: ValidationReport) -> list[str]:
     ]
     if report.warming_up:
         lines.append("It may still have been warming up; measure again after more: --warmup.")
+    lines += why_lines([report.not_learned], [report.not_comparable])
     if report.engine_ms:
         told = ", ".join(f"{name} {in_ms(ms)}" for name, ms in report.engine_ms.items())
         lines.append(f"The engine's own clocks, mean ms: {told}.")
@@ -134,6 +136,16 @@ def facts(report: ValidationReport) -> list[str]:
     if measured.goodput_per_s is not None:
         lines.append(f"Goodput: {number(measured.goodput_per_s)} requests/s.")
     return lines
+
+
+def why_lines(
+    not_learned: Sequence[Reason | None], not_comparable: Sequence[Reason | None]
+) -> list[str]:
+    """Each reason once, a sentence a line."""
+    other = dict.fromkeys(each.why for each in not_comparable if each)
+    unlearned = dict.fromkeys(each.why for each in not_learned if each and each != NOT_KNOWN)
+    lines = [f"Not comparable with the prediction: {why}." for why in other]
+    return lines + [f"Not learned from: {why}." for why in unlearned]
 
 
 def _after(warm_up: WarmUp | None) -> str:

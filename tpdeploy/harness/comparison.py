@@ -55,11 +55,16 @@ def place(measured: float, predicted: Estimate | None) -> Place | None:
 
 
 def compare(
-    measured: Measured, prediction: Prediction | None, workload: Workload
+    measured: Measured,
+    prediction: Prediction | None,
+    workload: Workload,
+    *,
+    comparable: bool = True,
 ) -> tuple[Row, ...]:
     """TTFT and TPOT at the statistic their target names (p50 without one), and the rates.
 
-    `prediction` is None when it was made for another load than `workload`.
+    `prediction` is None when it was made for another load than `workload`. Where what was sent
+    is not `comparable` with it both are shown, and no figure has a place in its range.
     """
     count = measured.requests
     first, later = (prediction.ttft_ms, prediction.tpot_ms) if prediction else (None, None)
@@ -70,6 +75,8 @@ def compare(
     requests = prediction.requests_per_s if prediction else None
     rows.append(_rate("throughput", "output tokens/s", measured.output_tokens_per_s, tokens))
     rows.append(_rate("requests", "requests/s", measured.requests_per_s, requests))
+    if not comparable:
+        rows = [row.model_copy(update={"place": None}) for row in rows]
     return tuple(rows)
 
 

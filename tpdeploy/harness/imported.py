@@ -14,6 +14,7 @@ from tpdeploy.harness.imported_aiperf import read_aiperf
 from tpdeploy.harness.imported_run import ImportedRun
 from tpdeploy.harness.imported_vllm import read_vllm
 from tpdeploy.harness.report import ValidationReport
+from tpdeploy.harness.teaching import Reason
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.workload import Workload
 from tpdeploy.records import read_json
@@ -36,6 +37,7 @@ def imported_report(path: Path, plan: DeploymentPlan) -> ValidationReport:
         started_at=run.started_at,
         endpoint=str(path),
         measured_by=run.tool,
+        not_learned=Reason(kind="tool", why=f"a run that {run.tool} measured"),
         versions={"tpdeploy": __version__, "python": platform.python_version(), "load": run.tool},
         plan=plan,
         workload=run.workload,

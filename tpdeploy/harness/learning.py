@@ -58,7 +58,7 @@ def _teaching(engine: str, device: str) -> Iterator[ValidationReport]:
         split, load = plan.parallelism.model_dump_json(), report.workload.model_dump_json()
         key = plan.model.model_dump_json(), split, load
         same = (plan.backend, plan.cluster.gpu) == (engine, device)
-        if report.learnable and same and key not in seen:
+        if report.not_learned is None and same and key not in seen:
             seen.add(key)
             yield report
 

@@ -2,12 +2,13 @@
 
 from typing import Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, model_validator
 
 from tpdeploy.bounds import Count, Figure
 from tpdeploy.harness.comparison import Row, Verdict
 from tpdeploy.harness.exchange import Exchange, FailureKind
 from tpdeploy.harness.metrics import Measured
+from tpdeploy.harness.teaching import NOT_KNOWN, Reason
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.record import Record, Text
@@ -42,8 +43,11 @@ class ValidationReport(Record):
     measured_by: Text = Field(
         default="tpdeploy", description="whose figures they are; others' are not of this machine"
     )
-    learnable: bool = Field(
-        default=False, description="a deployment of this machine under the load that is simulated"
+    not_learned: Reason | None = Field(
+        default=NOT_KNOWN, description="why plans learn nothing from it; None: they do"
+    )
+    not_comparable: Reason | None = Field(
+        default=None, description="why the prediction is not for what was sent; None: it is"
     )
     versions: dict[str, str] = Field(description="of tpdeploy, Python, and the server if it says")
     plan: DeploymentPlan
@@ -59,6 +63,14 @@ class ValidationReport(Record):
     rows: tuple[Row, ...]
     verdict: Verdict
     requests: tuple[RequestRecord, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_version(cls, content: object) -> object:
+        """Earlier versions said `learnable` without having looked at what ran: it is not known."""
+        if isinstance(content, dict) and "learnable" in content:
+            return {name: value for name, value in content.items() if name != "learnable"}
+        return content
 
     @property
     def warming_up(self) -> bool:

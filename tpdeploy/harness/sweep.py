@@ -10,6 +10,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.harness.comparison import Row, Verdict, compare, worst
 from tpdeploy.harness.metrics import Measured
 from tpdeploy.harness.report import ValidationReport
+from tpdeploy.harness.teaching import NOT_KNOWN, Reason
 from tpdeploy.planner.knee import CLOSED_LOOP, OPEN_LOOP, knee_of_concurrency, knee_of_rate
 from tpdeploy.planner.loads import at_load, load_of
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
@@ -28,6 +29,8 @@ class Point(Record):
     warming_up: bool = Field(
         default=False, description="what was measured may still have been warming up"
     )
+    not_learned: Reason | None = Field(default=NOT_KNOWN, description="None: plans learn from it")
+    not_comparable: Reason | None = None
 
 
 class SweepReport(Record):
@@ -69,7 +72,8 @@ def loads_of(text: str, planned: Workload) -> tuple[Workload, ...]:
 
 def predicted(report: ValidationReport, prediction: Prediction) -> ValidationReport:
     """`report` held against the prediction for its own load."""
-    rows = compare(report.measured, prediction, report.workload)
+    comparable = report.not_comparable is None
+    rows = compare(report.measured, prediction, report.workload, comparable=comparable)
     return report.model_copy(update={"rows": rows})
 
 
@@ -91,6 +95,12 @@ def sweep_report(
         within_targets=_within_targets(points),
         verdict=worst(point.verdict for point in points),
     )
+
+
+def teaches(found: ValidationReport | SweepReport) -> bool:
+    """Whether plans learn from it, or from one of its loads."""
+    points = found.points if isinstance(found, SweepReport) else (found,)
+    return any(point.not_learned is None for point in points)
 
 
 def in_range(points: Sequence[Point]) -> tuple[int, int]:
@@ -116,6 +126,8 @@ def _point(report: ValidationReport, prediction: Prediction) -> Point:
         rows=predicted(report, prediction).rows,
         verdict=report.verdict,
         warming_up=report.warming_up,
+        not_learned=report.not_learned,
+        not_comparable=report.not_comparable,
     )
 
 

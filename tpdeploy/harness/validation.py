@@ -3,10 +3,9 @@
 import platform
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil
-from pathlib import Path
 
 import httpx
 
@@ -17,11 +16,12 @@ from tpdeploy.harness.comparison import compare, overall
 from tpdeploy.harness.completion import complete
 from tpdeploy.harness.confidence import requests_needed
 from tpdeploy.harness.exchange import Exchange
-from tpdeploy.harness.load import Arrivals, closed_loop, gaps_between, open_loop
+from tpdeploy.harness.load import closed_loop, gaps_between, open_loop
 from tpdeploy.harness.metrics import DEFINITIONS, Measured, measure
 from tpdeploy.harness.recorder import Amount, Progress, Recorder
 from tpdeploy.harness.report import ValidationReport, WarmUp, request_record
 from tpdeploy.harness.requests import Asked, Draw, random_requests, read_requests
+from tpdeploy.harness.teaching import Launched, Sent, not_comparable, why_not_learned
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
 from tpdeploy.planner.workload import Workload
 
@@ -35,21 +35,13 @@ OPEN_LOOP_ROUND = 8
 MOST_LATENCY_S = 60.0
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """How to measure: the load, how much of it, and how arrivals and prompts are drawn.
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Sent):
+    """How to measure: what is sent, how much of it, and how much before."""
 
-    `prompts` is a file of real ones instead; `exact` whether the engine can force their length.
-    """
-
-    workload: Workload
     amount: Amount
     warm_up: int
     round_size: int
-    arrivals: Arrivals = "poisson"
-    draw: Draw = field(default_factory=Draw)
-    prompts: Path | None = None
-    exact: bool = True
 
 
 def measurement(
@@ -72,7 +64,8 @@ def measurement(
     limit = WARM_UP_ROUNDS * size if warm_up is None else warm_up
     if requests is not None and workload.concurrency:
         requests = ceil(requests / size) * size
-    return Measurement(workload, Amount(requests, seconds), limit, size)
+    amount = Amount(requests, seconds)
+    return Measurement(workload=workload, amount=amount, warm_up=limit, round_size=size)
 
 
 def round_size(workload: Workload, latency_s: float) -> int:
@@ -96,10 +89,13 @@ async def validate(
     base_url: str,
     how: Measurement,
     *,
+    launched: Launched | None = None,
     api_key: str | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> ValidationReport:
     """Measure `how` on the endpoint at `base_url` and hold it against `plan`.
+
+    `launched` is what a deployment of ours was started with, if it is one.
 
     Raises:
         InputError: the endpoint serves another model, or requests longer than the plan allows.
@@ -120,10 +116,13 @@ async def validate(
         await _drive(client, plan, how, recorder)
     measured = _measured(recorder, how.workload)
     prediction = plan.prediction if how.workload == plan.workload else None
-    rows = compare(measured, prediction, how.workload)
+    other = not_comparable(how, launched)
+    rows = compare(measured, prediction, how.workload, comparable=other is None)
     return ValidationReport(
         started_at=started_at,
         endpoint=base_url,
+        not_learned=why_not_learned(plan, launched, how, measured.failed),
+        not_comparable=other,
         versions=versions,
         plan=plan,
         workload=how.workload,

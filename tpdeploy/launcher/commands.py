@@ -13,6 +13,7 @@ from tpdeploy.launcher.ports import LOOPBACK, free_ports
 from tpdeploy.launcher.processes import Leader
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.record import Record
+from tpdeploy.records import read_record
 
 ROUTER = "router"
 API_KEY = "TPDEPLOY_API_KEY"
@@ -31,6 +32,11 @@ class Order(Record):
     startup_timeout_s: float
     engine_args: tuple[str, ...] = ()
     owner: Leader | None = None  # the deployment ends when this process does; None: it stays
+
+
+def order_of(name: str) -> Order:
+    """The order that the deployment called `name` was launched with."""
+    return read_record(state.folder_of(name) / "order.yaml", Order)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from tpdeploy.launcher.commands import (
     ROUTER,
     Labelled,
     Order,
+    order_of,
     replica_commands,
     router_command,
     url_of,
@@ -255,7 +256,7 @@ def main(name: str) -> None:
         signal.signal(number, lambda _number, _frame: stop_asked.set())
     folder = state.folder_of(name)
     plan = read_record(folder / "plan.yaml", DeploymentPlan)
-    order = read_record(folder / "order.yaml", Order)
+    order = order_of(name)
     Supervisor(plan, order, load_backend(order.backend)).run()
 
 
