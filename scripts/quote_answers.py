@@ -3,7 +3,8 @@
 Each `console` block of the page is a command and lines quoted from its answer, whole and with runs
 of spaces as one; every other block with a file name holds a file that the commands read. A quoted
 line that differs from the answer in its figures alone is replaced; one that the answer lacks is an
-error, since the page then says what is no longer so.
+error, since the page then says what is no longer so. Of lines that differ in their figures alone,
+the first after the line quoted before is meant.
 """
 
 import contextlib
@@ -14,7 +15,6 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
-from difflib import SequenceMatcher
 from pathlib import Path
 from unittest import mock
 
@@ -23,7 +23,8 @@ from tpdeploy.cli.output import err, out
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "questions.md"
 BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-FIGURE = re.compile(r"[+-]?\d[\d,.]*")
+# Numbers of a split, as in "TP 4 x 2", are none: another split is another answer.
+FIGURE = re.compile(r"(?<!TP )(?<!PP )(?<! x )[+-]?\d[\d,.]*")
 # Wide enough that no line of an answer is wrapped.
 WIDTH = 500
 
@@ -81,22 +82,35 @@ def answer(command: str) -> tuple[list[str], int]:
 
 def requoted(page: str) -> tuple[str, list[str]]:
     """The page with current figures, and the quoted lines that no answer has any more."""
-    lost = []
-    for command, quoted in commands(page):
-        lines, _ = answer(command)
-        for old in quoted:
-            new = current(old, lines)
-            if new is None:
-                lost.append(f"{command}: {old}")
-            else:
-                page = page.replace(old, new)
-    return page, lost
+    lost: list[str] = []
+
+    def told(block: re.Match[str]) -> str:
+        if block[1] != "console":
+            return block[0]
+        first, *quoted = block[3].splitlines()
+        command = first.removeprefix("$ tpdeploy ")
+        now = _now(quoted, answer(command)[0])
+        lost.extend(f"{command}: {old}" for old, new in zip(quoted, now, strict=True) if not new)
+        lines = [new or old for old, new in zip(quoted, now, strict=True)]
+        return "\n".join(["```console", first, *lines, "```"])
+
+    return BLOCK.sub(told, page), lost
+
+
+def _now(quoted: list[str], lines: list[str]) -> list[str | None]:
+    """The current line for each quoted one; None where there is none."""
+    found, rest = [], lines
+    for old in quoted:
+        new = current(old, rest) or current(old, lines)
+        if new in rest:
+            rest = rest[rest.index(new) + 1 :]
+        found.append(new)
+    return found
 
 
 def current(quoted: str, lines: list[str]) -> str | None:
-    """The line that says the same with its current figures: of several, the most alike."""
-    alike = [line for line in lines if _words(line) == _words(quoted)]
-    return max(alike, key=lambda line: SequenceMatcher(None, line, quoted).ratio(), default=None)
+    """The first line that says the same with its current figures."""
+    return next((line for line in lines if _words(line) == _words(quoted)), None)
 
 
 def _words(line: str) -> str:
