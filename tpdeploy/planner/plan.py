@@ -163,9 +163,7 @@ class Alternative(Record):
     pipeline: Devices = 1
     expert: Devices = 1
     replicas: Devices
-    feasible: bool | None = Field(
-        default=None, description="None: not simulated, and so not known"
-    )
+    feasible: bool | None = Field(default=None, description="None: not simulated, and so not known")
     reason: Text
     ttft_ms: Figure | None = Field(default=None, description="None: not simulated, or it grows")
     tpot_ms: Figure | None = None
