@@ -46,8 +46,8 @@ def test_a_shared_prefix_is_shared_and_no_more(tokens: int, shared: int) -> None
 
 def test_lengths_are_spread_evenly() -> None:
     """A fifth to either side, of prompts and of answers, with the mean that was asked for."""
-    load = Workload(input_tokens=1000, output_tokens=100, concurrency=1)
-    drawn = list(islice(random_requests(5000, load, Draw(spread=0.2)), 2000))
+    load = Workload(input_tokens=1000, output_tokens=100, length_spread=0.2, concurrency=1)
+    drawn = list(islice(random_requests(5000, load, Draw()), 2000))
     lengths = [len(asked.prompt) for asked in drawn]
     answers = [asked.output_tokens for asked in drawn]
     assert 800 <= min(lengths) < 810

@@ -49,7 +49,6 @@ def test_a_run_of_what_was_planned_teaches() -> None:
         (Sent(DRAFTED), RUNNING, 0, "speculation", "3 drafted tokens, where no drafter"),
         (Sent(DRAFTED), None, 0, "speculation", "drafts of random prompts"),
         (replace(SENT, prompts=Path("real.jsonl")), RUNNING, 0, "prompts", "real.jsonl"),
-        (replace(SENT, draw=Draw(spread=0.2)), RUNNING, 0, "lengths", "spread by 20%"),
         (replace(SENT, draw=Draw(shared_prefix=9)), RUNNING, 0, "shared prefix", "share 9 tok"),
         (Sent(RATE, "constant"), RUNNING, 0, "arrivals", "equal distances"),
         (replace(SENT, exact=False), RUNNING, 0, "answer lengths", "cannot be made to keep"),

@@ -112,10 +112,17 @@ def assumed(load: Workload, **stated: object) -> str:
     return f"Assumed, since not stated: {', '.join(parts)}." if parts else ""
 
 
-def under(planned: Workload, *, concurrency: int | None, rate: float | None) -> Workload:
-    """The requests of `planned` under another load."""
+def under(
+    planned: Workload,
+    *,
+    concurrency: int | None,
+    rate: float | None,
+    length_spread: float | None = None,
+) -> Workload:
+    """The requests of `planned` under another load, and of other lengths where they are stated."""
+    spread = planned.length_spread if length_spread is None else length_spread
     try:
-        load = {"concurrency": concurrency, "rate": rate}
+        load = {"concurrency": concurrency, "rate": rate, "length_spread": spread}
         return Workload.model_validate({**dict(planned), **load})
     except ValidationError as error:
         raise _refusal(error) from error

@@ -54,7 +54,7 @@ def validate(
     concurrency: given.Concurrency = None,
     rate: given.Rate = None,
     arrivals: given.Arrivals = "poisson",
-    length_spread: given.LengthSpread = 0.0,
+    length_spread: given.LengthSpread = None,
     shared_prefix: given.SharedPrefix = 0,
     prompts: given.Prompts = None,
     sweep: given.Sweep = None,
@@ -73,8 +73,8 @@ def validate(
         _tell(run_imported(_planned(plan, name), from_, report), output, report, json=json)
         return
     endpoint, deployed = _target(plan, url, name)
-    load = _workload(deployed.workload, concurrency, rate)
-    if sweep is not None and load != deployed.workload:
+    load = _workload(deployed.workload, concurrency, rate, length_spread)
+    if sweep is not None and (concurrency or rate):
         raise InputError(f"--sweep {sweep}: names the loads; leave --concurrency and --rate out")
     if prompts:
         read_requests(prompts, load.output_tokens)
@@ -90,7 +90,7 @@ def validate(
         how = replace(
             measurement(sent, requests, duration, warmup, latency_s),
             arrivals=arrivals,
-            draw=Draw(first_seed + number, length_spread, shared_prefix),
+            draw=Draw(first_seed + number, shared_prefix),
             prompts=prompts,
             exact=engine.fixes_output_length,
         )
@@ -110,9 +110,9 @@ def _measured(
 ) -> ValidationReport | SweepReport:
     """Several loads, one that is not the plan's or has a page to fill, or the plan's own."""
     if sweep is not None:
-        loads = loads_of(sweep, plan.workload)
+        loads = loads_of(sweep, load)
         for each in loads:
-            options.under(plan.workload, concurrency=each.concurrency, rate=each.rate)
+            options.under(load, concurrency=each.concurrency, rate=each.rate)
         return run_sweep(plan, loads, run, report)
     if report or load != plan.workload:
         return run_one(plan, load, run, report)
@@ -156,13 +156,15 @@ def _launched(name: str) -> Launched:
     return Launched(running_endpoint(name).plan, order.backend, order.engine_args)
 
 
-def _workload(planned: Workload, concurrency: int | None, rate: float | None) -> Workload:
-    """The plan's workload, or the same requests under another load."""
-    if concurrency is None and rate is None:
-        return planned
+def _workload(
+    planned: Workload, concurrency: int | None, rate: float | None, length_spread: float | None
+) -> Workload:
+    """The plan's workload, or the same requests under another load or of other lengths."""
     if concurrency is not None and rate is not None:
         raise InputError("--concurrency and --rate: give one of them, not both")
-    return options.under(planned, concurrency=concurrency, rate=rate)
+    if concurrency is None and rate is None:
+        concurrency, rate = planned.concurrency, planned.rate
+    return options.under(planned, concurrency=concurrency, rate=rate, length_spread=length_spread)
 
 
 def _run(

@@ -31,7 +31,10 @@ Concurrency = Annotated[
 Rate = Annotated[float | None, typer.Option(help="Requests a second, instead of the plan's load.")]
 Arrivals = Annotated[ArrivalKind, typer.Option(help="How requests arrive at a rate.")]
 LengthSpread = Annotated[
-    float, typer.Option(min=0, max=0.9, help="Lengths within this share of the plan's, as 0.2.")
+    float | None,
+    typer.Option(
+        min=0, max=0.9, help="Lengths within this share of their mean. [default: the plan's]"
+    ),
 ]
 SharedPrefix = Annotated[
     int, typer.Option(min=0, help="First tokens that all prompts have in common.")

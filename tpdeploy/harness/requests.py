@@ -23,14 +23,13 @@ class Asked:
 
 @dataclass(frozen=True)
 class Draw:
-    """How random requests are drawn: `spread` 0.2 draws lengths evenly 20 % to either side.
+    """How random requests are drawn.
 
     The first `shared_prefix` tokens of every prompt are the same, so that a prefix cache helps;
     without them no two prompts begin alike.
     """
 
     seed: int = 0
-    spread: float = 0.0
     shared_prefix: int = 0
 
 
@@ -48,10 +47,10 @@ def random_requests(vocab: int, load: Workload, how: Draw) -> Iterator[Asked]:
     shared = draw.choices(ids, k=how.shared_prefix)
     first = draw.randrange(len(ids))
     while True:
-        tokens = _length(load.input_tokens, how.spread, draw)
+        tokens = _length(load.input_tokens, load.length_spread, draw)
         own = max(1, tokens - len(shared))
         prompt = [*shared[: tokens - own], ids[first], *draw.choices(ids, k=own - 1)]
-        yield Asked(prompt, _length(load.output_tokens, how.spread, draw))
+        yield Asked(prompt, _length(load.output_tokens, load.length_spread, draw))
         first = (first + 1) % len(ids)
 
 

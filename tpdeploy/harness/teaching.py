@@ -21,7 +21,6 @@ Kind = Literal[
     "prefix hits",
     "speculation",
     "prompts",
-    "lengths",
     "shared prefix",
     "arrivals",
     "answer lengths",
@@ -121,9 +120,6 @@ def _of_the_load(sent: Sent, launched: Launched | None) -> Iterator[Reason]:
         yield Reason(kind="speculation", why=why)
     if sent.prompts:
         yield Reason(kind="prompts", why=f"prompts from a file: {sent.prompts}")
-    if sent.draw.spread:
-        why = f"lengths spread by {sent.draw.spread:.0%}, where the plan's are equal"
-        yield Reason(kind="lengths", why=why)
     if sent.draw.shared_prefix:
         why = f"prompts that share {sent.draw.shared_prefix:,} tokens"
         yield Reason(kind="shared prefix", why=why)

@@ -20,7 +20,7 @@ from tpdeploy.harness.load import closed_loop, gaps_between, open_loop
 from tpdeploy.harness.metrics import DEFINITIONS, Measured, measure
 from tpdeploy.harness.recorder import Amount, Progress, Recorder
 from tpdeploy.harness.report import ValidationReport, WarmUp, request_record
-from tpdeploy.harness.requests import Asked, Draw, random_requests, read_requests
+from tpdeploy.harness.requests import Asked, random_requests, read_requests
 from tpdeploy.harness.teaching import Launched, Sent, not_comparable, why_not_learned
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
 from tpdeploy.planner.workload import Workload
@@ -101,7 +101,7 @@ async def validate(
         InputError: the endpoint serves another model, or requests longer than the plan allows.
         TpdeployError: nothing answers there, or not one request succeeded.
     """
-    _check_length(plan, how.workload, how.draw)
+    _check_length(plan, how.workload)
     started_at = datetime.now(UTC)
     recorder = Recorder(
         how.warm_up,
@@ -184,10 +184,10 @@ def _warm_up(recorder: Recorder) -> WarmUp:
     )
 
 
-def _check_length(plan: DeploymentPlan, workload: Workload, draw: Draw) -> None:
-    limit, longest = plan.limits.max_model_len, workload.context_tokens * (1 + draw.spread)
+def _check_length(plan: DeploymentPlan, workload: Workload) -> None:
+    limit, longest = plan.limits.max_model_len, workload.longest_tokens
     if longest > limit:
-        at_most = f", {longest:,.0f} at the longest," if draw.spread else ""
+        at_most = f", {longest:,} at the longest," if workload.length_spread else ""
         raise InputError(
             f"{workload.input_tokens} tokens in and {workload.output_tokens} out{at_most} exceed "
             f"the plan's max_model_len {limit}"
