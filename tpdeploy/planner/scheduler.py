@@ -60,6 +60,7 @@ class Request:
     prompt: int
     answer: int
     prompt_left: int  # to compute; less than the prompt where its beginning is cached
+    outside: float = 0.0  # seconds before it arrived here
     started: float | None = None  # the first step that read of its prompt
     first_token: float = 0.0
     end: float = 0.0
@@ -135,10 +136,10 @@ class Scheduler:
         """Let the time pass in which there is nothing to do."""
         self.now = self.ready = max(self.now, when)
 
-    def arrive(self, at: float, prompt: int, answer: int) -> None:
-        """Queue one request."""
+    def arrive(self, at: float, prompt: int, answer: int, outside: float = 0.0) -> None:
+        """Queue one request, which was sent `outside` seconds before."""
         cached = min(prompt - 1, round(prompt * self._hit_rate))
-        self._waiting.append(Request(at, prompt, answer, prompt - cached))
+        self._waiting.append(Request(at, prompt, answer, prompt - cached, outside))
 
     def advance(self, until: float = inf) -> list[Request]:
         """Run one cycle, or equal decode steps up to the next event; return what finished.

@@ -42,6 +42,7 @@ BLOCK = 400
 # Fractional parts of their multiples are spread evenly: the plastic number's first two powers
 # (Roberts 2018, the R2 sequence). Few drawn lengths then have the mean that many would have.
 EVEN_PROMPTS, EVEN_ANSWERS = 0.7548776662466927, 0.5698402909980532
+EVEN_DELAYS = 0.6180339887498949  # the golden ratio's, which belongs to neither
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class Protocol:
     together: bool = False  # all clients begin at once, as those of equal lengths always do
 
 
-Arrival = tuple[float, int, int]  # when, prompt tokens, answer tokens
+# When it reaches the engine, prompt tokens, answer tokens, seconds from when it was sent to then.
+Arrival = tuple[float, int, int, float]
 
 # What a server shows after a while.
 STEADY = Protocol()
@@ -132,7 +134,10 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
     if workload.length_spread and not protocol.together:
         running = min(clients, engine.running_limit(workload))
         gap = round_seconds(engine, workload, running) / clients
-    coming: list[Arrival] = [(client * gap, *next(lengths)) for client in range(clients)]
+    shares = outside_shares()
+    coming: list[Arrival] = [
+        (client * gap, *next(lengths), engine.request_s) for client in range(clients)
+    ]
     issued = clients
     measured: list[Request] = []
     finished, warm_at = 0, 0.0
@@ -144,10 +149,11 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
             elif finished == first:
                 warm_at, scheduler.seen = scheduler.now, Seen()
             if protocol.warm_up or issued < total:
-                again = scheduler.now + engine.turnaround_s + engine.request_s
-                heappush(coming, (again, *next(lengths)))
+                outside = engine.request_s * next(shares)
+                again = scheduler.now + engine.turnaround_s + outside
+                heappush(coming, (again, *next(lengths), outside))
                 issued += 1
-    served = _served(engine, scheduler, measured, scheduler.now - warm_at)
+    served = _served(scheduler, measured, scheduler.now - warm_at)
     return _by_littles_law(engine, served, clients) if protocol.warm_up else served
 
 
@@ -180,7 +186,7 @@ def _open_loop(engine: Engine, workload: Workload, rate: float) -> Served:
 
 def _settled(engine: Engine, workload: Workload, rate: float) -> Served | None:
     """What is seen of as many arrivals as it takes to tell; None where there are too many."""
-    scheduler, coming = Scheduler(engine, workload), _arrivals(workload, rate)
+    scheduler, coming = Scheduler(engine, workload), _arrivals(workload, rate, engine.request_s)
     pending: list[Arrival] = []
     window, all_done = FIRST_WINDOW, 0
     while all_done + window <= MOST_ARRIVALS:
@@ -189,7 +195,7 @@ def _settled(engine: Engine, workload: Workload, rate: float) -> Served | None:
             while len(pending) < 2 or pending[-1][0] <= scheduler.ready:
                 pending.append(next(coming))
             done += _advance(scheduler, pending)
-        served = _served(engine, scheduler, done, scheduler.now - began)
+        served = _served(scheduler, done, scheduler.now - began)
         if all_done and (_tells(served) or _hopeless(workload, served)):
             return _at_rate(served, rate)
         all_done += len(done)
@@ -216,8 +222,8 @@ def _error(values: Sequence[float]) -> float:
     return stdev(medians) / sqrt(PARTS) / mean if mean else 0.0
 
 
-def _arrivals(workload: Workload, rate: float) -> Iterator[Arrival]:
-    """Endless Poisson arrivals in blocks: when, prompt tokens and answer tokens of each."""
+def _arrivals(workload: Workload, rate: float, outside: float) -> Iterator[Arrival]:
+    """Endless Poisson arrivals in blocks, each `outside` seconds after it was sent."""
     draw = random.Random(SEED)  # noqa: S311 - reproducible load, not cryptography
     lengths, clock = drawn_lengths(workload), 0.0
     while True:
@@ -225,7 +231,7 @@ def _arrivals(workload: Workload, rate: float) -> Iterator[Arrival]:
         scale = BLOCK / rate / sum(gaps)
         for gap in gaps:
             clock += scale * gap
-            yield (clock, *next(lengths))
+            yield (clock, *next(lengths), outside)
 
 
 def _advance(scheduler: Scheduler, coming: list[Arrival]) -> list[Request]:
@@ -245,6 +251,14 @@ def drawn_lengths(workload: Workload) -> Iterator[tuple[int, int]]:
             _length(workload.input_tokens, spread, number * EVEN_PROMPTS % 1),
             _length(workload.output_tokens, spread, number * EVEN_ANSWERS % 1),
         )
+
+
+def outside_shares() -> Iterator[float]:
+    """Endless times outside the steps as shares of their mean, drawn evenly from 0 to 2.
+
+    A server does not take requests that come together through its front together.
+    """
+    return (2 * (number * EVEN_DELAYS % 1) for number in count(1))
 
 
 def _length(tokens: int, spread: float, share: float) -> int:
@@ -274,12 +288,12 @@ def round_seconds(engine: Engine, workload: Workload, running: float) -> float:
     return answers + running / lanes * model.time(prefill).total
 
 
-def _served(engine: Engine, scheduler: Scheduler, done: Sequence[Request], span: float) -> Served:
-    seen, before = scheduler.seen, engine.request_s
+def _served(scheduler: Scheduler, done: Sequence[Request], span: float) -> Served:
+    seen = scheduler.seen
     return Served(
-        ttft_s=tuple(before + r.first_token - r.arrival for r in done),
+        ttft_s=tuple(r.outside + r.first_token - r.arrival for r in done),
         tpot_s=tuple((r.end - r.first_token) / max(1, r.answer - 1) for r in done),
-        e2e_s=tuple(before + r.end - r.arrival for r in done),
+        e2e_s=tuple(r.outside + r.end - r.arrival for r in done),
         requests_per_s=len(done) / span,
         output_tokens_per_s=sum(r.answer for r in done) / span,
         waiting_s=fmean((r.started or r.arrival) - r.arrival for r in done),
