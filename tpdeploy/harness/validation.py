@@ -12,7 +12,7 @@ import httpx
 from tpdeploy import __version__
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.harness.client import allow_many_connections, open_client, served_models
-from tpdeploy.harness.comparison import compare, overall
+from tpdeploy.harness.comparison import Row, compare, overall
 from tpdeploy.harness.completion import complete
 from tpdeploy.harness.confidence import requests_needed
 from tpdeploy.harness.exchange import Exchange
@@ -21,7 +21,7 @@ from tpdeploy.harness.metrics import DEFINITIONS, Measured, measure
 from tpdeploy.harness.recorder import Amount, Progress, Recorder
 from tpdeploy.harness.report import ValidationReport, WarmUp, request_record
 from tpdeploy.harness.requests import Asked, random_requests, read_requests
-from tpdeploy.harness.teaching import Launched, Sent, not_comparable, why_not_learned
+from tpdeploy.harness.teaching import Launched, Reason, Sent, not_comparable, why_not_learned
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
 from tpdeploy.planner.workload import Workload
 
@@ -102,22 +102,13 @@ async def validate(
         TpdeployError: nothing answers there, or not one request succeeded.
     """
     _check_length(plan, how.workload)
-    started_at = datetime.now(UTC)
-    recorder = Recorder(
-        how.warm_up,
-        how.round_size,
-        how.amount,
-        on_progress,
-        whole_rounds=how.workload.concurrency is not None,
-    )
+    started_at, recorder = datetime.now(UTC), _recorder(how, on_progress)
     async with open_client(base_url, api_key) as client:
         await _check_model(client, plan.model.id)
         versions = await _versions(client)
         await _drive(client, plan, how, recorder)
     measured = _measured(recorder, how.workload)
-    prediction = plan.prediction if how.workload == plan.workload else None
-    other = not_comparable(how, launched)
-    rows = compare(measured, prediction, how.workload, comparable=other is None)
+    rows, other = _compared(plan, how, launched, measured)
     return ValidationReport(
         started_at=started_at,
         endpoint=base_url,
@@ -134,6 +125,20 @@ async def validate(
         verdict=overall(rows, measured.failed),
         requests=tuple(request_record(e, recorder.since) for e in recorder.measured),
     )
+
+
+def _recorder(how: Measurement, on_progress: Callable[[Progress], None]) -> Recorder:
+    closed = how.workload.concurrency is not None
+    return Recorder(how.warm_up, how.round_size, how.amount, on_progress, whole_rounds=closed)
+
+
+def _compared(
+    plan: DeploymentPlan, how: Measurement, launched: Launched | None, measured: Measured
+) -> tuple[tuple[Row, ...], Reason | None]:
+    """The rows of the report, and why they are not comparable, if they are not."""
+    prediction = plan.prediction if how.workload == plan.workload else None
+    other = not_comparable(how, launched)
+    return compare(measured, prediction, how.workload, comparable=other is None), other
 
 
 async def _drive(
