@@ -134,9 +134,11 @@ def test_a_met_target_exits_with_0_and_keeps_the_report(tmp_path: Path) -> None:
     report = ValidationReport.model_validate_json(kept.read_text())
     assert str(kept) in result.stdout
     assert len(report.requests) == report.measured.requests == 6
-    assert {request.output_tokens for request in report.requests} == {4}
+    assert {request.output_tokens for request in report.requests} <= {3, 4, 5}
     assert report.versions["server"] == "1.2.3"
-    assert {len(seen.body["prompt"]) for seen in server.seen} == {16}
+    lengths = [len(seen.body["prompt"]) for seen in server.seen]
+    assert len(set(lengths)) > 1  # of the plan, a fifth to either side
+    assert 13 <= min(lengths) <= max(lengths) <= 19
 
 
 def deployed(home: Path, url: str, *engine_args: str) -> None:

@@ -14,7 +14,7 @@ from tpdeploy.planner.workload import Workload
 
 
 def prompts(vocab: int, tokens: int, how: Draw, count: int = 50) -> list[list[int]]:
-    load = Workload(input_tokens=tokens, output_tokens=8, concurrency=1)
+    load = Workload(input_tokens=tokens, output_tokens=8, length_spread=0, concurrency=1)
     drawn: Iterator[Asked] = islice(random_requests(vocab, load, how), count)
     return [asked.prompt for asked in drawn if isinstance(asked.prompt, list)]
 
