@@ -37,6 +37,7 @@ def _dropped(args: list[str], option: str) -> list[str]:
     return args[:at] + args[at + (1 if option in {"--ep", "--no-ep"} else 2) :]
 
 
+@pytest.mark.properties
 @pytest.mark.parametrize(
     ("args", "least"),
     [

@@ -146,6 +146,7 @@ def test_one_measured_load_stands_beside_the_whole_curve() -> None:
     assert "Every target is met" in found.text
 
 
+@pytest.mark.properties
 @pytest.mark.parametrize(
     ("load", "model", "gpus"),
     [

@@ -228,6 +228,7 @@ def open_counts(draw: st.DrawFn) -> Case:
     return case.given(ttft=draw(st.sampled_from((None, *TARGETS))))
 
 
+@pytest.mark.properties
 @pytest.mark.parametrize("examples", [2, pytest.param(100, marks=pytest.mark.properties)])
 def test_the_fewest_gpus(examples: int) -> None:
     """An open count is answered with the fewest GPUs, and with none only where there are none."""

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
-from itertools import count
+from itertools import count, repeat
 from math import ceil, inf, sqrt
 from statistics import fmean, median, stdev
 
@@ -134,7 +134,7 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
     if workload.length_spread and not protocol.together:
         running = min(clients, engine.running_limit(workload))
         gap = round_seconds(engine, workload, running) / clients
-    shares = outside_shares()
+    shares = outside_shares() if clients > 1 else repeat(1.0)
     coming: list[Arrival] = [
         (client * gap, *next(lengths), engine.request_s) for client in range(clients)
     ]
