@@ -5,10 +5,9 @@ from tpdeploy.planner.question import Question
 
 
 def requests_at_once(candidate: Candidate) -> int:
-    """Requests of full length that run at once on all replicas: what memory and limits allow."""
-    lanes = candidate.parallelism.pipeline
+    """Requests of mean length that run at once on all replicas: what memory and limits allow."""
     most = min(candidate.kv_requests, candidate.limits.max_num_seqs)
-    return candidate.replicas * lanes * max(1, most // lanes)
+    return candidate.replicas * max(1, most)
 
 
 def overload(question: Question, best: Candidate) -> str | None:

@@ -169,7 +169,7 @@ def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate])
         flat = next((c for c in ranked if c.parallelism.pipeline == 1), None)
         why = "as asked" if question.pipeline else "no split without them fits"
         if flat:
-            why = f"{name(flat)} without them: {reason_for_loser(question, flat, best)}"
+            why = f"without them, as {name(flat)}, {reason_for_loser(question, flat, best)}"
         found.append(
             f"{split.pipeline} pipeline stages of TP {split.tensor}: {why}. Each stage holds "
             f"about {question.shape.layers / split.pipeline:.0f} of {question.shape.layers} layers."
