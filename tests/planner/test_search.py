@@ -1,5 +1,6 @@
 """The plan: what fits is chosen for the load, what does not is refused with its reason."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import pytest
@@ -15,7 +16,7 @@ from tpdeploy.planner.question import EngineRules, Question
 from tpdeploy.planner.search import Outcome, plan, search
 from tpdeploy.planner.splits import splits
 from tpdeploy.planner.steady_state import steady_state
-from tpdeploy.planner.workload import Target, Workload
+from tpdeploy.planner.workload import Speculation, Target, Workload
 
 
 def answer(question: Question) -> DeploymentPlan:
@@ -67,6 +68,21 @@ def test_context_above_the_models_is_bad_input() -> None:
     load = Workload(input_tokens=200_000, concurrency=1)
     with pytest.raises(InputError, match=r"the context of .* is 131072"):
         search(ask("llama-70b", "8xH100", workload=load))
+
+
+def test_drafts_beyond_a_step_are_bad_input() -> None:
+    """Five drafts and a token of the model do not go through a step of four."""
+    load = Workload(concurrency=1, speculation=Speculation(tokens=5, acceptance=0.7))
+    question = replace(ask("llama-8b", "1xH100", workload=load), max_num_batched_tokens=4)
+    with pytest.raises(InputError, match="a step verifies 6 tokens of a sequence"):
+        search(question)
+
+
+def test_an_asked_step_is_kept() -> None:
+    """64 tokens in a step leave at most 64 sequences."""
+    question = replace(ask("llama-8b", "1xH100"), max_num_batched_tokens=64)
+    limits = answer(question).limits
+    assert (limits.max_num_batched_tokens, limits.max_num_seqs) == (64, 64)
 
 
 def test_nothing_that_fits_says_what_would_help() -> None:

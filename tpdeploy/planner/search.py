@@ -219,7 +219,7 @@ def _split(parallelism: Parallelism) -> dict[str, int]:
 
 
 def check_context(question: Question) -> None:
-    """Nothing, if the requests are within the context of the model.
+    """Nothing, if the requests are within the context of the model, and their drafts within a step.
 
     Raises:
         InputError: they are longer.
@@ -231,6 +231,12 @@ def check_context(question: Question) -> None:
         request += f" with --length-spread {workload.length_spread:g}"
     if asked > most:
         raise InputError(f"{request} = {asked}: the context of {question.shape.id} is {most}")
+    verified, tokens = workload.verified_tokens, question.max_num_batched_tokens
+    if tokens and verified > tokens:
+        raise InputError(
+            f"--max-num-batched-tokens {tokens}: a step verifies {verified} tokens of a sequence; "
+            f"give {verified} or more, or fewer --speculative-tokens"
+        )
     longest = question.max_model_len
     if longest and longest > most:
         raise InputError(f"--max-model-len {longest}: the context of {question.shape.id} is {most}")
