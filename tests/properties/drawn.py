@@ -1,5 +1,6 @@
 """Drawn cases: models, GPUs, loads and options; the plainest come first, for failures to end at."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -74,10 +75,13 @@ def wide_cases(
 
 
 def holds(check: Callable[..., None], examples: int, **drawn: st.SearchStrategy[Any]) -> None:
-    """Run `check` on so many draws, the same ones each time; a failure names its commands."""
+    """Run `check` on so many draws, the same ones each time; a failure names its commands.
+
+    With DRAWN_TIMES=8 on eight times as many.
+    """
 
     @settings(
-        max_examples=examples,
+        max_examples=examples * int(os.environ.get("DRAWN_TIMES", "1")),
         derandomize=True,
         database=None,
         deadline=None,
