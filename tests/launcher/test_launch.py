@@ -343,7 +343,7 @@ def test_stop_with_nothing_running_is_refused(machine: Machine) -> None:
     [
         (["--engine-arg=--port=1"], "--port is set by the plan"),
         (["--engine-arg=--api-key=x"], "TPDEPLOY_API_KEY"),
-        (["--name", "../x"], "use letters"),
+        (["--name", "../x"], "letters, digits"),
         (["--port", "99999"], "ports go from 1 to 65535"),
         (["--port", "-1"], "ports go from 1 to 65535"),
         (["--executable", "/nowhere"], "not an executable file"),
