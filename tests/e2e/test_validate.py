@@ -41,7 +41,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = prepare_smollm2(engine_python())
     plan = str(tmp_path_factory.mktemp("plan") / "plan.yaml")
     shape = ["--input-tokens", str(INPUT), "--output-tokens", str(OUTPUT)]
-    load = ["--concurrency", str(CONCURRENCY), "--replicas", "1"]
+    load = ["--concurrency", str(CONCURRENCY), "--replicas", "1", "--length-spread", "0"]
     tpdeploy("plan", str(folder), "--gpus", "1xCPU", *shape, *load, "-o", plan)
     try:
         tpdeploy("launch", plan, "--detach", "--name", NAME)
