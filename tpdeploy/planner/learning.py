@@ -8,7 +8,7 @@ end-to-end latency counts most there.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, exp, log
+from math import ceil, exp, expm1, log
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from tpdeploy.planner.loads import replay
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.learned import Factors, corrected
+from tpdeploy.profiles.learned import MOST_OFF, Factors, corrected
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,6 +33,7 @@ LEAST_GAIN = 0.1
 COVERED = 0.8
 # A simulation has small steps in it, which a derivative must reach over.
 STEP, PRECISION = 0.03, 1e-3
+NEARLY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,13 @@ def _left_out(runs: Sequence[Run], jacobian: "Matrix", pulls: "Matrix") -> Error
     ttft, tpot = [], []
     for run in runs:
         rows = slice(first, first + (3 if run.tpot_ms else 1))
-        off = solve(eye(rows.stop - first) - hat[rows, rows], pulls[rows])
-        apart = SPREAD if run.workload.concurrency == 1 else QUEUED_SPREAD
-        ttft.append(exp(abs(off[0]) * apart) - 1)
-        tpot.append(exp(abs(off[1]) * apart) - 1 if run.tpot_ms else 0.0)
+        # A run that alone tells of a factor leaves nothing to predict it from: nearly singular.
+        left = (1 + NEARLY) * eye(rows.stop - first) - hat[rows, rows]
+        off = abs(solve(left, pulls[rows])) * (
+            SPREAD if run.workload.concurrency == 1 else QUEUED_SPREAD
+        )
+        ttft.append(expm1(min(off[0], log(MOST_OFF + 1))))
+        tpot.append(expm1(min(off[1], log(MOST_OFF + 1))) if run.tpot_ms else 0.0)
         first = rows.stop
     return Errors(_covering(ttft), _covering(tpot))
 

@@ -134,6 +134,10 @@ def corrected(efficiency: Efficiency, factors: Factors) -> Efficiency:
     return efficiency.model_copy(update={"serving": Serving(**{**dict(serving), **changed})})
 
 
+# A range of more than a factor of ten either way says nothing more.
+MOST_OFF = 9.0
+
+
 def range_error(known: float, left_out: float, runs: int, least: float) -> float:
     """How far a corrected prediction may be off: its range is a factor of 1 + this either way.
 
@@ -145,9 +149,11 @@ def range_error(known: float, left_out: float, runs: int, least: float) -> float
     [1.5, 0.91, 0.58, 0.3]
     >>> range_error(0.3, 0.6, 4, 0.15)
     0.6
+    >>> range_error(0.3, 1e18, 2, 0.15)
+    9.0
     """
     shrunk: float = (1 + known) ** (1 / sqrt(runs)) - 1
-    return max(min(known, least), left_out, shrunk)
+    return min(MOST_OFF, max(min(known, least), left_out, shrunk))
 
 
 def confidence(correction: Correction, before: Confidence, *, known: bool) -> Confidence:
