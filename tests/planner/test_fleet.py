@@ -7,7 +7,8 @@ import pytest
 from tests.planner.questions import ask
 from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.candidate import Candidate, evaluate
-from tpdeploy.planner.fleet import MACHINE, MOST_MACHINES, fewest_devices
+from tpdeploy.planner.fleet import fewest_devices
+from tpdeploy.planner.machines import MACHINE, MOST_MACHINES
 from tpdeploy.planner.search import plan
 from tpdeploy.planner.workload import Target, Workload
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from tpdeploy.planner.candidate import Candidate, Prepared, Refusal, evaluate
+from tpdeploy.planner.machines import MOST_MACHINES, assembled, per_machine
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.placement import replica_capacity
 from tpdeploy.planner.question import Question
@@ -13,11 +14,8 @@ from tpdeploy.planner.replicas import with_fewest_replicas
 from tpdeploy.planner.search import Estimated, Outcome, check_context, prepare_all
 from tpdeploy.planner.splits import splits
 from tpdeploy.planner.steady_state import least_replicas, steady_state
-from tpdeploy.profiles.catalog import assemble
 from tpdeploy.profiles.cluster import Cluster
 
-MACHINE = 8
-MOST_MACHINES = 8
 # The rough estimate of what a full replica serves may be this much too low.
 ROUGH = 1.5
 
@@ -65,7 +63,7 @@ def _smallest(
     """
     found: list[Candidate] = []
     skipped: list[Estimated] = []
-    fewest = below - 1 if below else MOST_MACHINES * _per_machine(question.cluster)
+    fewest = below - 1 if below else MOST_MACHINES * per_machine(question.cluster)
     for shape in sorted(fitting, key=lambda p: (_least(question, p), p.parallelism.ranks)):
         split = shape.parallelism
         most = min(_most_replicas(question, split), fewest // split.ranks)
@@ -89,11 +87,7 @@ def _fewest(question: Question, shape: Prepared, most: int) -> Candidate | Refus
     split = shape.parallelism
     if question.replicas:
         return evaluate(question, split.model_copy(update={"replicas": question.replicas}))
-    start = min(most, max(1, int(least_replicas(question, shape) / ROUGH)))
-    found = with_fewest_replicas(question, split, start, most)
-    if isinstance(found, Candidate) and not found.missed and found.replicas == start > 1:
-        return with_fewest_replicas(question, split, 1, start)
-    return found
+    return with_fewest_replicas(question, split, least_replicas(question, shape), most)
 
 
 def _fleet(question: Question, outcome: Outcome) -> Fleet:
@@ -158,8 +152,8 @@ def _replica_shapes(question: Question) -> Iterator[Parallelism]:
 
 def _holding(question: Question, split: Parallelism) -> Cluster:
     """The smallest cluster on which the replicas can be placed."""
-    if split.devices <= _per_machine(question.cluster):
-        exact = _assembled(question, 1, split.devices)
+    if split.devices <= per_machine(question.cluster):
+        exact = _assumed(question, 1, split.devices)
         if replica_capacity(exact, split.tensor, split.pipeline) >= split.replicas:
             return exact
     machines = 1
@@ -171,22 +165,15 @@ def _holding(question: Question, split: Parallelism) -> Cluster:
     return _machines(question, machines)
 
 
-def _per_machine(cluster: Cluster) -> int:
-    return MACHINE if cluster.beyond else min(MACHINE, cluster.fabric.island)
-
-
 def _machines(question: Question, machines: int) -> Cluster:
-    return _assembled(question, machines, _per_machine(question.cluster))
+    return _assumed(question, machines, per_machine(question.cluster))
 
 
-def _assembled(question: Question, machines: int, per_machine: int) -> Cluster:
-    cluster = question.cluster
-    device, fabric = cluster.accelerator, cluster.fabric
-    count = machines * per_machine
-    shape = f"{machines} machines of {per_machine}" if machines > 1 else f"{count} in one machine"
+def _assumed(question: Question, machines: int, each: int) -> Cluster:
+    """The cluster, which says that nobody stated its size."""
+    count, fabric = machines * each, question.cluster.fabric
+    shape = f"{machines} machines of {each}" if machines > 1 else f"{count} in one machine"
     assumptions = (
         f"The count was left open: {shape}, on {fabric.name} (assumed): {fabric.description}.",
     )
-    built = assemble(device, fabric.name, machines, per_machine, question.network)
-    kept = {"assumptions": assumptions, "efficiency": cluster.efficiency}
-    return built.model_copy(update=kept)
+    return assembled(question, machines, each).model_copy(update={"assumptions": assumptions})

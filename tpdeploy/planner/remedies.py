@@ -7,6 +7,7 @@ from dataclasses import replace
 from tpdeploy.errors import InputError
 from tpdeploy.planner.fleet import fewest_devices
 from tpdeploy.planner.loads import at_load, load_of
+from tpdeploy.planner.machines import MOST_MACHINES, assembled, per_machine
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.precision import ONLINE_FP8, kv_cache_dtype, served_shape
 from tpdeploy.planner.question import Question
@@ -14,7 +15,6 @@ from tpdeploy.planner.request import Request
 from tpdeploy.planner.search import Outcome, Solved, search
 from tpdeploy.planner.squeeze import Change, fits, fitting, squeeze
 from tpdeploy.planner.stages import stage_weight_bytes, stages
-from tpdeploy.profiles.catalog import assemble
 from tpdeploy.profiles.cluster import Cluster
 from tpdeploy.profiles.model import ModelShape
 from tpdeploy.profiles.models import bundled_ids, load_model
@@ -23,7 +23,6 @@ from tpdeploy.profiles.models import bundled_ids, load_model
 CONVERTED = re.compile(
     r"(-(fp8|fp4|nvfp4|mxfp4|int4|int8|awq|gptq|w4a16|w8a8|static|pertensor|dynamic|bf16))+$"
 )
-MACHINE, MOST_MACHINES = 8, 8
 # Halvings of a load before it is given up.
 HALVINGS = 6
 # Options that bind the search, in the order in which a user would rather give them up.
@@ -142,22 +141,15 @@ def _larger(question: Question) -> Iterator[Cluster]:
     cluster = question.cluster
     if question.on_cpu:
         return
-    most = MACHINE if cluster.beyond else min(MACHINE, cluster.fabric.island)
+    most = per_machine(cluster)
     each, machines = cluster.per_node, cluster.nodes
     while machines <= MOST_MACHINES:
         if (each, machines) != (cluster.per_node, cluster.nodes):
-            yield _assembled(question, machines, each)
+            yield assembled(question, machines, each)
         if each < most and machines == 1:
             each = min(most, 2 * each)
         else:
             machines *= 2
-
-
-def _assembled(question: Question, machines: int, each: int) -> Cluster:
-    cluster = question.cluster
-    network = question.network if machines > 1 else None
-    built = assemble(cluster.accelerator, cluster.fabric.name, machines, each, network)
-    return built.model_copy(update={"efficiency": cluster.efficiency})
 
 
 def _in_gpus(cluster: Cluster) -> str:

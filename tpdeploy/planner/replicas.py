@@ -8,17 +8,17 @@ from tpdeploy.planner.question import Question
 
 
 def with_fewest_replicas(
-    question: Question, split: Parallelism, least: int, most: int
+    question: Question, split: Parallelism, guess: int, most: int
 ) -> Candidate | Refusal:
-    """`split` with the fewest of `least` to `most` replicas that meet the load, else with `most`.
+    """`split` with the fewest of up to `most` replicas that meet the load, else with `most`.
 
-    More replicas never have more load each. From `least` on, which need not be enough, the count
-    is doubled until the load is met; what lies between is halved.
+    More replicas never have more load each. From the `guess` on the count is doubled while the load
+    is not met; what lies between is halved.
     """
     found = _evaluate(question, split, most)
     if isinstance(found, Refusal) or found.missed:
         return found
-    failing, enough, tried = least - 1, most, least
+    failing, enough, tried = 0, most, min(guess, most - 1)
     while enough - failing > 1:
         fewer = _evaluate(question, split, tried)
         if isinstance(fewer, Refusal):
