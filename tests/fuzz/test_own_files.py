@@ -111,18 +111,23 @@ def test_a_file_that_is_no_plan(place: Path, content: bytes) -> None:
     kept(lambda: read_plan(write(place / "fuzzed.yaml", content)))
 
 
-@fuzzed(80)
-@given(mutants(MACHINE))
-@pytest.mark.usefixtures("home")
-def test_a_measured_machine(document: object) -> None:
-    """Plans for it are finite, or the file is refused with what to do."""
-    path = write(measured.path_of("vllm", "CPU", measured.shares_of(CLUSTER)), document)
+def planned_here(path: Path) -> None:
+    """Plan for this machine with what `path` says of it, and remove that."""
     try:
         here = kept(lambda: with_engine_here(CLUSTER, "vllm", ASKED.shape))
         if here is not None:
             kept(lambda: predicted(ask_on(here)))
     finally:
         path.unlink()
+
+
+@fuzzed(80)
+@given(mutants(MACHINE))
+@pytest.mark.usefixtures("home")
+def test_a_measured_machine(document: object) -> None:
+    """Plans for it are finite, or the file is refused with what to do."""
+    path = write(measured.path_of("vllm", "CPU", measured.shares_of(CLUSTER)), document)
+    planned_here(path)
 
 
 @fuzzed(80)
@@ -132,12 +137,7 @@ def test_a_lesson(document: object) -> None:
     """So are those corrected by what was learned."""
     shares = measured.shares_of(CLUSTER)
     path = write(learned.path_of("vllm", "CPU", shares, "dense"), document)
-    try:
-        here = kept(lambda: with_engine_here(CLUSTER, "vllm", ASKED.shape))
-        if here is not None:
-            kept(lambda: predicted(ask_on(here)))
-    finally:
-        path.unlink()
+    planned_here(path)
 
 
 def ask_on(cluster: Cluster) -> Question:

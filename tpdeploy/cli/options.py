@@ -99,19 +99,6 @@ def workload(
     return load if length_spread is not None else load.within(longest)
 
 
-def assumed(load: Workload, **stated: object) -> str:
-    """Which parts of `load` nobody stated (None), in words; nothing where all were."""
-    load_words = load.arriving if load.rate is None and stated["concurrency"] is None else ""
-    words = {
-        "input_tokens": f"{load.input_tokens:,} tokens in",
-        "output_tokens": f"{load.output_tokens:,} out",
-        "length_spread": f"lengths within {load.length_spread:.0%} of these",
-    }
-    parts = [words[name] for name in words if stated[name] is None]
-    parts += [load_words] if load_words else []
-    return f"Assumed, since not stated: {', '.join(parts)}." if parts else ""
-
-
 def under(
     planned: Workload,
     *,

@@ -12,6 +12,7 @@ from tpdeploy.backends.registry import load_backend, load_backends
 from tpdeploy.cli import options
 from tpdeploy.cli import plan_options as given
 from tpdeploy.cli.output import out, print_json
+from tpdeploy.cli.plan_request import assumed, load_of, request_of
 from tpdeploy.cli.plan_view import show_plan
 from tpdeploy.cli.planfile import write_plan
 from tpdeploy.cli.report.write import check_report, write_report
@@ -21,7 +22,6 @@ from tpdeploy.planner.pareto import sweep
 from tpdeploy.planner.plan import Refused
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.remedies import remedies
-from tpdeploy.planner.request import Request
 from tpdeploy.planner.search import Solved, alternatives
 from tpdeploy.planner.search import plan as make_plan
 from tpdeploy.planner.step_budget import fewest_with_steps, search_steps
@@ -36,6 +36,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def plan(
+    context: typer.Context,
     model: given.ModelName,
     *,
     gpus: given.Gpus = "auto",
@@ -76,53 +77,15 @@ def plan(
     check_report(report)
     cluster = parse_gpus(gpus, interconnect, network=network)
     stored = load_model(model)
-    request = Request(
-        tensor=options.devices("--tp", tp),
-        pipeline=options.devices("--pp", pp),
-        whole_experts=options.experts(stored, asked=ep),
-        replicas=options.devices("--replicas", replicas),
-        optimize=optimize,
-        gpu_price_per_hour=options.price("--gpu-price", gpu_price),
-        dtype=options.dtype(dtype),
-        quantization=quantization,
-        kv_cache=kv_cache,
-        max_model_len=options.tokens("--max-model-len", max_model_len),
-        max_num_batched_tokens=options.tokens("--max-num-batched-tokens", max_num_batched_tokens),
-        max_num_seqs=options.tokens("--max-num-seqs", max_num_seqs),
-        memory_fraction=options.share("--memory-fraction", memory_fraction),
-        enforce_eager=enforce_eager,
-        interconnect=interconnect,
-        network=network,
-    )
-    load = options.workload(
-        longest=max_model_len or stored.max_context,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        length_spread=length_spread,
-        concurrency=concurrency,
-        rate=rate,
-        ttft=ttft,
-        tpot=tpot,
-        prefix_cache_hit_rate=prefix_cache_hit_rate,
-        speculative_tokens=speculative_tokens,
-        acceptance_rate=acceptance_rate,
-        draft_cost=draft_cost,
-    )
+    request, load = request_of(context.params, stored), load_of(context.params, stored)
 
     def ask(engine: Backend) -> Question:
         return pose(request, stored, cluster, load, engine)
 
-    assumed = options.assumed(
-        load,
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        length_spread=length_spread,
-        concurrency=concurrency,
-    )
     solve = fewest_with_steps if options.leaves_count_open(gpus, cluster) else search_steps
     choice = _choose(backend, ask, solve)
     try:
-        _answer(choice, assumed, output, report, as_json=json, pareto=pareto)
+        _answer(choice, assumed(context.params, load), output, report, as_json=json, pareto=pareto)
     except InfeasibleError as refusal:
         raise _refused(refusal, choice, solve, as_json=json) from None
 
@@ -138,7 +101,7 @@ def _choose(
 
 def _answer(
     choice: Choice,
-    assumed: str,
+    defaults: str,
     output: Path | None,
     report: Path | None,
     *,
@@ -152,7 +115,7 @@ def _answer(
     """
     question, outcome = choice.solved
     chosen = make_plan(question, outcome)
-    depends_on = (*turning_points(question, outcome.ranked), *([assumed] if assumed else []))
+    depends_on = (*turning_points(question, outcome.ranked), *([defaults] if defaults else []))
     chosen = chosen.model_copy(update={"engines": choice.engines, "depends_on": depends_on})
     if pareto:
         chosen = chosen.model_copy(update={"pareto": sweep(question, outcome.ranked)})
