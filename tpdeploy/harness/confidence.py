@@ -1,14 +1,13 @@
 """Confidence: within what a statistic lies, of which only a sample was measured."""
 
 from collections.abc import Sequence
-from math import ceil, exp, floor, lgamma, log, log1p, sqrt
+from functools import cache
+from math import ceil, log, sqrt
 from statistics import stdev
 
 # Each side of a 95 % interval is missed by this share of samples.
 MISSED = 0.025
 NORMAL_95 = 1.96
-# Standard deviations beyond which a binomial has less than 1e-14 of its weight.
-FAR = 8
 SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
 # Low and high; None: so few values do not tell that bound.
@@ -57,19 +56,9 @@ def requests_needed(at: str) -> int:
     return ceil(log(MISSED) / log(rarer))
 
 
+@cache
 def _quantile(count: int, share: float, chance: float) -> int:
     """The least k for which at most k of `count` are below their percentile with this `chance`."""
-    deviation = sqrt(count * share * (1 - share))
-    k, total = max(0, floor(count * share - FAR * deviation)), 0.0
-    while k < count:
-        total += _binomial(count, share, k)
-        if total > chance:
-            return k
-        k += 1
-    return count
+    from scipy.stats import binom  # noqa: PLC0415 - a second that only measurements need
 
-
-def _binomial(count: int, share: float, k: int) -> float:
-    """Probability of `k` of `count` at a probability of `share` each."""
-    ways = lgamma(count + 1) - lgamma(k + 1) - lgamma(count - k + 1)
-    return exp(ways + k * log(share) + (count - k) * log1p(-share))
+    return int(binom.ppf(chance, count, share))

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from tpdeploy.errors import InputError
 from tpdeploy.files import data_home
 from tpdeploy.harness.report import ValidationReport
@@ -16,6 +14,7 @@ from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
 from tpdeploy.profiles.learned import Correction, ModelClass, find, forget, keep, model_class
 from tpdeploy.profiles.measured import shares_of
+from tpdeploy.records import read_json_record
 
 # The newest two of each load and split, of the same engine: together they show how much a machine
 # varies; older ones tell of an older engine or driver.
@@ -84,8 +83,8 @@ def _load(report: ValidationReport) -> str:
 
 def _read(path: Path) -> ValidationReport | None:
     try:
-        return ValidationReport.model_validate_json(path.read_bytes())
-    except (ValidationError, FileNotFoundError):  # an older version's, or removed meanwhile
+        return read_json_record(path, ValidationReport)
+    except InputError:  # an older version's, or removed meanwhile
         return None
 
 

@@ -17,10 +17,11 @@ from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.search import Solved
 from tpdeploy.planner.splits import splits
 from tpdeploy.planner.stages import split_problem
+from tpdeploy.planner.step_budget import SMALLER
 
 # Above the usual fractions; what is left is for the driver and what else runs there.
 FRACTIONS = (0.95, 0.97)
-SMALLER_STEPS = (4096, 2048, 1024, 512)
+SMALLER_STEPS = (*SMALLER, 512)
 
 Change = dict[str, Any]
 
