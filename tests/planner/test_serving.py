@@ -152,6 +152,20 @@ def test_littles_law(
     assert served.requests_per_s * (served.mean_e2e_s + 0.002) == pytest.approx(clients)
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.2])
+def test_a_long_queue_is_waited_through(spread: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,500 clients, 64 of which run: the counted queue is what a simulation of all shows."""
+    load = closed(1500, spread=spread)
+    counted = serve(engine(), load)
+    monkeypatch.setattr("tpdeploy.planner.serving.FEWEST_QUEUED", 10_000)
+    simulated = serve(engine(), load)
+    assert len(simulated.ttft_s) > 2 * len(counted.ttft_s)
+    assert median(counted.ttft_s) == pytest.approx(median(simulated.ttft_s), rel=0.03)
+    assert median(counted.tpot_s) == pytest.approx(median(simulated.tpot_s), rel=0.03)
+    assert counted.requests_per_s == pytest.approx(simulated.requests_per_s, rel=0.03)
+    assert counted.requests_per_s * counted.mean_e2e_s == pytest.approx(1500)
+
+
 def test_one_client_is_never_served_faster_than_one_at_a_time() -> None:
     """One token: 20 ms of the step and 30 outside of it are 20 requests/s."""
     served = serve(replace(engine(), request_s=0.030), closed(1, outputs=1))

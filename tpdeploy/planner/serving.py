@@ -21,6 +21,8 @@ MAX_REQUESTS = 2560
 SEED = 20260101
 # Clients beyond those that run at once, so that the queue of a full replica is never empty.
 QUEUED = 1.25
+# A queue is simulated up to so many clients for each that runs, and at least so many in all.
+LONGEST_QUEUE, FEWEST_QUEUED = 3, 256
 # Above this share of a rough estimate of what it serves at most, a full replica is simulated.
 NEARLY_FULL = 0.5
 # Above this share of what a full replica serves, waits for a place grow for longer than any
@@ -109,7 +111,7 @@ def serve(engine: Engine, workload: Workload, protocol: Protocol = STEADY) -> Se
     state is reached, is not kept up with: what is served then is what a full replica does.
     """
     if workload.concurrency is not None:
-        return _closed_loop(engine, workload, workload.concurrency, protocol)
+        return _queued(engine, workload, workload.concurrency, protocol)
     assert workload.rate is not None  # noqa: S101 - Workload has exactly one of the two
     return _open_loop(engine, workload, workload.rate)
 
@@ -119,6 +121,24 @@ def saturated(engine: Engine, workload: Workload) -> Served:
     clients = ceil(QUEUED * engine.running_limit(workload)) + 1
     full = workload.at_concurrency(clients)
     return _closed_loop(engine, full, clients, FULL)
+
+
+def _queued(engine: Engine, workload: Workload, clients: int, protocol: Protocol) -> Served:
+    """A closed loop, of which a long queue is counted and not simulated.
+
+    Whoever stands behind it waits for all of it: (clients beyond) / (requests/s) longer.
+    """
+    most = max(FEWEST_QUEUED, LONGEST_QUEUE * engine.running_limit(workload))
+    if clients <= most or not protocol.warm_up:
+        return _closed_loop(engine, workload, clients, protocol)
+    served = _closed_loop(engine, workload, most, protocol)
+    longer = (clients - most) / served.requests_per_s
+    return replace(
+        served,
+        ttft_s=tuple(ttft + longer for ttft in served.ttft_s),
+        e2e_s=tuple(e2e + longer for e2e in served.e2e_s),
+        waiting_s=served.waiting_s + longer,
+    )
 
 
 def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Protocol) -> Served:
