@@ -161,8 +161,7 @@ def missed(question: Question, prediction: Prediction, served: Served, replicas:
     ):
         if target is not None and estimate.value > target.ms:
             found.append(
-                f"{name} {target.at} {duration(estimate.value)} misses the target "
-                f"{target.ms:,g} ms"
+                f"{name} {target.at} {duration(estimate.value)} misses the target {target.ms:,g} ms"
             )
     if served.full_per_s is not None:
         found.append(_overrun(workload.rate or 0.0, served.full_per_s * replicas))
