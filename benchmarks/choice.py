@@ -26,8 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tpdeploy.errors import InputError
-from tpdeploy.harness.backtest import Predicted, predict_rows
-from tpdeploy.harness.backtest_table import Row, read_rows
+from tpdeploy.harness.backtest.prediction import Predicted, predict_rows
+from tpdeploy.harness.backtest.table import Row, read_rows
 
 GPUS = 8
 TOLERANCE = 0.05

@@ -24,14 +24,14 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from tpdeploy.harness.client import allow_many_connections, open_client
-from tpdeploy.harness.completion import complete
-from tpdeploy.harness.load import closed_loop
-from tpdeploy.harness.metrics import Measured, measure
-from tpdeploy.harness.recorder import Amount, Recorder
-from tpdeploy.harness.requests import Draw, random_requests
+from tpdeploy.harness.load.client import allow_many_connections, open_client
+from tpdeploy.harness.load.completion import complete
+from tpdeploy.harness.load.loops import closed_loop
+from tpdeploy.harness.load.recorder import Amount, Recorder
+from tpdeploy.harness.load.requests import Draw, random_requests
+from tpdeploy.harness.measure.metrics import Measured, measure
 from tpdeploy.launcher.ports import LOOPBACK, free_ports
-from tpdeploy.planner.statistics import percentile
+from tpdeploy.planner.serving.percentiles import percentile
 from tpdeploy.planner.workload import Workload
 
 TTFT_S, TOKENS = 0.05, 64

@@ -26,10 +26,10 @@ from rich.console import Console
 from rich.table import Table
 
 from tpdeploy.backends.question import question_of
-from tpdeploy.cli.learn import learn_and_tell
+from tpdeploy.cli.commands.learn import learn_and_tell
 from tpdeploy.files import data_home
-from tpdeploy.harness.report import ValidationReport
-from tpdeploy.planner.loads import replay
+from tpdeploy.harness.measure.report import ValidationReport
+from tpdeploy.planner.search.replay import replay
 
 CONCURRENCIES = (1, 4, 8)
 INPUT, OUTPUT, REQUESTS = 512, 64, 16

@@ -29,9 +29,9 @@ from kernel_sources import add_reasons, record, take_over
 from scipy.optimize import minimize
 
 from tpdeploy.files import write_whole
-from tpdeploy.planner.kernels import peak_flops
-from tpdeploy.profiles.accelerator import Kernel, KernelFormat, Kernels
-from tpdeploy.profiles.catalog import DATA, find_accelerator
+from tpdeploy.planner.performance.kernels import peak_flops
+from tpdeploy.profiles.devices.accelerator import Kernel, KernelFormat, Kernels
+from tpdeploy.profiles.devices.catalog import DATA, find_accelerator
 from tpdeploy.records import dump_record
 
 ROOT = "aiconfigurator_core/systems/data"

@@ -30,12 +30,12 @@ from scipy.optimize import minimize
 
 from tpdeploy.errors import InputError
 from tpdeploy.files import write_whole
-from tpdeploy.harness.backtest import Failed, predict_case
-from tpdeploy.harness.backtest_rows import Case, Reading, case_of
-from tpdeploy.harness.backtest_table import read_rows
-from tpdeploy.profiles.accelerator import Efficiency, Serving
-from tpdeploy.profiles.accelerator import Errors as Recorded
-from tpdeploy.profiles.catalog import DATA, efficiency_of
+from tpdeploy.harness.backtest.prediction import Failed, predict_case
+from tpdeploy.harness.backtest.rows import Case, Reading, case_of
+from tpdeploy.harness.backtest.table import read_rows
+from tpdeploy.profiles.devices.accelerator import Efficiency, Serving
+from tpdeploy.profiles.devices.accelerator import Errors as Recorded
+from tpdeploy.profiles.devices.catalog import DATA, efficiency_of
 from tpdeploy.profiles.record import Provenance
 from tpdeploy.records import dump_record
 

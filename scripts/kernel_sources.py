@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tpdeploy.profiles.accelerator import Efficiency, Kernel, KernelFormat
-from tpdeploy.profiles.catalog import DATA
+from tpdeploy.profiles.devices.accelerator import Efficiency, Kernel, KernelFormat
+from tpdeploy.profiles.devices.catalog import DATA
 from tpdeploy.records import read_record
 
 # Single kernels that were fitted to another table than the rest of their record.

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tpdeploy.files import write_whole
-from tpdeploy.profiles.accelerator import Efficiency, Kernel, Kernels, Serving
-from tpdeploy.profiles.catalog import DATA
+from tpdeploy.profiles.devices.accelerator import Efficiency, Kernel, Kernels, Serving
+from tpdeploy.profiles.devices.catalog import DATA
 from tpdeploy.records import read_record
 
 PAGE = Path(__file__).parents[1] / "docs" / "efficiencies.md"

@@ -14,11 +14,11 @@ from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.errors import InputError
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import Solved, search
+from tpdeploy.planner.search.search import Solved, search
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.catalog import with_engine
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.devices.catalog import with_engine
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 
 
 class Quick(StandinBackend):

@@ -11,7 +11,7 @@ from tpdeploy.backends.base import Command, Site
 from tpdeploy.backends.deepspeed_mii import CONFIG, PROGRAM, DeepSpeedMiiBackend, reserved_bytes
 from tpdeploy.backends.meaning import example_plan
 from tpdeploy.errors import InputError
-from tpdeploy.planner.memory import DRIVER_BYTES
+from tpdeploy.planner.memory.footprint import DRIVER_BYTES
 from tpdeploy.planner.plan import DeploymentPlan
 
 ENGINE = DeepSpeedMiiBackend()

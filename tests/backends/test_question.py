@@ -9,11 +9,11 @@ from tpdeploy.backends.question import question_of
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.backends.rules import engine_rules
 from tpdeploy.errors import InputError
-from tpdeploy.planner.candidate import Candidate, evaluate
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.search.evaluation import Candidate, evaluate
+from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 
 
 def planned(model: str, gpus: str, load: Workload) -> DeploymentPlan:

@@ -12,16 +12,16 @@ from tpdeploy.backends.choice import ask_one
 from tpdeploy.backends.question import pose, question_of, request_behind
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InfeasibleError, InputError
-from tpdeploy.planner.candidate import Refusal, evaluate
-from tpdeploy.planner.loads import at_load, replay
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Request
-from tpdeploy.planner.search import Solved, plan
-from tpdeploy.planner.step_budget import fewest_with_steps, search_steps
+from tpdeploy.planner.search.evaluation import Refusal, evaluate
+from tpdeploy.planner.search.replay import at_load, replay
+from tpdeploy.planner.search.search import Solved, plan
+from tpdeploy.planner.search.token_budget import fewest_with_steps, search_steps
 from tpdeploy.planner.workload import Target, Workload
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
 from tpdeploy.records import dump_record, parse_record
 

@@ -3,8 +3,8 @@
 from tests.launcher.standin_backend import StandinBackend
 from tpdeploy.backends.rules import engine_rules
 from tpdeploy.backends.vllm import VllmBackend
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 
 
 def test_vllms_rules_are_those_of_its_adapter() -> None:

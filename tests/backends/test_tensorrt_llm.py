@@ -15,7 +15,7 @@ from tpdeploy.backends.base import Command, Site
 from tpdeploy.backends.meaning import example_plan, settings
 from tpdeploy.backends.tensorrt_llm import TensorRtLlmBackend
 from tpdeploy.backends.vllm import VllmBackend
-from tpdeploy.planner.memory import DRIVER_BYTES
+from tpdeploy.planner.memory.footprint import DRIVER_BYTES
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 
 ENGINE = TensorRtLlmBackend()

@@ -14,7 +14,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.models.library import load_model
 
 VLLM = VllmBackend()
 SITE = Site("127.0.0.1", 8001, Path("/deployments/default/replica-0"), spare_ports=(9001,))

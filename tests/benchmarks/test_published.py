@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tpdeploy.harness.backtest import predict_rows
-from tpdeploy.harness.backtest_summary import Errors, summarise
-from tpdeploy.harness.backtest_table import read_rows
+from tpdeploy.harness.backtest.prediction import predict_rows
+from tpdeploy.harness.backtest.summary import Errors, summarise
+from tpdeploy.harness.backtest.table import read_rows
 
 PUBLISHED = Path(__file__).parents[2] / "benchmarks" / "published"
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.cli.commands import answered, refused
 from tests.launcher import standin_measure
-from tpdeploy.profiles.cores import processor
-from tpdeploy.profiles.measured import MeasuredMachine
+from tpdeploy.learning.calibrations import MeasuredMachine
+from tpdeploy.profiles.machine.cores import processor
 
 MODEL = "smollm2-135m"
 
@@ -61,7 +61,7 @@ def test_two_shares_are_measured_together(python: str) -> None:
 
 def test_plans_use_it_from_then_on(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On this processor; the source of the prediction names it."""
-    monkeypatch.setattr("tpdeploy.profiles.measured.processor", lambda: "Test CPU")
+    monkeypatch.setattr("tpdeploy.learning.calibrations.processor", lambda: "Test CPU")
     question = ("plan", MODEL, "--gpus", "1xCPU", "--json")
     before = json.loads(answered(*question))["prediction"]["tpot_ms"]
     calibrate(python)

@@ -16,10 +16,10 @@ from tpdeploy.cli.report import write
 from tpdeploy.cli.report.content import gather
 from tpdeploy.cli.report.page import render
 from tpdeploy.errors import InputError
-from tpdeploy.harness.sweep import SweepReport
+from tpdeploy.harness.measure.sweep import SweepReport
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Target, Workload
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}

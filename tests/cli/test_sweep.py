@@ -9,14 +9,14 @@ import pytest
 from tests.cli.commands import tpdeploy
 from tests.harness.plans import MODEL
 from tests.harness.standin import Behaviour, StandIn, serving
-from tpdeploy.harness.report import ValidationReport
-from tpdeploy.harness.sweep import SweepReport
+from tpdeploy.harness.measure.report import ValidationReport
+from tpdeploy.harness.measure.sweep import SweepReport
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import EngineRules, Question
-from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Target, Workload
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model, model_profiles
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model, model_profiles
 from tpdeploy.records import dump_record
 
 LOAD = Workload(input_tokens=16, output_tokens=4, concurrency=2, ttft=Target(ms=60_000))

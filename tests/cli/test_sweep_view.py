@@ -7,8 +7,8 @@ from rich.console import Console
 
 from tests.harness.plans import small_plan
 from tests.harness.sweeps import sweep
-from tpdeploy.cli.sweep_view import show_sweep
-from tpdeploy.harness.sweep import SweepReport
+from tpdeploy.cli.views.sweep import show_sweep
+from tpdeploy.harness.measure.sweep import SweepReport
 from tpdeploy.planner.workload import Target, Workload
 
 SHOWN = """\

@@ -15,11 +15,11 @@ from tests.cli.commands import tpdeploy
 from tests.harness.plans import prediction, small_plan
 from tests.harness.standin import StandIn, first_then_answer, serving
 from tests.harness.test_metrics import exchange
-from tpdeploy.cli.validation_view import facts, show_report
-from tpdeploy.harness.comparison import compare, overall
-from tpdeploy.harness.exchange import Exchange, Failure
-from tpdeploy.harness.metrics import DEFINITIONS, measure
-from tpdeploy.harness.report import ValidationReport, WarmUp, request_record
+from tpdeploy.cli.views.validation import facts, show_report
+from tpdeploy.harness.load.exchange import Exchange, Failure
+from tpdeploy.harness.measure.comparison import compare, overall
+from tpdeploy.harness.measure.metrics import DEFINITIONS, measure
+from tpdeploy.harness.measure.report import ValidationReport, WarmUp, request_record
 from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.processes import leader_of
 from tpdeploy.launcher.state import Deployment

@@ -10,7 +10,7 @@ import pytest
 
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.launcher.environments import find_environment
-from tpdeploy.profiles.measured import MeasuredMachine
+from tpdeploy.learning.calibrations import MeasuredMachine
 
 pytestmark = pytest.mark.engine
 

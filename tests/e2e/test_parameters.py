@@ -7,10 +7,10 @@ import pytest
 
 from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.launcher.environments import find_environment
-from tpdeploy.planner.sharding import parameter_count
-from tpdeploy.profiles.config_json import shape_from_config
-from tpdeploy.profiles.families import FAMILIES
-from tpdeploy.profiles.models import model_profiles
+from tpdeploy.planner.model.sharding import parameter_count
+from tpdeploy.profiles.models.config.families import FAMILIES
+from tpdeploy.profiles.models.config.parser import shape_from_config
+from tpdeploy.profiles.models.library import model_profiles
 
 pytestmark = pytest.mark.engine
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tpdeploy.backends.registry import load_backend
-from tpdeploy.harness.report import ValidationReport
+from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.launcher.environments import find_environment
 from tpdeploy.launcher.small_model import engine_python, prepare_smollm2
 from tpdeploy.launcher.state import running_endpoint

@@ -13,10 +13,10 @@ from tests.fuzz.mutants import as_json, files, mutants, words
 from tests.fuzz.promise import fuzzed, is_clear, kept, numbers, ran
 from tests.harness.plans import small_plan
 from tests.harness.runs import PLAIN
-from tpdeploy.harness.backtest import Failed, predict_row
-from tpdeploy.harness.backtest_table import read_rows
-from tpdeploy.harness.imported import imported_report
-from tpdeploy.harness.requests import read_requests
+from tpdeploy.harness.backtest.prediction import Failed, predict_row
+from tpdeploy.harness.backtest.table import read_rows
+from tpdeploy.harness.imported.report import imported_report
+from tpdeploy.harness.load.requests import read_requests
 from tpdeploy.planner.workload import Target, Workload
 from tpdeploy.records import Dumper, dump_record
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tests.fuzz.mutants import as_json, files, mutants
 from tests.fuzz.promise import fuzzed, kept
 from tests.planner.questions import ask
-from tpdeploy.planner.candidate import Candidate, evaluate
+from tpdeploy.planner.model.precision import served_shape
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.precision import served_shape
+from tpdeploy.planner.search.evaluation import Candidate, evaluate
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.model import ModelShape
-from tpdeploy.profiles.models import load_model, model_profiles
+from tpdeploy.profiles.models.library import load_model, model_profiles
+from tpdeploy.profiles.models.shape import ModelShape
 
 CONFIGS = [profile.config for profile in model_profiles()]
 QUANTIZED = {

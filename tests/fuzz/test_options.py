@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.mutants import words
 from tests.fuzz.promise import fuzzed, kept, ran
-from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 
 PLAN = ("plan", "smollm2-135m", "--gpus", "1xH100", "--backend", "vllm", "--json")
 PLANNED = (

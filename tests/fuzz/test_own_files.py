@@ -17,21 +17,22 @@ from tests.harness.sweeps import measured as run_of
 from tests.planner.questions import ask
 from tests.profiles.test_measured import machine
 from tpdeploy.cli.planfile import read_plan
-from tpdeploy.harness.history import history
+from tpdeploy.harness.measure.history import history
 from tpdeploy.launcher.processes import leader_of
 from tpdeploy.launcher.state import Deployment, Member, deployments
-from tpdeploy.planner.candidate import Candidate, evaluate
+from tpdeploy.learning import calibrations as measured
+from tpdeploy.learning import corrections as learned
+from tpdeploy.learning.applied import with_engine_here
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import plan as make_plan
-from tpdeploy.planner.search import search
+from tpdeploy.planner.search.evaluation import Candidate, evaluate
+from tpdeploy.planner.search.search import plan as make_plan
+from tpdeploy.planner.search.search import search
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles import learned, measured
-from tpdeploy.profiles.catalog import with_engine
-from tpdeploy.profiles.cluster import Cluster
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.here import with_engine_here
+from tpdeploy.profiles.devices.catalog import with_engine
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.records import Dumper, dump_record
 
 ASKED = ask("llama-8b", "2xH100", workload=Workload(output_tokens=64, concurrency=4))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tpdeploy.harness.backtest_table import COLUMNS
+from tpdeploy.harness.backtest.table import COLUMNS
 
 # Llama 3.1 8B on one H100, with measurements of the right order.
 PLAIN = {

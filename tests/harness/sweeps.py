@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 from tests.harness.plans import prediction, small_plan
 from tests.harness.test_metrics import exchange
-from tpdeploy.harness.comparison import compare, overall
-from tpdeploy.harness.metrics import DEFINITIONS, measure
-from tpdeploy.harness.report import ValidationReport, WarmUp
-from tpdeploy.harness.sweep import SweepReport, sweep_report
-from tpdeploy.planner.loads import at_load
+from tpdeploy.harness.measure.comparison import compare, overall
+from tpdeploy.harness.measure.metrics import DEFINITIONS, measure
+from tpdeploy.harness.measure.report import ValidationReport, WarmUp
+from tpdeploy.harness.measure.sweep import SweepReport, sweep_report
 from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.search.replay import at_load
 from tpdeploy.planner.workload import Target, Workload
 
 LOAD = Workload(input_tokens=16, output_tokens=4, concurrency=2, ttft=Target(ms=200))

@@ -3,8 +3,14 @@
 import pytest
 
 from tests.harness.runs import run
-from tpdeploy.harness import backtest
-from tpdeploy.harness.backtest import Compared, Failed, Predicted, predict_row, predict_rows
+from tpdeploy.harness.backtest import prediction as backtest
+from tpdeploy.harness.backtest.prediction import (
+    Compared,
+    Failed,
+    Predicted,
+    predict_row,
+    predict_rows,
+)
 
 
 def test_a_row_is_predicted_with_range_and_source() -> None:

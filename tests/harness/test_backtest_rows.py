@@ -4,8 +4,8 @@ import pytest
 
 from tests.harness.runs import run
 from tpdeploy.errors import InputError
-from tpdeploy.harness.backtest import Failed, predict_row
-from tpdeploy.harness.backtest_rows import (
+from tpdeploy.harness.backtest.prediction import Failed, predict_row
+from tpdeploy.harness.backtest.rows import (
     MOST_MEMORY,
     case_of,
     cluster_of,
@@ -13,7 +13,7 @@ from tpdeploy.harness.backtest_rows import (
     rules_of,
 )
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.serving import Protocol
+from tpdeploy.planner.serving.simulation import Protocol
 from tpdeploy.profiles.record import Dtype
 
 

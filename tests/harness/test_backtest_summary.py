@@ -3,8 +3,8 @@
 import pytest
 
 from tests.harness.runs import run
-from tpdeploy.harness.backtest import Compared, Failed, Predicted
-from tpdeploy.harness.backtest_summary import errors, summarise
+from tpdeploy.harness.backtest.prediction import Compared, Failed, Predicted
+from tpdeploy.harness.backtest.summary import errors, summarise
 
 RATE = Compared(50, 40, 60, None)
 FASTER = Predicted(Compared(90, 80, 101, 100), Compared(5, 4, 6, 10), RATE, "model")

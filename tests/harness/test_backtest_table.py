@@ -6,7 +6,7 @@ import pytest
 
 from tests.harness.runs import PLAIN, write_runs
 from tpdeploy.errors import InputError
-from tpdeploy.harness.backtest_table import read_rows
+from tpdeploy.harness.backtest.table import read_rows
 
 
 def test_a_table_keeps_every_column_in_order(tmp_path: Path) -> None:

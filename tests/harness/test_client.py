@@ -8,7 +8,7 @@ import pytest
 from tests.harness.plans import MODEL
 from tests.harness.standin import StandIn, serving
 from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.harness.client import key_from_environment, open_client, served_models
+from tpdeploy.harness.load.client import key_from_environment, open_client, served_models
 
 
 def models(url: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.harness.plans import prediction
 from tests.harness.test_metrics import exchange, measured
-from tpdeploy.harness.comparison import Verdict, compare, overall, place, verdict
+from tpdeploy.harness.measure.comparison import Verdict, compare, overall, place, verdict
 from tpdeploy.planner.plan import Estimate
 from tpdeploy.planner.workload import Percentile, Target, Workload
 

@@ -7,12 +7,12 @@ import pytest
 
 from tests.harness.plans import MODEL
 from tests.harness.standin import Behaviour, StandIn, first_then_answer, serving
-from tpdeploy.harness import client as client_module
-from tpdeploy.harness.client import open_client
-from tpdeploy.harness.completion import complete
-from tpdeploy.harness.events import RequestError, _payload
-from tpdeploy.harness.exchange import Exchange
-from tpdeploy.harness.requests import Asked
+from tpdeploy.harness.load import client as client_module
+from tpdeploy.harness.load.client import open_client
+from tpdeploy.harness.load.completion import complete
+from tpdeploy.harness.load.events import RequestError, _payload
+from tpdeploy.harness.load.exchange import Exchange
+from tpdeploy.harness.load.requests import Asked
 
 # How much later than the server wrote it a token may be seen on a busy machine.
 SLACK_S = 0.25

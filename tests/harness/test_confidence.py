@@ -5,7 +5,12 @@ from math import log
 
 import pytest
 
-from tpdeploy.harness.confidence import SHARES, mean_interval, percentile_interval, requests_needed
+from tpdeploy.harness.measure.confidence import (
+    SHARES,
+    mean_interval,
+    percentile_interval,
+    requests_needed,
+)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpdeploy.harness.exchange import Exchange
+from tpdeploy.harness.load.exchange import Exchange
 
 steps = st.lists(
     st.tuples(st.floats(0, 10), st.integers(1, 5)), min_size=1, max_size=40

@@ -3,7 +3,7 @@
 import pytest
 
 from tpdeploy.errors import InputError
-from tpdeploy.harness.gpu_names import find_gpu
+from tpdeploy.harness.backtest.gpu_names import find_gpu
 
 
 @pytest.mark.parametrize(

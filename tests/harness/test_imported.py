@@ -20,8 +20,8 @@ from tests.cli.commands import tpdeploy
 from tests.cli.test_sweep import planned
 from tests.harness.plans import MODEL, small_plan
 from tpdeploy.errors import InputError
-from tpdeploy.harness.imported import imported_report
-from tpdeploy.harness.report import ValidationReport
+from tpdeploy.harness.imported.report import imported_report
+from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.workload import Target, Workload
 from tpdeploy.records import dump_record

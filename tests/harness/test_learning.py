@@ -11,24 +11,24 @@ import pytest
 from tests.harness.sweeps import measured
 from tests.planner.questions import ask
 from tpdeploy.backends.question import question_of
-from tpdeploy.cli.learn import in_words
+from tpdeploy.cli.commands.learn import in_words
 from tpdeploy.errors import InputError
-from tpdeploy.harness import learning
-from tpdeploy.harness.history import history
-from tpdeploy.harness.learning import MOST_RUNS, Taught, relearn
-from tpdeploy.harness.report import ValidationReport
-from tpdeploy.harness.teaching import NOT_KNOWN
-from tpdeploy.planner.learning import Learned, Run, median_errors
-from tpdeploy.planner.loads import at_load, replay
+from tpdeploy.harness.measure import relearning as learning
+from tpdeploy.harness.measure.history import history
+from tpdeploy.harness.measure.relearning import MOST_RUNS, Taught, relearn
+from tpdeploy.harness.measure.report import ValidationReport
+from tpdeploy.harness.measure.teaching import NOT_KNOWN
+from tpdeploy.learning import corrections as learned
+from tpdeploy.learning.applied import with_engine_here
+from tpdeploy.learning.corrections import Factors, corrected
+from tpdeploy.learning.fit import Learned, Run, median_errors
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import EngineRules
-from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.search.replay import at_load, replay
+from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles import learned
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.here import with_engine_here
-from tpdeploy.profiles.learned import Factors, corrected
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 
 LOAD = Workload(input_tokens=1024, output_tokens=32, concurrency=2)
 # Not the machine that runs the tests: what is predicted for that depends on its cores.

@@ -7,9 +7,9 @@ from itertools import islice, pairwise, repeat
 import pytest
 
 from tpdeploy.errors import TpdeployError
-from tpdeploy.harness import load
-from tpdeploy.harness.exchange import Exchange
-from tpdeploy.harness.load import closed_loop, gaps_between, open_loop
+from tpdeploy.harness.load import loops as load
+from tpdeploy.harness.load.exchange import Exchange
+from tpdeploy.harness.load.loops import closed_loop, gaps_between, open_loop
 
 
 class Server:

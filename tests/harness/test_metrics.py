@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpdeploy.harness.exchange import Exchange, Failure
-from tpdeploy.harness.metrics import Measured, measure, spread
-from tpdeploy.planner.prediction import distribution
+from tpdeploy.harness.load.exchange import Exchange, Failure
+from tpdeploy.harness.measure.metrics import Measured, measure, spread
+from tpdeploy.planner.serving.prediction import distribution
 from tpdeploy.planner.workload import Target, Workload
 
 LOAD = Workload(input_tokens=10, output_tokens=3, concurrency=2)

@@ -1,7 +1,7 @@
 """What of a load counts, and when it is enough."""
 
-from tpdeploy.harness.exchange import Exchange, Failure
-from tpdeploy.harness.recorder import GIVE_UP_AFTER, Amount, Progress, Recorder
+from tpdeploy.harness.load.exchange import Exchange, Failure
+from tpdeploy.harness.load.recorder import GIVE_UP_AFTER, Amount, Progress, Recorder
 
 
 def answered(end: float, e2e: float = 1.0) -> Exchange:

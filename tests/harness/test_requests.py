@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdeploy.errors import InputError
-from tpdeploy.harness.requests import Asked, Draw, random_requests, read_requests
+from tpdeploy.harness.load.requests import Asked, Draw, random_requests, read_requests
 from tpdeploy.planner.workload import Workload
 
 

@@ -5,8 +5,8 @@ import pytest
 from tests.harness.plans import prediction, small_plan
 from tests.harness.sweeps import LOAD, measured, sweep
 from tpdeploy.errors import InputError
-from tpdeploy.harness.sweep import SweepReport, loads_of, predicted
-from tpdeploy.planner.loads import load_of
+from tpdeploy.harness.measure.sweep import SweepReport, loads_of, predicted
+from tpdeploy.planner.search.replay import load_of
 from tpdeploy.planner.workload import Workload
 
 RATE = Workload(input_tokens=16, output_tokens=4, rate=1)

@@ -7,9 +7,9 @@ import pytest
 
 from tests.harness.plans import small_plan
 from tests.harness.sweeps import measured
-from tpdeploy.harness.report import ValidationReport
-from tpdeploy.harness.requests import Draw
-from tpdeploy.harness.teaching import (
+from tpdeploy.harness.load.requests import Draw
+from tpdeploy.harness.measure.report import ValidationReport
+from tpdeploy.harness.measure.teaching import (
     NOT_KNOWN,
     Kind,
     Launched,

@@ -8,9 +8,9 @@ import pytest
 from tests.harness.plans import small_plan
 from tests.harness.standin import StandIn, serving
 from tpdeploy.errors import InputError
-from tpdeploy.harness.recorder import Progress
-from tpdeploy.harness.report import ValidationReport
-from tpdeploy.harness.validation import (
+from tpdeploy.harness.load.recorder import Progress
+from tpdeploy.harness.measure.report import ValidationReport
+from tpdeploy.harness.measure.validation import (
     MIN_REQUESTS,
     ROUNDS,
     Measurement,

@@ -15,7 +15,7 @@ from tpdeploy.backends.base import (
     Widths,
 )
 from tpdeploy.planner.plan import DeploymentPlan, Placement
-from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 

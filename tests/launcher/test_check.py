@@ -6,10 +6,10 @@ from tpdeploy.errors import InputError
 from tpdeploy.launcher import launch
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import EngineRules, Question
-from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 
 
 def plan_for(gpus: str) -> DeploymentPlan:

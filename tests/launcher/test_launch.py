@@ -21,12 +21,12 @@ from tpdeploy.launcher.environments import MARKER
 from tpdeploy.launcher.ports import free_ports, is_free
 from tpdeploy.launcher.processes import is_alive, members
 from tpdeploy.launcher.state import Deployment
-from tpdeploy.planner.precision import served_shape
+from tpdeploy.planner.model.precision import served_shape
 from tpdeploy.planner.question import EngineRules, Question
-from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
 from tpdeploy.records import dump_record
 

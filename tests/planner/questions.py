@@ -1,11 +1,11 @@
 """Questions to a planner, in few words."""
 
-from tpdeploy.planner.precision import served_shape
+from tpdeploy.planner.model.precision import served_shape
 from tpdeploy.planner.question import EngineRules, Question
 from tpdeploy.planner.request import Objective
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
 
 LOAD = Workload(concurrency=32)

@@ -2,15 +2,15 @@
 
 import pytest
 
-from tpdeploy.planner.attention_cost import (
+from tpdeploy.planner.model.kv_cache import index_token_bytes, token_bytes
+from tpdeploy.planner.performance.attention import (
     ContextLayers,
     context_layers,
     index_layers,
     state_layers,
 )
-from tpdeploy.planner.kv_cache import index_token_bytes, token_bytes
-from tpdeploy.profiles.model import CompressedAttention
-from tpdeploy.profiles.models import load_model, model_profiles
+from tpdeploy.profiles.models.library import load_model, model_profiles
+from tpdeploy.profiles.models.shape import CompressedAttention
 from tpdeploy.profiles.record import Dtype
 
 ALIASES = [profile.id for profile in model_profiles()]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpdeploy.planner.collectives import (
+from tpdeploy.planner.performance.collectives import (
     Collective,
     PointToPoint,
     all_gather,
@@ -15,8 +15,8 @@ from tpdeploy.planner.collectives import (
     point_to_point,
     reduce_scatter,
 )
-from tpdeploy.planner.curves import Interpolation
-from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.planner.performance.interpolation import Interpolation
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 
 SIZES = st.floats(min_value=1, max_value=2e9)
 OPERATIONS = {

@@ -1,8 +1,8 @@
 """The share of a step that all-reduces take, by width."""
 
 from tests.planner.questions import ask
-from tpdeploy.planner.communication import cost_by_width, decoding
-from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.performance.communication import cost_by_width, decoding
+from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 
 

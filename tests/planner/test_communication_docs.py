@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tpdeploy.profiles.catalog import DATA, find_network, measured_curves, network_names
-from tpdeploy.profiles.fabric import Curve
+from tpdeploy.profiles import DATA
+from tpdeploy.profiles.devices.catalog import find_network, measured_curves, network_names
+from tpdeploy.profiles.devices.fabric import Curve
 
 PAGE = Path(__file__).parents[2] / "docs" / "methodology.md"
 COLUMNS = (

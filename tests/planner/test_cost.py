@@ -3,8 +3,8 @@
 import pytest
 
 from tests.planner.questions import ask
-from tpdeploy.planner.cost import cost_of, dollars_per_million_tokens
-from tpdeploy.planner.search import search
+from tpdeploy.planner.search.cost import cost_of, dollars_per_million_tokens
+from tpdeploy.planner.search.search import search
 
 
 def test_a_million_tokens_cost_the_hours_they_take() -> None:

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tpdeploy.planner.curves import Interpolation, nearest
-from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.planner.performance.interpolation import Interpolation, nearest
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 
 
 def test_measured_points_come_back_exactly() -> None:

@@ -3,11 +3,11 @@
 import pytest
 
 from tpdeploy.errors import InputError
-from tpdeploy.planner.explain import explain
-from tpdeploy.planner.sharding import legal_widths
-from tpdeploy.profiles.config_json import shape_from_config
-from tpdeploy.profiles.model import ModelShape
-from tpdeploy.profiles.models import load_model, model_profiles
+from tpdeploy.planner.model.layer_split import explain
+from tpdeploy.planner.model.sharding import legal_widths
+from tpdeploy.profiles.models.config.parser import shape_from_config
+from tpdeploy.profiles.models.library import load_model, model_profiles
+from tpdeploy.profiles.models.shape import ModelShape
 
 
 def llama(hidden: int, heads: int) -> ModelShape:

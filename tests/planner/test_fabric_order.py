@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import pytest
 
-from tpdeploy.planner import collectives
-from tpdeploy.planner.collectives import Collective, PointToPoint
-from tpdeploy.profiles.accelerator import Accelerator
-from tpdeploy.profiles.catalog import accelerators, assemble
-from tpdeploy.profiles.pcie import parsed
+from tpdeploy.planner.performance import collectives
+from tpdeploy.planner.performance.collectives import Collective, PointToPoint
+from tpdeploy.profiles.devices.accelerator import Accelerator
+from tpdeploy.profiles.devices.catalog import accelerators, assemble
+from tpdeploy.profiles.devices.pcie import parsed
 
 SIZES = [1 << power for power in range(10, 29)]
 ENGINES = ("vllm", "tensorrt-llm", "sglang")

@@ -6,10 +6,10 @@ import pytest
 
 from tests.planner.questions import ask
 from tpdeploy.errors import InfeasibleError
-from tpdeploy.planner.candidate import Candidate, evaluate
-from tpdeploy.planner.fleet import fewest_devices
-from tpdeploy.planner.machines import MACHINE, MOST_MACHINES
-from tpdeploy.planner.search import plan
+from tpdeploy.planner.search.evaluation import Candidate, evaluate
+from tpdeploy.planner.search.fleet import fewest_devices
+from tpdeploy.planner.search.machines import MACHINE, MOST_MACHINES
+from tpdeploy.planner.search.search import plan
 from tpdeploy.planner.workload import Target, Workload
 
 BUSY = Workload(rate=30, ttft=Target(ms=500), tpot=Target(ms=50))

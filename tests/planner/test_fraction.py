@@ -4,14 +4,14 @@ from typing import Literal
 
 import pytest
 
-from tpdeploy.planner.limits import step_size, tightest_stage, usable_bytes
-from tpdeploy.planner.memory import fraction_for, room_for_kv
+from tpdeploy.planner.memory.footprint import fraction_for, room_for_kv
+from tpdeploy.planner.memory.sizing import step_size, tightest_stage, usable_bytes
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.question import EngineRules, Question
-from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 
 RULES: list[Literal["total", "free after weights"]] = ["total", "free after weights"]
 

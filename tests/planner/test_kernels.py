@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpdeploy.planner.kernels import (
+from tpdeploy.planner.performance.kernels import (
     Roofline,
     Workshop,
     cache_format,
     peak_flops,
     weight_format,
 )
-from tpdeploy.profiles.accelerator import Accelerator, KernelFormat
-from tpdeploy.profiles.catalog import accelerators, efficiency_of, find_accelerator
-from tpdeploy.profiles.model import Quantization
+from tpdeploy.profiles.devices.accelerator import Accelerator, KernelFormat
+from tpdeploy.profiles.devices.catalog import accelerators, efficiency_of, find_accelerator
+from tpdeploy.profiles.models.shape import Quantization
 from tpdeploy.profiles.record import Dtype
 
 ALL = accelerators()

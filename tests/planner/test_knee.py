@@ -2,7 +2,7 @@
 
 import pytest
 
-from tpdeploy.planner.knee import knee_of_concurrency, knee_of_rate
+from tpdeploy.harness.measure.knee import knee_of_concurrency, knee_of_rate
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpdeploy.planner.kv_cache import (
+from tpdeploy.planner.model.kv_cache import (
     kv_bytes,
     request_bytes,
     sequence_bytes,
     token_bytes,
     windowed_tokens,
 )
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
 
 MODELS = (

@@ -7,11 +7,11 @@ from math import exp, log
 import pytest
 
 from tests.planner.questions import ask
-from tpdeploy.planner.learning import Errors, Run, gains, learn
-from tpdeploy.planner.loads import at_load, replay
-from tpdeploy.planner.search import plan, search
+from tpdeploy.learning.corrections import Factors, corrected
+from tpdeploy.learning.fit import Errors, Run, gains, learn
+from tpdeploy.planner.search.replay import at_load, replay
+from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.learned import Factors, corrected
 
 SHORT = Workload(input_tokens=128, output_tokens=32, concurrency=1)
 LONG = Workload(input_tokens=2048, output_tokens=32, concurrency=1)

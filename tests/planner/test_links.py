@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpdeploy.planner.links import LINK_TIMES, LinkTime, point_to_point_seconds
-from tpdeploy.profiles.fabric import LinkModel
+from tpdeploy.planner.performance.link_model import LINK_TIMES, LinkTime, point_to_point_seconds
+from tpdeploy.profiles.devices.fabric import LinkModel
 
 SIZES = st.floats(min_value=1, max_value=2e9)
 GROUPS = st.integers(2, 128)

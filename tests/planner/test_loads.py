@@ -4,11 +4,11 @@ import pytest
 
 from tests.planner.questions import ask
 from tpdeploy.errors import InputError
-from tpdeploy.planner.loads import at_load, curve, load_of, predict_plan, predict_split
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.search.replay import at_load, curve, load_of, predict_plan, predict_split
+from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.planner.questions import ask
-from tpdeploy.planner.limits import DoesNotFit, Sized, size, usable_bytes
-from tpdeploy.planner.memory import (
+from tpdeploy.planner.memory.footprint import (
     GIB,
     MemoryNeeds,
     StepSize,
@@ -17,14 +16,15 @@ from tpdeploy.planner.memory import (
     memory_needs,
     room_for_kv,
 )
+from tpdeploy.planner.memory.sizing import DoesNotFit, Sized, size, usable_bytes
+from tpdeploy.planner.model.precision import served_shape
+from tpdeploy.planner.model.stages import stage_weight_bytes, stages
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.precision import served_shape
 from tpdeploy.planner.question import EngineRules, Question
-from tpdeploy.planner.stages import stage_weight_bytes, stages
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.model import Quantization
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
+from tpdeploy.profiles.models.shape import Quantization
 from tpdeploy.profiles.record import Dtype
 
 H100 = parse_gpus("8xH100")

@@ -2,17 +2,17 @@
 
 import pytest
 
+from tpdeploy.planner.model.precision import served_shape
+from tpdeploy.planner.model.sharding import legal_widths
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.precision import served_shape
-from tpdeploy.planner.sharding import legal_widths
-from tpdeploy.planner.step import Step
-from tpdeploy.planner.step_model import step_model
-from tpdeploy.profiles.accelerator import Efficiency
-from tpdeploy.profiles.catalog import with_engine
-from tpdeploy.profiles.cluster import Cluster
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.model import ModelShape
-from tpdeploy.profiles.models import load_model, model_profiles
+from tpdeploy.planner.performance.step import Step
+from tpdeploy.planner.performance.step_model import step_model
+from tpdeploy.profiles.devices.accelerator import Efficiency
+from tpdeploy.profiles.devices.catalog import with_engine
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model, model_profiles
+from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 ENGINES = ("vllm", "tensorrt-llm", "sglang")

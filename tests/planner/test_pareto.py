@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from tests.planner.questions import ask
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.pareto import LOADS, frontier, not_beaten, sweep
 from tpdeploy.planner.plan import ParetoPoint
-from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.search.pareto import LOADS, frontier, not_beaten, sweep
+from tpdeploy.planner.search.search import plan, search
 
 
 def point(tpot_ms: float, tokens: float) -> ParetoPoint:

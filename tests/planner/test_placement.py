@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.placement import (
+from tpdeploy.planner.search.placement import (
     device_groups,
     group_capacity,
     pipelines,
     place,
     replica_capacity,
 )
-from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 
 EIGHT = parse_gpus("8xH100")
 

@@ -3,12 +3,17 @@
 import pytest
 
 from tpdeploy.errors import InputError
+from tpdeploy.planner.model.precision import (
+    MIXING_LINEARS,
+    SHARED_LINEARS,
+    kv_cache_dtype,
+    stored_shape,
+)
+from tpdeploy.planner.model.stages import stage_weight_bytes, stages
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.precision import MIXING_LINEARS, SHARED_LINEARS, kv_cache_dtype, stored_shape
-from tpdeploy.planner.stages import stage_weight_bytes, stages
-from tpdeploy.profiles.catalog import find_accelerator
-from tpdeploy.profiles.model import ModelShape
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.devices.catalog import find_accelerator
+from tpdeploy.profiles.models.library import load_model
+from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 H100 = find_accelerator("H100")

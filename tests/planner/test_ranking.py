@@ -6,10 +6,10 @@ import pytest
 
 from tests.harness.plans import estimate
 from tests.planner.questions import ask
-from tpdeploy.planner.candidate import Candidate
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.ranking import rank
-from tpdeploy.planner.search import search
+from tpdeploy.planner.search.evaluation import Candidate
+from tpdeploy.planner.search.ranking import rank
+from tpdeploy.planner.search.search import search
 
 QUESTION = ask("llama-8b", "8xH100")
 ANY = search(ask("llama-8b", "1xH100")).ranked[0]

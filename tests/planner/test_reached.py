@@ -2,9 +2,9 @@
 
 import pytest
 
-from tpdeploy.planner.kernels import Roofline
-from tpdeploy.planner.reached import curves, reached, read_rate, work
-from tpdeploy.profiles.measured import Operation, Sample
+from tpdeploy.learning.calibrations import Operation, Sample
+from tpdeploy.learning.roofline_fit import curves, reached, read_rate, work
+from tpdeploy.planner.performance.kernels import Roofline
 
 TRUTH = Roofline(flops_per_s=400e9, bytes_per_s=20e9, start_s=5e-6)
 PRODUCTS = [

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from tests.planner.questions import ask
 from tpdeploy.errors import InfeasibleError, InputError
-from tpdeploy.planner.candidate import Prepared, prepare, simulate
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import EngineRules, Question
-from tpdeploy.planner.search import Outcome, plan, search
-from tpdeploy.planner.splits import splits
-from tpdeploy.planner.steady_state import steady_state
+from tpdeploy.planner.search.evaluation import Prepared, prepare, simulate
+from tpdeploy.planner.search.layouts import splits
+from tpdeploy.planner.search.search import Outcome, plan, search
+from tpdeploy.planner.search.steady_state import steady_state
 from tpdeploy.planner.workload import Speculation, Target, Workload
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpdeploy.planner.scheduler import Engine
-from tpdeploy.planner.serving import Protocol, saturated, serve
-from tpdeploy.planner.step import Step
-from tpdeploy.planner.step_model import StepModel
+from tpdeploy.planner.performance.step import Step
+from tpdeploy.planner.performance.step_model import StepModel
+from tpdeploy.planner.serving.scheduler import Engine
+from tpdeploy.planner.serving.simulation import Protocol, saturated, serve
 from tpdeploy.planner.workload import Speculation, Workload
 
 
@@ -126,9 +126,9 @@ def test_a_longer_simulation_tells_the_same(
     if not short.keeps_up:
         assert share >= 0.95
         return
-    monkeypatch.setattr("tpdeploy.planner.serving.FIRST_WINDOW", 2 * len(short.ttft_s))
-    monkeypatch.setattr("tpdeploy.planner.serving.MOST_ARRIVALS", 1 << 20)
-    monkeypatch.setattr("tpdeploy.planner.serving.SETTLED", 1.0)
+    monkeypatch.setattr("tpdeploy.planner.serving.simulation.FIRST_WINDOW", 2 * len(short.ttft_s))
+    monkeypatch.setattr("tpdeploy.planner.serving.simulation.MOST_ARRIVALS", 1 << 20)
+    monkeypatch.setattr("tpdeploy.planner.serving.simulation.SETTLED", 1.0)
     twice = serve(engine(), load)
     assert len(twice.ttft_s) >= 2 * len(short.ttft_s)
     assert median(short.ttft_s) == pytest.approx(median(twice.ttft_s), rel=0.05)
@@ -157,7 +157,7 @@ def test_a_long_queue_is_waited_through(spread: float, monkeypatch: pytest.Monke
     """1,500 clients, 64 of which run: the counted queue is what a simulation of all shows."""
     load = closed(1500, spread=spread)
     counted = serve(engine(), load)
-    monkeypatch.setattr("tpdeploy.planner.serving.FEWEST_QUEUED", 10_000)
+    monkeypatch.setattr("tpdeploy.planner.serving.simulation.FEWEST_QUEUED", 10_000)
     simulated = serve(engine(), load)
     assert len(simulated.ttft_s) > 2 * len(counted.ttft_s)
     assert median(counted.ttft_s) == pytest.approx(median(simulated.ttft_s), rel=0.03)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tpdeploy.planner.sharding import (
+from tpdeploy.planner.model.sharding import (
     Split,
     Tensor,
     columns_per_rank,
@@ -18,9 +18,10 @@ from tpdeploy.planner.sharding import (
     rank_elements,
     tensors,
 )
-from tpdeploy.profiles.config_json import shape_from_config
-from tpdeploy.profiles.linear_layers import LinearLayers
-from tpdeploy.profiles.model import (
+from tpdeploy.profiles.models.config.linear_layers import LinearLayers
+from tpdeploy.profiles.models.config.parser import shape_from_config
+from tpdeploy.profiles.models.library import load_model, model_profiles
+from tpdeploy.profiles.models.shape import (
     Attention,
     DenseMlp,
     Experts,
@@ -28,7 +29,6 @@ from tpdeploy.profiles.model import (
     ModelShape,
     Quantization,
 )
-from tpdeploy.profiles.models import load_model, model_profiles
 from tpdeploy.profiles.record import Dtype
 
 WIDTHS = st.integers(1, 16)

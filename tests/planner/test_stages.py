@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tpdeploy.planner.model.sharding import legal_widths
+from tpdeploy.planner.model.stages import split_problem, stage_weight_bytes, stages
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.sharding import legal_widths
-from tpdeploy.planner.stages import split_problem, stage_weight_bytes, stages
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.models.library import load_model
 
 
 def weights(model: str, split: Parallelism) -> list[float]:

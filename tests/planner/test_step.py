@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpdeploy.planner.operators import imbalance, touched
+from tpdeploy.learning.corrections import Factors, corrected
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.prediction import EAGER_ERROR
-from tpdeploy.planner.step import Step
-from tpdeploy.planner.step_model import StepModel, step_model
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.learned import Factors, corrected
-from tpdeploy.profiles.model import Attention
-from tpdeploy.profiles.models import load_model
+from tpdeploy.planner.performance.operators import imbalance, touched
+from tpdeploy.planner.performance.step import Step
+from tpdeploy.planner.performance.step_model import StepModel, step_model
+from tpdeploy.planner.serving.prediction import EAGER_ERROR
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
+from tpdeploy.profiles.models.shape import Attention
 from tpdeploy.profiles.record import Dtype
 
 NAMES = ["llama-70b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-120b", "gemma-3-27b"]

@@ -6,9 +6,9 @@ import pytest
 
 from tests.planner.questions import ask
 from tpdeploy.errors import InfeasibleError
-from tpdeploy.planner.fleet import fewest_devices
-from tpdeploy.planner.search import plan, search
-from tpdeploy.planner.step_budget import fewest_with_steps, search_steps
+from tpdeploy.planner.search.fleet import fewest_devices
+from tpdeploy.planner.search.search import plan, search
+from tpdeploy.planner.search.token_budget import fewest_with_steps, search_steps
 from tpdeploy.planner.workload import Target, Workload
 
 # Equal requests, which march in step: whole bursts of prompts are read at once.

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tpdeploy.planner.storage import linear_format, stored_bits
-from tpdeploy.planner.tensors import tensors
-from tpdeploy.profiles.model import ModelShape, StoredFormat
-from tpdeploy.profiles.models import load_model
+from tpdeploy.planner.model.tensors import tensors
+from tpdeploy.planner.model.weight_formats import linear_format, stored_bits
+from tpdeploy.profiles.models.library import load_model
+from tpdeploy.profiles.models.shape import ModelShape, StoredFormat
 from tpdeploy.profiles.record import Dtype
 
 

@@ -5,9 +5,9 @@ import re
 import pytest
 
 from tpdeploy.errors import InputError
-from tpdeploy.profiles.accelerator import Accelerator
-from tpdeploy.profiles.catalog import (
-    DATA,
+from tpdeploy.profiles import DATA
+from tpdeploy.profiles.devices.accelerator import Accelerator
+from tpdeploy.profiles.devices.catalog import (
     accelerators,
     choose_fabric,
     efficiency_of,
@@ -18,7 +18,7 @@ from tpdeploy.profiles.catalog import (
     measured_curves,
     network_names,
 )
-from tpdeploy.profiles.fabric import Curve, Fabric, Network
+from tpdeploy.profiles.devices.fabric import Curve, Fabric, Network
 from tpdeploy.profiles.record import Dtype, Provenance
 from tpdeploy.profiles.schemas import FOLDER, RECORDS, schema_text
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdeploy.errors import InputError
-from tpdeploy.profiles.config_json import shape_from_config
-from tpdeploy.profiles.model import Attention, LatentAttention, ModelProfile, ModelShape
-from tpdeploy.profiles.models import load_model, model_profiles
+from tpdeploy.profiles.models.config.parser import shape_from_config
+from tpdeploy.profiles.models.library import load_model, model_profiles
+from tpdeploy.profiles.models.shape import Attention, LatentAttention, ModelProfile, ModelShape
 from tpdeploy.profiles.record import Dtype
 
 LLAMA: dict[str, object] = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tpdeploy.profiles import cores
+from tpdeploy.profiles.machine import cores
 
 
 @pytest.fixture

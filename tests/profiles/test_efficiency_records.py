@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tpdeploy.profiles.accelerator import Efficiency, Kernel, KernelFormat
-from tpdeploy.profiles.catalog import DATA
+from tpdeploy.profiles import DATA
+from tpdeploy.profiles.devices.accelerator import Efficiency, Kernel, KernelFormat
 from tpdeploy.records import read_record
 
 RECORDS = sorted((DATA / "efficiency").glob("*/*.yaml"))

@@ -3,8 +3,8 @@
 import pytest
 
 from tpdeploy.errors import InputError
-from tpdeploy.profiles.cores import usable_cores
-from tpdeploy.profiles.gpus_spec import parse_gpus
+from tpdeploy.profiles.machine.cores import usable_cores
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import pytest
 
 from tpdeploy.errors import InputError
-from tpdeploy.profiles.config_json import shape_from_config
-from tpdeploy.profiles.model import ModelShape
-from tpdeploy.profiles.models import load_model, model_profiles
+from tpdeploy.profiles.models.config.parser import shape_from_config
+from tpdeploy.profiles.models.library import load_model, model_profiles
+from tpdeploy.profiles.models.shape import ModelShape
 
 CONFIGS = {profile.id: profile.config for profile in model_profiles()}
 NEMOTRON = CONFIGS["nvidia/Nemotron-H-56B-Base-8K"]

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.profiles import machine
-from tpdeploy.profiles.cluster import Cluster
-from tpdeploy.profiles.machine import cpu_cluster, detect, gpu_cluster, visible_count
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.machine import detect as machine
+from tpdeploy.profiles.machine.detect import cpu_cluster, detect, gpu_cluster, visible_count
 from tpdeploy.profiles.record import Dtype
 
 H100 = "NVIDIA H100 80GB HBM3"

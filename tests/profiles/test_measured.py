@@ -7,15 +7,21 @@ from pathlib import Path
 import pytest
 
 from tpdeploy.errors import InputError
-from tpdeploy.profiles import measured
-from tpdeploy.profiles.catalog import with_engine
-from tpdeploy.profiles.cluster import Cluster
-from tpdeploy.profiles.cores import processor
-from tpdeploy.profiles.fabric import Curve
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.here import with_engine_here, with_engine_measured
-from tpdeploy.profiles.measured import MeasuredMachine, Reached, Sample, measured_here, shares_of
-from tpdeploy.profiles.models import load_model
+from tpdeploy.learning import calibrations as measured
+from tpdeploy.learning.applied import with_engine_here, with_engine_measured
+from tpdeploy.learning.calibrations import (
+    MeasuredMachine,
+    Reached,
+    Sample,
+    measured_here,
+    shares_of,
+)
+from tpdeploy.profiles.devices.catalog import with_engine
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.fabric import Curve
+from tpdeploy.profiles.machine.cores import processor
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
 
 CURVE = Curve.model_validate(

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tpdeploy.errors import InputError
-from tpdeploy.planner.sharding import parameter_count
-from tpdeploy.profiles import hub as hub_module
-from tpdeploy.profiles.config_json import shape_from_config
-from tpdeploy.profiles.model import ModelProfile
-from tpdeploy.profiles.models import load_model, model_profiles
+from tpdeploy.planner.model.sharding import parameter_count
+from tpdeploy.profiles.models import hub as hub_module
+from tpdeploy.profiles.models.config.parser import shape_from_config
+from tpdeploy.profiles.models.library import load_model, model_profiles
+from tpdeploy.profiles.models.shape import ModelProfile
 from tpdeploy.profiles.record import Dtype
 
 PROFILES = model_profiles()

@@ -3,10 +3,10 @@
 import pytest
 
 from tpdeploy.errors import InputError
-from tpdeploy.profiles.config_json import shape_from_config
-from tpdeploy.profiles.linear_layers import MIXING, LinearLayers
-from tpdeploy.profiles.model import Quantization
-from tpdeploy.profiles.models import load_model, model_profiles
+from tpdeploy.profiles.models.config.linear_layers import MIXING, LinearLayers
+from tpdeploy.profiles.models.config.parser import shape_from_config
+from tpdeploy.profiles.models.library import load_model, model_profiles
+from tpdeploy.profiles.models.shape import Quantization
 from tpdeploy.profiles.record import Dtype
 
 CONFIGS = {profile.id: profile.config for profile in model_profiles()}

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
 from tests.properties.plans import Case, asked
-from tpdeploy.profiles.models import model_profiles
+from tpdeploy.profiles.models.library import model_profiles
 
 PLAIN = ("llama-8b", "llama-70b", "qwen3-32b", "qwen3-30b-a3b", "gpt-oss-120b", "deepseek-r1")
 MODELS = (*PLAIN, *(profile.id for profile in model_profiles()))

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from tests.properties.plans import Case
-from tpdeploy.planner.precision import served_shape
-from tpdeploy.planner.tensors import Tensor, tensors
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model
+from tpdeploy.planner.model.precision import served_shape
+from tpdeploy.planner.model.tensors import Tensor, tensors
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.properties.drawn import GPUS, OBJECTIVES, RATES, cases, holds
 from tests.properties.plans import Answer, Case, ask, only
-from tpdeploy.planner.ranking import TIE
+from tpdeploy.planner.search.ranking import TIE
 
 # What a simulation's draws may move.
 NOISE = 0.02

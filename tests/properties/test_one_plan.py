@@ -19,7 +19,7 @@ from tests.properties.plans import (
     text,
 )
 from tpdeploy.numbers import number
-from tpdeploy.planner.ranking import TIE
+from tpdeploy.planner.search.ranking import TIE
 
 # Splits about as good as the best may be chosen for being simpler.
 ALIKE = max(TIE, 0.05) + 0.005

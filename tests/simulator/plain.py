@@ -23,7 +23,7 @@ from itertools import count
 from math import ceil
 from statistics import fmean
 
-from tpdeploy.planner.step import Step
+from tpdeploy.planner.performance.step import Step
 
 Seconds = Callable[[Step], float]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from tests.planner.questions import ask
 from tests.simulator.plain import Engine, EngineLimits, Lengths
-from tpdeploy.planner.candidate import Prepared, prepare
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.question import EngineRules, Question
-from tpdeploy.planner.scheduler import Engine as PlannedEngine
+from tpdeploy.planner.search.evaluation import Prepared, prepare
+from tpdeploy.planner.serving.scheduler import Engine as PlannedEngine
 from tpdeploy.planner.workload import Workload
 
 PROMPT, ANSWER = 1024, 256

@@ -20,7 +20,7 @@ from tests.simulator.plain import (
     open_loop,
     percentile,
 )
-from tpdeploy.planner.step import Step
+from tpdeploy.planner.performance.step import Step
 
 
 def constant(_: Step) -> float:

@@ -8,8 +8,8 @@ import pytest
 
 from tests.simulator.plain import Run, capacity, closed_loop, fewest_replicas, open_loop
 from tests.simulator.replicas import Replica, lengths, load
-from tpdeploy.planner.fleet import fewest_devices
-from tpdeploy.planner.serving import Served, serve
+from tpdeploy.planner.search.fleet import fewest_devices
+from tpdeploy.planner.serving.simulation import Served, serve
 from tpdeploy.planner.workload import Target
 
 SMALL = Replica("llama-8b", "1xH100", 1)

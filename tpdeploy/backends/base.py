@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from tpdeploy.backends.metrics import MetricNames
+from tpdeploy.planner.model.sharding import head_problem
 from tpdeploy.planner.plan import DeploymentPlan, Placement
-from tpdeploy.planner.sharding import head_problem
-from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 Platform = Literal["cuda", "rocm", "gaudi", "cpu"]

@@ -8,8 +8,8 @@ from tpdeploy.errors import InfeasibleError, InputError, TpdeployError
 from tpdeploy.planner.plan import DeploymentPlan, EngineAnswer
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Objective
-from tpdeploy.planner.search import Solved, plan
-from tpdeploy.planner.squeeze import solve_tightly
+from tpdeploy.planner.search.search import Solved, plan
+from tpdeploy.planner.search.squeeze import solve_tightly
 
 
 @dataclass(frozen=True)

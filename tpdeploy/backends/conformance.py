@@ -33,8 +33,8 @@ from tpdeploy.backends.registry import load_backend
 from tpdeploy.backends.rules import engine_rules
 from tpdeploy.errors import InputError
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
 
 HOSTILE_LINES = (

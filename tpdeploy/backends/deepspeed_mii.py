@@ -25,7 +25,7 @@ from tpdeploy.backends.base import (
 )
 from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.errors import InputError
-from tpdeploy.planner.memory import DRIVER_BYTES
+from tpdeploy.planner.memory.footprint import DRIVER_BYTES
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.record import Dtype
 

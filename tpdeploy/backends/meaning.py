@@ -16,11 +16,11 @@ from tpdeploy.backends.rules import engine_rules
 from tpdeploy.files import write_whole
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search import plan, search
+from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.catalog import with_engine
-from tpdeploy.profiles.gpus_spec import parse_gpus
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.devices.catalog import with_engine
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "engines.md"
 SITE = Site("127.0.0.1", 8001, Path("replica-0"), (9001, 9002, 9003), head="MACHINE_0")

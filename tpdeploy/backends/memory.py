@@ -1,7 +1,7 @@
 """The fraction of memory an engine is told, so that it has the plan's KV cache."""
 
 from tpdeploy.backends.base import Backend
-from tpdeploy.planner.memory import fraction_for
+from tpdeploy.planner.memory.footprint import fraction_for
 from tpdeploy.planner.plan import DeploymentPlan
 
 

@@ -5,17 +5,17 @@ from dataclasses import replace
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.backends.rules import engine_rules
+from tpdeploy.learning.applied import with_engine_here, with_engine_measured
+from tpdeploy.planner.model.precision import kv_cache_dtype, served_shape
 from tpdeploy.planner.plan import DeploymentPlan, PlannedCluster
-from tpdeploy.planner.precision import kv_cache_dtype, served_shape
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.catalog import assemble, find_accelerator
-from tpdeploy.profiles.cluster import Cluster
-from tpdeploy.profiles.here import with_engine_here, with_engine_measured
-from tpdeploy.profiles.machine import cpu_cluster
-from tpdeploy.profiles.model import ModelShape
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.devices.catalog import assemble, find_accelerator
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.machine.detect import cpu_cluster
+from tpdeploy.profiles.models.library import load_model
+from tpdeploy.profiles.models.shape import ModelShape
 
 
 def pose(

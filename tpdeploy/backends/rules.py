@@ -3,8 +3,8 @@
 from tpdeploy.backends.base import Backend
 from tpdeploy.errors import InputError
 from tpdeploy.planner.question import EngineRules
-from tpdeploy.profiles.cluster import Cluster
-from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.models.shape import ModelShape
 
 # Widths are asked for up to this even on fewer devices: their number may have been left open.
 WIDEST = 64

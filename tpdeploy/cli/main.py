@@ -15,7 +15,7 @@ from tpdeploy.bounds import MOST_NUMBER
 from tpdeploy.cli.output import print_error
 from tpdeploy.errors import InputError, TpdeployError, shown
 
-# Each command lives in tpdeploy/cli/<module>.py as `app`, and is imported only when it is run.
+# Each command lives in tpdeploy/cli/commands as `app`, and is imported only when it is run.
 COMMANDS = {
     "plan": "plan",
     "explain": "explain",
@@ -45,7 +45,7 @@ class LazyCommands(TyperGroup):
         """The command called `cmd_name`, or None."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"tpdeploy.cli.{COMMANDS[cmd_name]}")
+        module = importlib.import_module(f"tpdeploy.cli.commands.{COMMANDS[cmd_name]}")
         command = get_command(module.app)
         command.name = cmd_name
         command.callback = _with_numbers_checked(command)

@@ -24,7 +24,7 @@ def reference() -> str:
 
 
 def _section(name: str) -> str:
-    module = importlib.import_module(f"tpdeploy.cli.{COMMANDS[name]}")
+    module = importlib.import_module(f"tpdeploy.cli.commands.{COMMANDS[name]}")
     called = f"tpdeploy {name}"
     shown = CliRunner().invoke(module.app, ["--help"], prog_name=called, env={"COLUMNS": "80"})
     return f"## {called}\n\n```\n{shown.stdout.strip()}\n```\n"

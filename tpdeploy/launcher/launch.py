@@ -22,10 +22,10 @@ from tpdeploy.launcher.environments import (
 from tpdeploy.launcher.logs import last_words
 from tpdeploy.launcher.ports import LOOPBACK, check_port, claim, is_free
 from tpdeploy.launcher.processes import Leader, end_process, end_sessions, is_alive, leader_of
+from tpdeploy.planner.model.stages import split_problem
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.stages import split_problem
-from tpdeploy.profiles.machine import detect
-from tpdeploy.profiles.models import load_model
+from tpdeploy.profiles.machine.detect import detect
+from tpdeploy.profiles.models.library import load_model
 from tpdeploy.records import dump_record
 
 FIRST_PORT = 8000

@@ -19,10 +19,10 @@ from tpdeploy.launcher.environments import (
     find_environment,
 )
 from tpdeploy.launcher.processes import end_sessions, inherited, leader_of
-from tpdeploy.planner.reached import curves, reached, read_rate
-from tpdeploy.profiles.cluster import Cluster
-from tpdeploy.profiles.machine import driver
-from tpdeploy.profiles.measured import MeasuredMachine, Sample, shares_of
+from tpdeploy.learning.calibrations import MeasuredMachine, Sample, shares_of
+from tpdeploy.learning.roofline_fit import curves, reached, read_rate
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.machine.detect import driver
 
 PROGRAM = Path(backends.__file__).parent / "programs" / "measure.py"
 # Lines it prints: kernels twice, small ones on CPUs, all-reduces of as many sizes.

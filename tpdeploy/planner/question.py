@@ -6,10 +6,10 @@ from math import ceil
 from typing import Literal
 
 from tpdeploy.planner.request import Objective, Request
-from tpdeploy.planner.serving import STEADY, Protocol
+from tpdeploy.planner.serving.simulation import STEADY, Protocol
 from tpdeploy.planner.workload import Workload
-from tpdeploy.profiles.cluster import Cluster
-from tpdeploy.profiles.model import ModelShape
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 

@@ -4,16 +4,16 @@
 """
 
 import json
-from pathlib import Path
 
 from pydantic import BaseModel
 
 from tpdeploy.files import write_whole
-from tpdeploy.profiles.accelerator import Accelerator, Efficiency
-from tpdeploy.profiles.fabric import Fabric, Measurements, Network
-from tpdeploy.profiles.model import ModelProfile
+from tpdeploy.profiles import DATA
+from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency
+from tpdeploy.profiles.devices.fabric import Fabric, Measurements, Network
+from tpdeploy.profiles.models.shape import ModelProfile
 
-FOLDER = Path(__file__).parent / "data" / "schemas"
+FOLDER = DATA / "schemas"
 RECORDS: dict[str, type[BaseModel]] = {
     "accelerator": Accelerator,
     "curves": Measurements,

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tpdeploy.harness.sweep import Point, SweepReport
-from tpdeploy.planner.communication import WidthCost, cost_by_width
-from tpdeploy.planner.loads import curve, load_of, predict_plan, predict_split
+from tpdeploy.harness.measure.sweep import Point, SweepReport
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.performance.communication import WidthCost, cost_by_width
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
 from tpdeploy.planner.question import Question
+from tpdeploy.planner.search.replay import curve, load_of, predict_plan, predict_split
 from tpdeploy.planner.workload import Workload
 
 # Other splits whose curves are drawn beside the chosen one's.

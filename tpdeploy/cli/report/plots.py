@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from tpdeploy.cli.report import figures
 from tpdeploy.cli.report.content import Content, Curve
-from tpdeploy.cli.splits_view import split_words
-from tpdeploy.harness.metrics import Spread
-from tpdeploy.harness.sweep import Point
+from tpdeploy.cli.views.splits import split_words
+from tpdeploy.harness.measure.metrics import Spread
+from tpdeploy.harness.measure.sweep import Point
 from tpdeploy.numbers import number
-from tpdeploy.planner.loads import load_of
-from tpdeploy.planner.memory import GIB
+from tpdeploy.planner.memory.footprint import GIB
+from tpdeploy.planner.performance.step import StepTime
 from tpdeploy.planner.plan import Estimate, MemoryPerGpu, Prediction
-from tpdeploy.planner.step import StepTime
+from tpdeploy.planner.search.replay import load_of
 from tpdeploy.planner.workload import Target
 
 MEMORY_COLOURS = ("predicted", "second", "measured", "third", "muted", "fourth", "grid")

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from tpdeploy.cli.report.content import Content
 from tpdeploy.cli.report.plots import memory_parts, share
-from tpdeploy.cli.splits_view import split_words
-from tpdeploy.cli.sweep_view import shown_rows
-from tpdeploy.harness.comparison import Row
-from tpdeploy.harness.sweep import Point
+from tpdeploy.cli.views.splits import split_words
+from tpdeploy.cli.views.sweep import shown_rows
+from tpdeploy.harness.measure.comparison import Row
+from tpdeploy.harness.measure.sweep import Point
 from tpdeploy.numbers import in_ms, number
-from tpdeploy.planner.loads import load_of
-from tpdeploy.planner.memory import GIB
+from tpdeploy.planner.memory.footprint import GIB
 from tpdeploy.planner.plan import Estimate, Prediction
+from tpdeploy.planner.search.replay import load_of
 from tpdeploy.planner.workload import Target
 
 

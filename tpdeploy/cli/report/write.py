@@ -11,7 +11,7 @@ from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
 
 if TYPE_CHECKING:
-    from tpdeploy.harness.sweep import SweepReport
+    from tpdeploy.harness.measure.sweep import SweepReport
 
 NEEDED = ("jinja2", "matplotlib")
 

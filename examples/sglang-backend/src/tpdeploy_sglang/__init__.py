@@ -17,7 +17,7 @@ from tpdeploy.backends.base import (
 )
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
-from tpdeploy.planner.memory import CUDA_CONTEXT_BYTES, DRIVER_BYTES
+from tpdeploy.planner.memory.footprint import CUDA_CONTEXT_BYTES, DRIVER_BYTES
 from tpdeploy.planner.plan import DeploymentPlan, MemoryPerGpu, Placement
 from tpdeploy.profiles.record import Dtype
 

@@ -1,0 +1,172 @@
+"""`tpdeploy backends`: the engines, whether they are installed, and installing them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from tpdeploy.backends.base import Backend, EnvironmentSpec, Platform
+from tpdeploy.backends.registry import backend_names, load_backend, load_backends
+from tpdeploy.cli.output import err, out, print_json
+from tpdeploy.errors import InputError, nearest
+from tpdeploy.launcher import router
+from tpdeploy.launcher.environments import (
+    chosen,
+    find_environment,
+    folder_of,
+    install,
+    installed_version,
+    missing_libraries,
+    of_release,
+)
+from tpdeploy.profiles.machine.detect import detect
+from tpdeploy.profiles.record import Record
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, invoke_without_command=True)
+
+ROUTER = "router"
+
+
+class EngineStatus(Record):
+    """One engine on this machine."""
+
+    name: str
+    version: str
+    installed: bool
+    environment: Path | None = None
+    missing: tuple[str, ...] = ()
+    remedy: str = ""
+    verified: str = ""
+    legacy: str = ""
+
+
+class Engines(Record):
+    """Every engine, and the router."""
+
+    engines: tuple[EngineStatus, ...]
+
+
+@app.callback()
+def backends(
+    context: typer.Context,
+    json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """List the engines: installed or not, and the command that installs one."""
+    if context.invoked_subcommand:
+        return
+    platform = _platform(None)
+    loaded, broken = load_backends()
+    found = [_engine_status(backend, platform) for backend in loaded]
+    found.append(_status(ROUTER, router.ENVIRONMENT))
+    found += [
+        EngineStatus(name=b.name, version="-", installed=False, remedy=f"broken: {b.reason}")
+        for b in broken
+    ]
+    if json:
+        print_json(Engines(engines=tuple(found)))
+        return
+    _show(found)
+
+
+@app.command("install")
+def install_backend(
+    name: Annotated[str, typer.Argument(help="An engine, which brings the router, or router.")],
+    version: Annotated[
+        str | None, typer.Option(help="Another release than the tested one.")
+    ] = None,
+    platform: Annotated[
+        str | None, typer.Option(help="cuda or cpu. [default: what this machine has]")
+    ] = None,
+) -> None:
+    """Make an engine's own environment; nothing else on the machine changes.
+
+    Interrupted, it is made again; what was downloaded is kept. Of several releases of an engine
+    the one installed last is used.
+    """
+    if name == ROUTER:
+        _install(router.ENVIRONMENT)
+        return
+    if name not in backend_names():
+        raise InputError(f"unknown backend {name!r}; {nearest(name, [*backend_names(), ROUTER])}")
+    spec = load_backend(name).environment(_platform(platform))
+    _install(of_release(spec, version) if version else spec)
+    _install(router.ENVIRONMENT)
+
+
+def _platform(asked: str | None) -> Platform:
+    if asked is None:
+        try:
+            return detect().accelerator.platform
+        except InputError:  # NVIDIA GPUs, but mixed or not in the catalog
+            return "cuda"
+    if asked == "cuda":
+        return "cuda"
+    if asked == "cpu":
+        return "cpu"
+    raise InputError(f"--platform {asked}: choose cuda or cpu")
+
+
+def _engine_status(backend: Backend, platform: Platform) -> EngineStatus:
+    try:
+        status = _status(backend.name, backend.environment(platform))
+    except InputError as error:
+        status = EngineStatus(name=backend.name, version="-", installed=False, remedy=str(error))
+    told = {"verified": backend.verified, "legacy": backend.legacy}
+    return status.model_copy(update=told)
+
+
+def _status(name: str, spec: EnvironmentSpec) -> EngineStatus:
+    present = find_environment(spec)
+    missing = missing_libraries(spec)
+    remedy = "" if present else f"not installed: tpdeploy backends install {name}"
+    return EngineStatus(
+        name=name,
+        version=installed_version(spec) or spec.version,
+        installed=present is not None,
+        environment=folder_of(chosen(spec)) if present else None,
+        missing=missing,
+        remedy="; ".join([*filter(None, [remedy]), *(f"install {who}" for who in missing)]),
+    )
+
+
+def _show(engines: list[EngineStatus]) -> None:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for engine in engines:
+        table.add_row(Text(engine.name, style="bold"), engine.version, _lines(engine))
+    out.print(table)
+
+
+def _lines(engine: EngineStatus) -> Text:
+    """What state it is in, what of it has been run, and whether it is maintained."""
+    state = engine.remedy or f"in {engine.environment}"
+    run = f"run so far: {engine.verified}" if engine.verified else ""
+    legacy = f"legacy: {engine.legacy}" if engine.legacy else ""
+    further = Text("\n".join(filter(None, (run, legacy))), style="dim")
+    return Text("\n", overflow="fold").join(part for part in (Text(state), further) if part)
+
+
+def _install(spec: EnvironmentSpec) -> None:
+    label = f"{spec.name} {spec.version}"
+    if find_environment(spec) and chosen(spec).version == spec.version:
+        err.print(f"{label} is installed")
+        return
+    err.print(
+        f"Installing {label} into {folder_of(spec)}: downloads about "
+        f"{_size(spec.download_bytes)}, takes {_size(spec.disk_bytes)}",
+        soft_wrap=True,
+    )
+    with err.status(Text(f"Installing {label}")):
+        install(spec, _report)
+    err.print(f"{label} is installed")
+
+
+def _report(line: str) -> None:
+    """Show a line of uv's; its list of what it installed is left to the environment itself."""
+    if not line.startswith(" + "):
+        err.print(f"  {line}", style="dim", soft_wrap=True)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"

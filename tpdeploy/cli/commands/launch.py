@@ -1,0 +1,178 @@
+"""`tpdeploy launch`: start the engine with exactly the plan."""
+
+import os
+import shlex
+import signal
+from pathlib import Path
+from socket import socket
+from typing import Annotated
+
+import typer
+
+from tpdeploy.backends.registry import load_backend
+from tpdeploy.cli.output import err, out, print_json
+from tpdeploy.cli.planfile import read_plan
+from tpdeploy.cli.views.launch import Watcher
+from tpdeploy.errors import TpdeployError
+from tpdeploy.launcher.commands import Labelled, Order, replica_commands, router_command
+from tpdeploy.launcher.launch import (
+    begin,
+    check,
+    check_installed,
+    check_machine,
+    choose_port,
+    follow,
+    stop,
+)
+from tpdeploy.launcher.ports import LOOPBACK
+from tpdeploy.launcher.processes import Leader, leader_of
+from tpdeploy.launcher.state import DEFAULT_NAME, Deployment
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.profiles.record import Record
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+ENDED = {"failed", "stopped"}
+
+
+class DryCommand(Record):
+    """One command a launch would run; the rest of its environment is the user's own."""
+
+    member: str
+    files: dict[str, str]
+    env: dict[str, str]
+    argv: tuple[str, ...]
+
+
+class DryRun(Record):
+    """The commands a launch would run."""
+
+    commands: tuple[DryCommand, ...]
+
+
+@app.command()
+def launch(
+    plan: Annotated[Path | None, typer.Argument(help="Plan file. [default: current plan]")] = None,
+    *,
+    backend: Annotated[str | None, typer.Option(help="Engine. [default: the plan's]")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port of the endpoint. [default: first free from 8000]")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = LOOPBACK,
+    name: Annotated[str, typer.Option(help="Name of the deployment.")] = DEFAULT_NAME,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")] = False,
+    executable: Annotated[
+        Path | None, typer.Option(help="An engine installed elsewhere, e.g. its vllm.")
+    ] = None,
+    python: Annotated[
+        Path | None, typer.Option(help="The Python of an environment that has the engine.")
+    ] = None,
+    container: Annotated[
+        str | None, typer.Option(help="An image that has the engine; Docker or Podman runs it.")
+    ] = None,
+    engine_arg: Annotated[
+        list[str] | None,
+        typer.Option(help="Passed on as it is, as --engine-arg=--load-format=dummy."),
+    ] = None,
+    startup_timeout: Annotated[float, typer.Option(help="Seconds to become ready.")] = 1200.0,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Start every replica of the plan, and a router when there are several.
+
+    The endpoint needs a key if TPDEPLOY_API_KEY is set. Ctrl-C ends everything.
+    """
+    chosen = read_plan(plan)
+    engine = load_backend(backend or chosen.backend)
+    chosen_port, hold = choose_port(host, port)
+    order = Order(
+        name=name,
+        backend=engine.name,
+        host=host,
+        port=chosen_port,
+        executable=executable.absolute() if executable else None,
+        python=python.absolute() if python else None,
+        container=container,
+        startup_timeout_s=startup_timeout,
+        engine_args=tuple(engine_arg or ()),
+        owner=None if detach else leader_of(os.getpid()),
+    )
+    check(chosen, engine, order)
+    if dry_run:
+        if chosen.cluster.nodes > 1:
+            err.print("MACHINE_0 and so on stand for the addresses of your machines.")
+        replicas = replica_commands(chosen, engine, order)
+        _show_commands([*replicas, router_command(order, replicas)], as_json=json)
+        return
+    check_machine(chosen)
+    check_installed(chosen, engine, order)
+    _run(chosen, order, hold, detach=detach, as_json=json)
+
+
+def _run(plan: DeploymentPlan, order: Order, hold: socket, *, detach: bool, as_json: bool) -> None:
+    """Start, show the way to readiness, and stay unless detached."""
+    # Ended in another way than by Ctrl-C, it ends what it started all the same.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    supervisor = begin(plan, order, hold)
+    try:
+        with Watcher(err) as watcher:
+            deployment = follow(
+                order.name, supervisor, lambda d: d.phase != "starting", watcher.show
+            )
+        if deployment.phase in ENDED:
+            raise TpdeployError(f"launch failed: {deployment.reason}")
+        if as_json:
+            print_json(deployment)
+        else:
+            out.print(f"Ready: {deployment.model} at {deployment.url}/v1", soft_wrap=True)
+        if not detach:
+            _attend(order.name, supervisor)
+    except KeyboardInterrupt:
+        err.print("Stopping")
+        stop(order.name)
+        raise
+
+
+def _attend(name: str, supervisor: Leader) -> None:
+    """Stay until the deployment ends; say what happens to it."""
+    err.print("Ctrl-C stops it.")
+    told = [""]
+
+    def tell(deployment: Deployment) -> None:
+        if deployment.reason != told[0]:
+            told[0] = deployment.reason
+            err.print(f"{deployment.phase}: {deployment.reason}")
+
+    last = follow(name, supervisor, lambda d: d.phase in ENDED, tell)
+    if last.phase == "failed":
+        raise TpdeployError(f"deployment {name} has failed: {last.reason}")
+
+
+def _show_commands(commands: list[Labelled | None], *, as_json: bool) -> None:
+    found = [
+        DryCommand(
+            member=c.label,
+            files={str(c.folder / name): text for name, text in c.command.files.items()}
+            if c.folder
+            else {},
+            env=dict(c.command.env),
+            argv=c.command.argv,
+        )
+        for c in commands
+        if c
+    ]
+    if as_json:
+        print_json(DryRun(commands=tuple(found)))
+        return
+    for command in found:
+        typer.echo(f"# {command.member}")
+        for path, text in command.files.items():
+            typer.echo(f"cat > {shlex.quote(path)} <<'EOF'\n{text}EOF")
+        typer.echo(f"{_as_typed(command)}\n")
+
+
+def _as_typed(command: DryCommand) -> str:
+    """The command as one could type it, environment first."""
+    env = [f"{name}={shlex.quote(value)}" for name, value in command.env.items()]
+    return " ".join([*env, shlex.join(command.argv)])

@@ -1,0 +1,67 @@
+"""`tpdeploy query`: ask the running deployment a question; the answer streams to stdout."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from tpdeploy.cli.output import err, print_json
+from tpdeploy.harness.load.chat import Answer, Question, ask
+from tpdeploy.harness.load.client import key_from_environment, open_client, served_models
+from tpdeploy.launcher.state import running_endpoint
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def query(
+    question: Annotated[str, typer.Argument(help="What to ask.")],
+    *,
+    url: Annotated[
+        str | None, typer.Option(help="Endpoint, instead of the running deployment's.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Which running deployment.")] = "default",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
+    system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0: the likeliest answer, always.")
+    ] = 0.0,
+    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Ask a question. An API key is read from TPDEPLOY_API_KEY or OPENAI_API_KEY.
+
+    The chat protocol is used: a model without a chat template is refused by its engine.
+    """
+    endpoint = url or running_endpoint(name).url
+    asked = Question(text=question, system=system, max_tokens=max_tokens, temperature=temperature)
+    answer = asyncio.run(_ask(endpoint, asked, quiet=json))
+    if json:
+        print_json(answer)
+        return
+    sys.stdout.write("\n")
+    err.print(_summary(answer), style="dim")
+
+
+async def _ask(endpoint: str, question: Question, *, quiet: bool) -> Answer:
+    async with open_client(endpoint, key_from_environment()) as client:
+        model, *_ = await served_models(client)
+        return await ask(client, model, question, _ignore if quiet else _write)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _ignore(_text: str) -> None:
+    """With --json the whole answer is printed at the end."""
+
+
+def _summary(answer: Answer) -> str:
+    parts = [f"{answer.output_tokens} tokens", f"TTFT {answer.ttft_ms:,.0f} ms"]
+    if answer.output_tokens_per_s is not None:
+        parts.append(f"{answer.output_tokens_per_s:,.1f} tokens/s")
+    if answer.finish_reason == "length":
+        parts.append("cut off at --max-tokens")
+    return f"{answer.model}: {', '.join(parts)}"

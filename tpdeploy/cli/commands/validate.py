@@ -1,0 +1,205 @@
+"""`tpdeploy validate`: measure a running deployment; hold it against prediction and target."""
+
+import asyncio
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from tpdeploy.backends.registry import load_backend
+from tpdeploy.cli.commands.imported import check_alone, run_imported
+from tpdeploy.cli.commands.learn import learn_and_tell
+from tpdeploy.cli.commands.sweep import Measure, keep, run_one, run_sweep
+from tpdeploy.cli.options import common as options
+from tpdeploy.cli.options import validate as given
+from tpdeploy.cli.output import err, out, print_json
+from tpdeploy.cli.planfile import read_plan
+from tpdeploy.cli.report.write import check_report
+from tpdeploy.cli.views.sweep import show_sweep
+from tpdeploy.cli.views.validation import load_in_words, show_report
+from tpdeploy.errors import InputError
+from tpdeploy.harness.load.client import key_from_environment
+from tpdeploy.harness.load.recorder import Progress
+from tpdeploy.harness.load.requests import Draw, read_requests
+from tpdeploy.harness.measure.report import ValidationReport
+from tpdeploy.harness.measure.sweep import SweepReport, loads_of, teaches
+from tpdeploy.harness.measure.teaching import Launched
+from tpdeploy.harness.measure.validation import Measurement, expected_latency_s, measurement
+from tpdeploy.harness.measure.validation import validate as measure
+from tpdeploy.launcher.commands import order_of
+from tpdeploy.launcher.own_metrics import OwnMetrics
+from tpdeploy.launcher.state import load as load_deployment
+from tpdeploy.launcher.state import running_endpoint
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.workload import Workload
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command()
+def validate(
+    context: typer.Context,
+    plan: given.Plan = None,
+    *,
+    url: given.Url = None,
+    name: given.Name = "default",
+    requests: given.Requests = None,
+    duration: given.Duration = None,
+    warmup: given.Warmup = None,
+    concurrency: given.Concurrency = None,
+    rate: given.Rate = None,
+    arrivals: given.Arrivals = "poisson",
+    length_spread: given.LengthSpread = None,
+    shared_prefix: given.SharedPrefix = 0,
+    prompts: given.Prompts = None,
+    sweep: given.Sweep = None,
+    from_: given.From = None,
+    report: given.Report = None,
+    output: given.Output = None,
+    json: given.Json = False,
+) -> None:
+    """Measure latency under the plan's workload.
+
+    Exit code 1: a target is missed, too few requests tell whether one is met, or a request failed.
+    """
+    check_report(report)
+    if from_ is not None:
+        check_alone(context)
+        _tell(run_imported(_planned(plan, name), from_, report), output, report, json=json)
+        return
+    endpoint, deployed = _target(plan, url, name)
+    load = _workload(deployed.workload, concurrency, rate, length_spread)
+    if sweep is not None and (concurrency or rate):
+        raise InputError(f"--sweep {sweep}: names the loads; leave --concurrency and --rate out")
+    if prompts:
+        read_requests(prompts, load.output_tokens)
+    deployment = None if url else load_deployment(name)
+    engine = load_backend(deployment.backend if deployment else deployed.backend)
+    launched = _launched(name) if deployment else None
+    latency_s = expected_latency_s(deployed.prediction, load)
+
+    # Prompts of an earlier run may still be in the server's prefix cache.
+    first_seed = secrets.randbelow(2**31)
+
+    def run(sent: Workload, number: int) -> ValidationReport:
+        how = replace(
+            measurement(sent, requests, duration, warmup, latency_s),
+            arrivals=arrivals,
+            draw=Draw(first_seed + number, shared_prefix),
+            prompts=prompts,
+            exact=engine.fixes_output_length,
+        )
+        own = OwnMetrics(deployment, engine) if deployment else None
+        return _run(deployed, endpoint, how, own, launched)
+
+    found = _measured(deployed, load, sweep, run, report)
+    if teaches(found):
+        if isinstance(found, ValidationReport):
+            keep(found, None)
+        learn_and_tell(deployed.backend, deployed.cluster.gpu)
+    _tell(found, output, report, json=json)
+
+
+def _measured(
+    plan: DeploymentPlan, load: Workload, sweep: str | None, run: Measure, report: Path | None
+) -> ValidationReport | SweepReport:
+    """Several loads, one that is not the plan's or has a page to fill, or the plan's own."""
+    if sweep is not None:
+        loads = loads_of(sweep, load)
+        for each in loads:
+            options.under(load, concurrency=each.concurrency, rate=each.rate)
+        return run_sweep(plan, loads, run, report)
+    if report or load != plan.workload:
+        return run_one(plan, load, run, report)
+    return run(load, 0)
+
+
+def _tell(
+    found: ValidationReport | SweepReport, output: Path | None, report: Path | None, *, json: bool
+) -> None:
+    """Keep and show what was found; exit with 1 if that is a failure."""
+    path = keep(found, output)
+    if report:
+        err.print(f"Page written: {report}", soft_wrap=True)
+    if json:
+        print_json(found)
+    elif isinstance(found, SweepReport):
+        show_sweep(out, found, path)
+    else:
+        show_report(out, found, path)
+    if found.verdict in {"fail", "unknown"}:
+        raise typer.Exit(1)
+
+
+def _planned(plan: Path | None, name: str) -> DeploymentPlan:
+    """The plan given, else the running deployment's, else the current one."""
+    deployment = None if plan else load_deployment(name)
+    return running_endpoint(name).plan if deployment and deployment.running else read_plan(plan)
+
+
+def _target(plan: Path | None, url: str | None, name: str) -> tuple[str, DeploymentPlan]:
+    """The endpoint to measure and the plan to hold it against."""
+    if url is not None:
+        return url, read_plan(plan)
+    running = running_endpoint(name)
+    return running.url, read_plan(plan) if plan else running.plan
+
+
+def _launched(name: str) -> Launched:
+    """What the running deployment called `name` was started with."""
+    order = order_of(name)
+    return Launched(running_endpoint(name).plan, order.backend, order.engine_args)
+
+
+def _workload(
+    planned: Workload, concurrency: int | None, rate: float | None, length_spread: float | None
+) -> Workload:
+    """The plan's workload, or the same requests under another load or of other lengths."""
+    if concurrency is not None and rate is not None:
+        raise InputError("--concurrency and --rate: give one of them, not both")
+    if concurrency is None and rate is None:
+        concurrency, rate = planned.concurrency, planned.rate
+    return options.under(planned, concurrency=concurrency, rate=rate, length_spread=length_spread)
+
+
+def _run(
+    plan: DeploymentPlan,
+    endpoint: str,
+    how: Measurement,
+    own: OwnMetrics | None,
+    launched: Launched | None,
+) -> ValidationReport:
+    with _progress_bar() as bar:
+        task = bar.add_task("warm-up", total=how.warm_up)
+        bar.console.print(f"Measuring {endpoint}: {load_in_words(how.workload)}", style="dim")
+
+        def show(progress: Progress) -> None:
+            if own and progress.phase == "measurement":
+                own.begin()
+            failed = f", {progress.failed} failed" if progress.failed else ""
+            bar.update(
+                task,
+                description=progress.phase + failed,
+                completed=progress.done,
+                total=progress.total,
+            )
+
+        key = key_from_environment()
+        found = asyncio.run(
+            measure(plan, endpoint, how, launched=launched, api_key=key, on_progress=show)
+        )
+    return found.model_copy(update={"engine_ms": own.end()}) if own else found
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Bar]:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
+    with Bar(
+        *columns, TimeElapsedColumn(), console=err, transient=True, disable=not err.is_terminal
+    ) as bar:
+        yield bar

@@ -1,0 +1,107 @@
+"""The arguments of `tpdeploy plan` and their help."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tpdeploy.cli.options.common import DEFAULT_CONCURRENCY
+from tpdeploy.planner.workload import DRAFT_COST, INPUT_TOKENS, LENGTH_SPREAD, OUTPUT_TOKENS
+
+ModelName = Annotated[str, typer.Argument(help="Alias, local folder or hub id, as llama-70b.")]
+Gpus = Annotated[
+    str,
+    typer.Option(help="8xH100, 4xL40S, 2x8xH200 (nodes), auto; H100: as few as the load needs."),
+]
+InputTokens = Annotated[
+    int | None, typer.Option(help=f"Mean prompt tokens of a request. [default: {INPUT_TOKENS}]")
+]
+OutputTokens = Annotated[
+    int | None, typer.Option(help=f"Mean answer tokens of a request. [default: {OUTPUT_TOKENS}]")
+]
+LengthSpread = Annotated[
+    float | None,
+    typer.Option(
+        help="Lengths lie within this share of the mean, to either side; 0: all are equal. "
+        f"[default: {LENGTH_SPREAD}]"
+    ),
+]
+Concurrency = Annotated[
+    int | None, typer.Option(help=f"Requests in flight. [default: {DEFAULT_CONCURRENCY}]")
+]
+Rate = Annotated[float | None, typer.Option(help="Requests a second, not --concurrency.")]
+Ttft = Annotated[str | None, typer.Option(help="Target time to first token, ms: 500, 500@p99.")]
+Tpot = Annotated[str | None, typer.Option(help="Target time per output token, ms: 30, 30@p99.")]
+DtypeName = Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.")]
+QuantizationName = Annotated[
+    str | None, typer.Option(help="fp8 (while loading), or what the checkpoint is.")
+]
+KvCacheDtype = Annotated[str, typer.Option("--kv-cache-dtype", help="auto or fp8.")]
+MaxModelLen = Annotated[
+    int | None, typer.Option(help="Longest request in tokens. [default: the longest that fits]")
+]
+MaxNumBatchedTokens = Annotated[
+    int | None,
+    typer.Option(
+        help="Tokens in one step: fewer let the first answers begin earlier, more read prompts "
+        "faster. [default: 2048, 8192 or 16384 by memory; fewer if a target needs it]"
+    ),
+]
+MaxNumSeqs = Annotated[
+    int | None,
+    typer.Option(
+        help="Requests in one step. [default: 256, or as many as are in flight; 16 on CPUs; fewer "
+        "if nothing fits otherwise]"
+    ),
+]
+MemoryFraction = Annotated[
+    float | None,
+    typer.Option(
+        help="What the engine takes of a device's memory, in its own meaning: vLLM of the whole, "
+        "others of what is free after the weights. [default: the engine's]"
+    ),
+]
+EnforceEager = Annotated[
+    bool, typer.Option("--enforce-eager", help="Without CUDA graphs: less memory, slower steps.")
+]
+Tp = Annotated[int | None, typer.Option(help="Only this tensor-parallel width.")]
+Pp = Annotated[int | None, typer.Option(help="Only this many pipeline stages.")]
+Ep = Annotated[
+    bool | None, typer.Option("--ep/--no-ep", help="Only whole experts a rank, or only split ones.")
+]
+PrefixHits = Annotated[
+    float, typer.Option(help="Share of prompt tokens found in the prefix cache, 0 to 1.")
+]
+SpeculativeTokens = Annotated[int | None, typer.Option(help="Tokens drafted a step.")]
+AcceptanceRate = Annotated[
+    float | None, typer.Option(help="Probability that a drafted token is accepted, 0 to 1.")
+]
+DraftCost = Annotated[
+    float | None,
+    typer.Option(help=f"Time to draft a token / time of a decode step. [default: {DRAFT_COST}]"),
+]
+GpuPrice = Annotated[float | None, typer.Option(help="Dollars an hour for one GPU.")]
+Pareto = Annotated[
+    bool, typer.Option("--pareto", help="Show answers against throughput over several loads.")
+]
+Replicas = Annotated[int | None, typer.Option(help="Only this many replicas.")]
+Interconnect = Annotated[
+    str | None, typer.Option(help="pcie, nvlink, nvswitch, or pcie-gen4-x8 and the like.")
+]
+NetworkName = Annotated[
+    str | None, typer.Option("--network", help="Between machines: infiniband-ndr, efa-3200g, ...")
+]
+BackendName = Annotated[
+    str, typer.Option(help="Engine the plan is for; auto: the best of those that can run it.")
+]
+Optimize = Annotated[
+    Literal["throughput", "latency", "cost"], typer.Option(help="What to rank by.")
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Plan file. [default: remembered as current plan]"),
+]
+Report = Annotated[
+    Path | None, typer.Option("--report", help="Write the plan as one HTML page, with figures.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")]

@@ -1,0 +1,60 @@
+"""From the options of `tpdeploy plan` to its request and its load."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tpdeploy.cli.options import common as options
+from tpdeploy.planner.request import Request
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.models.shape import ModelShape
+
+# Options by the names of their parameters, as the parser has them.
+Asked = Mapping[str, Any]
+
+LENGTHS = ("input_tokens", "output_tokens", "length_spread")
+LOAD = (
+    *LENGTHS,
+    *("concurrency", "rate", "ttft", "tpot", "prefix_cache_hit_rate"),
+    *("speculative_tokens", "acceptance_rate", "draft_cost"),
+)
+UNCHANGED = ("optimize", "quantization", "kv_cache", "enforce_eager", "interconnect", "network")
+
+
+def request_of(asked: Asked, stored: ModelShape) -> Request:
+    """What was asked besides the model, the devices, the load and the engine."""
+
+    def tokens(name: str) -> int | None:
+        return options.tokens("--" + name.replace("_", "-"), asked[name])
+
+    return Request(
+        tensor=options.devices("--tp", asked["tp"]),
+        pipeline=options.devices("--pp", asked["pp"]),
+        whole_experts=options.experts(stored, asked=asked["ep"]),
+        replicas=options.devices("--replicas", asked["replicas"]),
+        gpu_price_per_hour=options.price("--gpu-price", asked["gpu_price"]),
+        dtype=options.dtype(asked["dtype"]),
+        max_model_len=tokens("max_model_len"),
+        max_num_batched_tokens=tokens("max_num_batched_tokens"),
+        max_num_seqs=tokens("max_num_seqs"),
+        memory_fraction=options.share("--memory-fraction", asked["memory_fraction"]),
+        **{name: asked[name] for name in UNCHANGED},
+    )
+
+
+def load_of(asked: Asked, stored: ModelShape) -> Workload:
+    """The load, in requests that the model and a stated limit have room for."""
+    longest = asked["max_model_len"] or stored.max_context
+    return options.workload(longest=longest, **{name: asked[name] for name in LOAD})
+
+
+def assumed(asked: Asked, load: Workload) -> str:
+    """Which parts of `load` nobody stated, in words; nothing where all were."""
+    words = {
+        "input_tokens": f"{load.input_tokens:,} tokens in",
+        "output_tokens": f"{load.output_tokens:,} out",
+        "length_spread": f"lengths within {load.length_spread:.0%} of their mean",
+    }
+    parts = [words[name] for name in LENGTHS if asked[name] is None]
+    if asked["concurrency"] is None and asked["rate"] is None:
+        parts.append(load.arriving)
+    return f"Assumed, since not stated: {', '.join(parts)}." if parts else ""

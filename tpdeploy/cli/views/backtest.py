@@ -1,0 +1,73 @@
+"""A backtest as a person reads it."""
+
+from itertools import groupby
+
+from rich.console import Console
+from rich.table import Table
+
+from tpdeploy.harness.backtest.summary import Errors, Group, Summary
+
+TITLES = {"all": "", "engine": "Engine", "gpu": "GPU", "model": "Model", "tp": "TP"}
+FIGURES = ("median", "mean", "signed", "in range")
+REASONS_SHOWN = 5
+LONGEST_NAME = 26
+
+
+def show_summary(console: Console, summary: Summary) -> None:
+    """Print the errors of every group, and why rows were not predicted."""
+    console.print(
+        "Error: predicted / measured - 1. median and mean are of its size; signed is its median, "
+        "above 0 when more was predicted; in range: rows measured within the predicted range."
+    )
+    for by, groups in groupby(summary.groups, key=lambda group: group.by):
+        console.print()
+        console.print(_table(TITLES[by], list(groups)))
+    _show_unpredicted(console, summary)
+
+
+def _table(title: str, groups: list[Group]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column(title, overflow="fold", width=LONGEST_NAME)
+    table.add_column("predicted", justify="right", no_wrap=True, min_width=12)
+    table.add_column("", min_width=5)
+    for figure in FIGURES:
+        table.add_column(figure, justify="right", no_wrap=True, min_width=7)
+    for group in groups:
+        name, counted = group.name, f"{group.predicted:,}/{group.rows:,}"
+        for what, errors in _measured(group):
+            table.add_row(name, counted, what, *_figures(errors))
+            name = counted = ""
+    return table
+
+
+def _measured(group: Group) -> list[tuple[str, Errors | None]]:
+    """What any row of the group states; a line of dashes where none states anything."""
+    everything = (
+        ("TTFT", group.ttft),
+        ("TPOT", group.tpot),
+        ("tok/s", group.output_tokens_per_s),
+    )
+    return [each for each in everything if each[1]] or [("", None)]
+
+
+def _figures(errors: Errors | None) -> tuple[str, ...]:
+    if errors is None:
+        return ("-",) * len(FIGURES)
+    return (
+        f"{errors.median_absolute_percent:,.0f}%",
+        f"{errors.mean_absolute_percent:,.0f}%",
+        f"{errors.median_signed_percent:+,.0f}%",
+        f"{errors.in_range_percent:.0f}%",
+    )
+
+
+def _show_unpredicted(console: Console, summary: Summary) -> None:
+    rows = sum(each.rows for each in summary.unpredicted)
+    if not rows:
+        return
+    console.print(f"\nNot predicted: {rows:,} rows", style="bold")
+    for each in summary.unpredicted[:REASONS_SHOWN]:
+        console.print(f"  {each.rows:,}: {each.reason}")
+    more = len(summary.unpredicted) - REASONS_SHOWN
+    if more > 0:
+        console.print(f"  and {more} more reasons; --out FILE gives each row's")

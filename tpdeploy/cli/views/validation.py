@@ -1,0 +1,175 @@
+"""How a validation looks in a terminal."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+
+from tpdeploy.harness.measure.comparison import Row
+from tpdeploy.harness.measure.confidence import Interval
+from tpdeploy.harness.measure.metrics import Spread
+from tpdeploy.harness.measure.report import ValidationReport, WarmUp
+from tpdeploy.harness.measure.teaching import NOT_KNOWN, Reason
+from tpdeploy.numbers import in_ms, in_unit, number
+from tpdeploy.planner.plan import Estimate
+from tpdeploy.planner.workload import Workload
+
+INDENT = (0, 0, 0, 2)
+WIDE = 100  # columns in which confidence intervals have room
+VERDICT_STYLES = {"pass": "green", "fail": "bold red", "unknown": "yellow", "no target": ""}
+
+
+def show_report(console: Console, report: ValidationReport, path: Path) -> None:
+    """Predicted, measured and target side by side, the distributions, the verdict."""
+    console.print(_title(report), style="bold", soft_wrap=True)
+    console.print(Padding(f"{load_in_words(report.workload)}\n", INDENT))
+    console.print(Padding(_comparison(report.rows), INDENT))
+    if report.rows[0].predicted is None:
+        console.print(Padding("The prediction is left out: it was made for another load.", INDENT))
+    console.print("\nMeasured, ms", style="bold")
+    console.print(Padding(_distributions(report, wide=console.width >= WIDE), INDENT))
+    console.print()
+    for line in facts(report):
+        console.print(Padding(line, INDENT))
+    console.print("\nMeaning", style="bold")
+    console.print(Padding(_definitions(report.definitions), INDENT), style="dim")
+    console.print(f"\nReport kept in {path}", soft_wrap=True)
+    console.print(f"Verdict: {_verdict(report)}", style=VERDICT_STYLES[report.verdict])
+
+
+def _title(report: ValidationReport) -> str:
+    own = report.measured_by == "tpdeploy"
+    by = "" if own else f"measured by {report.measured_by}, in "
+    return f"{report.plan.model.id} {by or 'at '}{report.endpoint}"
+
+
+def load_in_words(load: Workload) -> str:
+    """What is sent, as `128 tokens in, 64 out, 4 requests in flight`."""
+    arriving = (
+        f"{load.concurrency:,} requests in flight"
+        if load.concurrency is not None
+        else f"{load.rate:g} requests/s"
+    )
+    return f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out, {arriving}"
+
+
+def _comparison(rows: Sequence[Row]) -> Table:
+    table = _table("", "predicted", "measured", "target")
+    for title in ("verdict", "prediction"):
+        table.add_column(title, no_wrap=True)
+    for row in rows:
+        table.add_row(
+            f"{row.name}, ms" if row.unit == "ms" else row.unit,
+            _estimate(row.predicted, row.unit),
+            in_unit(row.measured, row.unit),
+            in_unit(row.target, row.unit),
+            row.verdict,
+            row.place or "-",
+        )
+    return table
+
+
+def _distributions(report: ValidationReport, *, wide: bool) -> Table:
+    measured = report.measured
+    intervals = ("p50", "p99") if wide and measured.ttft_ms.confidence else ()
+    titles = [f"{statistic}, 95 %" for statistic in intervals]
+    table = _table("", "mean", "p50", "p90", "p95", "p99", *titles)
+    rows: list[tuple[str, Spread | None]] = [
+        ("TTFT", measured.ttft_ms),
+        ("TPOT", measured.tpot_ms),
+        ("ITL", measured.itl_ms),
+        ("end-to-end", measured.e2e_ms),
+    ]
+    for name, values in rows:
+        if values is not None:
+            numbers = (values.mean, values.p50, values.p90, values.p95, values.p99)
+            sure = [_between(values.confidence[statistic]) for statistic in intervals]
+            table.add_row(name, *map(in_ms, numbers), *sure)
+    return table
+
+
+def _between(interval: Interval) -> str:
+    low, high = interval
+    return "-" if low is None or high is None else f"{in_ms(low)} to {in_ms(high)}"
+
+
+def _definitions(definitions: dict[str, str]) -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, definition in definitions.items():
+        table.add_row(name, definition)
+    return table
+
+
+def _table(first: str, *numbers: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(first, no_wrap=True)
+    for title in numbers:
+        table.add_column(title, justify="right", no_wrap=True)
+    return table
+
+
+def facts(report: ValidationReport) -> list[str]:
+    """What there is to know beside the tables, a sentence a line."""
+    measured, lag = report.measured, report.measured.client_lag_ms
+    late = "" if lag is None else f"; requests left this client at most {lag:.1f} ms late"
+    counted = measured.failures is not None
+    failed = f"{measured.failed or 'none'} failed" if counted else "failures were not counted"
+    lines = [
+        f"{measured.requests:,} requests in {measured.span_s:.1f} s{_after(report.warm_up)}; "
+        f"{failed}.",
+        f"{number(measured.total_tokens_per_s)} prompt and output tokens/s{late}.",
+    ]
+    if report.warming_up:
+        lines.append("It may still have been warming up; measure again after more: --warmup.")
+    lines += why_lines([report.not_learned], [report.not_comparable])
+    if report.engine_ms:
+        told = ", ".join(f"{name} {in_ms(ms)}" for name, ms in report.engine_ms.items())
+        lines.append(f"The engine's own clocks, mean ms: {told}.")
+    if measured.failures:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in measured.failures.items())
+        reasons = [f"; the first: {r.message}" for r in report.requests if r.message]
+        lines.append(f"Failed: {kinds}{reasons[0] if reasons else ''}.")
+    if measured.other_length:
+        lines.append(f"{measured.other_length:,} answers have another length than asked.")
+    if measured.goodput_per_s is not None:
+        lines.append(f"Goodput: {number(measured.goodput_per_s)} requests/s.")
+    return lines
+
+
+def why_lines(
+    not_learned: Sequence[Reason | None], not_comparable: Sequence[Reason | None]
+) -> list[str]:
+    """Each reason once, a sentence a line."""
+    other = dict.fromkeys(each.why for each in not_comparable if each)
+    unlearned = dict.fromkeys(each.why for each in not_learned if each and each != NOT_KNOWN)
+    lines = [f"Not comparable with the prediction: {why}." for why in other]
+    return lines + [f"Not learned from: {why}." for why in unlearned]
+
+
+def _after(warm_up: WarmUp | None) -> str:
+    if warm_up is None:
+        return ""
+    settled = "latency had settled" if warm_up.stable else "latency had not settled"
+    return f" after a warm-up of {warm_up.requests:,} ({settled})"
+
+
+def _verdict(report: ValidationReport) -> str:
+    missed = [row.name for row in report.rows if row.verdict == "fail"]
+    if missed:
+        return f"fail, missed the target for {' and '.join(missed)}"
+    if report.measured.failed:
+        return "fail, requests failed"
+    unknown = [f"{row.name}: {row.needed:,} needed" for row in report.rows if row.needed]
+    if unknown:
+        return f"unknown, too few requests to tell {' and '.join(unknown)}"
+    return "pass" if report.verdict == "pass" else "no target was stated"
+
+
+def _estimate(estimate: Estimate | None, unit: str) -> str:
+    if estimate is None:
+        return "-"
+    parts = (estimate.value, estimate.low, estimate.high)
+    value, low, high = (in_unit(part, unit) for part in parts)
+    return f"{value} ({low} to {high})"

@@ -1,0 +1,308 @@
+"""Each measured run of a table as a question to the planner."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cache
+from math import ceil, isqrt
+
+from tpdeploy.bounds import MOST_CLIENTS, MOST_DEVICES, MOST_REQUESTS, MOST_TOKENS
+from tpdeploy.errors import InputError, nearest, shown
+from tpdeploy.harness.backtest.gpu_names import find_gpu
+from tpdeploy.harness.backtest.table import Row, measured, number, stated, whole
+from tpdeploy.planner.model.precision import stored_shape
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.serving.simulation import Protocol
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.devices.accelerator import Accelerator
+from tpdeploy.profiles.devices.catalog import (
+    assemble,
+    choose_fabric,
+    find_accelerator,
+    find_fabric,
+    with_engine,
+)
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.models.library import load_model
+from tpdeploy.profiles.models.shape import ModelShape
+from tpdeploy.profiles.record import Dtype
+
+# Memory rules of the engines' own defaults; runs do not state theirs.
+ENGINES = {
+    "vllm": EngineRules("vllm", 0.92, steps_ahead=True),
+    "sglang": EngineRules("sglang", 0.88, prompts_first=True, steps_ahead=True),
+    "trtllm": EngineRules("tensorrt-llm", 0.9, fraction_of="free after weights", steps_ahead=True),
+}
+# From this release on vLLM makes a step ready while the one before runs (asynchronous scheduling).
+ASYNC_VLLM, ASYNC_VLLM_DATE = (0, 14), "2026-01-17"
+# The lengths of the largest public benchmark, InferenceMAX, which draws them evenly from 80 % to
+# 100 % of these: a tenth of them, a ninth of their mean, to either side of 90 %. It starts all
+# clients at once and counts all of ten requests a client.
+GRID = {(1024, 1024), (1024, 8192), (8192, 1024)}
+GRID_MEAN, GRID_SPREAD = 0.9, 0.1 / 0.9
+COUNTED = Protocol(requests_per_client=10, warm_up=0, together=True)
+# What aiconfigurator gives vLLM and TensorRT-LLM, whose own runs have other lengths: a step holds
+# the input, the requests in flight and this many tokens (its generator/rule_plugin/benchmark).
+SPARE_TOKENS = 1500
+GPUS_A_MACHINE = 8
+# A run that did not fit into its engine's default share of the memory was given more.
+MOST_MEMORY = 0.97
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a run may have been: a row does not state everything."""
+
+    question: Question
+    parallelism: Parallelism
+    assumed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run: what was served and how, and what was measured (None: not stated)."""
+
+    readings: tuple[Reading, ...]  # the likeliest first
+    ttft_ms: float | None
+    tpot_ms: float | None
+    output_tokens_per_s: float | None = None
+    served: bool = True  # False: the engine alone was measured, without a server
+
+
+def case_of(row: Row) -> Case:
+    """The question that a run answers.
+
+    Raises:
+        InputError: an unknown model, GPU, precision or engine, or an impossible number.
+    """
+    tensor, pipeline = whole(row, "tp", 1), whole(row, "pp", 1, default=1)
+    replicas = whole(row, "dp", 0, default=1)
+    gpus = whole(row, "gpu_count", 0, default=tensor * pipeline * replicas)
+    if replicas == 0 or gpus == 0:
+        raise InputError(
+            f"dp {replicas} and gpu_count {gpus}: 0 stands for disaggregated serving, whose "
+            "GPUs the row does not state; give the GPUs of one engine that prefills and decodes"
+        )
+    split = Parallelism(tensor=tensor, pipeline=pipeline, replicas=replicas)
+    engine = _rules(row)
+    workload = _workload(row)
+    cluster = cluster_of(row["gpu"], split.devices, engine.name)
+    served = _served(row)
+    if not served:
+        alone = cluster.efficiency.without_server()
+        cluster = cluster.model_copy(update={"efficiency": alone})
+    shape = shape_of(row["model"], cluster.accelerator, row["precision"])
+    question = Question(
+        shape=shape,
+        cluster=cluster,
+        workload=workload,
+        engine=engine,
+        kv_cache_dtype=_kv_cache_dtype(row, shape),
+        protocol=_protocol(row, workload),
+        max_num_batched_tokens=_batched_tokens(row, engine, workload, replicas),
+    )
+    return Case(
+        tuple(_readings(question, split, gpus)),
+        measured(row, "ttft_ms"),
+        measured(row, "tpot_ms"),
+        measured(row, "output_tokens_per_s"),
+        served,
+    )
+
+
+def lengths_of(row: Row) -> tuple[int, int, float]:
+    """Mean input and output tokens of a run, and how far they spread to either side.
+
+    Without `length_spread` requests are equal, but for those of the largest public benchmark.
+    """
+    inputs = whole(row, "input_tokens", 1, MOST_TOKENS)
+    outputs = whole(row, "output_tokens", 1, MOST_TOKENS)
+    text = stated(row, "length_spread")
+    if not text and (inputs, outputs) in GRID and not stated(row, "requests"):
+        return round(GRID_MEAN * inputs), round(GRID_MEAN * outputs), GRID_SPREAD
+    spread = number(text) if text else 0.0
+    if spread is None or not 0 <= spread < 1:
+        raise InputError(f"length_spread {text!r}: need a share from 0 up to, not including, 1")
+    return inputs, outputs, spread
+
+
+def _protocol(row: Row, workload: Workload) -> Protocol:
+    """How a closed loop was measured: `requests` in all, else as benchmarks do it."""
+    if not stated(row, "requests"):
+        return COUNTED
+    each = whole(row, "requests", 1, MOST_REQUESTS) / (workload.concurrency or 1)
+    return Protocol(requests_per_client=each, fewest_requests=1, warm_up=0, together=True)
+
+
+def _rules(row: Row) -> EngineRules:
+    rules = rules_of(row["engine"], row.get("engine_version", ""), row.get("date", ""))
+    text = stated(row, "memory_fraction")
+    if not text:
+        return rules
+    share = number(text)
+    if share is None or not 0 < share <= 1:
+        raise InputError(f"memory_fraction {shown(text)!r}: need a share above 0 and up to 1")
+    return replace(rules, memory_fraction=share)
+
+
+def _served(row: Row) -> bool:
+    text = stated(row, "server").lower()
+    if text not in {"", "yes", "no"}:
+        raise InputError(f"server {shown(text)!r}: need yes, no (the engine alone) or nothing")
+    return text != "no"
+
+
+def _batched_tokens(row: Row, engine: EngineRules, workload: Workload, replicas: int) -> int | None:
+    """Tokens of the engine's largest step; None: its default."""
+    if stated(row, "max_num_batched_tokens"):
+        return whole(row, "max_num_batched_tokens", 1, MOST_TOKENS)
+    inputs = whole(row, "input_tokens", 1, MOST_TOKENS)
+    lengths = inputs, whole(row, "output_tokens", 1, MOST_TOKENS)
+    if lengths in GRID or engine.name == "sglang" or workload.rate:
+        return None
+    return workload.input_tokens + ceil((workload.concurrency or 1) / replicas) + SPARE_TOKENS
+
+
+def ranks_of_group(tensor: int, copies: int) -> int:
+    """GPUs of one group whose attention is data-parallel, from a row's tp and dp.
+
+    Tables count them in several ways. dp equal to tp names the same GPUs twice: of Kimi-K2.5 and
+    MiniMax-M2.5 such runs are as fast as those of dp 1 on tp GPUs. A tp of 1 with a dp beyond one
+    machine is the product of the experts' two splits, n x n on n GPUs: of DeepSeek-R1 the runs of
+    dp 64 and dp 8 are the same, as are those of dp 16 and dp 4.
+    """
+    if tensor == copies:
+        return tensor
+    if tensor == 1 and copies > GPUS_A_MACHINE and isqrt(copies) ** 2 == copies:
+        return isqrt(copies)
+    return tensor * copies
+
+
+def rules_of(engine: str, version: str = "", date: str = "") -> EngineRules:
+    """What the planner has to know of an engine by its name; `TensorRT-LLM` is trtllm.
+
+    An engine whose version is not known is that of the run's `date` (YYYY-MM-DD), else today's.
+
+    Raises:
+        InputError: an engine that is not known here.
+    """
+    name = re.sub(r"[^a-z]", "", engine.lower()).replace("tensorrt", "trt")
+    if name not in ENGINES:
+        raise InputError(f"unknown engine {shown(engine)!r}; {nearest(engine, ENGINES)}")
+    rules = ENGINES[name]
+    return replace(rules, steps_ahead=rules.steps_ahead and not _sync_vllm(name, version, date))
+
+
+def _sync_vllm(engine: str, version: str, date: str) -> bool:
+    if engine != "vllm":
+        return False
+    if release := re.match(r"v?(\d{1,9})\.(\d{1,9})", version):
+        return (int(release[1]), int(release[2])) < ASYNC_VLLM
+    return not version and bool(date) and date < ASYNC_VLLM_DATE
+
+
+@cache
+def cluster_of(gpu: str, count: int, engine: str) -> Cluster:
+    """`count` GPUs as they are sold, under `engine`: on machines of the fabric's island, or of 8.
+
+    Raises:
+        InputError: an unknown GPU.
+    """
+    device = find_gpu(gpu)
+    fabric = choose_fabric(device, None)
+    island = max(GPUS_A_MACHINE, find_fabric(fabric).island)
+    if count > MOST_DEVICES:
+        raise InputError(f"{count:,} GPUs are more than {MOST_DEVICES:,}")
+    nodes = min(n for n in divisors(count) if count // n <= island)
+    return with_engine(assemble(device, fabric, nodes, count // nodes), engine)
+
+
+def divisors(count: int) -> set[int]:
+    """The numbers that divide `count`.
+
+    >>> sorted(divisors(12))
+    [1, 2, 3, 4, 6, 12]
+    """
+    small = [n for n in range(1, isqrt(count) + 1) if count % n == 0]
+    return {*small, *(count // n for n in small)}
+
+
+def shape_of(model: str, device: Accelerator, precision: str) -> ModelShape:
+    """The model as it was served on `device` in `precision`; blank: as the checkpoint is.
+
+    Raises:
+        InputError: an unknown model, or a precision that is not known here.
+    """
+    found = _shape(model, device.name, precision)
+    if isinstance(found, str):
+        raise InputError(found)
+    return found
+
+
+@cache
+def _shape(model: str, gpu: str, precision: str) -> ModelShape | str:
+    """The shape, or why there is none: looking for an unknown model takes seconds."""
+    try:
+        return stored_shape(load_model(model), find_accelerator(gpu), precision)
+    except InputError as error:
+        return str(error)
+
+
+def _workload(row: Row) -> Workload:
+    inputs, outputs, spread = lengths_of(row)
+    rate = measured(row, "request_rate")
+    return Workload(
+        input_tokens=inputs,
+        output_tokens=outputs,
+        length_spread=spread,
+        rate=rate,
+        concurrency=None if rate else whole(row, "concurrency", 1, MOST_CLIENTS),
+    )
+
+
+def _kv_cache_dtype(row: Row, shape: ModelShape) -> Dtype:
+    """The KV cache of a run, which no column states: FP8 beside FP8 and NVFP4 weights.
+
+    ModelOpt's checkpoints ask for that. With a KV cache of 16 bits the error of the predicted TPOT
+    would grow with the KV read, in runs of Llama 3.1 70B, Qwen3-32B and MiniMax-M2.5 alike; with
+    FP8 it does not. MXFP4 checkpoints (gpt-oss) ask for nothing.
+    """
+    stored = shape.quantization
+    narrow = row["precision"].strip() and stored and stored.weights in {Dtype.FP8, Dtype.FP4}
+    return Dtype.FP8 if narrow and stored and stored.method != "mxfp4" else shape.dtype
+
+
+def _readings(question: Question, split: Parallelism, gpus: int) -> Iterator[Reading]:
+    """The row as it stands, then with more memory for the engine: the run did fit."""
+    assumed = []
+    if question.kv_cache_dtype is not question.shape.dtype:
+        assumed.append(f"{question.kv_cache_dtype} KV cache assumed")
+    if gpus != split.devices:
+        assumed.append(f"tp x pp x dp uses {split.devices} of the {gpus} GPUs")
+    if question.max_num_batched_tokens:
+        assumed.append(f"steps of at most {question.max_num_batched_tokens:,} tokens")
+    generous = replace(question.engine, memory_fraction=MOST_MEMORY)
+    roomy = replace(question, engine=generous)
+    for used, more in (
+        (question, ()),
+        (roomy, (f"{MOST_MEMORY:.0%} of the memory assumed for {generous.name}",)),
+    ):
+        for parallelism, how in _splits(question.shape, split):
+            yield Reading(used, parallelism, (*assumed, *more, *how))
+
+
+def _splits(shape: ModelShape, split: Parallelism) -> Iterator[tuple[Parallelism, tuple[str, ...]]]:
+    """Data parallelism of a model with experts: attention alone is replicated, experts are not.
+
+    Predicted as one group with whole experts on each rank, and as replicas where that cannot be
+    split so.
+    """
+    copies = split.replicas
+    if copies > 1 and shape.experts:
+        width = ranks_of_group(split.tensor, copies)
+        wide = Parallelism(tensor=width, pipeline=split.pipeline, expert=width)
+        yield wide, (f"dp {copies} with experts taken as one group of {width} ranks + EP",)
+        yield split, (f"dp {copies} with experts taken as {copies} replicas",)
+    else:
+        yield split, ()

@@ -1,0 +1,1 @@
+"""Figures of a run, beside the prediction and the targets."""

@@ -1,0 +1,124 @@
+"""Measured against predicted and against target, row by row."""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from tpdeploy.harness.measure.confidence import requests_needed
+from tpdeploy.harness.measure.metrics import Measured, Spread
+from tpdeploy.planner.plan import Estimate, Prediction
+from tpdeploy.planner.workload import Percentile, Target, Workload
+from tpdeploy.profiles.record import Record, Text
+
+# unknown: so few requests tell neither that the target is met nor that it is missed.
+Verdict = Literal["pass", "fail", "unknown", "no target"]
+Place = Literal["below", "in range", "above"]
+
+
+class Row(Record):
+    """One figure: predicted, measured, and the most it may be."""
+
+    name: Text
+    unit: Text
+    predicted: Estimate | None
+    measured: float
+    target: float | None
+    verdict: Verdict
+    needed: int | None = Field(
+        default=None, description="requests of which the verdict can be told; None: it is"
+    )
+    place: Place | None = Field(description="of the measured value, seen from the predicted range")
+
+
+def verdict(measured: Spread, target: Target | None, requests: int) -> Verdict:
+    """Whether the target is met; a figure equal to its target meets it.
+
+    Of too few `requests` only a miss can be told: where even the low end of what the statistic
+    may be lies above the target.
+    """
+    if target is None:
+        return "no target"
+    if requests >= requests_needed(target.at):
+        return "pass" if measured.at(target.at) <= target.ms else "fail"
+    low, _ = measured.confidence.get(target.at, (None, None))
+    return "fail" if low is not None and low > target.ms else "unknown"
+
+
+def place(measured: float, predicted: Estimate | None) -> Place | None:
+    """Where the measured value lies, seen from the predicted range."""
+    if predicted is None:
+        return None
+    if measured < predicted.low:
+        return "below"
+    return "above" if measured > predicted.high else "in range"
+
+
+def compare(
+    measured: Measured,
+    prediction: Prediction | None,
+    workload: Workload,
+    *,
+    comparable: bool = True,
+) -> tuple[Row, ...]:
+    """TTFT and TPOT at the statistic their target names (p50 without one), and the rates.
+
+    `prediction` is None when it was made for another load than `workload`. Where what was sent
+    is not `comparable` with it both are shown, and no figure has a place in its range.
+    """
+    count = measured.requests
+    first, later = (prediction.ttft_ms, prediction.tpot_ms) if prediction else (None, None)
+    rows = [_latency("TTFT", measured.ttft_ms, first, workload.ttft, count)]
+    if measured.tpot_ms is not None:
+        rows.append(_latency("TPOT", measured.tpot_ms, later, workload.tpot, count))
+    tokens = prediction.output_tokens_per_s if prediction else None
+    requests = prediction.requests_per_s if prediction else None
+    rows.append(_rate("throughput", "output tokens/s", measured.output_tokens_per_s, tokens))
+    rows.append(_rate("requests", "requests/s", measured.requests_per_s, requests))
+    if not comparable:
+        rows = [row.model_copy(update={"place": None}) for row in rows]
+    return tuple(rows)
+
+
+def overall(rows: Sequence[Row], failed: int) -> Verdict:
+    """`fail` when a target is missed or a request failed, `no target` when none was stated.
+
+    `pass` only when every target is met: one that cannot be told makes it `unknown`.
+    """
+    return "fail" if failed else worst(row.verdict for row in rows)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The verdict on all of them together."""
+    found = set(verdicts)
+    order: tuple[Verdict, ...] = ("fail", "unknown", "pass")
+    return next((verdict for verdict in order if verdict in found), "no target")
+
+
+def _latency(
+    name: str, measured: Spread, predicted: Estimate | None, target: Target | None, requests: int
+) -> Row:
+    at: Percentile = target.at if target else "p50"
+    told = verdict(measured, target, requests)
+    return Row(
+        name=f"{name} {at}",
+        unit="ms",
+        predicted=predicted,
+        measured=measured.at(at),
+        target=target.ms if target else None,
+        verdict=told,
+        needed=requests_needed(at) if told == "unknown" else None,
+        place=place(measured.at(at), predicted),
+    )
+
+
+def _rate(name: str, unit: str, measured: float, predicted: Estimate | None) -> Row:
+    return Row(
+        name=name,
+        unit=unit,
+        predicted=predicted,
+        measured=measured,
+        target=None,
+        verdict="no target",
+        place=place(measured, predicted),
+    )

@@ -1,0 +1,224 @@
+"""Validation: the plan's workload against a running endpoint, held to prediction and target."""
+
+import platform
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil
+
+import httpx
+
+from tpdeploy import __version__
+from tpdeploy.errors import InputError, TpdeployError
+from tpdeploy.harness.load.client import allow_many_connections, open_client, served_models
+from tpdeploy.harness.load.completion import complete
+from tpdeploy.harness.load.exchange import Exchange
+from tpdeploy.harness.load.loops import closed_loop, gaps_between, open_loop
+from tpdeploy.harness.load.recorder import Amount, Progress, Recorder
+from tpdeploy.harness.load.requests import Asked, random_requests, read_requests
+from tpdeploy.harness.measure.comparison import Row, compare, overall
+from tpdeploy.harness.measure.confidence import requests_needed
+from tpdeploy.harness.measure.metrics import DEFINITIONS, Measured, measure
+from tpdeploy.harness.measure.report import ValidationReport, WarmUp, request_record
+from tpdeploy.harness.measure.teaching import (
+    Launched,
+    Reason,
+    Sent,
+    not_comparable,
+    why_not_learned,
+)
+from tpdeploy.planner.plan import DeploymentPlan, Prediction
+from tpdeploy.planner.workload import Workload
+
+# Rounds of requests by default; a round is what is in flight at once.
+ROUNDS = 4
+WARM_UP_ROUNDS = 3
+MIN_REQUESTS = 32
+# At a rate as many are in flight as arrive during one answer; a round is that, and at least this.
+OPEN_LOOP_ROUND = 8
+# Longer answers than this are not waited for: three rounds of warm-up are then three minutes.
+MOST_LATENCY_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement(Sent):
+    """How to measure: what is sent, how much of it, and how much before."""
+
+    amount: Amount
+    warm_up: int
+    round_size: int
+
+
+def measurement(
+    workload: Workload,
+    requests: int | None = None,
+    seconds: float | None = None,
+    warm_up: int | None = None,
+    latency_s: float = 0.0,
+) -> Measurement:
+    """How to measure `workload`, with defaults for what is None: enough to tell its targets.
+
+    `latency_s` is what one answer is expected to take. In a closed loop requests are measured in
+    whole rounds: those of equal length end together, and part of a round takes as long as all.
+    """
+    size = round_size(workload, latency_s)
+    if requests is None and seconds is None:
+        targets = (workload.ttft, workload.tpot)
+        needed = [requests_needed(target.at) for target in targets if target]
+        requests = max(MIN_REQUESTS, ROUNDS * size, *needed)
+    limit = WARM_UP_ROUNDS * size if warm_up is None else warm_up
+    if requests is not None and workload.concurrency:
+        requests = ceil(requests / size) * size
+    amount = Amount(requests, seconds)
+    return Measurement(workload=workload, amount=amount, warm_up=limit, round_size=size)
+
+
+def round_size(workload: Workload, latency_s: float) -> int:
+    """Requests in flight at once, whose latency is compared with the next ones' to see it settle.
+
+    At a rate they are rate x latency (Little's law), so that a warm-up of two rounds or more is
+    longer than two answers.
+    """
+    in_flight = ceil((workload.rate or 0.0) * min(latency_s, MOST_LATENCY_S))
+    return workload.concurrency or max(OPEN_LOOP_ROUND, in_flight)
+
+
+def expected_latency_s(prediction: Prediction, workload: Workload) -> float:
+    """End-to-end latency of a mean request, in seconds: TTFT + (output tokens - 1) x TPOT."""
+    later = (workload.output_tokens - 1) * prediction.tpot_distribution.mean
+    return (prediction.ttft_distribution.mean + later) / 1000
+
+
+async def validate(
+    plan: DeploymentPlan,
+    base_url: str,
+    how: Measurement,
+    *,
+    launched: Launched | None = None,
+    api_key: str | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+) -> ValidationReport:
+    """Measure `how` on the endpoint at `base_url` and hold it against `plan`.
+
+    `launched` is what a deployment of ours was started with, if it is one.
+
+    Raises:
+        InputError: the endpoint serves another model, or requests longer than the plan allows.
+        TpdeployError: nothing answers there, or not one request succeeded.
+    """
+    _check_length(plan, how.workload)
+    started_at, recorder = datetime.now(UTC), _recorder(how, on_progress)
+    async with open_client(base_url, api_key) as client:
+        await _check_model(client, plan.model.id)
+        versions = await _versions(client)
+        await _drive(client, plan, how, recorder)
+    measured = _measured(recorder, how.workload)
+    rows, other = _compared(plan, how, launched, measured)
+    return ValidationReport(
+        started_at=started_at,
+        endpoint=base_url,
+        not_learned=why_not_learned(plan, launched, how, measured.failed),
+        not_comparable=other,
+        versions=versions,
+        plan=plan,
+        workload=how.workload,
+        seed=how.draw.seed,
+        definitions=DEFINITIONS,
+        warm_up=_warm_up(recorder),
+        measured=measured,
+        rows=rows,
+        verdict=overall(rows, measured.failed),
+        requests=tuple(request_record(e, recorder.since) for e in recorder.measured),
+    )
+
+
+def _recorder(how: Measurement, on_progress: Callable[[Progress], None]) -> Recorder:
+    closed = how.workload.concurrency is not None
+    return Recorder(how.warm_up, how.round_size, how.amount, on_progress, whole_rounds=closed)
+
+
+def _compared(
+    plan: DeploymentPlan, how: Measurement, launched: Launched | None, measured: Measured
+) -> tuple[tuple[Row, ...], Reason | None]:
+    """The rows of the report, and why they are not comparable, if they are not."""
+    prediction = plan.prediction if how.workload == plan.workload else None
+    other = not_comparable(how, launched)
+    return compare(measured, prediction, how.workload, comparable=other is None), other
+
+
+async def _drive(
+    client: httpx.AsyncClient, plan: DeploymentPlan, how: Measurement, recorder: Recorder
+) -> None:
+    """Put the load on until the recorder has enough."""
+    allow_many_connections()
+    load = how.workload
+    requests = _requests(plan, how)
+
+    async def send(due: float | None) -> Exchange:
+        return await complete(client, plan.model.id, next(requests), due, exact=how.exact)
+
+    if load.concurrency is not None:
+        await closed_loop(send, load.concurrency, recorder.take)
+    elif load.rate is not None:
+        await open_loop(send, gaps_between(load.rate, how.arrivals, how.draw.seed), recorder.take)
+
+
+def _requests(plan: DeploymentPlan, how: Measurement) -> Iterator[Asked]:
+    if how.prompts:
+        return read_requests(how.prompts, how.workload.output_tokens)
+    return random_requests(plan.model.vocab, how.workload, how.draw)
+
+
+def _measured(recorder: Recorder, workload: Workload) -> Measured:
+    if all(exchange.failure for exchange in recorder.measured):
+        raise TpdeployError(_nothing_succeeded([*recorder.warm_up, *recorder.measured]))
+    return measure(recorder.measured, recorder.span_s, workload)
+
+
+def _nothing_succeeded(exchanges: list[Exchange]) -> str:
+    failures = [exchange.failure for exchange in exchanges if exchange.failure]
+    kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(f.kind for f in failures).items())
+    return (
+        f"no measured request succeeded; of {len(exchanges)} sent, failed: {kinds}; "
+        f"first: {failures[0].message}"
+    )
+
+
+def _warm_up(recorder: Recorder) -> WarmUp:
+    failed = sum(exchange.failure is not None for exchange in recorder.warm_up)
+    return WarmUp(
+        requests=len(recorder.warm_up),
+        failed=failed,
+        stable=recorder.stable,
+        seconds=max(0.0, recorder.since - recorder.began),
+    )
+
+
+def _check_length(plan: DeploymentPlan, workload: Workload) -> None:
+    limit, longest = plan.limits.max_model_len, workload.longest_tokens
+    if longest > limit:
+        at_most = f", {longest:,} at the longest," if workload.length_spread else ""
+        raise InputError(
+            f"{workload.input_tokens} tokens in and {workload.output_tokens} out{at_most} exceed "
+            f"the plan's max_model_len {limit}"
+        )
+
+
+async def _check_model(client: httpx.AsyncClient, model: str) -> None:
+    served = await served_models(client)
+    if model not in served:
+        raise InputError(
+            f"{client.base_url} serves {', '.join(served)}, the plan is for {model}: give the "
+            "plan it was launched with"
+        )
+
+
+async def _versions(client: httpx.AsyncClient) -> dict[str, str]:
+    """Versions of what took part; many servers, not all, say theirs."""
+    versions = {"tpdeploy": __version__, "python": platform.python_version()}
+    try:
+        said = (await client.get("/version")).json()["version"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+        return versions
+    return {**versions, "server": str(said)}

@@ -1,0 +1,1 @@
+"""What this machine has shown: calibrations, corrections, and how they change predictions."""

@@ -1,0 +1,1 @@
+"""What a rank needs of memory, and the limits that follow."""

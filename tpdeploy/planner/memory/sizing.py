@@ -1,0 +1,192 @@
+"""Engine-neutral limits: step size, sequences, context, and the KV cache they leave room for."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from tpdeploy.planner.memory.footprint import (
+    DRIVER_BYTES,
+    GIB,
+    MemoryNeeds,
+    StepSize,
+    longest_context,
+    memory_needs,
+    room_for_kv,
+)
+from tpdeploy.planner.model.kv_cache import request_bytes
+from tpdeploy.planner.model.stages import Stage, stages
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.plan import Limits, MemoryPerGpu
+from tpdeploy.planner.question import Question, share_of_load
+
+# vLLM's own defaults by card, passed explicitly so that a plan means the same everywhere.
+BATCHED_TOKENS_BY_MEMORY = ((160 * GIB, 16384), (70 * GIB, 8192), (0, 2048))
+SEQUENCES = 256
+# More clients than that wait for a place; vLLM's largest default.
+MOST_SEQUENCES = 1024
+CPU_SEQUENCES = 16
+
+
+class DoesNotFit(Exception):  # noqa: N818 - an outcome of planning, not a failure
+    """The model and one request do not fit; the message says by how much."""
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A replica that fits: its limits, the memory of its tightest rank, and its KV cache."""
+
+    limits: Limits
+    memory: MemoryPerGpu
+    held: float  # requests of the workload's mean length that its KV cache holds at once
+
+    @property
+    def kv_requests(self) -> int:
+        """Whole requests of the workload's mean length that it holds at once."""
+        return int(self.held)
+
+
+@dataclass(frozen=True)
+class Tightest:
+    """The stage of a replica that holds the fewest tokens of KV, and what a rank of it needs."""
+
+    stage: Stage
+    needs: MemoryNeeds
+    room: float  # bytes left for KV cache; negative when even the weights do not fit
+
+
+def step_size(
+    question: Question, parallelism: Parallelism, most_sequences: int = MOST_SEQUENCES
+) -> StepSize:
+    """The largest step: enough sequences for the load, tokens as asked or by the memory.
+
+    Engines refuse a step of fewer tokens than sequences: the tokens that were asked for count.
+    """
+    memory = question.cluster.accelerator.peaks.memory_bytes
+    fitting = next(tokens for least, tokens in BATCHED_TOKENS_BY_MEMORY if memory >= least)
+    tokens = question.max_num_batched_tokens or fitting
+    clients = share_of_load(question.workload, parallelism.replicas).concurrency or 0
+    most = min(clients, most_sequences, MOST_SEQUENCES)
+    usual = max(most, CPU_SEQUENCES if question.on_cpu else SEQUENCES)
+    sequences = question.max_num_seqs or usual
+    if question.max_num_batched_tokens:
+        return StepSize(tokens, min(tokens, sequences))
+    return StepSize(max(tokens, sequences), sequences)
+
+
+def size(question: Question, parallelism: Parallelism) -> Sized:
+    """Limits of a replica, the memory of a rank of its tightest stage, and its KV cache.
+
+    Raises:
+        DoesNotFit: no room for the weights and one request of the workload.
+    """
+    step = _step_held(question, parallelism)
+    tightest = tightest_stage(question, parallelism, step)
+    wanted = question.max_model_len or question.workload.longest_tokens
+    least = kv_bytes_of(question, parallelism, tightest.stage, wanted)
+    if tightest.room < least:
+        raise DoesNotFit(_shortage(question, tightest, least))
+    kv_bytes = tightest.room
+    if question.on_cpu:
+        kv_bytes = _kv_on_cpu(question, parallelism, step, tightest.room)
+    shape, stage = question.shape, tightest.stage
+    whole = kv_bytes * shape.layers / stage.layers
+    longest = longest_context(shape, parallelism.tensor, question.kv_cache_dtype, whole)
+    limits = Limits(
+        max_model_len=question.max_model_len or longest,
+        max_num_seqs=step.sequences,
+        max_num_batched_tokens=step.batched_tokens,
+        memory_fraction=question.memory_share,
+        kv_cache_bytes=int(kv_bytes),
+        enforce_eager=question.enforce_eager,
+    )
+    one = kv_bytes_of(question, parallelism, stage, question.workload.context_tokens)
+    return Sized(limits, _memory(question, parallelism, tightest, kv_bytes), kv_bytes / one)
+
+
+def _step_held(question: Question, parallelism: Parallelism) -> StepSize:
+    """The largest step; more sequences than usual only where the KV cache holds so many.
+
+    Every sequence of a step takes memory from the cache: beyond what it holds they only shrink it.
+    """
+    asked = step_size(question, parallelism)
+    usual = step_size(question, parallelism, SEQUENCES)
+    if asked.sequences <= usual.sequences or question.on_cpu:
+        return asked
+    tightest = tightest_stage(question, parallelism, usual)
+    one = kv_bytes_of(question, parallelism, tightest.stage, question.workload.context_tokens)
+    return step_size(question, parallelism, max(usual.sequences, int(tightest.room / one)))
+
+
+def tightest_stage(question: Question, parallelism: Parallelism, step: StepSize) -> Tightest:
+    """The stage whose ranks have the least room per layer; every stage holds as many tokens."""
+    device, found = question.cluster.accelerator, []
+    for stage in set(stages(question.shape, parallelism.pipeline)):
+        needs = memory_needs(
+            question.shape, parallelism, stage, step, device, eager=question.enforce_eager
+        )
+        room = room_for_kv(
+            needs,
+            usable_bytes(question),
+            question.memory_share,
+            question.engine.fraction_of,
+        )
+        found.append(Tightest(stage, needs, room))
+    return min(found, key=lambda t: t.room / t.stage.layers)
+
+
+def usable_bytes(question: Question) -> int:
+    """Memory of a device that its driver hands out."""
+    device = question.cluster.accelerator
+    kept = DRIVER_BYTES if device.platform == "cuda" else 0
+    return device.peaks.memory_bytes - kept
+
+
+def kv_bytes_of(question: Question, parallelism: Parallelism, stage: Stage, tokens: float) -> float:
+    """Bytes one request of `tokens` holds on a rank of `stage`."""
+    whole = request_bytes(question.shape, tokens, parallelism.tensor, question.kv_cache_dtype)
+    return whole * stage.layers / question.shape.layers
+
+
+def _kv_on_cpu(question: Question, parallelism: Parallelism, step: StepSize, room: float) -> float:
+    """On a CPU the KV cache is asked for by size: what the load needs, in whole GiB."""
+    tokens = question.max_model_len or question.workload.context_tokens
+    one = request_bytes(question.shape, tokens, parallelism.tensor, question.kv_cache_dtype)
+    wanted = ceil(step.sequences * one / GIB) * GIB
+    return float(max(GIB, min(wanted, room // GIB * GIB)))
+
+
+def _memory(
+    question: Question, parallelism: Parallelism, tightest: Tightest, kv_bytes: float
+) -> MemoryPerGpu:
+    needs, longest = tightest.needs, question.shape.max_context
+    total = question.cluster.accelerator.peaks.memory_bytes
+    used = [int(part) for part in (needs.weights, kv_bytes, needs.activations)]
+    fixed = [int(part) for part in (needs.graphs, needs.communicators)]
+    fixed.append(int(needs.libraries + needs.context))
+    one = kv_bytes_of(question, parallelism, tightest.stage, longest)
+    return MemoryPerGpu(
+        total_bytes=total,
+        weights_bytes=used[0],
+        kv_cache_bytes=used[1],
+        activation_bytes=used[2],
+        graph_bytes=fixed[0],
+        communicator_bytes=fixed[1],
+        context_bytes=fixed[2],
+        reserved_bytes=max(0, total - sum(used) - sum(fixed)),
+        kv_cache_tokens=int(kv_bytes / one * longest),
+    )
+
+
+def _shortage(question: Question, tightest: Tightest, least: float) -> str:
+    needs = tightest.needs
+    share = question.memory_share if question.engine.fraction_of == "total" else 1
+    usable = usable_bytes(question) * share
+    have = f"{usable / GIB:.1f} GiB a {question.device} may be used"
+    if needs.weights > usable:
+        return f"does not fit: the weights alone take {needs.weights / GIB:.1f} GiB, {have}"
+    tokens = question.max_model_len or question.workload.longest_tokens
+    left = max(0.0, tightest.room) / GIB
+    return (
+        f"does not fit: {have}; weights take {needs.weights / GIB:.1f} and the engine "
+        f"{(needs.counted - needs.weights) / GIB:.1f}, which leaves {left:.1f} GiB for KV where "
+        f"one request of {tokens:,} tokens needs {least / GIB:.2f}"
+    )

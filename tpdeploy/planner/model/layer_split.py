@@ -1,0 +1,188 @@
+"""Explain: how tensor parallelism splits one layer of each kind, and what all-reduces carry."""
+
+from collections.abc import Iterator
+
+from tpdeploy.errors import InputError
+from tpdeploy.planner.model.kv_cache import kv_heads_per_rank
+from tpdeploy.planner.model.sharding import columns_per_rank, head_problem, legal_widths
+from tpdeploy.planner.model.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
+from tpdeploy.profiles.models.shape import (
+    Attention,
+    CompressedAttention,
+    DenseMlp,
+    Experts,
+    LatentAttention,
+    LinearAttention,
+    ModelShape,
+)
+from tpdeploy.profiles.record import Dtype, Record
+
+# Widths offered when the one asked for is illegal: those of the machines people have.
+WIDEST_OFFERED = 16
+
+
+class Block(Record):
+    """One half of a layer: column-parallel, then row-parallel, then an all-reduce."""
+
+    name: str
+    column_parallel: str
+    column_outputs: int
+    columns_per_gpu: int
+    middle: str
+    row_parallel: str
+    row_inputs: int
+    rows_per_gpu: int
+
+
+class LayerSplit(Record):
+    """One layer of a model at a tensor-parallel width, for a step of `tokens` tokens."""
+
+    model: str
+    tensor: int
+    tokens: int
+    dtype: Dtype
+    layers: int
+    hidden: int
+    hidden_columns_per_gpu: int
+    local_output_bytes: int
+    all_reduce_bytes: int
+    all_reduces_per_step: int
+    norm_all_reduces_per_step: int
+    norm_all_reduce_bytes: int
+    logits_bytes: int
+    parallel_blocks: bool
+    blocks: tuple[Block, ...]
+
+
+def explain(shape: ModelShape, tp: int, tokens: int) -> LayerSplit:
+    """The split of one layer of `shape` at width `tp`.
+
+    `local_output_bytes` is a GPU's share of an output as wide as the hidden size; each
+    all-reduce sums `tokens` x hidden partial results over all GPUs. `logits_bytes` are those of
+    one sampled token, gathered once a step.
+
+    Raises:
+        InputError: the width is illegal for this model; the message lists legal ones.
+    """
+    problem = head_problem(shape, tp)
+    if problem:
+        legal = ", ".join(map(str, legal_widths(shape, WIDEST_OFFERED)))
+        raise InputError(f"--tp {tp}: {problem}; legal widths for {shape.id}: {legal}")
+    value = shape.dtype.bits // 8
+    columns = columns_per_rank(shape.hidden, tp)
+    return LayerSplit(
+        model=shape.id,
+        tensor=tp,
+        tokens=tokens,
+        dtype=shape.dtype,
+        layers=shape.layers,
+        hidden=shape.hidden,
+        hidden_columns_per_gpu=columns,
+        local_output_bytes=tokens * columns * value,
+        all_reduce_bytes=tokens * shape.hidden * value,
+        all_reduces_per_step=all_reduces(shape) if tp > 1 else 0,
+        norm_all_reduces_per_step=norm_all_reduces(shape) if tp > 1 else 0,
+        norm_all_reduce_bytes=tokens * QK_NORM_BYTES,
+        logits_bytes=shape.vocab * value,
+        parallel_blocks=shape.parallel_blocks,
+        blocks=tuple(_blocks(shape, tp)),
+    )
+
+
+def _blocks(shape: ModelShape, tp: int) -> Iterator[Block]:
+    """One of each kind that the model's layers are made of."""
+    if shape.linear:
+        yield _linear_block(shape.linear, shape.layers, tp)
+    if shape.windowed:
+        windowed = shape.windowed.sliding_layers
+        name = _among("windowed attention", windowed, shape.layers)
+        yield _attention_block(shape.windowed, name, tp)
+    name = _among("attention", shape.attention_layers, shape.layers)
+    yield _attention_block(shape.attention, name, tp)
+    if shape.mlp and (shape.experts is None or shape.mlp.layers):
+        yield _mlp_block(shape.mlp, _among("MLP", shape.mlp_layers, shape.layers), tp)
+    if shape.experts:
+        yield _experts_block(shape.experts, shape.layers, tp)
+
+
+def _among(name: str, layers: int, of: int) -> str:
+    """`name`, and in how many layers it is if not in all."""
+    return name if layers == of else f"{name} ({layers} of {of} layers)"
+
+
+def _linear_block(linear: LinearAttention, layers: int, tp: int) -> Block:
+    share = columns_per_rank(linear.values, tp)
+    heads = f"{linear.value_heads // tp} of {linear.value_heads} heads"
+    state = f"{linear.key_size} x {linear.value_size} of state each"
+    kind = "delta net" if linear.kind == "delta" else "Mamba-2"
+    return Block(
+        name=_among(kind, linear.layers, layers),
+        column_parallel="V of QKV and gate" if linear.kind == "delta" else "x of B, C, x and gate",
+        column_outputs=linear.values,
+        columns_per_gpu=share,
+        middle=f"{heads}, {state}",
+        row_parallel="output",
+        row_inputs=linear.values,
+        rows_per_gpu=share,
+    )
+
+
+def _attention_block(
+    attention: Attention | LatentAttention | CompressedAttention, name: str, tp: int
+) -> Block:
+    heads = f"{attention.heads // tp} of {attention.heads} heads"
+    if isinstance(attention, Attention):
+        outputs, inputs = (
+            attention.heads * size for size in (attention.head_size, attention.value_size)
+        )
+        kv = kv_heads_per_rank(attention.kv_heads, tp)
+        replicated = " (replicated)" if tp > attention.kv_heads else ""
+        middle = f"{heads}, {kv} of {attention.kv_heads} KV heads{replicated}"
+        projection = "Q of QKV"
+    elif isinstance(attention, CompressedAttention):
+        outputs = attention.heads * attention.head_size
+        inputs = attention.output_groups * attention.output_rank
+        middle = f"{heads}, one KV head of {attention.head_size} whole on every GPU"
+        projection = "Q"
+    else:
+        outputs = inputs = attention.heads * attention.v_size
+        middle = f"{heads}, the {attention.kv_lora_rank}-wide KV latent whole on every GPU"
+        projection = "per-head V of MLA"
+    return Block(
+        name=name,
+        column_parallel=projection,
+        column_outputs=outputs,
+        columns_per_gpu=columns_per_rank(outputs, tp),
+        middle=middle,
+        row_parallel="output",
+        row_inputs=inputs,
+        rows_per_gpu=columns_per_rank(inputs, tp),
+    )
+
+
+def _mlp_block(dense: DenseMlp, name: str, tp: int) -> Block:
+    share = columns_per_rank(dense.intermediate, tp)
+    return Block(
+        name=name,
+        column_parallel="gate and up" if dense.gated else "up",
+        column_outputs=dense.intermediate,
+        columns_per_gpu=share,
+        middle="activation, each GPU its own columns",
+        row_parallel="down",
+        row_inputs=dense.intermediate,
+        rows_per_gpu=share,
+    )
+
+
+def _experts_block(experts: Experts, layers: int, tp: int) -> Block:
+    share = columns_per_rank(experts.intermediate, tp)
+    return Block(
+        name=_among("experts", experts.layers, layers),
+        column_parallel=f"{'gate and up' if experts.gated else 'up'} of each expert",
+        column_outputs=experts.intermediate,
+        columns_per_gpu=share,
+        middle=f"{experts.per_token} of {experts.count} experts a token, each split",
+        row_parallel="down of each expert",
+        row_inputs=experts.intermediate,
+        rows_per_gpu=share,
+    )

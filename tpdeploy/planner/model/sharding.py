@@ -1,0 +1,161 @@
+"""Sharding: what tensor parallelism does to every parameter tensor of a model."""
+
+from collections.abc import Iterator
+from math import ceil, gcd
+
+from tpdeploy.planner.model.kv_cache import kv_heads_per_rank
+from tpdeploy.planner.model.tensors import Split, Tensor, parameter_count, tensors
+from tpdeploy.profiles.models.shape import (
+    Attention,
+    CompressedAttention,
+    LatentAttention,
+    LinearAttention,
+    ModelShape,
+)
+
+__all__ = [
+    "Split",
+    "Tensor",
+    "columns_per_rank",
+    "head_problem",
+    "legal_widths",
+    "padded_vocabulary",
+    "parameter_count",
+    "rank_bytes",
+    "rank_elements",
+    "tensors",
+]
+
+# Engines pad the vocabulary to this multiple before splitting it (vLLM, TensorRT-LLM).
+VOCABULARY_MULTIPLE = 64
+# vLLM 0.32 cuts the scales of an FP8 expert's 128 x 128 blocks finer where a shard needs it, down
+# to this (refine_fp8_moe_block_shape in its fused_moe/oracle/fp8.py).
+FINEST_EXPERT_BLOCK = 32
+
+
+def rank_elements(tensor: Tensor, tp: int) -> int:
+    """Values of one such tensor on each of `tp` ranks, padding and replicas included."""
+    match tensor.split:
+        case Split.ROW:
+            return tensor.outputs * _rank_inputs(tensor, tp)
+        case _:
+            return _rank_outputs(tensor, tp) * tensor.inputs
+
+
+def rank_bytes(tensor: Tensor, tp: int) -> float:
+    """Bytes of one such tensor on each of `tp` ranks, as stored."""
+    return rank_elements(tensor, tp) * tensor.bits / 8
+
+
+def columns_per_rank(columns: int, tp: int) -> int:
+    """Columns (or rows) each of `tp` ranks holds; the last may hold padding."""
+    return ceil(columns / tp)
+
+
+def padded_vocabulary(vocab: int) -> int:
+    """The vocabulary as engines store it."""
+    return ceil(vocab / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
+
+
+def head_problem(shape: ModelShape, tp: int, *, whole_experts: bool = False) -> str | None:
+    """Why `shape` cannot be split over `tp` ranks by any engine, in words; None if it can.
+
+    With `whole_experts` (expert parallelism) routed experts are not split.
+    """
+    return next(_problems(shape, tp, whole_experts=whole_experts), None)
+
+
+def legal_widths(shape: ModelShape, up_to: int, *, whole_experts: bool = False) -> tuple[int, ...]:
+    """Widths from 1 to `up_to` that `shape` can be split over."""
+    return tuple(
+        tp
+        for tp in range(1, up_to + 1)
+        if head_problem(shape, tp, whole_experts=whole_experts) is None
+    )
+
+
+def _rank_outputs(tensor: Tensor, tp: int) -> int:
+    match tensor.split:
+        case Split.COLUMN:
+            return columns_per_rank(tensor.outputs, tp)
+        case Split.KV:
+            head_size = tensor.outputs // tensor.kv_heads
+            return kv_heads_per_rank(tensor.kv_heads, tp) * head_size
+        case Split.VOCAB:
+            return columns_per_rank(padded_vocabulary(tensor.outputs), tp)
+        case Split.ROW | Split.REPLICATED:
+            return tensor.outputs
+
+
+def _rank_inputs(tensor: Tensor, tp: int) -> int:
+    return columns_per_rank(tensor.inputs, tp) if tensor.split is Split.ROW else tensor.inputs
+
+
+def _problems(shape: ModelShape, tp: int, *, whole_experts: bool) -> Iterator[str]:
+    yield from _attention_problems(shape.attention, tp)
+    if shape.windowed:
+        yield from _attention_problems(shape.windowed, tp)
+    if shape.linear:
+        yield from _linear_problems(shape.linear, tp)
+    for name, width in _widths(shape, whole_experts=whole_experts):
+        if width % tp:
+            yield f"{name} of {width:,} cannot be divided by {tp}"
+    if tp > 1:
+        yield from _block_problems(shape, tp, whole_experts=whole_experts)
+    vocabulary = padded_vocabulary(shape.vocab)
+    if vocabulary % tp:
+        yield f"vocabulary of {vocabulary:,} (padded) cannot be divided by {tp}"
+
+
+def _attention_problems(
+    attention: Attention | LatentAttention | CompressedAttention, tp: int
+) -> Iterator[str]:
+    if attention.heads % tp:
+        yield f"{attention.heads} attention heads cannot be divided by {tp}"
+    if isinstance(attention, Attention):
+        kv = attention.kv_heads
+        if kv % tp and tp % kv:
+            yield f"{kv} KV heads can be neither divided by {tp} nor replicated to it evenly"
+    if isinstance(attention, CompressedAttention) and attention.output_groups % tp:
+        yield f"{attention.output_groups} groups of outputs cannot be divided by {tp}"
+
+
+def _linear_problems(linear: LinearAttention, tp: int) -> Iterator[str]:
+    """vLLM divides the heads; Mamba's groups too, unless there is one to replicate."""
+    if linear.value_heads % tp:
+        yield f"{linear.value_heads} heads of linear attention cannot be divided by {tp}"
+    if linear.key_heads % tp and (linear.kind == "delta" or linear.key_heads > 1):
+        name = "key heads" if linear.kind == "delta" else "state groups"
+        yield f"{linear.key_heads} {name} of linear attention cannot be divided by {tp}"
+
+
+def _widths(shape: ModelShape, *, whole_experts: bool) -> Iterator[tuple[str, int]]:
+    if shape.mlp:
+        yield "MLP width", shape.mlp.intermediate
+    if shape.experts:
+        if not whole_experts:
+            yield "expert width", shape.experts.intermediate
+        if shape.experts.shared_intermediate:
+            yield "shared expert width", shape.experts.shared_intermediate
+
+
+def _block_problems(shape: ModelShape, tp: int, *, whole_experts: bool) -> Iterator[str]:
+    """Shards of quantized weights that would cut through a block that shares a scale."""
+    stored = shape.quantization
+    if stored is None:
+        return
+    for tensor in tensors(shape):
+        if tensor.dtype is not stored.weights or tensor.split is Split.REPLICATED:
+            continue
+        if whole_experts and tensor.routed:
+            continue
+        if tensor.split is Split.ROW:
+            side, share, block = "inputs", _rank_inputs(tensor, tp), stored.input_block
+        else:
+            side, share, block = "outputs", _rank_outputs(tensor, tp), stored.output_block
+        finer = gcd(block or 1, share, shape.hidden) if tensor.routed and stored.output_block else 1
+        if block and share % block and finer < FINEST_EXPERT_BLOCK:
+            yield (
+                f"{side} of {tensor.name!r} would be {share:,} a GPU, not a multiple of the "
+                f"{stored.method} block of {block}"
+            )

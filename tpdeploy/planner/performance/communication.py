@@ -1,0 +1,54 @@
+"""Communication by width: how much of a step it takes as tensor parallelism widens."""
+
+from dataclasses import dataclass
+from math import ceil
+
+from tpdeploy.planner.model.sharding import legal_widths
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.performance.step import Step, StepTime
+from tpdeploy.planner.performance.step_model import step_model
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.question import Question, share_of_load
+
+
+@dataclass(frozen=True)
+class WidthCost:
+    """One width: a decode step of the plan's load, and the step that prefills one prompt."""
+
+    tensor: int
+    decode: StepTime
+    prefill: StepTime
+
+
+def decoding(plan: DeploymentPlan) -> int:
+    """Sequences that one replica of `plan` decodes at once, at most what its limits allow."""
+    load = share_of_load(plan.workload, plan.parallelism.replicas)
+    running = load.concurrency
+    if running is None:  # Little's law: what arrives in the time that one request stays
+        answers = (plan.workload.output_tokens - 1) * plan.prediction.tpot_ms.value
+        running = ceil((load.rate or 0.0) * (plan.prediction.ttft_ms.value + answers) / 1e3)
+    return max(1, min(running, plan.limits.max_num_seqs))
+
+
+def cost_by_width(question: Question, plan: DeploymentPlan) -> tuple[WidthCost, ...]:
+    """Step times at every width of one machine, memory aside, all with the plan's batch."""
+    load, prompt = plan.workload, plan.workload.computed_tokens
+    decode = Step(
+        decode_sequences=decoding(plan),
+        decode_context=load.input_tokens + load.output_tokens / 2,
+    )
+    cached = load.input_tokens - prompt
+    prefill = Step(prefill_tokens=prompt, prefill_context=cached + prompt / 2, prefills_done=1)
+    found = []
+    for width in legal_widths(question.shape, question.cluster.per_node):
+        if width in question.engine.refused_widths:
+            continue
+        model = step_model(
+            question.shape,
+            question.cluster,
+            Parallelism(tensor=width),
+            question.kv_cache_dtype,
+            eager=question.graphless,
+        )
+        found.append(WidthCost(width, model.time(decode), model.time(prefill)))
+    return tuple(found)

@@ -1,0 +1,134 @@
+"""Kernels: seconds of one operation on one device, a roofline with achieved rates."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import hypot
+
+from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency, Kernel, KernelFormat
+from tpdeploy.profiles.models.shape import Quantization
+from tpdeploy.profiles.record import Dtype
+
+# Where no kernel for a format was measured.
+NEXT_BEST: Mapping[KernelFormat, KernelFormat] = {
+    "fp8-block": "fp8",
+    "fp8": "bf16",
+    "mxfp4": "fp4",
+    "fp4": "int4",
+    "int4": "int8",
+    "int8": "bf16",
+}
+NARROW: Mapping[KernelFormat, Dtype] = {
+    "fp8": Dtype.FP8,
+    "fp8-block": Dtype.FP8,
+    "fp4": Dtype.FP4,
+    "mxfp4": Dtype.FP4,
+}
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """One kind of kernel on one device."""
+
+    flops_per_s: float
+    bytes_per_s: float
+    start_s: float
+
+    def seconds(self, flops: float, moved_bytes: float, handed_on_bytes: float = 0.0) -> float:
+        """Seconds for `flops` operations and `moved_bytes` of traffic; nothing to do costs nothing.
+
+        The two overlap where one is far larger, and add up where they are alike: their 2-norm.
+        Traffic between the parts of a kernel, `handed_on_bytes`, comes on top.
+        """
+        if flops <= 0 and moved_bytes <= 0:
+            return 0.0
+        alike = hypot(flops / self.flops_per_s, moved_bytes / self.bytes_per_s)
+        return self.start_s + alike + handed_on_bytes / self.bytes_per_s
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """An engine's kernels on one device, as they run in serving."""
+
+    device: Accelerator
+    efficiency: Efficiency
+
+    def matmul(self, kind: KernelFormat) -> Roofline:
+        """Dense products with weights of `kind`."""
+        kernel = _measured(self.efficiency.kernels.matmul, kind)
+        return self._serving(kernel, peak_flops(self.device, kind), self.efficiency.serving.compute)
+
+    def experts(self, kind: KernelFormat) -> Roofline:
+        """The routed experts of a layer, with weights of `kind`."""
+        kernel = _measured(self.efficiency.kernels.experts, kind)
+        return self._serving(kernel, peak_flops(self.device, kind), self.efficiency.serving.experts)
+
+    def prefill_attention(self, kind: KernelFormat, *, latent: bool) -> Roofline:
+        """Prompt tokens on their context, with a KV cache of `kind`; shares of the 16-bit peak."""
+        kernels = self.efficiency.kernels
+        formats = kernels.latent_prefill if latent else kernels.prefill_attention
+        peak = peak_flops(self.device, "bf16")
+        return self._serving(_measured(formats, kind), peak, self.efficiency.serving.compute)
+
+    def decode_attention(self, kind: KernelFormat, *, latent: bool) -> Roofline:
+        """One new token on its context, with a KV cache of `kind`; shares of the 16-bit peak."""
+        kernels = self.efficiency.kernels
+        formats = kernels.latent_decode if latent else kernels.decode_attention
+        return self._serving(_measured(formats, kind), peak_flops(self.device, "bf16"), 1.0)
+
+    @property
+    def small_bytes_per_s(self) -> float:
+        """What norms and activations reach; where not measured, what products or attention do."""
+        if self.efficiency.kernels.small:
+            return self._memory_bytes_per_s * self.efficiency.kernels.small
+        products, attention = self.matmul("bf16"), self.decode_attention("bf16", latent=False)
+        return max(products.bytes_per_s, attention.bytes_per_s)
+
+    @property
+    def _memory_bytes_per_s(self) -> float:
+        return self.device.peaks.memory_bytes_per_s * self.efficiency.serving.memory
+
+    def _serving(self, kernel: Kernel, peak: float, factor: float) -> Roofline:
+        return Roofline(
+            flops_per_s=peak * kernel.compute * factor,
+            bytes_per_s=self._memory_bytes_per_s * kernel.memory,
+            start_s=kernel.start_s * self.efficiency.serving.start,
+        )
+
+
+def _measured(kernels: Mapping[KernelFormat, Kernel], kind: KernelFormat) -> Kernel:
+    """The kernels for `kind`, or for the next best format that was measured."""
+    while kind not in kernels and kind in NEXT_BEST:
+        kind = NEXT_BEST[kind]
+    return kernels[kind]
+
+
+def peak_flops(device: Accelerator, kind: KernelFormat) -> float:
+    """Peak FLOP/s with operands of `kind`; those the device cannot multiply are widened to 16 bits.
+
+    A device without BF16 computes in the widest format it has.
+    """
+    peaks = device.peaks.flops_per_s
+    narrow = NARROW.get(kind)
+    if narrow in peaks:
+        return peaks[narrow]
+    return peaks.get(Dtype.BF16) or peaks.get(Dtype.FP16) or min(peaks.values())
+
+
+def weight_format(dtype: Dtype, stored: Quantization | None) -> KernelFormat:
+    """The kernels that weights of `dtype` in a checkpoint quantized as `stored` run on."""
+    match dtype:
+        case Dtype.FP8:
+            return "fp8-block" if stored and stored.output_block else "fp8"
+        case Dtype.FP4:
+            return "mxfp4" if stored and stored.method == "mxfp4" else "fp4"
+        case Dtype.INT8:
+            return "int8"
+        case Dtype.INT4:
+            return "int4"
+        case _:
+            return "bf16"
+
+
+def cache_format(dtype: Dtype) -> KernelFormat:
+    """The attention kernels for a KV cache of `dtype`."""
+    return "fp8" if dtype is Dtype.FP8 else "bf16"

@@ -1,0 +1,127 @@
+"""What a step is made of: kernels and collectives of one rank, each with its seconds."""
+
+from dataclasses import dataclass
+from math import log, sqrt
+
+from tpdeploy.planner.performance.attention import (
+    ContextLayers,
+    StateLayers,
+)
+from tpdeploy.planner.performance.collectives import (
+    Collective,
+)
+from tpdeploy.planner.performance.kernels import Roofline
+from tpdeploy.planner.performance.step import Step
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Equal matrix products on one rank."""
+
+    count: int
+    weight_bytes: float
+    flops_per_token: float
+    moved_per_token: float  # bytes of inputs and outputs
+    kernel: Roofline
+
+    def seconds(self, tokens: float) -> float:
+        """Seconds of all of them for `tokens` tokens."""
+        if tokens <= 0:
+            return 0.0
+        moved = self.weight_bytes + self.moved_per_token * tokens
+        return self.count * self.kernel.seconds(self.flops_per_token * tokens, moved)
+
+
+@dataclass(frozen=True)
+class RoutedExperts:
+    """The routed experts of all layers on one rank, one kernel a layer."""
+
+    layers: int
+    ranks: int  # that hold whole experts; 1 where every rank holds a part of each
+    per_token: int
+    share: float  # experts a token takes / experts there are
+    weight_bytes: float  # of a layer's experts on a rank
+    flops_per_token: float
+    moved_per_token: float  # sorted inputs, gate and up, their product, outputs: written and read
+    kernel: Roofline
+
+    def seconds(self, tokens: float) -> float:
+        """Seconds of all layers for `tokens` tokens, reading the experts that they touch."""
+        if tokens <= 0:
+            return 0.0
+        busiest = imbalance(tokens * self.per_token, self.ranks)
+        read = min(1.0, touched(self.share, tokens) * busiest) * self.weight_bytes
+        flops, handed_on = self.flops_per_token * tokens, self.moved_per_token * tokens
+        return self.layers * self.kernel.seconds(flops * busiest, read, handed_on * busiest)
+
+
+def touched(share: float, tokens: float) -> float:
+    """Share of the experts that `tokens` tokens touch, each taking `share` of them at random."""
+    return float(1.0 - (1.0 - share) ** tokens)
+
+
+def imbalance(choices: float, ranks: int) -> float:
+    """Load of the busiest rank over the mean, when `choices` fall on `ranks` at random.
+
+    The largest of n nearly normal counts lies about sqrt(2 ln n) deviations above their mean.
+    """
+    if ranks == 1:
+        return 1.0
+    return min(float(ranks), 1.0 + sqrt(2.0 * log(ranks) * ranks / choices))
+
+
+@dataclass(frozen=True)
+class Attention:
+    """Equal layers, or their indexers, that attend to their context, on one rank."""
+
+    cost: ContextLayers
+    prompt_bytes: float  # Q, K, V and output of one prompt token, in one layer
+    prefill: Roofline
+    decode: Roofline
+
+    def seconds(self, step: Step) -> float:
+        """Seconds of all of them in `step`."""
+        cost = self.cost
+        pairs = step.prefill_tokens * cost.attended(step.prefill_context)
+        contexts = step.decode_sequences * cost.attended(step.decode_context)
+        return cost.layers * (
+            self.prefill.seconds(pairs * cost.pair_flops, step.prefill_tokens * self.prompt_bytes)
+            + self.decode.seconds(
+                contexts * step.verified * cost.decode_pair_flops, contexts * cost.token_bytes
+            )
+        )
+
+
+@dataclass(frozen=True)
+class State:
+    """Layers of linear attention: a step reads and writes the state of each sequence."""
+
+    cost: StateLayers
+    prefill: Roofline
+    decode: Roofline
+
+    def seconds(self, step: Step) -> float:
+        """Seconds of all of them in `step`."""
+        cost = self.cost
+        decoded = step.decode_sequences * step.verified
+        return cost.layers * (
+            self.prefill.seconds(step.prefill_tokens * cost.prefill_flops, 0.0)
+            + self.decode.seconds(
+                decoded * cost.decode_flops, 2 * step.decode_sequences * cost.state_bytes
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Equal collectives of the tensor-parallel group in one step."""
+
+    count: int
+    collective: Collective
+    token_bytes: float  # of one message
+    sampled: bool = False  # of the tokens that need logits alone
+
+    def seconds(self, step: Step) -> float:
+        """Seconds of all of them in `step`."""
+        tokens = step.sampled if self.sampled else step.tokens
+        return self.count * self.collective.seconds(tokens * self.token_bytes)

@@ -1,0 +1,311 @@
+"""Time of one engine step: a roofline per operator, plus communication, plus the engine itself."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+
+from tpdeploy.planner.model.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
+from tpdeploy.planner.model.stages import stages, width
+from tpdeploy.planner.model.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.performance.attention import (
+    context_layers,
+    index_layers,
+    state_layers,
+)
+from tpdeploy.planner.performance.collectives import (
+    Collective,
+    PointToPoint,
+    all_gather,
+    all_reduce,
+    point_to_point,
+)
+from tpdeploy.planner.performance.kernels import Roofline, Workshop, cache_format, weight_format
+from tpdeploy.planner.performance.operators import Attention, Exchange, Linear, RoutedExperts, State
+from tpdeploy.planner.performance.step import Step, StepTime
+from tpdeploy.profiles.devices.accelerator import Serving
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.models.shape import Attention as GroupedAttention
+from tpdeploy.profiles.models.shape import CompressedAttention, LatentAttention, ModelShape
+from tpdeploy.profiles.record import Dtype
+
+# Engines run these projections of one input as one product.
+MERGED = {
+    "q": "qkv",
+    "k": "qkv",
+    "v": "qkv",
+    "gate": "gate and up",
+    "up": "gate and up",
+    "q down": "down",
+    "kv down": "down",
+    "shared expert gate": "shared gate and up",
+    "shared expert up": "shared gate and up",
+}
+# Values read or written per value of the residual stream around one layer's products: two norms,
+# each reading and writing it and the residual.
+NORM_PASSES = 8
+# Without CUDA graphs a GPU waits for its kernels to be launched: in each layer for so long, unless
+# they take longer. An estimate, between what two decode steps leave for a layer: 7B on A800, 22 ms
+# eager and 13 with graphs (vllm-project/vllm-omni issue 7960), 0.8 ms; 8B on H100, 8.4 and 5.1 ms
+# (cloudai.pt, "CUDA Graphs + torch.compile"), 0.26 ms.
+EAGER_LAYER_S = 4.5e-4
+
+
+@dataclass(frozen=True)
+class StepModel:
+    """Everything about one model on one tensor-parallel group that a step's time depends on."""
+
+    layers: int
+    hidden_bytes: float  # one token's residual stream
+    products: tuple[Linear, ...]
+    experts: RoutedExperts | None
+    head: tuple[Linear, ...]
+    mixing: tuple[Attention | State, ...]
+    small_kernels: float  # seconds per token outside the products, all layers
+    serving: Serving
+    exchanges: tuple[Exchange, ...]  # first the all-reduces that end each block
+    stages: int
+    stage_layers: tuple[int, int]  # of the fullest pipeline stage before the last, and of the last
+    hand_on: PointToPoint  # from one pipeline stage to the next
+    launch_s: float = 0.0  # seconds a step's kernels take to be launched one by one
+    # All but attention depends on a few counts only, and a simulation meets the same ones often.
+    known: dict[tuple[int, int, bool], StepTime] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    @property
+    def reduce(self) -> Collective:
+        """The all-reduce that ends each block."""
+        return self.exchanges[0].collective
+
+    def time(self, step: Step) -> StepTime:
+        """Seconds of `step`, by cause."""
+        parts, attention = self._but_attention(step), self._attention_seconds(step)
+        waiting = max(0.0, self.launch_s - parts.linear - attention - parts.communication)
+        return replace(parts, attention=attention, overhead=parts.overhead + waiting)
+
+    def seconds(self, step: Step) -> float:
+        """Seconds of `step` in all."""
+        if self.launch_s:
+            return self.time(step).total
+        return self._but_attention(step).total + self._attention_seconds(step)
+
+    def _but_attention(self, step: Step) -> StepTime:
+        counts = step.tokens, step.sampled, step.prefill_tokens > 0
+        found = self.known.get(counts)
+        if found is None:
+            found = self.known[counts] = StepTime(
+                linear=self._linear_seconds(step),
+                attention=0.0,
+                communication=self._communication_seconds(step),
+                overhead=self._overhead_seconds(step),
+            )
+        return found
+
+    def _attention_seconds(self, step: Step) -> float:
+        return sum(layers.seconds(step) for layers in self.mixing)
+
+    def stage_seconds(self, step: Step, alone: float) -> tuple[float, float]:
+        """Seconds that `step` takes of the fullest stage before the last, and of the last.
+
+        The last stage has the head and samples; the others hand their rows on. `alone` is what all
+        stages take, one after the other.
+        """
+        stages, (most, last) = self.stages, self.stage_layers
+        hand_on = self.hand_on.seconds(step.tokens * self.hidden_bytes) if stages > 1 else 0.0
+        each = self._step_overhead(step)
+        head = self._head_seconds(step)
+        layers = alone - head - stages * each - (stages - 1) * hand_on
+        of_a_layer = layers / self.layers
+        return most * of_a_layer + each + hand_on, last * of_a_layer + each + head
+
+    def _head_seconds(self, step: Step) -> float:
+        """Seconds of the logits, of gathering them, and of sampling."""
+        gathered = sum(e.seconds(step) for e in self.exchanges if e.sampled)
+        return (
+            sum(product.seconds(step.sampled) for product in self.head)
+            + self.serving.communication * gathered
+            + step.sampled * self.serving.sequence_s
+        )
+
+    def _linear_seconds(self, step: Step) -> float:
+        routed = self.experts.seconds(step.tokens) if self.experts else 0.0
+        return (
+            sum(product.seconds(step.tokens) for product in self.products)
+            + routed
+            + sum(product.seconds(step.sampled) for product in self.head)
+            + step.tokens * self.small_kernels
+        )
+
+    def _communication_seconds(self, step: Step) -> float:
+        moved = step.tokens * self.hidden_bytes
+        handed_on = (self.stages - 1) * self.hand_on.seconds(moved) if self.stages > 1 else 0.0
+        exchanged = sum(exchange.seconds(step) for exchange in self.exchanges)
+        return self.serving.communication * exchanged + self._waited() + handed_on
+
+    def _waited(self) -> float:
+        """Seconds that ranks wait for the last of them before collectives begin."""
+        if self.reduce.group == 1:
+            return 0.0
+        return self.serving.arrival_s * sum(exchange.count for exchange in self.exchanges)
+
+    def _overhead_seconds(self, step: Step) -> float:
+        engine = self.serving
+        each = self.layers * engine.layer_s + step.sampled * engine.sequence_s
+        # Every stage of a pipeline is given its part of the step by itself.
+        return self.stages * self._step_overhead(step) + each
+
+    def _step_overhead(self, step: Step) -> float:
+        """Seconds that the engine spends on one step of one stage."""
+        engine = self.serving
+        prompts = engine.prompt_step_s if step.prefill_tokens else 0.0
+        group = engine.group_step_s if self.reduce.group > 1 else 0.0
+        return engine.step_s + prompts + group
+
+
+def step_model(
+    shape: ModelShape,
+    cluster: Cluster,
+    parallelism: Parallelism,
+    kv_dtype: Dtype,
+    *,
+    eager: bool = False,
+) -> StepModel:
+    """The step model of `shape` on one replica of `parallelism` on `cluster`.
+
+    `eager`: the engine runs without CUDA graphs, on GPUs that otherwise have them.
+    """
+    kernels = Workshop(cluster.accelerator, cluster.efficiency)
+    build = _Builder(shape, parallelism, kernels, eager)
+    linear = [t for t in tensors(shape) if t.matmul]
+    *before, last = stages(shape, parallelism.pipeline)
+    return StepModel(
+        layers=shape.layers,
+        hidden_bytes=build.hidden_bytes,
+        products=build.products([t for t in linear if not t.routed and not t.head]),
+        experts=build.experts([t for t in linear if t.routed]),
+        head=build.products([t for t in linear if t.head]),
+        mixing=build.mixing(kv_dtype),
+        small_kernels=build.small_kernels(),
+        serving=cluster.efficiency.serving,
+        exchanges=build.exchanges(cluster),
+        stages=parallelism.pipeline,
+        stage_layers=(max((s.layers for s in before), default=0), last.layers),
+        hand_on=point_to_point(cluster, parallelism.ranks),
+        launch_s=shape.layers * EAGER_LAYER_S if eager else 0.0,
+    )
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Turns a shape on one rank into rooflines."""
+
+    shape: ModelShape
+    parallelism: Parallelism
+    kernels: Workshop
+    eager: bool
+
+    @property
+    def tp(self) -> int:
+        return self.parallelism.tensor
+
+    @property
+    def activation_bytes(self) -> float:
+        return self.shape.dtype.bits / 8
+
+    @property
+    def hidden_bytes(self) -> float:
+        return self.shape.hidden * self.activation_bytes
+
+    def exchanges(self, cluster: Cluster) -> tuple[Exchange, ...]:
+        """The end of each block, norms of Q and K over the heads of all ranks, and the logits."""
+        shape, engine = self.shape, cluster.efficiency.engine
+        reduce = all_reduce(cluster, self.tp, engine, eager=self.eager)
+        gather = all_gather(cluster, self.tp, engine)
+        logits = shape.vocab * self.activation_bytes
+        return (
+            Exchange(all_reduces(shape), reduce, self.hidden_bytes),
+            Exchange(norm_all_reduces(shape), reduce, QK_NORM_BYTES),
+            Exchange(1, gather, logits, sampled=True),
+        )
+
+    def products(self, chosen: list[Tensor]) -> tuple[Linear, ...]:
+        """One product for each group of tensors that engines merge."""
+        groups: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
+        for tensor in chosen:
+            groups[MERGED.get(tensor.name, tensor.name), tensor.count].append(tensor)
+        return tuple(self._product(count, group) for (_, count), group in groups.items())
+
+    def _product(self, count: int, group: list[Tensor]) -> Linear:
+        elements = sum(rank_elements(t, self.tp) for t in group)
+        inputs = group[0].inputs / (self.tp if group[0].split is Split.ROW else 1)
+        return Linear(
+            count=count,
+            weight_bytes=sum(rank_bytes(t, self.tp) for t in group),
+            flops_per_token=2 * elements,
+            moved_per_token=(inputs + elements / inputs) * self.activation_bytes,
+            kernel=self._kernel(group[0]),
+        )
+
+    def _kernel(self, tensor: Tensor) -> Roofline:
+        kind = weight_format(tensor.dtype, self.shape.quantization)
+        return self.kernels.experts(kind) if tensor.routed else self.kernels.matmul(kind)
+
+    def experts(self, chosen: list[Tensor]) -> RoutedExperts | None:
+        experts, ranks = self.shape.experts, self.parallelism.expert
+        if experts is None:
+            return None
+        share = experts.per_token / experts.count
+        held = [(t, width(t, self.parallelism), t.count / experts.layers / ranks) for t in chosen]
+        elements = sum(each * rank_elements(t, over) for t, over, each in held)
+        wide = experts.intermediate / (1 if ranks > 1 else self.tp)
+        inner = 3 * wide if experts.gated else 2 * wide
+        values = experts.per_token / ranks * 2 * (2 * self.shape.hidden + inner)
+        return RoutedExperts(
+            layers=experts.layers,
+            ranks=ranks,
+            per_token=experts.per_token,
+            share=share,
+            weight_bytes=sum(each * rank_bytes(t, over) for t, over, each in held),
+            flops_per_token=2 * elements * share,
+            moved_per_token=values * self.activation_bytes,
+            kernel=self._kernel(chosen[0]),
+        )
+
+    def mixing(self, kv_dtype: Dtype) -> tuple[Attention | State, ...]:
+        """Everything that mixes tokens: attention of each kind, indexers, linear attention."""
+        shape, kernels = self.shape, self.kernels
+        latent, kind = isinstance(shape.attention, LatentAttention), cache_format(kv_dtype)
+        prefill = kernels.prefill_attention(kind, latent=latent)
+        decode = kernels.decode_attention(kind, latent=latent)
+        prompt = prompt_values(shape.attention) / self.tp * self.activation_bytes
+        found: list[Attention | State] = [
+            Attention(layers, prompt, prefill, decode)
+            for layers in context_layers(shape, self.tp, kv_dtype)
+        ]
+        if index := index_layers(shape, self.tp):
+            found.append(Attention(index, 0.0, prefill, decode))
+        if state := state_layers(shape, self.tp):
+            plain = kernels.prefill_attention("bf16", latent=False)
+            found.append(State(state, plain, kernels.decode_attention("bf16", latent=False)))
+        return tuple(found)
+
+    def small_kernels(self) -> float:
+        """Seconds a token spends in norms and activations, all layers, bound by memory."""
+        shape = self.shape
+        wide = shape.mlp.intermediate if shape.mlp else 0
+        values = small_values(shape.hidden, wide / self.tp)
+        return shape.layers * values * self.activation_bytes / self.kernels.small_bytes_per_s
+
+
+def small_values(hidden: float, wide: float) -> float:
+    """Values that a token's norms and activations read and write in one layer."""
+    return NORM_PASSES * hidden + 3 * wide
+
+
+def prompt_values(attention: GroupedAttention | LatentAttention | CompressedAttention) -> float:
+    """Values of Q, K, V and output of one prompt token, all heads."""
+    if isinstance(attention, LatentAttention):
+        keys = attention.qk_nope_size + attention.qk_rope_size
+        return 2.0 * attention.heads * (keys + attention.v_size)
+    kv_heads = 1 if isinstance(attention, CompressedAttention) else attention.kv_heads
+    return 2.0 * (attention.heads + kv_heads) * attention.head_size

@@ -1,0 +1,1 @@
+"""Every split of the devices, and which is best."""

@@ -1,0 +1,173 @@
+"""Candidate: one split of the devices into replicas, sized, predicted, or refused."""
+
+from dataclasses import dataclass
+
+from tpdeploy.numbers import duration
+from tpdeploy.planner.memory.sizing import DoesNotFit, Sized, size
+from tpdeploy.planner.model.stages import split_problem
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.performance.step import Step, StepTime
+from tpdeploy.planner.performance.step_model import step_model
+from tpdeploy.planner.plan import Limits, MemoryPerGpu, Prediction
+from tpdeploy.planner.question import Question, share_of_load
+from tpdeploy.planner.serving.prediction import predict
+from tpdeploy.planner.serving.scheduler import Engine
+from tpdeploy.planner.serving.simulation import Served, serve
+
+# Where the fewest devices are looked for, a queue that is longer than its answers is too little.
+LEAST_DEVICES = {"cost", "fewest"}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One split that fits, ready to be simulated."""
+
+    parallelism: Parallelism
+    sized: Sized
+    replica: Engine
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One split that fits, and what it is expected to do."""
+
+    parallelism: Parallelism
+    limits: Limits
+    memory: MemoryPerGpu
+    kv_requests: int  # requests of the workload's mean length that a replica's KV cache holds
+    prediction: Prediction
+    served: Served  # by the busiest replica
+    decode: StepTime  # the mean decode step under the load
+    missed: tuple[str, ...]  # targets and rates it misses, in words
+
+    @property
+    def tensor(self) -> int:
+        """Its tensor-parallel width."""
+        return self.parallelism.tensor
+
+    @property
+    def replicas(self) -> int:
+        """Its replicas."""
+        return self.parallelism.replicas
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Output tokens/s of all replicas together."""
+        return self.prediction.output_tokens_per_s.value
+
+    @property
+    def tokens_per_s_per_device(self) -> float:
+        """Output tokens/s of each device it uses."""
+        return self.tokens_per_s / self.parallelism.devices
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One split that cannot run, and why."""
+
+    parallelism: Parallelism
+    reason: str
+
+    @property
+    def does_not_fit(self) -> bool:
+        """Whether memory is what it lacks."""
+        return self.reason.startswith("does not fit")
+
+
+def evaluate(question: Question, parallelism: Parallelism) -> Candidate | Refusal:
+    """Size and predict one split."""
+    prepared = prepare(question, parallelism)
+    return prepared if isinstance(prepared, Refusal) else simulate(question, prepared)
+
+
+def prepare(question: Question, parallelism: Parallelism) -> Prepared | Refusal:
+    """Size one split."""
+    problem = engine_problem(question, parallelism) or split_problem(question.shape, parallelism)
+    if problem:
+        return Refusal(parallelism, problem)
+    try:
+        sized = size(question, parallelism)
+    except DoesNotFit as shortage:
+        return Refusal(parallelism, str(shortage))
+    serving = question.cluster.efficiency.serving
+    replica = Engine(
+        step_model(
+            question.shape,
+            question.cluster,
+            parallelism,
+            question.kv_cache_dtype,
+            eager=question.graphless,
+        ),
+        sized.limits.max_num_seqs,
+        sized.limits.max_num_batched_tokens,
+        sized.held * question.workload.context_tokens,
+        parallelism.pipeline,
+        question.engine.prompts_first,
+        question.engine.steps_ahead,
+        serving.turnaround_s,
+        serving.request_s,
+    )
+    return Prepared(parallelism, sized, replica)
+
+
+def simulate(question: Question, prepared: Prepared) -> Candidate:
+    """Predict one split that fits."""
+    replica, replicas = prepared.replica, prepared.parallelism.replicas
+    served = serve(replica, share_of_load(question.workload, replicas), question.protocol)
+    prediction = predict(question, replica.model, served, replicas)
+    return Candidate(
+        parallelism=prepared.parallelism,
+        limits=prepared.sized.limits,
+        memory=prepared.sized.memory,
+        kv_requests=prepared.sized.kv_requests,
+        prediction=prediction,
+        served=served,
+        decode=replica.model.time(mean_decode(served)),
+        missed=tuple(missed(question, prediction, served, replicas)),
+    )
+
+
+def _overrun(rate: float, capacity: float) -> str:
+    """Why a rate is not kept up with, in words."""
+    if rate >= capacity:
+        return f"serves {capacity:.2f} of {rate:g} requests/s, the queue grows"
+    return f"{rate:g} requests/s are {rate / capacity:.0%} of what it serves at most: waits grow"
+
+
+def engine_problem(question: Question, parallelism: Parallelism) -> str | None:
+    """Why the engine of the question cannot run such a split, in words; None if it can."""
+    engine = question.engine
+    if parallelism.pipeline > 1 and not engine.pipeline:
+        return f"{engine.name} runs no pipeline stages here"
+    if parallelism.expert > 1 and not engine.whole_experts:
+        return f"{engine.name} has no expert parallelism here"
+    if parallelism.expert > 1:
+        return None  # widths are refused for what they cut, and whole experts are not cut
+    return engine.refused_widths.get(parallelism.tensor)
+
+
+def mean_decode(served: Served) -> Step:
+    """The mean decode step of what was served."""
+    return Step(max(1, round(served.decode_sequences)), served.decode_context)
+
+
+def missed(question: Question, prediction: Prediction, served: Served, replicas: int) -> list[str]:
+    """The targets `prediction` misses, in words."""
+    workload = question.workload
+    found = []
+    for name, target, estimate in (
+        ("TTFT", workload.ttft, prediction.ttft_ms),
+        ("TPOT", workload.tpot, prediction.tpot_ms),
+    ):
+        if target is not None and estimate.value > target.ms:
+            found.append(
+                f"{name} {target.at} {duration(estimate.value)} misses the target {target.ms:,g} ms"
+            )
+    if served.full_per_s is not None:
+        found.append(_overrun(workload.rate or 0.0, served.full_per_s * replicas))
+    elif question.optimize in LEAST_DEVICES and served.waits_longest:
+        found.append(
+            f"requests wait {served.waiting_s:,.1f} s to be begun, longer than the "
+            f"{served.running_s:,.1f} s they run"
+        )
+    return found

@@ -1,0 +1,21 @@
+"""Machines: clusters of other sizes of the devices that were asked about."""
+
+from tpdeploy.planner.question import Question
+from tpdeploy.profiles.devices.catalog import assemble
+from tpdeploy.profiles.devices.cluster import Cluster
+
+MACHINE = 8
+MOST_MACHINES = 8
+
+
+def per_machine(cluster: Cluster) -> int:
+    """The most devices of a machine of such devices."""
+    return MACHINE if cluster.beyond else min(MACHINE, cluster.fabric.island)
+
+
+def assembled(question: Question, machines: int, each: int) -> Cluster:
+    """`machines` machines with `each` of the devices, on the same fabric and network."""
+    cluster = question.cluster
+    network = question.network if machines > 1 else None
+    built = assemble(cluster.accelerator, cluster.fabric.name, machines, each, network)
+    return built.model_copy(update={"efficiency": cluster.efficiency})

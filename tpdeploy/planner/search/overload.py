@@ -1,0 +1,24 @@
+"""Overload: how many requests of a closed loop a plan cannot take at once."""
+
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.search.evaluation import Candidate
+
+
+def requests_at_once(candidate: Candidate) -> int:
+    """Requests of mean length that run at once on all replicas: what memory and limits allow."""
+    most = min(candidate.kv_requests, candidate.limits.max_num_seqs)
+    return candidate.replicas * max(1, most)
+
+
+def overload(question: Question, best: Candidate) -> str | None:
+    """What of the load has to wait, in words; None if nothing has to."""
+    clients, running = question.workload.concurrency, requests_at_once(best)
+    if clients is None or running >= clients:
+        return None
+    held = best.kv_requests > best.limits.max_num_seqs
+    why = f"{best.limits.max_num_seqs:,} sequences a step" if held else "KV cache"
+    verb = "fits" if running == 1 else "fit"
+    return (
+        f"{running:,} of your {clients:,} requests {verb} at once ({why}): the others wait for "
+        "one to end before their first token."
+    )

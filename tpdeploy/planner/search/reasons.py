@@ -1,0 +1,219 @@
+"""Reasons: why a split was chosen and why each other was not, in words with numbers.
+
+Two splits are compared by what was simulated under the load of the question, always the other one
+against the chosen one.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from tpdeploy.planner.memory.footprint import GIB
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.search.evaluation import Candidate, Prepared, Refusal
+from tpdeploy.planner.search.placement import place
+from tpdeploy.planner.search.ranking import TIE, end_to_end_s, ties
+from tpdeploy.planner.search.steady_state import SteadyState
+
+RANKED_BY = {
+    "throughput": "tokens/s",
+    "latency": "latency, from when a request is sent to its last token",
+    "cost": "tokens/s of each {device} in use",
+    "fewest": "how few {device}s carry the load",
+}
+# Differences smaller than this are none.
+NO_CHANGE = 0.005
+MOST_MACHINES_NAMED = 4
+
+
+def reasons_for(
+    question: Question,
+    best: Candidate,
+    ranked: Sequence[Candidate],
+    refused: Sequence[Refusal],
+) -> list[str]:
+    """Why `best` was chosen: what fits, what its neighbours would do, what is as good."""
+    reasons = [_fit(question, best), *_too_narrow(refused)]
+    told = list(_neighbours(best, ranked))
+    reasons += [
+        f"{name(c)} instead: {_changes(question, c, best)}. {_steps(c, best)}" for c in told
+    ]
+    reasons += _deepening(question, best, ranked)
+    reasons += _tied(question, best, ranked)
+    runner_up = next((c for c in ranked if c is not best and not c.missed), None)
+    if runner_up and runner_up not in told:
+        reasons.append(
+            f"Next best: {name(runner_up)}, {reason_for_loser(question, runner_up, best)}."
+        )
+    ranked_by = RANKED_BY[question.optimize].format(device=question.device)
+    reasons.append(f"Ranked by {ranked_by}; targets come first, the simplest split of a tie next.")
+    return reasons + _idle(question, best)
+
+
+def reason_for_loser(question: Question, loser: Candidate, best: Candidate | None) -> str:
+    """Why `loser` was not chosen."""
+    if loser.missed:
+        return "; ".join(loser.missed)
+    if best is None:
+        return "not chosen"
+    return _changes(question, loser, best)
+
+
+def reason_not_simulated(
+    question: Question, prepared: Prepared, steady: SteadyState, best: Candidate | None
+) -> str:
+    """Why a split that fits was not looked at closely."""
+    if question.optimize == "fewest":
+        return f"needs about {prepared.parallelism.devices} {question.device}s: not simulated"
+    if question.optimize == "latency":
+        words = f"about {steady.latency_s:,.1f} s a request"
+        behind = best and steady.latency_s / end_to_end_s(question, best) - 1
+    elif question.optimize == "throughput":
+        words = f"about {steady.tokens_per_s:,.0f} tokens/s"
+        behind = best and steady.tokens_per_s / best.tokens_per_s - 1
+    else:
+        each = steady.tokens_per_s / prepared.parallelism.devices
+        words = f"about {each:,.0f} tokens/s per {question.device}"
+        behind = best and each / best.tokens_per_s_per_device - 1
+    return f"{words} ({_change(behind)}): not simulated" if behind else f"{words}: not simulated"
+
+
+def name(candidate: Candidate) -> str:
+    """The split and its replicas: `TP 4 x 2`."""
+    return f"{candidate.parallelism.words} x {candidate.replicas}"
+
+
+def _changes(question: Question, other: Candidate, best: Candidate) -> str:
+    """What is different with `other`, of what the question asks for first."""
+    mine, theirs = other.prediction, best.prediction
+    slower = mine.tpot_ms.value / theirs.tpot_ms.value - 1 if theirs.tpot_ms.value else 0.0
+    first = mine.ttft_ms.value / theirs.ttft_ms.value - 1
+    latency = f"TPOT {_change(slower)}, TTFT {_change(first)}"
+    if question.optimize == "fewest":
+        more = other.parallelism.devices - best.parallelism.devices
+        unit = question.device if more == 1 else f"{question.device}s"
+        return f"{more} more {unit}, {latency}" if more else f"as many {unit}, {latency}"
+    if question.optimize == "cost":
+        fewer = other.tokens_per_s_per_device / best.tokens_per_s_per_device - 1
+        unit = f"tokens/s per {question.device}"
+    else:
+        fewer = other.tokens_per_s / best.tokens_per_s - 1
+        unit = "tokens/s"
+    if max(abs(fewer), abs(slower), abs(first)) < NO_CHANGE:
+        return f"as good, and less simple than {name(best)}"
+    return f"{_change(fewer)} {unit}, {latency}"
+
+
+def _neighbours(best: Candidate, ranked: Sequence[Candidate]) -> Iterator[Candidate]:
+    """The next narrower and the next wider group, of those that are alike otherwise."""
+    alike = [c for c in ranked if _same_but_for_width(c, best) and c.served.keeps_up]
+    narrower = [c for c in alike if c.tensor < best.tensor]
+    wider = [c for c in alike if c.tensor > best.tensor]
+    if narrower:
+        yield max(narrower, key=lambda c: c.tensor)
+    if wider:
+        yield min(wider, key=lambda c: c.tensor)
+
+
+def _steps(other: Candidate, best: Candidate) -> str:
+    """What the mean decode step of each is made of."""
+    return f"{_step_words(other)}; with {name(best)}: {_step_words(best)}."
+
+
+def _step_words(candidate: Candidate) -> str:
+    decode, sequences = candidate.decode, max(1, round(candidate.served.decode_sequences))
+    plural = "s" if sequences > 1 else ""
+    return (
+        f"{decode.total * 1e3:.1f} ms for a decode step of {sequences} request{plural}, "
+        f"{(decode.linear + decode.attention) * 1e3:.1f} in kernels, "
+        f"{decode.communication * 1e3:.1f} in communication, {decode.overhead * 1e3:.1f} engine"
+    )
+
+
+def _tied(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
+    """Which others are as good within the error of a comparison."""
+    if question.optimize == "fewest":
+        return []
+    others = [name(c) for c in ties(question, ranked)]
+    if not others:
+        return []
+    verb = "is" if len(others) == 1 else "are"
+    return [
+        f"{', '.join(others)} {verb} as good within the error of such comparisons ({TIE:.0%}): "
+        f"{name(best)} is the simplest, or the quickest of the simple ones."
+    ]
+
+
+def _fit(question: Question, best: Candidate) -> str:
+    memory = best.memory
+    deep = " of the fullest stage" if best.parallelism.pipeline > 1 else ""
+    return (
+        f"Each {question.device}{deep} holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
+        f"{memory.kv_cache_bytes / GIB:.1f} GiB of KV cache: {memory.kv_cache_tokens:,} tokens per "
+        f"replica, {best.kv_requests:,} requests of {question.workload.context_tokens:,} tokens "
+        "at once."
+    )
+
+
+def _too_narrow(refused: Sequence[Refusal]) -> list[str]:
+    plain = [r.parallelism for r in refused if r.does_not_fit]
+    widths = sorted({p.tensor for p in plain if p.pipeline == 1})
+    if not widths:
+        return []
+    return [f"Does not fit: TP {', '.join(map(str, widths))} without pipeline stages."]
+
+
+def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
+    """What pipeline stages and expert parallelism did, against the best split without them."""
+    found = []
+    split = best.parallelism
+    if split.pipeline > 1:
+        flat = next((c for c in ranked if c.parallelism.pipeline == 1), None)
+        why = "as asked" if question.pipeline else "no split without them fits"
+        if flat:
+            why = f"without them, as {name(flat)}, {reason_for_loser(question, flat, best)}"
+        found.append(
+            f"{split.pipeline} pipeline stages of TP {split.tensor}: {why}. Each stage holds "
+            f"about {question.shape.layers / split.pipeline:.0f} of {question.shape.layers} layers."
+        )
+    if split.expert > 1 and question.shape.experts:
+        cut = next((c for c in ranked if _same_but_for_experts(c, best)), None)
+        count = question.shape.experts.count / split.expert
+        lost = f"; {name(cut)} instead: {reason_for_loser(question, cut, best)}" if cut else ""
+        found.append(
+            f"Each {question.device} holds {count:.0f} of {question.shape.experts.count} experts "
+            f"whole instead of a slice of each{lost}."
+        )
+    return found
+
+
+def _idle(question: Question, best: Candidate) -> list[str]:
+    """Which devices no replica uses."""
+    cluster = question.cluster
+    if cluster.count == best.parallelism.devices:
+        return []
+    used = {rank for placed in place(cluster, best.parallelism) for rank in placed.ranks}
+    found = []
+    for node in range(cluster.nodes):
+        free = [d for d in range(cluster.per_node) if (node, d) not in used]
+        if free:
+            numbers = ", ".join(map(str, free))
+            found.append(f"{numbers} of machine {node}" if cluster.nodes > 1 else numbers)
+    idle = cluster.count - best.parallelism.devices
+    where = "; ".join(found[:MOST_MACHINES_NAMED])
+    if len(found) > MOST_MACHINES_NAMED:
+        where += f"; and of {len(found) - MOST_MACHINES_NAMED} machines more"
+    return [f"{idle} of {cluster.count} {question.device}s stay idle: {where}."]
+
+
+def _same_but_for_width(one: Candidate, other: Candidate) -> bool:
+    mine, theirs = one.parallelism, other.parallelism
+    return mine.pipeline == theirs.pipeline and (mine.expert > 1) == (theirs.expert > 1)
+
+
+def _same_but_for_experts(one: Candidate, other: Candidate) -> bool:
+    mine, theirs = one.parallelism, other.parallelism
+    same = (mine.tensor, mine.pipeline) == (theirs.tensor, theirs.pipeline)
+    return same and (mine.expert > 1) != (theirs.expert > 1)
+
+
+def _change(share: float) -> str:
+    return f"{share:+.0%}"

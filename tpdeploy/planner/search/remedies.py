@@ -1,0 +1,209 @@
+"""Remedies: what would work where nothing does. Each is tried before it is named."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from tpdeploy.errors import InputError
+from tpdeploy.planner.model.precision import ONLINE_FP8, kv_cache_dtype, served_shape
+from tpdeploy.planner.model.stages import stage_weight_bytes, stages
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.request import Request
+from tpdeploy.planner.search.fleet import fewest_devices
+from tpdeploy.planner.search.machines import MOST_MACHINES, assembled, per_machine
+from tpdeploy.planner.search.replay import at_load, load_of
+from tpdeploy.planner.search.search import Outcome, Solved, search
+from tpdeploy.planner.search.squeeze import Change, fits, fitting, squeeze
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.models.library import bundled_ids, load_model
+from tpdeploy.profiles.models.shape import ModelShape
+
+# Words that tell a conversion of a checkpoint from the checkpoint itself.
+CONVERTED = re.compile(
+    r"(-(fp8|fp4|nvfp4|mxfp4|int4|int8|awq|gptq|w4a16|w8a8|static|pertensor|dynamic|bf16))+$"
+)
+# Halvings of a load before it is given up.
+HALVINGS = 6
+# Options that bind the search, in the order in which a user would rather give them up.
+BINDING = {
+    "max_num_batched_tokens": "--max-num-batched-tokens",
+    "max_num_seqs": "--max-num-seqs",
+    "memory_fraction": "--memory-fraction",
+    "whole_experts": "--ep",
+    "replicas": "--replicas",
+    "pipeline": "--pp",
+    "tensor": "--tp",
+}
+LAYOUT = ("whole_experts", "replicas", "pipeline", "tensor")
+
+
+def remedies(
+    question: Question, outcome: Outcome, solve: Callable[[Question], Solved]
+) -> tuple[str, ...]:
+    """What was found to work, in words; `outcome` is the one of `question` that does not.
+
+    `solve` is what found that outcome.
+    """
+    asked = as_asked(question)
+    if outcome.ranked:
+        return tuple(_for_targets(asked, solve))
+    if any(refusal.does_not_fit for refusal in outcome.refused):
+        return tuple(_for_memory(asked))
+    return ()
+
+
+def as_asked(question: Question) -> Question:
+    """`question` without what the planner filled, but for an open count, which is its own kind."""
+    filled = [name for name in question.settled if name != "optimize"]
+    usual: Change = {name: Request.model_fields[name].default for name in filled}
+    return replace(question, settled=(), **usual)
+
+
+def _for_memory(question: Question) -> Iterator[str]:
+    """More devices, a narrower checkpoint, narrower weights, shorter requests, less that binds."""
+    yield from _shorter(question)
+    freer = tuple(_freer(question))
+    yield from freer
+    if question.optimize != "fewest":  # else there is no number of them
+        yield from _more_devices(question, free=not freer)
+    yield from _narrower_checkpoint(question)
+    if question.shape.quantization is None and ONLINE_FP8.method in question.engine.quantizes:
+        asked = replace(question, quantization=ONLINE_FP8.method)
+        if _runs(_with_model(asked, question.shape.path or question.shape.id)):
+            yield f"--quantization {ONLINE_FP8.method}"
+
+
+def _for_targets(question: Question, solve: Callable[[Question], Solved]) -> Iterator[str]:
+    """The largest part of the load that is carried, and the devices that carry all of it."""
+    yield from _lighter_load(question)
+    if question.optimize == "fewest" or question.on_cpu:
+        return
+    try:
+        found = fewest_devices(question)
+    except InputError:
+        return
+    cluster = found.question.cluster
+    if found.outcome.best is None or cluster.count <= question.cluster.count:
+        return
+    if solve(replace(question, cluster=cluster))[1].best:
+        yield _in_gpus(cluster)
+
+
+def _runs(question: Question) -> bool:
+    """Whether it fits as it stands, or as the planner would make it fit."""
+    return fits(question) or squeeze(question) is not None
+
+
+def _shorter(question: Question) -> Iterator[str]:
+    """The longest request that fits, where a longer one was stated."""
+    if question.max_model_len is None:
+        return
+    open_ = replace(question, max_model_len=None)
+    longest = [sized.limits.max_model_len for _, sized in fitting(open_)]
+    if longest and _runs(replace(question, max_model_len=max(longest))):
+        yield f"--max-model-len {max(longest)}"
+
+
+def _freer(question: Question) -> Iterator[str]:
+    """One stated option less."""
+    for name in BINDING:
+        if getattr(question, name) is not None and _runs(_without(question, [name])):
+            yield f"leaving {_option(question, name)} out"
+            return
+
+
+def _more_devices(question: Question, *, free: bool) -> Iterator[str]:
+    """The next count of the same devices that is enough for the split as stated, else for any."""
+    stated = [name for name in LAYOUT if getattr(question, name) is not None]
+    options = " and ".join(_option(question, name) for name in stated)
+    tries = [(question, "")]
+    if free and stated:
+        tries.append((_without(question, stated), f" without {options}"))
+    for asked, without in tries:
+        for cluster in _larger(question):
+            if _runs(replace(asked, cluster=cluster)):
+                yield _in_gpus(cluster) + without
+                return
+
+
+def _without(question: Question, names: Sequence[str]) -> Question:
+    open_: Change = dict.fromkeys(names)
+    return replace(question, **open_)
+
+
+def _option(question: Question, name: str) -> str:
+    return "--no-ep" if getattr(question, name) is False else BINDING[name]
+
+
+def _larger(question: Question) -> Iterator[Cluster]:
+    """Twice the devices of a machine, and so on, then twice the machines."""
+    cluster = question.cluster
+    if question.on_cpu:
+        return
+    most = per_machine(cluster)
+    each, machines = cluster.per_node, cluster.nodes
+    while machines <= MOST_MACHINES:
+        if (each, machines) != (cluster.per_node, cluster.nodes):
+            yield assembled(question, machines, each)
+        if each < most and machines == 1:
+            each = min(most, 2 * each)
+        else:
+            machines *= 2
+
+
+def _in_gpus(cluster: Cluster) -> str:
+    machines = f"{cluster.nodes}x" if cluster.nodes > 1 else ""
+    return f"--gpus {machines}{cluster.per_node}x{cluster.accelerator.name}"
+
+
+def _narrower_checkpoint(question: Question) -> Iterator[str]:
+    """The widest bundled conversion of the same model that fits."""
+    mine = question.shape.id
+    same = [id for id in bundled_ids() if id != mine and _base(id) == _base(mine)]
+    found = {id: load_model(id) for id in same}
+    by_size = sorted(same, key=lambda id: _weight_bytes(found[id]), reverse=True)
+    for id in by_size:
+        stored, able = found[id].quantization, question.engine.checkpoints
+        if stored is None or (able is not None and stored.method not in able):
+            continue
+        if _runs(_with_model(replace(question, quantization=None), id)):
+            yield f"the checkpoint {id}" + (
+                " without --quantization" if question.quantization else ""
+            )
+            return
+
+
+def _weight_bytes(shape: ModelShape) -> float:
+    (whole,) = stages(shape, 1)
+    return stage_weight_bytes(shape, Parallelism(tensor=1), whole)
+
+
+def _base(id: str) -> str:
+    """The name of a checkpoint without its owner and without what it was converted to."""
+    name = id.rpartition("/")[2].lower()
+    return CONVERTED.sub("", name).removeprefix("meta-")
+
+
+def _with_model(question: Question, name: str) -> Question:
+    """The same question about another checkpoint, or about the same one quantized."""
+    device = question.cluster.accelerator
+    shape = served_shape(load_model(name), device, question.dtype, question.quantization)
+    return replace(question, shape=shape, kv_cache_dtype=kv_cache_dtype(question.kv_cache, shape))
+
+
+def _lighter_load(question: Question) -> Iterator[str]:
+    """Half of the load, and half of that, until the targets are met; none if the least does not."""
+    load, rate = load_of(question.workload), question.workload.rate
+
+    def met(load: float) -> bool:
+        asked = replace(question, workload=at_load(question.workload, load))
+        fewest = question.optimize == "fewest"
+        return bool((fewest_devices(asked).outcome if fewest else search(asked)).best)
+
+    halves = [load / 2**n for n in range(1, HALVINGS + 1)]
+    loads = [float(f"{h:.3g}") if rate else float(h // 1) for h in halves if rate or h >= 1]
+    if not loads or not met(loads[-1]):
+        return
+    option = "--concurrency" if rate is None else "--rate"
+    yield f"{option} {next((each for each in loads[:-1] if met(each)), loads[-1]):g}"

@@ -1,0 +1,337 @@
+"""Search: every split of the devices, sized, predicted and ranked; the best becomes the plan."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tpdeploy.errors import InfeasibleError, InputError
+from tpdeploy.planner.model.sharding import legal_widths, parameter_count
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.plan import (
+    Alternative,
+    DeploymentPlan,
+    PlannedCluster,
+    PlannedModel,
+)
+from tpdeploy.planner.question import Question, share_of_load
+from tpdeploy.planner.search.cost import cost_of
+from tpdeploy.planner.search.evaluation import (
+    LEAST_DEVICES,
+    Candidate,
+    Prepared,
+    Refusal,
+    prepare,
+    simulate,
+)
+from tpdeploy.planner.search.layouts import splits
+from tpdeploy.planner.search.overload import overload
+from tpdeploy.planner.search.pareto import frontier
+from tpdeploy.planner.search.placement import place
+from tpdeploy.planner.search.ranking import rank, score
+from tpdeploy.planner.search.reasons import reason_for_loser, reason_not_simulated, reasons_for
+from tpdeploy.planner.search.replicas import with_fewest_replicas
+from tpdeploy.planner.search.steady_state import SteadyState, steady_state
+from tpdeploy.profiles.models.shape import ModelShape
+
+# Splits with pipeline stages, whole experts or fewer replicas than fit are simulated when their
+# steady state is at most this much worse than the best, and at most so many of them.
+MARGIN = 0.15
+MOST_SIMULATED = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Estimated:
+    """A split that fits and was not simulated, its steady state being too far behind."""
+
+    prepared: Prepared
+    steady: SteadyState
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All splits, best first, those that were not simulated, and those that cannot run."""
+
+    ranked: tuple[Candidate, ...]
+    refused: tuple[Refusal, ...]
+    estimated: tuple[Estimated, ...] = ()
+    remarks: tuple[str, ...] = ()  # more reasons for the best
+
+    @property
+    def best(self) -> Candidate | None:
+        """The best split that meets every target, if any."""
+        return next((c for c in self.ranked if not c.missed), None)
+
+
+# What was answered may differ from what was asked: the devices, or the tokens of a step.
+Solved = tuple[Question, Outcome]
+
+
+def search(question: Question) -> Outcome:
+    """Evaluate and rank every split the user's choices allow.
+
+    Raises:
+        InputError: a width, replica count or context that cannot be had here.
+    """
+    check_context(question)
+    prepared = prepare_all(question, splits(question))
+    refused = tuple(p for p in prepared if isinstance(p, Refusal))
+    fitting = [p for p in prepared if isinstance(p, Prepared)]
+    if question.tensor and refused and not fitting:
+        _refuse_width(question, refused[0])
+    estimated = [Estimated(p, steady_state(question, p)) for p in fitting]
+    chosen = worth_simulating(question, estimated)
+    candidates = [_simulated(question, e.prepared) for e in chosen]
+    rest = [e for e in estimated if e not in chosen]
+    if rest and all(c.missed for c in candidates):
+        # A target that the likely ones miss may be met by one of the others.
+        more = sorted(rest, key=lambda e: e.steady.latency_s)[:MOST_SIMULATED]
+        candidates += [_simulated(question, e.prepared) for e in more]
+        rest = [e for e in rest if e not in more]
+    rest.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
+    return Outcome(tuple(rank(question, candidates)), refused, tuple(rest))
+
+
+def _simulated(question: Question, prepared: Prepared) -> Candidate:
+    """`prepared`, for cost with as few of its replicas as carry the load."""
+    split = prepared.parallelism
+    if question.optimize != "cost" or question.replicas:
+        return simulate(question, prepared)
+    found = with_fewest_replicas(question, split, 1, split.replicas)
+    return found if isinstance(found, Candidate) else simulate(question, prepared)
+
+
+def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared | Refusal]:
+    """Every split, sized, but for pipelines that cannot win.
+
+    P stages of a width serve at best as P replicas of it do, and share one copy of the weights:
+    they are of use only where that width alone does not fit, or has less KV cache than its load
+    fills. Where links are direct, more of them are better used by a wider group.
+    """
+    alone: dict[tuple[int, int], Prepared | Refusal] = {}
+    found = []
+    for split in sorted(wanted, key=lambda p: p.pipeline):
+        if split.pipeline > 1 and not question.pipeline and _pipeline_loses(question, split, alone):
+            continue
+        prepared = prepare(question, split)
+        cut = alone.get((split.tensor, 1))
+        if split.pipeline == 1:
+            alone[split.tensor, split.expert] = prepared
+        if split.expert > 1 and _neither_fits(prepared, cut):
+            continue
+        found.append(prepared)
+    return found
+
+
+def _pipeline_loses(
+    question: Question,
+    split: Parallelism,
+    alone: Mapping[tuple[int, int], Prepared | Refusal],
+) -> bool:
+    """Whether a split without stages is the better use of the same devices."""
+    flat = alone.get((split.tensor, split.expert))
+    if flat and not _lacks(question, flat):
+        return True
+    cluster = question.cluster
+    direct = cluster.fabric.direct and split.ranks <= cluster.island
+    return direct and any(isinstance(other, Prepared) for other in alone.values())
+
+
+def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Estimated]:
+    """Every plain split, and of the others those whose steady state comes near the best."""
+    most: dict[int, int] = {}
+    for e in estimated:
+        split = e.prepared.parallelism
+        most[split.tensor] = max(most.get(split.tensor, 0), split.replicas)
+    plain = [e for e in estimated if _is_plain(e, most)]
+    others = [e for e in estimated if not _is_plain(e, most)]
+    others.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
+    if question.pipeline or question.whole_experts or not plain:
+        return plain + others[:MOST_SIMULATED]
+    best = max(score(question, e.prepared, e.steady) for e in estimated)
+    near = [e for e in others if score(question, e.prepared, e.steady) >= best * (1 - MARGIN)]
+    return plain + near[:MOST_SIMULATED]
+
+
+def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
+    """The plan for the best split.
+
+    Raises:
+        InfeasibleError: nothing fits, or nothing that fits meets the targets.
+    """
+    best = outcome.best
+    if best is None:
+        raise InfeasibleError(_nothing_feasible(question, outcome))
+    waiting = overload(question, best)
+    return DeploymentPlan(
+        model=_planned_model(question),
+        cluster=_planned_cluster(question),
+        workload=question.workload,
+        request=question.request,
+        backend=question.engine.name,
+        parallelism=best.parallelism,
+        placement=place(question.cluster, best.parallelism),
+        limits=best.limits,
+        memory_per_gpu=best.memory,
+        prediction=best.prediction,
+        overload=waiting,
+        reasons=(
+            *((waiting,) if waiting else ()),
+            *outcome.remarks,
+            *reasons_for(question, best, outcome.ranked, outcome.refused),
+        ),
+        alternatives=alternatives(question, outcome),
+        pareto=frontier(question, outcome.ranked),
+        cost=cost_of(question, best),
+    )
+
+
+def alternatives(question: Question, outcome: Outcome) -> tuple[Alternative, ...]:
+    """Every split that was not chosen, with its reason: those that run first, best first."""
+    best = outcome.best
+    losers = tuple(
+        Alternative(
+            **_split(c.parallelism),
+            feasible=not c.missed,
+            reason=reason_for_loser(question, c, best),
+            ttft_ms=c.prediction.ttft_ms.value if c.served.keeps_up else None,
+            tpot_ms=c.prediction.tpot_ms.value,
+            output_tokens_per_s=c.tokens_per_s,
+        )
+        for c in outcome.ranked
+        if c is not best
+    )
+    estimated = tuple(
+        Alternative(
+            **_split(e.prepared.parallelism),
+            feasible=None,
+            reason=reason_not_simulated(question, e.prepared, e.steady, best),
+        )
+        for e in outcome.estimated
+    )
+    refused = tuple(
+        Alternative(**_split(r.parallelism), feasible=False, reason=r.reason)
+        for r in outcome.refused
+    )
+    return losers + estimated + refused
+
+
+def _split(parallelism: Parallelism) -> dict[str, int]:
+    return parallelism.model_dump()
+
+
+def check_context(question: Question) -> None:
+    """Nothing, if the requests are within the context of the model, and their drafts within a step.
+
+    Raises:
+        InputError: they are longer.
+    """
+    workload, most = question.workload, question.shape.max_context
+    asked = workload.longest_tokens
+    request = f"--input-tokens {workload.input_tokens} + --output-tokens {workload.output_tokens}"
+    if workload.length_spread:
+        request += f" with --length-spread {workload.length_spread:g}"
+    if asked > most:
+        raise InputError(f"{request} = {asked}: the context of {question.shape.id} is {most}")
+    verified, tokens = workload.verified_tokens, question.max_num_batched_tokens
+    if tokens and verified > tokens:
+        raise InputError(
+            f"--max-num-batched-tokens {tokens}: a step verifies {verified} tokens of a sequence; "
+            f"give {verified} or more, or fewer --speculative-tokens"
+        )
+    longest = question.max_model_len
+    if longest and longest > most:
+        raise InputError(f"--max-model-len {longest}: the context of {question.shape.id} is {most}")
+    if longest and longest < asked:
+        raise InputError(f"--max-model-len {longest}: too short for {request} = {asked}")
+
+
+def _planned_model(question: Question) -> PlannedModel:
+    shape = question.shape
+    return PlannedModel(
+        id=shape.id,
+        path=shape.path,
+        architecture=shape.architecture,
+        parameters=parameter_count(shape),
+        vocab=shape.vocab,
+        dtype=shape.dtype,
+        native_dtype=question.native_dtype,
+        quantization=question.quantization,
+        stored_as=None if question.quantization else _method(shape),
+        kv_cache_dtype=question.kv_cache_dtype,
+    )
+
+
+def _method(shape: ModelShape) -> str | None:
+    return shape.quantization.method if shape.quantization else None
+
+
+def _planned_cluster(question: Question) -> PlannedCluster:
+    cluster = question.cluster
+    return PlannedCluster(
+        gpu=cluster.accelerator.name,
+        platform=cluster.accelerator.platform,
+        compute_capability=cluster.accelerator.compute_capability,
+        count=cluster.count,
+        nodes=cluster.nodes,
+        fabric=cluster.fabric.name,
+        network=cluster.network.name if cluster.network else None,
+        island=cluster.island,
+        memory_bytes=cluster.accelerator.peaks.memory_bytes,
+        assumptions=cluster.assumptions,
+        origin=cluster.origin,
+    )
+
+
+def _refuse_width(question: Question, refusal: Refusal) -> None:
+    if refusal.does_not_fit:
+        return
+    split, whole = refusal.parallelism, bool(question.whole_experts)
+    per_node = question.cluster.count // question.cluster.nodes
+    legal = legal_widths(question.shape, per_node, whole_experts=whole)
+    legal = tuple(w for w in legal if whole or w not in question.engine.refused_widths)
+    asked = f"--tp {split.tensor}" + (f" --pp {split.pipeline}" if split.pipeline > 1 else "")
+    raise InputError(
+        f"{asked}: {refusal.reason}; legal widths for {question.shape.id} here: "
+        f"{', '.join(map(str, legal))}"
+    )
+
+
+def _nothing_feasible(question: Question, outcome: Outcome) -> str:
+    if outcome.ranked:
+        closest = outcome.ranked[0]
+        up_to = f" of up to {question.cluster.count} GPUs" if question.optimize == "fewest" else ""
+        tokens = question.max_num_batched_tokens
+        steps = f" in steps of at most {tokens:,} tokens" if tokens else ""
+        return (
+            f"no split{up_to} meets the targets; closest is {closest.parallelism.words} x "
+            f"{closest.replicas}{steps} ({'; '.join(closest.missed)})"
+        )
+    cluster = question.cluster
+    fits = [r for r in outcome.refused if r.does_not_fit] or list(outcome.refused)
+    tightest = max(fits, key=lambda r: (r.parallelism.ranks, r.parallelism.tensor))
+    return (
+        f"{question.shape.id} does not run on {cluster.count}x{cluster.accelerator.name}: "
+        f"at {tightest.parallelism.words} it {tightest.reason}"
+    )
+
+
+def _lacks(question: Question, flat: Prepared | Refusal) -> bool:
+    """Whether a width without stages lacks memory for its weights or its share of the load."""
+    if isinstance(flat, Refusal):
+        return flat.does_not_fit
+    share = share_of_load(question.workload, flat.parallelism.replicas).concurrency
+    most = flat.replica.max_num_seqs
+    wanted = 1 if question.optimize in LEAST_DEVICES else min(share or most, most)
+    return flat.sized.kv_requests < wanted
+
+
+def _neither_fits(whole: Prepared | Refusal, cut: Prepared | Refusal | None) -> bool:
+    """Whether whole experts and split ones lack memory alike, which is said once."""
+    both = [p for p in (whole, cut) if isinstance(p, Refusal) and p.does_not_fit]
+    return len(both) == 2
+
+
+def _is_plain(estimated: Estimated, most: dict[int, int]) -> bool:
+    """Tensor parallelism alone, with as many replicas as there can be."""
+    split = estimated.prepared.parallelism
+    plain = split.pipeline == 1 and split.expert == 1
+    return plain and split.replicas == most[split.tensor]

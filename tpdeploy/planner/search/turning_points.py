@@ -1,0 +1,68 @@
+"""Turning points: the loads at which another split of the same devices would be chosen."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.search.evaluation import Candidate, evaluate
+from tpdeploy.planner.search.ranking import rank
+from tpdeploy.planner.workload import Workload
+
+# Requests in flight that are looked at, up to a few times the load that was asked about.
+CLIENTS = (1, 4, 16, 64, 256, 1024)
+BEYOND = 8
+# The same for a rate, as shares of the one that was asked about.
+SHARES_OF_RATE = (0.25, 0.5, 2.0)
+# The best split of so many widths.
+CONTENDERS = 3
+
+
+def turning_points(question: Question, ranked: Sequence[Candidate]) -> tuple[str, ...]:
+    """Which split is chosen up to which load, in words; none where only one can be.
+
+    A split is looked at with the replicas that it has in `ranked`.
+    """
+    contenders = _contenders(ranked)
+    if question.optimize in {"cost", "fewest"} or len(contenders) < 2:
+        return ()
+    chosen = [(load, _chosen(question, contenders, load)) for load in _loads(question.workload)]
+    spans = [list(span) for _, span in groupby(chosen, key=lambda pair: pair[1])]
+    if len(spans) == 1:
+        (_, first), *_ = spans[0]
+        return (f"{first} from {spans[0][0][0].arriving} to {spans[0][-1][0].arriving}.",)
+    parts = [f"up to {spans[0][-1][0].arriving} {spans[0][0][1]}"]
+    parts += [f"from {span[0][0].arriving} {span[0][1]}" for span in spans[1:]]
+    words = ", ".join(parts)
+    return (words[0].upper() + words[1:] + ".",)
+
+
+def _contenders(ranked: Sequence[Candidate]) -> list[Candidate]:
+    """The best split of each width, the best widths first."""
+    best: dict[int, Candidate] = {}
+    for candidate in ranked:
+        best.setdefault(candidate.tensor, candidate)
+    return list(best.values())[:CONTENDERS]
+
+
+def _loads(workload: Workload) -> list[Workload]:
+    """Loads around the one that was asked about, the lightest first."""
+    if workload.rate is not None:
+        rates = sorted({workload.rate, *(share * workload.rate for share in SHARES_OF_RATE)})
+        return [workload.at_rate(rate) for rate in rates]
+    asked = workload.concurrency or 1
+    clients = sorted({asked, *(c for c in CLIENTS if c <= BEYOND * asked)})
+    return [workload.at_concurrency(each) for each in clients]
+
+
+def _chosen(question: Question, contenders: Sequence[Candidate], load: Workload) -> str:
+    """The split that is chosen under `load`, in words."""
+    if load == question.workload:
+        found = rank(question, contenders)
+    else:
+        asked = replace(question, workload=load)
+        answers = [evaluate(asked, c.parallelism) for c in contenders]
+        found = rank(asked, [a for a in answers if isinstance(a, Candidate)])
+    if not found or found[0].missed:
+        return "none of these"
+    return f"{found[0].parallelism.words} x {found[0].replicas}"

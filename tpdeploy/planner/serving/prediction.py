@@ -1,0 +1,74 @@
+"""From simulated requests to a prediction with ranges and sources."""
+
+from tpdeploy.planner.performance.step_model import StepModel
+from tpdeploy.planner.plan import Distribution, Estimate, Prediction
+from tpdeploy.planner.question import Question, share_of_load
+from tpdeploy.planner.serving.percentiles import percentile
+from tpdeploy.planner.serving.simulation import Served
+
+# A judgement: what engines lose without CUDA graphs is estimated from two reports (step_model.py).
+EAGER_ERROR = 1.0
+
+
+def predict(question: Question, model: StepModel, served: Served, replicas: int) -> Prediction:
+    """The prediction for all replicas from what one replica served."""
+    workload = question.workload
+    efficiency = question.cluster.efficiency
+    least = EAGER_ERROR if question.graphless else 0.0
+    error = max(efficiency.errors.tpot, least)
+    source = _source(question, model)
+    busy = _busy_replicas(question, replicas)
+    ttft, tpot = distribution(served.ttft_s), distribution(served.tpot_s)
+    ttft_at = workload.ttft.at if workload.ttft else "p50"
+    tpot_at = workload.tpot.at if workload.tpot else "p50"
+    return Prediction(
+        ttft_ms=estimate(ttft.at(ttft_at), max(efficiency.errors.ttft, least), source),
+        tpot_ms=estimate(tpot.at(tpot_at), error, source),
+        output_tokens_per_s=estimate(served.output_tokens_per_s * busy, error, source),
+        requests_per_s=estimate(served.requests_per_s * busy, error, source),
+        ttft_distribution=ttft,
+        tpot_distribution=tpot,
+    )
+
+
+def estimate(value: float, error: float, source: str) -> Estimate:
+    """`value` with a range a factor of 1 + `error` wide to either side."""
+    return Estimate(value=value, low=value / (1 + error), high=value * (1 + error), source=source)
+
+
+def distribution(seconds: tuple[float, ...]) -> Distribution:
+    """Mean and percentiles, in ms."""
+    ordered = sorted(value * 1000 for value in seconds)
+    return Distribution(
+        mean=sum(ordered) / len(ordered),
+        p50=percentile(ordered, 0.50),
+        p90=percentile(ordered, 0.90),
+        p95=percentile(ordered, 0.95),
+        p99=percentile(ordered, 0.99),
+    )
+
+
+def _busy_replicas(question: Question, replicas: int) -> float:
+    """Replicas with as much load as the one simulated; a fraction when it does not divide."""
+    concurrency = question.workload.concurrency
+    if concurrency is None:
+        return replicas
+    return concurrency / (share_of_load(question.workload, replicas).concurrency or 1)
+
+
+def _source(question: Question, model: StepModel) -> str:
+    efficiency = question.cluster.efficiency
+    architecture = question.cluster.accelerator.architecture
+    parts = [
+        f"model: roofline, {architecture} efficiencies ({efficiency.errors.confidence} confidence)"
+    ]
+    if efficiency.engine != question.engine.name:
+        parts.append(
+            f"those of {efficiency.engine}, since there are none of {question.engine.name}"
+        )
+    parts += question.cluster.measured
+    if question.graphless:
+        parts.append("without CUDA graphs: estimated (low confidence)")
+    if model.reduce.group > 1:
+        parts.append(model.reduce.source)
+    return "; ".join(parts)

@@ -1,0 +1,281 @@
+"""Scheduler: one replica's batches, advanced event by event on the step model.
+
+Continuous batching with chunked prefill: every step decodes all running sequences first, then
+fills the token budget with prompt chunks, first come first served (or, in engines that put prompts
+first, runs the chunks alone). Requests wait when the sequence limit or the KV cache is full.
+
+An engine with P pipeline stages has P batches in flight, each a lane here: lanes share the KV
+cache, the sequence limit and the queue, and go through the stages one behind the other. In a cycle
+each lane takes one step. A cycle lasts as long as the slowest lane needs for all stages, and as the
+busiest stage needs for all lanes: a lane without prompts waits behind one that reads them.
+"""
+
+import heapq
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from math import ceil, inf
+
+from tpdeploy.planner.performance.step import Step
+from tpdeploy.planner.performance.step_model import StepModel
+from tpdeploy.planner.workload import Workload
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One replica: its step model and its limits."""
+
+    model: StepModel
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    kv_tokens: float  # that the KV cache of the replica holds, in requests of the workload's length
+    lanes: int = 1  # batches in flight: one for each pipeline stage
+    prompts_first: bool = False  # prompt chunks run in steps of their own, before decoding goes on
+    steps_ahead: bool = False  # a step is made ready while the one before it runs
+    # From an answer's end to the client's next request: requests that end together do not begin
+    # together, since the first of them is in a step when the others arrive.
+    turnaround_s: float = 0.0
+    request_s: float = 0.0  # spent on a request outside the steps, before its first token
+
+    def running_limit(self, workload: Workload) -> int:
+        """Requests of the workload's mean length that may run at once; at least one."""
+        held = int(self.kv_tokens // workload.context_tokens)
+        return max(1, min(self.most_sequences(workload), held))
+
+    def most_sequences(self, workload: Workload) -> int:
+        """Sequences that one engine decodes at once: a step of each lane verifies all of its own.
+
+        Drafted tokens count as tokens of a step.
+        """
+        in_a_step = self.max_num_batched_tokens // workload.verified_tokens
+        return min(self.max_num_seqs, max(1, in_a_step) * self.lanes)
+
+
+@dataclass
+class Request:
+    """One request on its way through the engine; times in seconds of the simulation."""
+
+    arrival: float  # at the engine
+    prompt: int
+    answer: int
+    prompt_left: int  # to compute; less than the prompt where its beginning is cached
+    outside: float = 0.0  # seconds before it arrived here
+    started: float | None = None  # the first step that read of its prompt
+    first_token: float = 0.0
+    end: float = 0.0
+
+    @property
+    def context(self) -> int:
+        """Tokens it holds at its end."""
+        return self.prompt + self.answer
+
+
+Chunks = list[tuple[Request, int]]
+NO_CHUNKS: Chunks = []
+# Successive decode steps whose context grows by too little to tell.
+FEW = 8
+
+
+@dataclass
+class _Lane:
+    """One batch in flight, each of them on another stage."""
+
+    steps: int = 0  # that decoded
+    context: float = 0.0  # tokens of context of all its decoding sequences together
+    prefilling: deque[Request] = field(default_factory=deque)
+    decoding: list[tuple[int, int, Request]] = field(default_factory=list)  # heap by last step
+
+    @property
+    def running(self) -> int:
+        """Requests in it."""
+        return len(self.prefilling) + len(self.decoding)
+
+
+@dataclass
+class Seen:
+    """Decode steps so far, and sums over them, for the mean step under the load."""
+
+    steps: float = 0.0
+    sequences: float = 0.0
+    context: float = 0.0
+
+    def add(self, step: Step, repeats: int) -> None:
+        """Count `repeats` such steps."""
+        self.steps += repeats
+        self.sequences += repeats * step.decode_sequences
+        self.context += repeats * step.decode_sequences * step.decode_context
+
+
+class Scheduler:
+    """The state of one replica between two steps."""
+
+    def __init__(self, engine: Engine, workload: Workload) -> None:
+        speculation = workload.speculation
+        self.engine = engine
+        self.gain = speculation.tokens_per_step if speculation else 1.0  # tokens a step
+        self.verified = workload.verified_tokens
+        self.drafting = speculation.tokens * speculation.draft_cost if speculation else 0.0
+        self.most_sequences = engine.most_sequences(workload)
+        self.now = 0.0
+        self.ready = 0.0  # when it was settled what the coming step does
+        self.running = 0  # requests with a place
+        self.held = 0  # KV tokens promised to them
+        self.seen = Seen()
+        self._hit_rate = workload.prefix_hit_rate
+        self._waiting = deque[Request]()
+        self._lanes = tuple(_Lane() for _ in range(engine.lanes))
+        self._order: Iterator[int] = count()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (self.running or self._waiting)
+
+    def skip_to(self, when: float) -> None:
+        """Let the time pass in which there is nothing to do."""
+        self.now = self.ready = max(self.now, when)
+
+    def arrive(self, at: float, prompt: int, answer: int, outside: float = 0.0) -> None:
+        """Queue one request, which was sent `outside` seconds before."""
+        cached = min(prompt - 1, round(prompt * self._hit_rate))
+        self._waiting.append(Request(at, prompt, answer, prompt - cached, outside))
+
+    def advance(self, until: float = inf) -> list[Request]:
+        """Run one cycle, or equal decode steps up to the next event; return what finished.
+
+        `until` is when the next request arrives.
+        """
+        if self._waiting:
+            self._admit()
+        lanes = [lane for lane in self._lanes if lane.decoding or lane.prefilling]
+        chunks = [self._chunks(lane) if lane.prefilling else NO_CHUNKS for lane in lanes]
+        steps = list(map(self._step, lanes, chunks))
+        seconds = self._seconds(steps)
+        repeats = 1 if any(chunks) else self._repeats(seconds, until)
+        if repeats > FEW:
+            grown = self.gain * (repeats - 1) / 2
+            steps = [replace(s, decode_context=s.decode_context + grown) for s in steps]
+            seconds = self._seconds(steps)
+        self.now += repeats * seconds
+        self.ready = self.now - seconds if self.engine.steps_ahead else self.now
+        finished: list[Request] = []
+        for lane, step, chunk in zip(lanes, steps, chunks, strict=True):
+            finished += self._finish(lane, step, chunk, repeats)
+        for request in finished:
+            request.end = self.now
+            self.running -= 1
+            self.held -= request.context
+        return finished
+
+    def _admit(self) -> None:
+        """Give waiting requests a place while there is one, each in the emptiest lane."""
+        while self._waiting and self.running < self.most_sequences:
+            needed = self._waiting[0].context
+            if self.held + needed > self.engine.kv_tokens and self.running:
+                return
+            request = self._waiting.popleft()
+            self.held += needed
+            min(self._lanes, key=lambda lane: lane.running).prefilling.append(request)
+            self.running += 1
+
+    def _chunks(self, lane: _Lane) -> Chunks:
+        """The prompt chunks of the next step of `lane`."""
+        decodes = 0 if self.engine.prompts_first else len(lane.decoding) * self.verified
+        budget = self.engine.max_num_batched_tokens - decodes
+        chunks: Chunks = []
+        for request in lane.prefilling:
+            chunk = min(request.prompt_left, budget)
+            if chunk <= 0:
+                break
+            if request.started is None:
+                request.started = self.now
+            chunks.append((request, chunk))
+            budget -= chunk
+        return chunks
+
+    def _step(self, lane: _Lane, chunks: Chunks) -> Step:
+        decodes = len(lane.decoding)
+        if not chunks:
+            return Step(decodes, lane.context / decodes if decodes else 0.0, verified=self.verified)
+        tokens, pairs, done = 0, 0.0, 0
+        for request, chunk in chunks:
+            tokens += chunk
+            pairs += chunk * (request.prompt - request.prompt_left + chunk / 2)
+            done += chunk == request.prompt_left
+        if self.engine.prompts_first:
+            decodes = 0
+        return Step(
+            decode_sequences=decodes,
+            decode_context=lane.context / decodes if decodes else 0.0,
+            prefill_tokens=tokens,
+            prefill_context=pairs / tokens,
+            prefills_done=done,
+            verified=self.verified,
+        )
+
+    def _seconds(self, steps: Sequence[Step]) -> float:
+        """Seconds of a cycle in which each lane takes one of `steps`."""
+        if len(steps) == 1:
+            return self._alone(steps[0])
+        alone = [self._alone(step) for step in steps]
+        split = map(self.engine.model.stage_seconds, steps, alone)
+        return max(*alone, *map(sum, zip(*split, strict=True)))
+
+    def _alone(self, step: Step) -> float:
+        """Seconds of one step through all stages, drafting included."""
+        seconds = self.engine.model.seconds(step)
+        if self.drafting and step.decode_sequences:
+            alone = Step(step.decode_sequences, step.decode_context)
+            seconds += self.drafting * self.engine.model.seconds(alone)
+        return seconds
+
+    def _repeats(self, seconds: float, until: float) -> int:
+        """Decode steps before a sequence ends or the next request arrives; at least one."""
+        to_finish = min(lane.decoding[0][0] - lane.steps for lane in self._lanes if lane.decoding)
+        if until == inf or to_finish <= 1:
+            return max(1, to_finish)
+        to_arrival = ceil((until - self.now) / seconds)
+        return max(1, min(to_finish, to_arrival))
+
+    def _finish(self, lane: _Lane, step: Step, chunks: Chunks, repeats: int) -> list[Request]:
+        """Let `lane` have taken `step`; what ends with it."""
+        if step.decode_sequences:
+            lane.steps += repeats
+            lane.context += repeats * self.gain * step.decode_sequences
+            self.seen.add(step, repeats)
+        finished = self._finish_decodes(lane)
+        return finished + self._finish_prefills(lane, chunks) if chunks else finished
+
+    def _finish_decodes(self, lane: _Lane) -> list[Request]:
+        finished: list[Request] = []
+        if not lane.decoding or lane.decoding[0][0] > lane.steps:
+            return finished
+        while lane.decoding and lane.decoding[0][0] <= lane.steps:
+            finished.append(heapq.heappop(lane.decoding)[2])
+        left = lane.context - sum(self._grown(request) for request in finished)
+        lane.context = left if lane.decoding else 0.0
+        return finished
+
+    def _grown(self, request: Request) -> float:
+        """Context of a request that ends: its prompt, and what its steps added."""
+        return request.prompt + 1 + self._decode_steps(request) * self.gain
+
+    def _decode_steps(self, request: Request) -> int:
+        return ceil((request.answer - 1) / self.gain)
+
+    def _finish_prefills(self, lane: _Lane, chunks: Chunks) -> list[Request]:
+        finished = []
+        for request, chunk in chunks:
+            request.prompt_left -= chunk
+            if request.prompt_left:
+                continue
+            lane.prefilling.popleft()
+            request.first_token = self.now
+            if request.answer == 1:
+                finished.append(request)
+                continue
+            last_step = lane.steps + self._decode_steps(request)
+            heapq.heappush(lane.decoding, (last_step, next(self._order), request))
+            lane.context += request.prompt + 1
+        return finished

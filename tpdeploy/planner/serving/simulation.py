@@ -1,0 +1,325 @@
+"""Latency under load: one replica's scheduler under clients that wait, or under arrivals.
+
+A closed loop is clients of which each sends its next request when it has its answer. An open loop
+is arrivals that do not wait. Both are simulated until what is measured is the steady state.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from heapq import heappop, heappush
+from itertools import count, repeat
+from math import ceil, inf, sqrt
+from statistics import fmean, median, stdev
+
+from tpdeploy.planner.performance.step import Step
+from tpdeploy.planner.serving.scheduler import Engine, Request, Scheduler, Seen
+from tpdeploy.planner.workload import Workload
+
+MIN_REQUESTS = 48
+MAX_REQUESTS = 2560
+SEED = 20260101
+# Clients beyond those that run at once, so that the queue of a full replica is never empty.
+QUEUED = 1.25
+# A queue is simulated up to so many clients for each that runs, and at least so many in all.
+LONGEST_QUEUE, FEWEST_QUEUED = 3, 256
+# Above this share of a rough estimate of what it serves at most, a full replica is simulated.
+NEARLY_FULL = 0.5
+# Above this share of what a full replica serves, waits for a place grow for longer than any
+# measurement: such a rate is not kept up with.
+KEEPS_UP = 0.97
+# An open loop has run for long enough when the medians of the parts of its second half have a mean
+# whose standard error is less than this share of it. It is as long as all that was before: until
+# then the run is made twice as long, up to so many requests.
+SETTLED = 0.015
+PARTS = 8
+# A target that the median exceeds by this factor is missed, however long the run.
+FAR = 2.0
+FIRST_WINDOW = 250
+MOST_ARRIVALS = 16_000
+# So many arrivals always take the time that they take on average: what chance adds over longer
+# times would have to be simulated for hours to tell. Medians are 1 % lower for it at 80 % of what
+# is served at most, 3 to 6 % at 95 %.
+BLOCK = 400
+# Fractional parts of their multiples are spread evenly: the plastic number's first two powers
+# (Roberts 2018, the R2 sequence). Few drawn lengths then have the mean that many would have.
+EVEN_PROMPTS, EVEN_ANSWERS = 0.7548776662466927, 0.5698402909980532
+EVEN_DELAYS = 0.6180339887498949  # the golden ratio's, which belongs to neither
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a closed loop is measured.
+
+    Without a warm-up the rates are what was counted until the last of so many requests ended; with
+    one the load goes on, and they are those of the steady state.
+    """
+
+    requests_per_client: float = 3
+    fewest_requests: int = MIN_REQUESTS  # in all, not counting those
+    warm_up: int = 1  # requests of each client that are not counted
+    together: bool = False  # all clients begin at once, as those of equal lengths always do
+
+
+# When it reaches the engine, prompt tokens, answer tokens, seconds from when it was sent to then.
+Arrival = tuple[float, int, int, float]
+
+# What a server shows after a while.
+STEADY = Protocol()
+# What it shows when its queue is long from the beginning.
+FULL = Protocol(warm_up=2, together=True)
+
+
+@dataclass(frozen=True)
+class Served:
+    """What one replica did: latencies of the measured requests, and rates in steady state."""
+
+    ttft_s: tuple[float, ...]
+    tpot_s: tuple[float, ...]
+    e2e_s: tuple[float, ...]
+    requests_per_s: float
+    output_tokens_per_s: float
+    waiting_s: float  # mean, from arrival to the first step that reads of the prompt
+    running_s: float  # mean, from there to the end
+    decode_sequences: float  # mean of a decode step
+    decode_context: float  # mean tokens of context of one of them
+    # What a full replica serves, where that is less than what arrives or so little more that no
+    # steady state was reached; the latencies are then those of a full replica with a short queue.
+    full_per_s: float | None = None
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether the replica serves what arrives (always so in a closed loop)."""
+        return self.full_per_s is None
+
+    @property
+    def mean_e2e_s(self) -> float:
+        """Mean seconds from when a request is sent to its last token."""
+        return fmean(self.e2e_s)
+
+    @property
+    def waits_longest(self) -> bool:
+        """Whether requests wait longer to be begun than they then run."""
+        return self.waiting_s > self.running_s
+
+
+def serve(engine: Engine, workload: Workload, protocol: Protocol = STEADY) -> Served:
+    """Simulate one replica under its share of the load, given as `workload`.
+
+    In a closed loop each finished request is followed by the client's next. Arrivals of an open
+    loop are Poisson. A rate above what the replica serves at most, or so near it that no steady
+    state is reached, is not kept up with: what is served then is what a full replica does.
+    """
+    if workload.concurrency is not None:
+        return _queued(engine, workload, workload.concurrency, protocol)
+    assert workload.rate is not None  # noqa: S101 - Workload has exactly one of the two
+    return _open_loop(engine, workload, workload.rate)
+
+
+def saturated(engine: Engine, workload: Workload) -> Served:
+    """The replica with more clients than it runs at once: the most that it serves."""
+    clients = ceil(QUEUED * engine.running_limit(workload)) + 1
+    full = workload.at_concurrency(clients)
+    return _closed_loop(engine, full, clients, FULL)
+
+
+def _queued(engine: Engine, workload: Workload, clients: int, protocol: Protocol) -> Served:
+    """A closed loop, of which a long queue is counted and not simulated.
+
+    Whoever stands behind it waits for all of it: (clients beyond) / (requests/s) longer.
+    """
+    most = max(FEWEST_QUEUED, LONGEST_QUEUE * engine.running_limit(workload))
+    if clients <= most or not protocol.warm_up:
+        return _closed_loop(engine, workload, clients, protocol)
+    served = _closed_loop(engine, workload, most, protocol)
+    longer = (clients - most) / served.requests_per_s
+    return replace(
+        served,
+        ttft_s=tuple(ttft + longer for ttft in served.ttft_s),
+        e2e_s=tuple(e2e + longer for e2e in served.e2e_s),
+        waiting_s=served.waiting_s + longer,
+    )
+
+
+def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Protocol) -> Served:
+    """Lengths that differ spread clients over time; they begin so, one after the other.
+
+    Equal requests march in step, and so does a first burst that is counted: those begin at once.
+    """
+    scheduler, lengths = Scheduler(engine, workload), drawn_lengths(workload)
+    first = clients * protocol.warm_up
+    wanted = max(round(protocol.requests_per_client * clients), protocol.fewest_requests + first)
+    total = min(max(MAX_REQUESTS, first + ceil(clients / 2)), wanted)
+    gap = 0.0
+    if workload.length_spread and not protocol.together:
+        running = min(clients, engine.running_limit(workload))
+        gap = round_seconds(engine, workload, running) / clients
+    shares = outside_shares() if clients > 1 else repeat(1.0)
+    coming: list[Arrival] = [
+        (client * gap, *next(lengths), engine.request_s) for client in range(clients)
+    ]
+    # Until the last client has begun the others wait for fewer than they will.
+    all_begun = (clients - 1) * gap if protocol.warm_up else 0.0
+    issued = clients
+    measured: list[Request] = []
+    finished, warm_at = 0, 0.0
+    while finished < total:
+        for request in _advance(scheduler, coming):
+            finished += scheduler.now >= all_begun
+            if finished > first:
+                measured.append(request)
+            elif finished == first:
+                warm_at, scheduler.seen = scheduler.now, Seen()
+            if protocol.warm_up or issued < total:
+                outside = engine.request_s * next(shares)
+                again = scheduler.now + engine.turnaround_s + outside
+                heappush(coming, (again, *next(lengths), outside))
+                issued += 1
+    served = _served(scheduler, measured, scheduler.now - warm_at)
+    return _by_littles_law(engine, served, clients) if protocol.warm_up else served
+
+
+def _by_littles_law(engine: Engine, served: Served, clients: int) -> Served:
+    """`served` with the rates of its latencies: clients / (end to end + turnaround).
+
+    Few rounds tell latencies well and rates, which depend on where the last round ends, less so.
+    """
+    rate = clients / (served.mean_e2e_s + engine.turnaround_s)
+    return _at_rate(served, rate)
+
+
+def _at_rate(served: Served, rate: float) -> Served:
+    """`served` at `rate` requests/s, with the tokens that each had."""
+    tokens = served.output_tokens_per_s / served.requests_per_s
+    return replace(served, requests_per_s=rate, output_tokens_per_s=rate * tokens)
+
+
+def _open_loop(engine: Engine, workload: Workload, rate: float) -> Served:
+    full = None
+    if rate > NEARLY_FULL * rough_capacity(engine, workload):
+        full = saturated(engine, workload)
+    if full is None or rate < KEEPS_UP * full.requests_per_s:
+        settled = _settled(engine, workload, rate)
+        if settled:
+            return settled
+    full = full or saturated(engine, workload)
+    return replace(_at_rate(full, min(rate, full.requests_per_s)), full_per_s=full.requests_per_s)
+
+
+def _settled(engine: Engine, workload: Workload, rate: float) -> Served | None:
+    """What is seen of as many arrivals as it takes to tell; None where there are too many."""
+    scheduler, coming = Scheduler(engine, workload), _arrivals(workload, rate, engine.request_s)
+    pending: list[Arrival] = []
+    window, all_done = FIRST_WINDOW, 0
+    while all_done + window <= MOST_ARRIVALS:
+        began, scheduler.seen, done = scheduler.now, Seen(), list[Request]()
+        while len(done) < window:
+            while len(pending) < 2 or pending[-1][0] <= scheduler.ready:
+                pending.append(next(coming))
+            done += _advance(scheduler, pending)
+        served = _served(scheduler, done, scheduler.now - began)
+        if all_done and (_tells(served) or _hopeless(workload, served)):
+            return _at_rate(served, rate)
+        all_done += len(done)
+        window = all_done
+    return None
+
+
+def _tells(served: Served) -> bool:
+    """Whether the medians of both latencies are known well enough, and do not drift."""
+    return all(_error(latency) <= SETTLED for latency in (served.ttft_s, served.tpot_s))
+
+
+def _hopeless(workload: Workload, served: Served) -> bool:
+    """Whether a target is missed by so much that it need not be known by how much."""
+    pairs = (workload.ttft, served.ttft_s), (workload.tpot, served.tpot_s)
+    return any(t is not None and median(s) > FAR * t.ms / 1e3 for t, s in pairs)
+
+
+def _error(values: Sequence[float]) -> float:
+    """Standard error of the mean of the parts' medians, as a share of it."""
+    size = len(values) // PARTS
+    medians = [median(values[n * size : (n + 1) * size]) for n in range(PARTS)]
+    mean = fmean(medians)
+    return stdev(medians) / sqrt(PARTS) / mean if mean else 0.0
+
+
+def _arrivals(workload: Workload, rate: float, outside: float) -> Iterator[Arrival]:
+    """Endless Poisson arrivals in blocks, each `outside` seconds after it was sent."""
+    draw = random.Random(SEED)  # noqa: S311 - reproducible load, not cryptography
+    lengths, clock = drawn_lengths(workload), 0.0
+    while True:
+        gaps = [draw.expovariate(1.0) for _ in range(BLOCK)]
+        scale = BLOCK / rate / sum(gaps)
+        for gap in gaps:
+            clock += scale * gap
+            yield (clock, *next(lengths), outside)
+
+
+def _advance(scheduler: Scheduler, coming: list[Arrival]) -> list[Request]:
+    """Queue what of `coming`, a heap, has arrived, and advance up to the next arrival."""
+    if scheduler.idle:
+        scheduler.skip_to(coming[0][0])
+    while coming and coming[0][0] <= scheduler.ready:
+        scheduler.arrive(*heappop(coming))
+    return scheduler.advance(coming[0][0] if coming else inf)
+
+
+def drawn_lengths(workload: Workload) -> Iterator[tuple[int, int]]:
+    """Endless prompt and answer lengths, each drawn evenly from its range, not from each other."""
+    spread = workload.length_spread
+    for number in count(1):
+        yield (
+            _length(workload.input_tokens, spread, number * EVEN_PROMPTS % 1),
+            _length(workload.output_tokens, spread, number * EVEN_ANSWERS % 1),
+        )
+
+
+def outside_shares() -> Iterator[float]:
+    """Endless times outside the steps as shares of their mean, drawn evenly from 0 to 2.
+
+    A server does not take requests that come together through its front together.
+    """
+    return (2 * (number * EVEN_DELAYS % 1) for number in count(1))
+
+
+def _length(tokens: int, spread: float, share: float) -> int:
+    """The length below which `share` of the range lies."""
+    return max(1, round(tokens * (1 + spread * (2 * share - 1))))
+
+
+def rough_capacity(engine: Engine, workload: Workload) -> float:
+    """Requests/s of a full replica in closed form."""
+    running = engine.running_limit(workload)
+    return running / round_seconds(engine, workload, running)
+
+
+def round_seconds(engine: Engine, workload: Workload, running: float) -> float:
+    """Seconds in which each of `running` requests is prefilled once and answered once.
+
+    The lanes of a pipeline share the requests, and every stage works for each of them in turn.
+    """
+    model, lanes = engine.model, min(float(engine.lanes), running)
+    prompt, cached = workload.computed_tokens, workload.input_tokens - workload.computed_tokens
+    decode = Step(
+        decode_sequences=max(1, round(running / lanes)),
+        decode_context=workload.input_tokens + workload.output_tokens / 2,
+    )
+    prefill = Step(prefill_tokens=prompt, prefill_context=cached + prompt / 2, prefills_done=1)
+    answers = workload.output_tokens * model.time(decode).total * workload.steps_per_token
+    return answers + running / lanes * model.time(prefill).total
+
+
+def _served(scheduler: Scheduler, done: Sequence[Request], span: float) -> Served:
+    seen = scheduler.seen
+    return Served(
+        ttft_s=tuple(r.outside + r.first_token - r.arrival for r in done),
+        tpot_s=tuple((r.end - r.first_token) / max(1, r.answer - 1) for r in done),
+        e2e_s=tuple(r.outside + r.end - r.arrival for r in done),
+        requests_per_s=len(done) / span,
+        output_tokens_per_s=sum(r.answer for r in done) / span,
+        waiting_s=fmean((r.started or r.arrival) - r.arrival for r in done),
+        running_s=fmean(r.end - (r.started or r.arrival) for r in done),
+        decode_sequences=seen.sequences / seen.steps if seen.steps else 0.0,
+        decode_context=seen.context / seen.sequences if seen.sequences else 0.0,
+    )

@@ -1,0 +1,1 @@
+"""GPUs, CPUs, links and machines."""

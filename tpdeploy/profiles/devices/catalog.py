@@ -1,0 +1,221 @@
+"""The bundled accelerators, fabrics and efficiencies, found by name and put together."""
+
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from tpdeploy.errors import InputError, nearest
+from tpdeploy.files import kind_of
+from tpdeploy.profiles import DATA
+from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.fabric import Curve, Fabric, Measurements, Network
+from tpdeploy.profiles.devices.pcie import FORMS, Pcie, parsed, scaled_fabric
+from tpdeploy.records import Loader, read_record
+
+# Every class of device has a file for this engine.
+DEFAULT_ENGINE = "vllm"
+# A judgement: an engine without runs may be slower or quicker than the default one by so much.
+BORROWED_TPOT, BORROWED_TTFT = 0.6, 1.5
+# What a short word stands for: the beginnings of the names of its fabrics.
+WORDS = {"nvlink": "nv", "nvswitch": "nvswitch", "pcie": "pcie"}
+
+
+def find_accelerator(name: str) -> Accelerator:
+    """The accelerator called `name`, by its name, an alias or the driver's product name.
+
+    Raises:
+        InputError: no such accelerator; the nearest names are offered.
+    """
+    names = _accelerator_files()
+    for known, path in names.items():
+        if known.lower() == name.strip().lower():
+            return read_record(path, Accelerator)
+    # People type short names; the driver's product names hold spaces.
+    raise InputError(f"unknown GPU {name}; {nearest(name, [n for n in names if ' ' not in n])}")
+
+
+def find_fabric(name: str) -> Fabric:
+    """The fabric called `name`; PCIe without a record is scaled from the nearest one with.
+
+    Raises:
+        InputError: no such fabric; the nearest names are offered.
+    """
+    path = DATA / "fabrics" / f"{name.lower()}.yaml"
+    if path in _files("fabrics"):
+        return read_record(path, Fabric)
+    if link := parsed(name.lower()):
+        return scaled_fabric(find_fabric(link.base.name), link)
+    raise InputError(f"unknown interconnect {name}; {nearest(name, fabric_names())}")
+
+
+@cache
+def find_network(name: str) -> Network:
+    """The network between machines called `name`.
+
+    Raises:
+        InputError: no such network; the nearest names are offered.
+    """
+    path = DATA / "networks" / f"{name.strip().lower()}.yaml"
+    if path not in _files("networks"):
+        raise InputError(f"unknown network {name.strip()}; {nearest(name, network_names())}")
+    return read_record(path, Network)
+
+
+@cache
+def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
+    """What was measured on `fabric` with `device`, else with the first other GPU that it joins."""
+    link = parsed(fabric)
+    folder = DATA / "curves" / (link.base.name if link else fabric)
+    own = folder / f"{device.lower()}.yaml"
+    paths = [own] if own.exists() else sorted(folder.glob("*.yaml"))
+    return read_record(paths[0], Measurements).curves if paths else ()
+
+
+@cache
+def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency:
+    """What `engine` reaches on `architecture`; if it is unknown what the default engine does.
+
+    The ranges of what is taken over are as wide as those of devices without public runs.
+    """
+    own = DATA / "efficiency" / engine / f"{architecture}.yaml"
+    if kind_of(own):
+        return read_record(own, Efficiency)
+    found = read_record(DATA / "efficiency" / DEFAULT_ENGINE / f"{architecture}.yaml", Efficiency)
+    wide = {
+        "confidence": "low",
+        "note": f"taken over from {DEFAULT_ENGINE}: no public runs of {engine}",
+        "tpot": max(found.errors.tpot, BORROWED_TPOT),
+        "ttft": max(found.errors.ttft, BORROWED_TTFT),
+    }
+    return found.model_copy(update={"errors": found.errors.model_copy(update=wide)})
+
+
+def with_engine(cluster: Cluster, engine: str) -> Cluster:
+    """`cluster` with what `engine` reaches on it."""
+    efficiency = efficiency_of(cluster.accelerator.architecture, engine)
+    return cluster.model_copy(update={"efficiency": efficiency})
+
+
+def accelerators() -> tuple[Accelerator, ...]:
+    """Every bundled accelerator."""
+    return tuple(read_record(path, Accelerator) for path in _files("accelerators"))
+
+
+def fabric_names() -> tuple[str, ...]:
+    """The names of the bundled fabrics."""
+    return tuple(path.stem for path in _files("fabrics"))
+
+
+def network_names() -> tuple[str, ...]:
+    """The names of the bundled networks between machines."""
+    return tuple(path.stem for path in _files("networks"))
+
+
+def choose_fabric(device: Accelerator, interconnect: str | None) -> str:
+    """The name of the fabric: the first `device` is sold with, or the one `interconnect` means.
+
+    PCIe of a stated generation is taken for every device that is plugged into it.
+
+    Raises:
+        InputError: the device is not sold with it.
+    """
+    if interconnect is None:
+        return device.fabrics[0]
+    asked = interconnect.strip().lower()
+    word = WORDS.get(asked)
+    for fabric in device.fabrics:
+        if fabric == asked or (word and fabric.startswith(word)):
+            return fabric
+    link = parsed(asked)
+    if link and any(parsed(fabric) for fabric in device.fabrics):
+        return link.name
+    if word or link or asked in fabric_names():
+        sold = " or ".join(device.fabrics)
+        raise InputError(f"--interconnect {interconnect}: {device.name} comes with {sold}")
+    known = (*WORDS, *fabric_names())
+    near = nearest(asked, known)
+    raise InputError(f"--interconnect {interconnect}: unknown; {near} (PCIe: {FORMS})")
+
+
+def assemble(
+    device: Accelerator, fabric_name: str, nodes: int, per_node: int, network: str | None = None
+) -> Cluster:
+    """The cluster of `nodes` machines with `per_node` devices each on a fabric.
+
+    `network` joins several machines; without it the fabric does if it reaches from one to the
+    other, else the network that machines on this fabric usually have.
+
+    Raises:
+        InputError: no such network.
+    """
+    cluster = _alone(device, fabric_name, nodes, per_node, network)
+    slower = cluster.fabric.slower
+    return cluster.model_copy(
+        update={
+            "slower": assemble(device, slower, nodes, per_node) if slower else None,
+            "faster": tuple(
+                _alone(device, name, nodes, per_node) for name in _faster(fabric_name, device)
+            ),
+        }
+    )
+
+
+def _alone(
+    device: Accelerator, fabric_name: str, nodes: int, per_node: int, network: str | None = None
+) -> Cluster:
+    """The cluster without what else its devices could have been joined by."""
+    fabric = _measured_fabric(fabric_name, device)
+    if network:
+        fabric = fabric.model_copy(update={"spans_machines": False})
+    between = (network or fabric.network) if nodes > 1 else None
+    return Cluster(
+        accelerator=device,
+        efficiency=efficiency_of(device.architecture),
+        fabric=fabric,
+        beyond=_measured_fabric(fabric.beyond, device) if fabric.beyond else None,
+        network=find_network(between) if between else None,
+        count=nodes * per_node,
+        nodes=nodes,
+    )
+
+
+def _measured_fabric(name: str, device: Accelerator) -> Fabric:
+    return find_fabric(name).model_copy(update={"curves": measured_curves(name, device.name)})
+
+
+def _faster(fabric: str, device: Accelerator) -> list[str]:
+    """The fabrics above `fabric` that were measured with `device`, or are its kind's NVLink."""
+    link = parsed(fabric)
+    widest = Pcie(link.generation).name if link else fabric
+    own = [p.parent.name for p in (DATA / "curves").glob(f"*/{device.name.lower()}.yaml")]
+    linked = [name for name in device.fabrics if not parsed(name)]
+    return [
+        name
+        for name in dict.fromkeys([*linked, *own])
+        if name != fabric and measured_curves(name, device.name) and widest in _below(name)
+    ]
+
+
+def _below(name: str) -> list[str]:
+    """`name` and the fabrics that are slower."""
+    slower = find_fabric(name).slower
+    return [name, *(_below(slower) if slower else [])]
+
+
+@cache
+def _accelerator_files() -> dict[str, Path]:
+    """Each name and alias, and the file of its accelerator; only their heads are parsed."""
+    names: dict[str, Path] = {}
+    for path in _files("accelerators"):
+        head = path.read_text(encoding="utf-8").partition("\nvendor:")[0]
+        content = yaml.load(head, Loader)  # noqa: S506 - a SafeLoader in both cases
+        for name in (content["name"], *content.get("aliases", ())):
+            names[name] = path
+    return names
+
+
+@cache
+def _files(kind: str) -> tuple[Path, ...]:
+    return tuple(sorted((DATA / kind).glob("*.yaml")))

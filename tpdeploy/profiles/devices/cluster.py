@@ -1,0 +1,43 @@
+"""Cluster: the devices a plan may use, their islands and links."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency
+from tpdeploy.profiles.devices.fabric import Fabric, Network
+from tpdeploy.profiles.record import Record, Text
+
+
+class Cluster(Record):
+    """`count` equal devices on `nodes` equal machines, each machine with one fabric."""
+
+    accelerator: Accelerator
+    efficiency: Efficiency
+    fabric: Fabric
+    beyond: Fabric | None = Field(default=None, description="fabric between islands")
+    slower: "Cluster | None" = Field(
+        default=None, description="the same devices on the next slower fabric"
+    )
+    faster: tuple["Cluster", ...] = Field(
+        default=(), description="the same devices on faster fabrics that were measured with them"
+    )
+    network: Network | None = Field(default=None, description="between machines")
+    count: int = Field(gt=0)
+    nodes: int = Field(default=1, gt=0)
+    cpus: tuple[Text, ...] = Field(
+        default=(), description="on CPUs: the cores of each device, as '0-3' or '0,2'"
+    )
+    assumptions: tuple[str, ...] = ()
+    origin: Literal["stated", "detected"] = "stated"
+    measured: tuple[str, ...] = Field(default=(), description="what was measured on this machine")
+
+    @property
+    def per_node(self) -> int:
+        """Devices of one machine."""
+        return self.count // self.nodes
+
+    @property
+    def island(self) -> int:
+        """Devices of one machine joined directly: the widest group that never leaves the fabric."""
+        return min(self.fabric.island, self.per_node)

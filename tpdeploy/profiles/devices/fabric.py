@@ -1,0 +1,98 @@
+"""Fabrics and networks: what joins the GPUs of a machine and the machines, as measured."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tpdeploy.bounds import Bytes, Devices, Seconds
+from tpdeploy.profiles.record import Provenance, Record, Text
+
+Point = tuple[Annotated[Bytes, Field(gt=0)], Seconds]
+
+Operation = Literal[
+    "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "expert-dispatch", "expert-combine"
+]
+Algorithm = Literal[
+    "nccl",
+    "vllm-graph",
+    "vllm-eager",
+    "tensorrt-llm",
+    "deepep",
+    "deepep-low-latency",
+    "shared-memory",
+]
+
+
+class Curve(Provenance):
+    """Measured time of one operation by message size, for one group size and algorithm.
+
+    What counts as the message of each operation is said in `planner/performance/collectives.py`.
+    """
+
+    operation: Operation
+    algorithm: Algorithm
+    group_size: Devices = Field(ge=2)
+    nodes: Devices = Field(default=1, description="machines the group was spread over")
+    gpu: Text
+    points: tuple[Point, ...] = Field(min_length=2, description="(message bytes, seconds), rising")
+
+    @model_validator(mode="after")
+    def _sizes_rise(self) -> "Curve":
+        sizes = [size for size, _ in self.points]
+        if sizes != sorted(set(sizes)):
+            raise ValueError("points must be sorted by message size, each size once")
+        if self.nodes > self.group_size:
+            raise ValueError(f"a group of {self.group_size} is not on {self.nodes} machines")
+        return self
+
+
+class Measurements(Record):
+    """What was measured on one fabric with one kind of GPU."""
+
+    curves: tuple[Curve, ...] = Field(min_length=1)
+
+
+class LinkModel(Provenance):
+    """Stated model for what nobody measured: latency per hop and bandwidth per device."""
+
+    hop_latency_s: float = Field(gt=0)
+    ring_bytes_per_s: float = Field(gt=0, description="achieved bus bandwidth per device")
+
+
+class Fabric(Record):
+    """One way of joining GPUs. Groups wider than `island` leave it and use `beyond`."""
+
+    name: Text
+    description: Text
+    island: int = Field(ge=1, description="devices joined by this fabric directly")
+    spans_machines: bool = Field(default=False, description="one island may hold several machines")
+    full_mesh: bool = Field(
+        default=False, description="each pair of an island has its own share of the bandwidth"
+    )
+    beyond: Text | None = Field(default=None, description="fabric between islands of one machine")
+    network: Text | None = Field(default=None, description="network such machines usually have")
+    slower: Text | None = Field(
+        default=None, description="the next slower fabric that such machines could have instead"
+    )
+    share: float = Field(
+        default=1.0, gt=0, description="its bytes/s over those of `link` and `curves`"
+    )
+    link: LinkModel
+    curves: tuple[Curve, ...] = ()
+
+    @property
+    def direct(self) -> bool:
+        """Whether devices reach each other without the machine's PCIe: NVLink and its like."""
+        return not self.name.startswith(("pcie", "cpu"))
+
+
+class Network(Record):
+    """One way of joining machines."""
+
+    name: Text
+    description: Text
+    adapters: Literal["gpu", "machine"] = Field(
+        description="whether each GPU has its own adapter, or all of a machine share one"
+    )
+    link: LinkModel = Field(description="of one adapter")
+    curves: tuple[Curve, ...] = ()

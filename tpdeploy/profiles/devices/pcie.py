@@ -1,0 +1,67 @@
+"""PCIe of any generation and number of lanes, from the nearest one that has a record.
+
+Its name says what it is: `pcie-gen4-x8`, and without lanes sixteen. What a message takes beyond the
+start is divided by the share of the record's bytes/s that such a link has.
+"""
+
+import re
+from dataclasses import dataclass
+
+from tpdeploy.profiles.devices.fabric import Fabric
+
+NAME = re.compile(r"pcie-gen(?P<generation>[3-6])(?:-x(?P<lanes>16|8|4))?")
+MOST_LANES = 16
+FORMS = "pcie-gen3 to pcie-gen6, each also with -x8 or -x4"
+# Records: generation 3 has a stated model, 4 and 5 were measured.
+RECORDED = range(3, 6)
+
+
+@dataclass(frozen=True)
+class Pcie:
+    """A link of one generation and number of lanes."""
+
+    generation: int
+    lanes: int = MOST_LANES
+
+    @property
+    def name(self) -> str:
+        """The name of a fabric of such links."""
+        lanes = "" if self.lanes == MOST_LANES else f"-x{self.lanes}"
+        return f"pcie-gen{self.generation}{lanes}"
+
+    @property
+    def base(self) -> "Pcie":
+        """The link with a record that this one is scaled from."""
+        return Pcie(min(self.generation, RECORDED[-1]))
+
+    @property
+    def slower(self) -> "Pcie | None":
+        """The same lanes of the generation before."""
+        older = self.generation - 1
+        return Pcie(older, self.lanes) if older >= RECORDED[0] else None
+
+    @property
+    def share(self) -> float:
+        """Its bytes/s over those of `base`: each generation doubles them."""
+        generations: float = 2.0 ** (self.generation - self.base.generation)
+        return generations * self.lanes / MOST_LANES
+
+
+def parsed(name: str) -> Pcie | None:
+    """The link that `name` says, if it is such a name."""
+    match = NAME.fullmatch(name)
+    if match is None:
+        return None
+    return Pcie(int(match["generation"]), int(match["lanes"] or MOST_LANES))
+
+
+def scaled_fabric(base: Fabric, wanted: Pcie) -> Fabric:
+    """The fabric `wanted` from that of `wanted.base`."""
+    what = f"PCIe {wanted.generation}.0 x{wanted.lanes} through the host, no NVLink; "
+    update = {
+        "name": wanted.name,
+        "description": f"{what}{wanted.share:g} of the bytes/s of {base.name}, the same start",
+        "slower": wanted.slower.name if wanted.slower else None,
+        "share": wanted.share,
+    }
+    return base.model_copy(update=update)

@@ -1,0 +1,199 @@
+"""This machine as a Cluster: its NVIDIA GPUs as the driver sees them, else its CPU cores."""
+
+import os
+from collections.abc import Sequence
+from itertools import combinations
+from types import ModuleType
+
+from tpdeploy.errors import InputError, TpdeployError
+from tpdeploy.profiles.devices.accelerator import Accelerator
+from tpdeploy.profiles.devices.catalog import assemble, choose_fabric, find_accelerator, find_fabric
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.machine.cores import computes_in_bf16, memory_bytes, numa_nodes, usable_cores
+from tpdeploy.profiles.record import Dtype
+
+
+def detect(interconnect: str | None = None) -> Cluster:
+    """This machine's GPUs, or its CPU when no NVIDIA driver answers.
+
+    Raises:
+        InputError: GPUs of several kinds, of a kind that is not in the catalog, or hidden in
+            part by CUDA_VISIBLE_DEVICES.
+        TpdeployError: the driver answers and then fails.
+    """
+    import pynvml  # noqa: PLC0415 - 15 ms that only detection needs
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return cpu_cluster(None, interconnect)
+    try:
+        count = visible_count(pynvml.nvmlDeviceGetCount())
+        if count == 0:
+            return cpu_cluster(None, interconnect)
+        return gpu_cluster(pynvml, count, interconnect)
+    except pynvml.NVMLError as error:
+        raise TpdeployError(f"the NVIDIA driver failed: {error}; see nvidia-smi") from error
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def driver() -> str:
+    """The version of the NVIDIA driver; "unknown" where none answers."""
+    import pynvml  # noqa: PLC0415 - as in `detect`
+
+    try:
+        pynvml.nvmlInit()
+        return _text(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return "unknown"
+
+
+def visible_count(installed: int) -> int:
+    """How many of the `installed` GPUs CUDA_VISIBLE_DEVICES leaves; all when it is not set.
+
+    Raises:
+        InputError: it leaves others than the first; plans number GPUs from 0, so launching
+            would take GPUs that are somebody else's.
+    """
+    setting = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if setting is None:
+        return installed
+    chosen = [part.strip() for part in setting.split(",") if part.strip()]
+    if chosen in ([], ["-1"]):
+        return 0
+    if chosen != [str(index) for index in range(min(len(chosen), installed))]:
+        raise InputError(
+            f"--gpus auto: CUDA_VISIBLE_DEVICES={setting} is not the first GPUs in order, and a "
+            "plan counts from 0; unset it, or name the GPUs, as 2xH100"
+        )
+    return len(chosen)
+
+
+def gpu_cluster(nvml: ModuleType, count: int, interconnect: str | None) -> Cluster:
+    """The first `count` GPUs that an initialized NVML shows, on the fabric that joins them."""
+    handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
+    names = {_text(nvml.nvmlDeviceGetName(handle)) for handle in handles}
+    if len(names) > 1:
+        raise InputError(
+            f"--gpus auto: this machine has GPUs of several kinds ({', '.join(sorted(names))}); "
+            "name those to use, as 4xL40S"
+        )
+    name = names.pop()
+    try:
+        known = find_accelerator(name)
+    except InputError as error:
+        raise InputError(
+            f"--gpus auto: {name} is not in the catalog; name the nearest one, as {count}xH100"
+        ) from error
+    memory = min(int(nvml.nvmlDeviceGetMemoryInfo(handle).total) for handle in handles)
+    device = known.model_copy(
+        update={"peaks": known.peaks.model_copy(update={"memory_bytes": memory})}
+    )
+    fabric = choose_fabric(device, interconnect)
+    remarks: tuple[str, ...] = ()
+    if interconnect is None and count > 1:
+        fabric, remarks = _found_fabric(nvml, handles, device)
+    found = f"{count} x {name} found in this machine, joined by {fabric}."
+    return assemble(device, fabric, 1, count).model_copy(
+        update={"assumptions": (found, *remarks), "origin": "detected"}
+    )
+
+
+def cpu_cluster(shares: int | None, interconnect: str | None = None) -> Cluster:
+    """This machine's cores in `shares` equal parts: by default one a NUMA node, at least two.
+
+    Raises:
+        InputError: more shares than cores, or an interconnect that is not the CPU's.
+    """
+    cores = usable_cores()
+    count = shares or max(len(numa_nodes()), min(2, len(cores)))
+    if count > len(cores):
+        raise InputError(f"--gpus {count}xCPU: this machine has {len(cores)} cores to share")
+    each = len(cores) // count
+    device = _share_of_cores(find_accelerator("CPU"), each, memory_bytes() // count)
+    parts = [cores[i * each : (i + 1) * each] for i in range(count)]
+    found = (
+        f"This machine's CPU in {count} shares of {each} core{'s' if each > 1 else ''}; "
+        "speed per core is that of another CPU, measured elsewhere."
+    )
+    return assemble(device, choose_fabric(device, interconnect), 1, count).model_copy(
+        update={
+            "cpus": tuple(",".join(map(str, part)) for part in parts),
+            "assumptions": (found,),
+            "origin": "detected",
+        }
+    )
+
+
+def _share_of_cores(core: Accelerator, cores: int, memory: int) -> Accelerator:
+    """The catalog's CPU, whose peaks are those of one core, as a device of `cores` cores."""
+    flops = dict(core.peaks.flops_per_s)
+    if not computes_in_bf16():
+        # Without BF16 instructions a product is widened to FP32 first.
+        flops[Dtype.BF16] = flops[Dtype.FP32]
+    peaks = core.peaks.model_copy(
+        update={
+            "memory_bytes": memory,
+            "memory_bytes_per_s": core.peaks.memory_bytes_per_s * cores,
+            "flops_per_s": {dtype: rate * cores for dtype, rate in flops.items()},
+        }
+    )
+    return core.model_copy(update={"peaks": peaks})
+
+
+def _found_fabric(
+    nvml: ModuleType, handles: Sequence[object], device: Accelerator
+) -> tuple[str, tuple[str, ...]]:
+    """The fabric that joins the GPUs, and what has to be said about it."""
+    linked = next((name for name in device.fabrics if name.startswith("nv")), None)
+    without = next((name for name in device.fabrics if name.startswith("pcie")), device.fabrics[0])
+    if linked is None:
+        return without, ()
+    if not linked.startswith("nvlink-bridge"):
+        up = all(_nvlink_is_up(nvml, handle) for handle in handles)
+        return (linked, ()) if up else (without, ("NVLink is down on at least one GPU.",))
+    pairs = [
+        pair
+        for pair in combinations(range(len(handles)), 2)
+        if _are_bridged(nvml, handles[pair[0]], handles[pair[1]])
+    ]
+    island = find_fabric(linked).island
+    if pairs and set(_neighbours(len(handles), island)) <= set(pairs):
+        return linked, ()
+    if not pairs:
+        return without, ()
+    shown = ", ".join(f"{a}-{b}" for a, b in pairs)
+    return without, (
+        f"NVLink bridges join GPUs {shown}, not every {island} neighbours in number, as groups "
+        f"are placed: {without} is counted.",
+    )
+
+
+def _neighbours(count: int, island: int) -> list[tuple[int, int]]:
+    """The pairs that must be bridged for consecutive GPUs to be islands."""
+    return [
+        pair
+        for first in range(0, count, island)
+        for pair in combinations(range(first, min(first + island, count)), 2)
+    ]
+
+
+def _are_bridged(nvml: ModuleType, one: object, other: object) -> bool:
+    try:
+        status = nvml.nvmlDeviceGetP2PStatus(one, other, nvml.NVML_P2P_CAPS_INDEX_NVLINK)
+    except nvml.NVMLError:
+        return False
+    return bool(status == nvml.NVML_P2P_STATUS_OK)
+
+
+def _nvlink_is_up(nvml: ModuleType, handle: object) -> bool:
+    try:
+        return bool(nvml.nvmlDeviceGetNvLinkState(handle, 0))
+    except nvml.NVMLError:
+        return False
+
+
+def _text(name: str | bytes) -> str:
+    """NVML gives names as bytes in some versions."""
+    return name.decode() if isinstance(name, bytes) else name

@@ -1,0 +1,262 @@
+"""What mixes tokens: attention of every kind, as a config.json describes it."""
+
+from tpdeploy.profiles.models.config.family import Family, Switch
+from tpdeploy.profiles.models.config.keys import ConfigKeys
+from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, window
+from tpdeploy.profiles.models.shape import (
+    Attention,
+    CompressedAttention,
+    Indexer,
+    LatentAttention,
+    LinearAttention,
+)
+from tpdeploy.profiles.record import Dtype
+
+SPARSE, DENSE = "compressed_sparse_attention", "heavily_compressed_attention"
+STATE_DTYPES = {"float32": Dtype.FP32, "bfloat16": Dtype.BF16, "float16": Dtype.FP16}
+
+
+def switched(keys: ConfigKeys, switch: Switch) -> bool:
+    """Whether something is there: always, never, or as a key says."""
+    return keys.flag(switch) if isinstance(switch, str) else switch
+
+
+def attention_from_config(
+    keys: ConfigKeys, family: Family, kinds: LayerKinds
+) -> Attention | LatentAttention | CompressedAttention:
+    """The attention of the layers that are not linear, nor windowed with other heads."""
+    full = kinds.mixing("full")
+    if family.attention == "compressed":
+        return _compressed(keys, kinds.layers)
+    if family.attention == "latent":
+        return _latent(keys, layers=None if full == kinds.layers else full)
+    sliding = 0 if family.other_heads != "none" else kinds.mixing("sliding")
+    layers = full + sliding
+    is_falcon = "multi_query" in family.defaults
+    size = _head_size(keys)
+    if family.other_heads == "global":
+        size = keys.whole("global_head_dim", default=512)
+    return _grouped(
+        keys,
+        family,
+        kv_heads=_falcon_kv_heads(keys) if is_falcon else _kv_heads(keys, family),
+        head_size=size,
+        layers=None if layers == kinds.layers else layers,
+        sliding_window=window(keys, family) if sliding else None,
+        sliding_layers=sliding,
+        keys_are_values=family.other_heads == "global" and keys.flag("attention_k_eq_v"),
+        sinks=family.sinks or keys.flag("add_full_attention_sink_bias"),
+    )
+
+
+def windowed_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Attention | None:
+    """The attention of sliding layers whose heads differ from those of the full ones."""
+    sliding = kinds.mixing("sliding")
+    if family.other_heads == "none" or not sliding:
+        return None
+    swa = "swa_" if family.other_heads == "swa" else ""
+    return _grouped(
+        keys,
+        family,
+        heads=keys.whole(f"{swa}num_attention_heads", "num_attention_heads"),
+        kv_heads=keys.whole(f"{swa}num_key_value_heads", "num_key_value_heads"),
+        head_size=keys.whole(f"{swa}head_dim", "head_dim"),
+        layers=sliding,
+        sliding_window=window(keys, family),
+        sliding_layers=sliding,
+        sinks=keys.flag("add_swa_attention_sink_bias", default=bool(swa)),
+    )
+
+
+def linear_from_config(
+    keys: ConfigKeys, family: Family, kinds: LayerKinds
+) -> LinearAttention | None:
+    """The linear attention of the layers that have it."""
+    layers = kinds.mixing("linear")
+    if family.linear == "none" or not layers:
+        return None
+    if family.linear == "mamba2":
+        return LinearAttention(
+            kind="mamba2",
+            key_heads=keys.whole("n_groups"),
+            key_size=keys.whole("ssm_state_size"),
+            value_heads=keys.whole("mamba_num_heads"),
+            value_size=keys.whole("mamba_head_dim"),
+            convolution=keys.whole("conv_kernel", least=2),
+            convolution_bias=keys.flag("use_conv_bias"),
+            state_dtype=_state_dtype(keys, "mamba_ssm_cache_dtype"),
+            layers=layers,
+        )
+    return LinearAttention(
+        kind="delta",
+        key_heads=keys.whole("linear_num_key_heads"),
+        key_size=keys.whole("linear_key_head_dim"),
+        value_heads=keys.whole("linear_num_value_heads"),
+        value_size=keys.whole("linear_value_head_dim"),
+        convolution=keys.whole("linear_conv_kernel_dim", least=2),
+        state_dtype=_state_dtype(keys, "mamba_ssm_dtype"),
+        layers=layers,
+    )
+
+
+def indexer_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Indexer | None:
+    """What picks the tokens that sparse attention looks at."""
+    if family.indexer == "latent":
+        layers = kinds.mixing("full")
+        return Indexer(
+            kind="latent",
+            heads=keys.whole("index_n_heads"),
+            head_size=keys.whole("index_head_dim"),
+            most_tokens=keys.whole("index_topk"),
+            layers=layers - keys.words("indexer_types").count("shared"),
+            sparse_layers=layers,
+        )
+    if family.indexer == "compressed":
+        return _compressed_indexer(keys, kinds.layers)
+    sparse = keys.part("sparse_attention_config")
+    if family.indexer == "none" or sparse is None:
+        return None
+    layers = sum(map(bool, sparse.numbers("sparse_attention_freq")))
+    return Indexer(
+        kind="hidden",
+        heads=sparse.whole("sparse_num_index_heads"),
+        head_size=sparse.whole("sparse_index_dim"),
+        most_tokens=sparse.whole("sparse_topk_blocks") * sparse.whole("sparse_block_size"),
+        layers=layers,
+        sparse_layers=layers,
+    )
+
+
+def _latent(keys: ConfigKeys, layers: int | None) -> LatentAttention:
+    return LatentAttention(
+        heads=keys.whole("num_attention_heads"),
+        q_lora_rank=keys.optional("q_lora_rank"),
+        kv_lora_rank=keys.whole("kv_lora_rank"),
+        qk_nope_size=keys.whole("qk_nope_head_dim"),
+        qk_rope_size=keys.whole("qk_rope_head_dim"),
+        v_size=keys.whole("v_head_dim"),
+        layers=layers,
+    )
+
+
+def _compressed(keys: ConfigKeys, layers: int) -> CompressedAttention:
+    rates, ratios = _rates(keys), _ratios(keys, layers)
+    heads, head_size = keys.whole("num_attention_heads"), keys.whole("head_dim")
+    if heads % keys.whole("o_groups"):
+        raise keys.refused("o_groups", f"need a divisor of the {heads} heads")
+    return CompressedAttention(
+        heads=heads,
+        head_size=head_size,
+        rope_size=keys.whole("qk_rope_head_dim"),
+        q_lora_rank=keys.whole("q_lora_rank"),
+        output_groups=keys.whole("o_groups"),
+        output_rank=keys.whole("o_lora_rank"),
+        sliding_window=keys.whole("sliding_window"),
+        sparse_ratio=rates[SPARSE],
+        sparse_layers=ratios.count(rates[SPARSE]),
+        dense_ratio=rates[DENSE],
+        dense_layers=ratios.count(rates[DENSE]),
+    )
+
+
+def _compressed_indexer(keys: ConfigKeys, layers: int) -> Indexer | None:
+    rate = _rates(keys)[SPARSE]
+    sparse = _ratios(keys, layers).count(rate)
+    if not sparse:
+        return None
+    return Indexer(
+        kind="compressed",
+        tokens_per_key=rate,
+        heads=keys.whole("index_n_heads"),
+        head_size=keys.whole("index_head_dim"),
+        most_tokens=keys.whole("index_topk"),
+        layers=sparse,
+        sparse_layers=sparse,
+    )
+
+
+def _rates(keys: ConfigKeys) -> dict[str, int]:
+    """Tokens that an entry stands for, by kind of layer."""
+    stated = keys.part("compress_rates")
+    usual = {SPARSE: 4, DENSE: 128}
+    return {kind: stated.whole(kind) if stated else rate for kind, rate in usual.items()}
+
+
+def _ratios(keys: ConfigKeys, layers: int) -> list[int]:
+    """Tokens that an entry of each layer stands for; 0: no entries, a window alone.
+
+    A list of ratios goes on with the layers for multi-token prediction.
+    """
+    rates = {**_rates(keys), "sliding_attention": 0}
+    ratios = keys.numbers("compress_ratios")
+    if ratios:
+        name, found = "compress_ratios", ratios[:layers]
+    else:
+        name = "layer_types"
+        found = [rates.get(kind, -1) for kind in keys.words(name)]
+    if len(found) != layers or set(found) - set(rates.values()):
+        raise keys.refused(name, f"need one of {list(rates.values())} for each of {layers} layers")
+    return found
+
+
+def _grouped(
+    keys: ConfigKeys,
+    family: Family,
+    *,
+    kv_heads: int,
+    head_size: int,
+    layers: int | None,
+    sliding_window: int | None,
+    sliding_layers: int,
+    sinks: bool,
+    heads: int | None = None,
+    keys_are_values: bool = False,
+) -> Attention:
+    heads = heads or keys.whole("num_attention_heads")
+    if heads % kv_heads:
+        raise keys.refused("num_key_value_heads", f"need a divisor of the {heads} heads")
+    has_norm = family.qk_norm_key is None or keys.flag(family.qk_norm_key)
+    return Attention(
+        heads=heads,
+        kv_heads=kv_heads,
+        head_size=head_size,
+        v_size=keys.optional("v_head_dim") if family.other_heads == "swa" else None,
+        keys_are_values=keys_are_values,
+        output_gate=family.output_gate,
+        layers=layers,
+        qkv_bias=switched(keys, family.qkv_bias),
+        output_bias=switched(keys, family.output_bias),
+        qk_norm=family.qk_norm if has_norm else "none",
+        sinks=sinks,
+        sliding_window=sliding_window,
+        sliding_layers=sliding_layers,
+    )
+
+
+def _kv_heads(keys: ConfigKeys, family: Family) -> int:
+    heads = keys.whole("num_key_value_heads", default=keys.whole("num_attention_heads"))
+    if family.other_heads == "global" and keys.flag("attention_k_eq_v"):
+        return keys.whole("num_global_key_value_heads", default=heads)
+    return heads
+
+
+def _falcon_kv_heads(keys: ConfigKeys) -> int:
+    """One for all heads in the first Falcons, stated in the later ones."""
+    if keys.flag("new_decoder_architecture") or not keys.flag("multi_query"):
+        return keys.whole("num_kv_heads", default=keys.whole("num_attention_heads"))
+    return 1
+
+
+def _head_size(keys: ConfigKeys) -> int:
+    hidden, heads = keys.whole("hidden_size"), keys.whole("num_attention_heads")
+    stated = keys.optional("head_dim")
+    if stated is None and hidden % heads:
+        raise keys.refused("hidden_size", f"need a multiple of the {heads} heads, or a head_dim")
+    return stated or hidden // heads
+
+
+def _state_dtype(keys: ConfigKeys, name: str) -> Dtype:
+    dtype = keys.text(name, default="float32")
+    if dtype not in STATE_DTYPES:
+        raise keys.refused(name, f"known here: {', '.join(STATE_DTYPES)}")
+    return STATE_DTYPES[dtype]

@@ -1,0 +1,214 @@
+"""Layer kinds: what mixes tokens and what stands behind it, in each layer of a model."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.keys import ConfigKeys
+
+Mixer = Literal["full", "sliding", "linear", "none"]
+Mlp = Literal["dense", "sparse", "both", "none"]
+
+MIXERS: Mapping[str, Mixer] = {
+    "full_attention": "full",
+    "attention": "full",
+    "indexed_attention": "full",
+    "deepseek_sparse_attention": "full",
+    "minimax_m3_sparse": "full",
+    "compressed_sparse_attention": "full",
+    "heavily_compressed_attention": "full",
+    "sliding_attention": "sliding",
+    "chunked_attention": "sliding",
+    "linear_attention": "linear",
+    "mamba": "linear",
+}
+# Nemotron-H: a layer is one block; its pattern has a letter a layer.
+BLOCKS: Mapping[str, tuple[Mixer, Mlp]] = {
+    "M": ("linear", "none"),
+    "mamba": ("linear", "none"),
+    "linear_attention": ("linear", "none"),
+    "*": ("full", "none"),
+    "attention": ("full", "none"),
+    "full_attention": ("full", "none"),
+    "-": ("none", "dense"),
+    "mlp": ("none", "dense"),
+    "E": ("none", "sparse"),
+    "moe": ("none", "sparse"),
+}
+
+# Kinds are listed layer by layer: a mistyped count must not fill the memory.
+MOST_LAYERS = 10_000
+
+
+@dataclass(frozen=True)
+class LayerKinds:
+    """What each layer is made of, first layer first."""
+
+    mixers: tuple[Mixer, ...]
+    mlps: tuple[Mlp, ...]
+
+    @property
+    def layers(self) -> int:
+        """How many there are."""
+        return len(self.mixers)
+
+    def mixing(self, kind: Mixer) -> int:
+        """Layers with this mixer."""
+        return self.mixers.count(kind)
+
+    @property
+    def dense(self) -> int:
+        """Layers with a dense MLP."""
+        return self.mlps.count("dense") + self.mlps.count("both")
+
+    @property
+    def sparse(self) -> int:
+        """Layers with experts."""
+        return self.mlps.count("sparse") + self.mlps.count("both")
+
+
+def layer_kinds(keys: ConfigKeys, family: Family) -> LayerKinds:
+    """The kinds that `keys` list, or that follow from the family's rule.
+
+    Raises:
+        InputError: a kind that is not known here, or a list that is too short or too long.
+    """
+    if family.blocks:
+        return _blocks(keys)
+    layers = keys.whole("num_hidden_layers", most=MOST_LAYERS)
+    return LayerKinds(tuple(_mixers(keys, family, layers)), tuple(_mlps(keys, family, layers)))
+
+
+def _blocks(keys: ConfigKeys) -> LayerKinds:
+    pattern = keys.config.get("hybrid_override_pattern")
+    name = "hybrid_override_pattern" if pattern is not None else "layers_block_type"
+    blocks = list(keys.text(name)) if pattern is not None else keys.words(name)
+    if not blocks or any(block not in BLOCKS for block in blocks):
+        raise keys.refused(name, f"need one of {', '.join(BLOCKS)} for each layer")
+    stated = keys.whole("num_hidden_layers", default=len(blocks))
+    if stated != len(blocks):
+        raise keys.refused(name, f"need one for each of the {stated} layers")
+    mixers, mlps = zip(*(BLOCKS[block] for block in blocks), strict=True)
+    return LayerKinds(mixers, mlps)
+
+
+def _mixers(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mixer]:
+    has_window = window(keys, family) is not None
+    kinds = keys.words("layer_types")
+    if kinds:
+        return _listed(keys, kinds, layers, has_window=has_window)
+    pattern = keys.numbers("hybrid_layer_pattern")  # MiMo-V2: 1 slides
+    if pattern and has_window:
+        _need_each(keys, "hybrid_layer_pattern", len(pattern), layers)
+        return ["sliding" if slides else "full" for slides in pattern]
+    if family.linear != "none":
+        every = keys.whole("full_attention_interval", default=4)
+        return ["full" if (i + 1) % every == 0 else "linear" for i in range(layers)]
+    if has_window:
+        return _windowed(keys, family, layers)
+    return _first(0, layers)
+
+
+def _listed(
+    keys: ConfigKeys, kinds: list[str], layers: int, *, has_window: bool
+) -> Iterable[Mixer]:
+    _need_each(keys, "layer_types", len(kinds), layers)
+    unknown = set(kinds) - MIXERS.keys()
+    if unknown:
+        raise keys.refused("layer_types", f"known here: {', '.join(MIXERS)}")
+    mixers = [MIXERS[kind] for kind in kinds]
+    return [m if has_window or m != "sliding" else "full" for m in mixers]
+
+
+def window(keys: ConfigKeys, family: Family) -> int | None:
+    """The sliding window, or the chunk that stands for it."""
+    if family.windows == "none":
+        return None
+    return keys.optional(
+        "attention_chunk_size" if family.windows == "chunked" else "sliding_window"
+    )
+
+
+def _windowed(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mixer]:
+    """Layers with a window where the config does not list them."""
+    match family.windows:
+        case "all":
+            return _first(layers, layers)
+        case "alternate":
+            return ["full" if i % 2 else "sliding" for i in range(layers)]
+        case "pattern":
+            every = keys.whole("sliding_window_pattern")
+            return ["sliding" if (i + 1) % every else "full" for i in range(layers)]
+        case "flagged" if keys.flag("use_sliding_window"):
+            full = min(layers, keys.whole("max_window_layers", default=28, least=0))
+            return ["full" if i < full else "sliding" for i in range(layers)]
+        case "chunked":  # every fourth layer sees everything
+            return ["sliding" if (i + 1) % 4 else "full" for i in range(layers)]
+        case _:
+            return _first(0, layers)
+
+
+def _first(windowed: int, layers: int) -> list[Mixer]:
+    """The first `windowed` of all layers slide."""
+    return ["sliding" if i < windowed else "full" for i in range(layers)]
+
+
+def _mlps(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mlp]:
+    if family.experts == "none":
+        return ["dense"] * layers
+    if family.experts == "gemma4":
+        return ["both" if keys.flag("enable_moe_block") else "dense"] * layers
+    kinds = keys.words("mlp_layer_types")
+    if kinds:
+        _need_each(keys, "mlp_layer_types", len(kinds), layers)
+        return ["dense" if kind == "dense" else "sparse" for kind in kinds]
+    if isinstance(keys.config.get("moe_layer_freq"), list):  # MiMo-V2, MiniMax-M3: 1 has experts
+        pattern = keys.numbers("moe_layer_freq")
+        _need_each(keys, "moe_layer_freq", len(pattern), layers)
+        return ["sparse" if has_experts else "dense" for has_experts in pattern]
+    return _sparse_by_rule(keys, family, layers)
+
+
+def _sparse_by_rule(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mlp]:
+    """Which layers have experts where the config does not list them."""
+    match family.experts:
+        case "qwen":
+            step, dense = (
+                keys.whole("decoder_sparse_step", default=1),
+                keys.numbers("mlp_only_layers"),
+            )
+            mlps: list[Mlp] = [
+                "dense" if (i + 1) % step or i in dense else "sparse" for i in range(layers)
+            ]
+            if "sparse" not in mlps:
+                raise keys.refused("decoder_sparse_step", "leaves no layer with experts")
+            return mlps
+        case "llama4":
+            step = keys.whole("interleave_moe_layer_step")
+            return ["dense" if (i + 1) % step else "sparse" for i in range(layers)]
+        case "ernie":
+            return _ernie_mlps(keys, layers)
+        case "deepseek":
+            dense_first = keys.whole("first_k_dense_replace", default=0, least=0)
+            if dense_first >= layers:
+                raise keys.refused("first_k_dense_replace", f"need less than the {layers} layers")
+            return ["dense" if i < dense_first else "sparse" for i in range(layers)]
+        case _:
+            return ["sparse"] * layers
+
+
+def _ernie_mlps(keys: ConfigKeys, layers: int) -> Iterable[Mlp]:
+    """Every `moe_layer_interval`-th layer between two."""
+    step = keys.whole("moe_layer_interval", default=1)
+    start = keys.whole("moe_layer_start_index", default=1, least=0)
+    end = keys.whole("moe_layer_end_index", default=-1, least=-1)
+    last = layers - 1 if end < 0 else end
+    return [
+        "sparse" if (i + 1) % step == 0 and start <= i <= last else "dense" for i in range(layers)
+    ]
+
+
+def _need_each(keys: ConfigKeys, name: str, found: int, layers: int) -> None:
+    if found != layers:
+        raise keys.refused(name, f"need one for each of the {layers} layers")

@@ -1,0 +1,91 @@
+"""What stands behind the attention of a layer: a dense MLP, experts, or both."""
+
+from tpdeploy.profiles.models.config.attention import switched
+from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.keys import ConfigKeys
+from tpdeploy.profiles.models.config.layer_kinds import LayerKinds
+from tpdeploy.profiles.models.shape import DenseMlp, Experts
+
+
+def mlp_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> DenseMlp | None:
+    """The dense MLP of the layers that have one."""
+    if not kinds.dense:
+        return None
+    usual = kinds.layers - kinds.sparse
+    return DenseMlp(
+        intermediate=_dense_width(keys, family),
+        gated=family.gated,
+        bias=switched(keys, family.mlp_bias),
+        layers=None if kinds.dense == usual else kinds.dense,
+    )
+
+
+def experts_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts | None:
+    """The experts of the layers that have them.
+
+    The bias that balances DeepSeek's routing is a buffer, not a parameter; Ernie's is one.
+    """
+    if not kinds.sparse:
+        return None
+    experts = _in_line(keys, family, kinds) if _is_mixtral(family) else _apart(keys, family, kinds)
+    if experts.per_token > experts.count:
+        raise keys.refused("num_experts_per_tok", f"there are {experts.count} experts")
+    return experts
+
+
+def _dense_width(keys: ConfigKeys, family: Family) -> int:
+    """`intermediate_size` is the experts' in Llama 4 and MiniMax-M3; Falcon's may be left out."""
+    if family.experts == "llama4":
+        return keys.whole("intermediate_size_mlp")
+    if "multi_query" in family.defaults:
+        return keys.whole("ffn_hidden_size", default=4 * keys.whole("hidden_size"))
+    return keys.whole("dense_intermediate_size", "intermediate_size", "ffn_dim")
+
+
+def _is_mixtral(family: Family) -> bool:
+    return family.experts in {"mixtral", "gpt-oss", "llama4"}
+
+
+def _in_line(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
+    """Experts as wide as `intermediate_size`: Mixtral, MiniMax-M2, gpt-oss and Llama 4."""
+    width = keys.whole("intermediate_size")
+    has_bias = family.experts == "gpt-oss"
+    return Experts(
+        count=keys.whole("num_local_experts"),
+        per_token=keys.whole("num_experts_per_tok"),
+        intermediate=width,
+        bias=has_bias,
+        router_bias=has_bias,
+        shared_intermediate=width if family.experts == "llama4" else 0,
+        layers=kinds.sparse,
+    )
+
+
+def _apart(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
+    """Experts with a width of their own."""
+    names = ("num_experts",) if family.experts == "qwen" else ("n_routed_experts",)
+    return Experts(
+        count=keys.whole(*names),
+        per_token=keys.whole("num_experts_per_tok"),
+        intermediate=_expert_width(keys),
+        gated=family.gated_experts,
+        latent=keys.optional("moe_latent_size"),
+        router_scales=family.experts == "gemma4",
+        router_bias=family.router_bias,
+        shared_intermediate=_shared_width(keys, family),
+        shared_gate=family.shared_gate,
+        layers=kinds.sparse,
+    )
+
+
+def _expert_width(keys: ConfigKeys) -> int:
+    return keys.whole("moe_intermediate_size", "intermediate_size")
+
+
+def _shared_width(keys: ConfigKeys, family: Family) -> int:
+    """The shared experts' widths in sum."""
+    if family.experts == "qwen":
+        return keys.whole("shared_expert_intermediate_size") if family.shared_gate else 0
+    names = ("moe_shared_expert_intermediate_size", "shared_intermediate_size")
+    width = keys.whole(*names, default=_expert_width(keys))
+    return width * keys.whole("n_shared_experts", default=0, least=0)

@@ -1,0 +1,125 @@
+"""From a Hugging Face config.json to a ModelShape: one parser for every source of the file."""
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from tpdeploy.errors import InputError, nearest
+from tpdeploy.profiles.models.config.attention import (
+    attention_from_config,
+    indexer_from_config,
+    linear_from_config,
+    switched,
+    windowed_from_config,
+)
+from tpdeploy.profiles.models.config.families import FAMILIES
+from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.keys import ConfigKeys
+from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, layer_kinds
+from tpdeploy.profiles.models.config.mlp import experts_from_config, mlp_from_config
+from tpdeploy.profiles.models.config.quantization import quantization_from_config
+from tpdeploy.profiles.models.shape import ModelShape
+from tpdeploy.profiles.record import Dtype
+
+DTYPES = {"bfloat16": Dtype.BF16, "float16": Dtype.FP16, "float32": Dtype.FP32}
+# Keys of a multimodal config.json that hold for its text model too.
+SHARED_KEYS = (
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "tie_word_embeddings",
+    "quantization_config",
+)
+
+
+def shape_from_config(
+    config: Mapping[str, object], *, id: str, path: str | None = None
+) -> ModelShape:
+    """The shape of the model that `config` describes, called `id`.
+
+    Of a multimodal model it is the text model's.
+
+    Raises:
+        InputError: an architecture or format that is not known, a key that is missing or has an
+            impossible value.
+    """
+    language = _language_part(config)
+    kind = ConfigKeys(language, id).text("model_type")
+    family = FAMILIES.get(kind)
+    if family is None:
+        raise InputError(
+            f"{id}: config.json has model_type {kind!r}, which is not known here; "
+            f"{nearest(kind, FAMILIES)}"
+        )
+    keys = ConfigKeys({**family.defaults, **language}, id, renamed=family.renamed)
+    for name, value in family.only.items():
+        found = keys.value(name)
+        if found is not None and (type(found) is not type(value) or found != value):
+            raise keys.refused(name, f"only {str(value).lower()} is known here for {kind}")
+    try:
+        return _shape(keys, family, path)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"{id}: config.json gives no valid {where}: {first['msg']}") from error
+
+
+def _language_part(config: Mapping[str, object]) -> Mapping[str, object]:
+    """The text model's config inside a multimodal one, else the config itself."""
+    inner = config.get("text_config")
+    if not isinstance(inner, Mapping):
+        return config
+    shared = {key: config[key] for key in SHARED_KEYS if key in config}
+    return {"model_type": f"{config.get('model_type')}_text", **shared, **inner}
+
+
+def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
+    kinds = layer_kinds(keys, family)
+    context = keys.whole("max_position_embeddings")
+    extra = family.extra_positions
+    architectures = keys.words("architectures") or [keys.text("model_type")]
+    return ModelShape(
+        id=keys.id,
+        path=path,
+        architecture=architectures[0],
+        layers=kinds.layers,
+        hidden=keys.whole("hidden_size"),
+        vocab=keys.whole("vocab_size"),
+        tied_embeddings=keys.flag("tie_word_embeddings"),
+        max_context=context,
+        dtype=_dtype(keys),
+        attention=attention_from_config(keys, family, kinds),
+        windowed=windowed_from_config(keys, family, kinds),
+        linear=linear_from_config(keys, family, kinds),
+        indexer=indexer_from_config(keys, family, kinds),
+        mlp=mlp_from_config(keys, family, kinds),
+        experts=experts_from_config(keys, family, kinds),
+        parallel_blocks=switched(keys, family.parallel_blocks),
+        residual_streams=keys.whole("hc_mult", default=1),
+        norms_per_layer=_norms(keys, family, kinds),
+        final_norm=family.final_norm,
+        norm_bias=family.norm_bias,
+        head_bias=family.head_bias,
+        learned_positions=0 if extra is None else context + extra,
+        quantization=quantization_from_config(keys, family, kinds),
+    )
+
+
+def _norms(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> int:
+    """Norms of the hidden size in each layer."""
+    if "parallel_attn" in family.defaults:  # Falcon
+        if not keys.flag("parallel_attn"):
+            return 2
+        usual = 2 if keys.flag("new_decoder_architecture") else 1
+        return keys.whole("num_ln_in_parallel_attn", default=usual)
+    # Gemma 4 norms what its dense MLP and its experts give apart, and what the experts get.
+    return family.norms_per_layer + (3 if kinds.mlps[0] == "both" else 0)
+
+
+def _dtype(keys: ConfigKeys) -> Dtype:
+    """The native dtype; engines take BF16 where the config names none (gpt-oss)."""
+    key = "dtype" if keys.config.get("dtype") is not None else "torch_dtype"
+    name = keys.text(key, default="bfloat16")
+    if name not in DTYPES:
+        raise keys.refused(key, nearest(name, DTYPES))
+    return DTYPES[name]
