@@ -81,15 +81,21 @@ class Attention:
 
     def seconds(self, step: Step) -> float:
         """Seconds of all of them in `step`."""
+        seconds = self._prefill_seconds(step) if step.prefill_tokens else 0.0
+        if step.decode_sequences:
+            seconds += self._decode_seconds(step)
+        return self.cost.layers * seconds
+
+    def _prefill_seconds(self, step: Step) -> float:
+        pairs = step.prefill_tokens * self.cost.attended(step.prefill_context)
+        moved = step.prefill_tokens * self.prompt_bytes
+        return self.prefill.seconds(pairs * self.cost.pair_flops, moved)
+
+    def _decode_seconds(self, step: Step) -> float:
         cost = self.cost
-        pairs = step.prefill_tokens * cost.attended(step.prefill_context)
         contexts = step.decode_sequences * cost.attended(step.decode_context)
-        return cost.layers * (
-            self.prefill.seconds(pairs * cost.pair_flops, step.prefill_tokens * self.prompt_bytes)
-            + self.decode.seconds(
-                contexts * step.verified * cost.decode_pair_flops, contexts * cost.token_bytes
-            )
-        )
+        flops = contexts * step.verified * cost.decode_pair_flops
+        return self.decode.seconds(flops, contexts * cost.token_bytes)
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,8 @@ class Exchange:
     token_bytes: float  # of one message
     sampled: bool = False  # of the tokens that need logits alone
 
-    def seconds(self, step: Step) -> float:
-        """Seconds of all of them in `step`."""
-        tokens = step.sampled if self.sampled else step.tokens
+    def seconds(self, tokens: int) -> float:
+        """Seconds of all of them for `tokens` tokens."""
+        if not self.count:
+            return 0.0
         return self.count * self.collective.seconds(tokens * self.token_bytes)

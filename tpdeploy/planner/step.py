@@ -1,9 +1,10 @@
 """One engine step: what it processes, and how long it takes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Step:
     """What one engine step processes on one replica."""
 
@@ -34,7 +35,7 @@ class StepTime:
     communication: float
     overhead: float
 
-    @property
+    @cached_property
     def total(self) -> float:
         """Sum of the parts."""
         return self.linear + self.attention + self.communication + self.overhead
