@@ -1,7 +1,6 @@
 """One engine step: what it processes, and how long it takes."""
 
 from dataclasses import dataclass
-from functools import cached_property
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ class StepTime:
     communication: float
     overhead: float
 
-    @cached_property
+    @property
     def total(self) -> float:
         """Sum of the parts."""
         return self.linear + self.attention + self.communication + self.overhead

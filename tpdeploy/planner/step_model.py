@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
 
@@ -53,27 +53,25 @@ NORM_PASSES = 8
 EAGER_LAYER_S = 4.5e-4
 
 
-class _Rows(NamedTuple):
-    """Seconds of what all tokens of a step go through."""
+class _Part(NamedTuple):
+    """Seconds that one count of a step takes."""
 
-    products: float
-    exchanges: float
-    hand_on: float  # from one pipeline stage to the next
+    linear: float
+    communication: float
+    overhead: float
+    total: float
 
 
-class _Logits(NamedTuple):
-    """Seconds of the logits of a step, and of gathering them."""
-
-    products: float
-    exchanges: float
+def _part(linear: float, communication: float, overhead: float = 0.0) -> _Part:
+    return _Part(linear, communication, overhead, linear + communication + overhead)
 
 
 @dataclass(frozen=True, eq=False)
 class StepModel:
     """Everything about one model on one tensor-parallel group that a step's time depends on.
 
-    All but attention depends on a few counts only. A simulation meets the same ones often, so what
-    they take is kept.
+    All but attention depends on counts of which a simulation meets the same ones often: their
+    seconds are kept.
     """
 
     layers: int
@@ -97,36 +95,21 @@ class StepModel:
 
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
-        parts, attention = self._but_attention(step), self._attention_seconds(step)
-        waiting = max(0.0, self.launch_s - parts.linear - attention - parts.communication)
-        return replace(parts, attention=attention, overhead=parts.overhead + waiting)
+        rows, logits = self._rows(step.tokens), self._logits(step.sampled)
+        attention = self._attention_seconds(step)
+        linear = rows.linear + logits.linear
+        communication = rows.communication + logits.communication + self._waited_s
+        overhead = logits.overhead + self._overhead_seconds(reads=step.prefill_tokens > 0)
+        waiting = max(0.0, self.launch_s - linear - attention - communication)
+        return StepTime(linear, attention, communication, overhead + waiting)
 
     def seconds(self, step: Step) -> float:
         """Seconds of `step` in all."""
         if self.launch_s:
             return self.time(step).total
-        return self._but_attention(step).total + self._attention_seconds(step)
-
-    def _but_attention(self, step: Step) -> StepTime:
-        return self._counted(step.tokens, step.sampled, step.prefill_tokens > 0)
-
-    @cached_property
-    def _counted(self) -> Callable[[int, int, bool], StepTime]:
-        return cache(self._count)
-
-    @cached_property
-    def _rows(self) -> Callable[[int], _Rows]:
-        return cache(self._rows_seconds)
-
-    @cached_property
-    def _logits(self) -> Callable[[int], _Logits]:
-        return cache(self._logits_seconds)
-
-    def _attention_seconds(self, step: Step) -> float:
-        seconds = 0.0
-        for layers in self.mixing:
-            seconds += layers.seconds(step)
-        return seconds
+        counted = self._rows(step.tokens).total + self._logits(step.sampled).total
+        fixed = self._reading_s if step.prefill_tokens else self._decoding_s
+        return counted + fixed + self._attention_seconds(step)
 
     def stage_seconds(self, step: Step, alone: float) -> tuple[float, float]:
         """Seconds that `step` takes of the fullest stage before the last, and of the last.
@@ -135,62 +118,75 @@ class StepModel:
         stages take, one after the other.
         """
         stages, (most, last) = self.stages, self.stage_layers
-        hand_on = self._rows(step.tokens).hand_on
+        hand_on, head = self._hand_on(step.tokens), self._logits(step.sampled).total
         each = self._step_overhead(reads=step.prefill_tokens > 0)
-        head = self._head_seconds(step.sampled)
         layers = alone - head - stages * each - (stages - 1) * hand_on
         of_a_layer = layers / self.layers
         return most * of_a_layer + each + hand_on, last * of_a_layer + each + head
 
-    def _head_seconds(self, sampled: int) -> float:
-        """Seconds of the logits, of gathering them, and of sampling."""
-        logits = self._logits(sampled)
-        return (
-            logits.products
-            + self.serving.communication * logits.exchanges
-            + sampled * self.serving.sequence_s
-        )
+    def _attention_seconds(self, step: Step) -> float:
+        seconds = 0.0
+        for layers in self.mixing:
+            seconds += layers.seconds(step)
+        return seconds
 
-    def _count(self, tokens: int, sampled: int, reads: bool) -> StepTime:  # noqa: FBT001 - a key
-        """Seconds of all but attention; `reads`: of a prompt."""
-        rows, logits = self._rows(tokens), self._logits(sampled)
-        exchanged = self.serving.communication * (rows.exchanges + logits.exchanges)
-        return StepTime(
-            linear=rows.products + logits.products + tokens * self.small_kernels,
-            attention=0.0,
-            communication=exchanged + self._waited() + (self.stages - 1) * rows.hand_on,
-            overhead=self._overhead_seconds(sampled, reads=reads),
-        )
+    @cached_property
+    def _rows(self) -> Callable[[int], _Part]:
+        return cache(self._rows_seconds)
 
-    def _rows_seconds(self, tokens: int) -> _Rows:
+    @cached_property
+    def _logits(self) -> Callable[[int], _Part]:
+        return cache(self._logits_seconds)
+
+    @cached_property
+    def _hand_on(self) -> Callable[[int], float]:
+        return cache(self._hand_on_seconds)
+
+    @cached_property
+    def _decoding_s(self) -> float:
+        return self._waited_s + self._overhead_seconds(reads=False)
+
+    @cached_property
+    def _reading_s(self) -> float:
+        return self._waited_s + self._overhead_seconds(reads=True)
+
+    def _rows_seconds(self, tokens: int) -> _Part:
+        """What all tokens of a step go through."""
         routed = self.experts.seconds(tokens) if self.experts else 0.0
-        moved = tokens * self.hidden_bytes
-        return _Rows(
-            products=sum(product.seconds(tokens) for product in self.products) + routed,
-            exchanges=sum(e.seconds(tokens) for e in self.exchanges if not e.sampled),
-            hand_on=self.hand_on.seconds(moved) if self.stages > 1 else 0.0,
+        products = sum(product.seconds(tokens) for product in self.products)
+        exchanged = sum(e.seconds(tokens) for e in self.exchanges if not e.sampled)
+        handed_on = (self.stages - 1) * self._hand_on(tokens)
+        return _part(
+            linear=products + routed + tokens * self.small_kernels,
+            communication=self.serving.communication * exchanged + handed_on,
         )
 
-    def _logits_seconds(self, sampled: int) -> _Logits:
-        return _Logits(
-            products=sum(product.seconds(sampled) for product in self.head),
-            exchanges=sum(e.seconds(sampled) for e in self.exchanges if e.sampled),
+    def _logits_seconds(self, sampled: int) -> _Part:
+        """The logits, gathering them, and sampling."""
+        exchanged = sum(e.seconds(sampled) for e in self.exchanges if e.sampled)
+        return _part(
+            linear=sum(product.seconds(sampled) for product in self.head),
+            communication=self.serving.communication * exchanged,
+            overhead=sampled * self.serving.sequence_s,
         )
 
-    def _waited(self) -> float:
+    def _hand_on_seconds(self, tokens: int) -> float:
+        """From one pipeline stage to the next."""
+        return self.hand_on.seconds(tokens * self.hidden_bytes) if self.stages > 1 else 0.0
+
+    @cached_property
+    def _waited_s(self) -> float:
         """Seconds that ranks wait for the last of them before collectives begin."""
         if self.reduce.group == 1:
             return 0.0
         return self.serving.arrival_s * sum(exchange.count for exchange in self.exchanges)
 
-    def _overhead_seconds(self, sampled: int, *, reads: bool) -> float:
-        engine = self.serving
-        each = self.layers * engine.layer_s + sampled * engine.sequence_s
-        # Every stage of a pipeline is given its part of the step by itself.
-        return self.stages * self._step_overhead(reads=reads) + each
+    def _overhead_seconds(self, *, reads: bool) -> float:
+        """Seconds that the engine spends on a step; every stage is given its part by itself."""
+        return self.stages * self._step_overhead(reads=reads) + self.layers * self.serving.layer_s
 
     def _step_overhead(self, *, reads: bool) -> float:
-        """Seconds that the engine spends on one step of one stage."""
+        """Seconds that the engine spends on one step of one stage; `reads`: of a prompt."""
         engine = self.serving
         prompts = engine.prompt_step_s if reads else 0.0
         group = engine.group_step_s if self.reduce.group > 1 else 0.0
