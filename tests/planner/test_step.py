@@ -154,10 +154,8 @@ def test_ranks_wait_for_each_other() -> None:
     for tokens in (1, 4096):
         step = Step(prefill_tokens=tokens, prefill_context=1)
         at_once, waiting, single = (
-            replace(
-                model, serving=model.serving.model_copy(update={"arrival_s": seconds}), known={}
-            ).time(step)
-            for model, seconds in ((apart, 0.0), (apart, 1e-5), (alone, 1e-5))
+            replace(model, serving=model.serving.model_copy(update={"arrival_s": late})).time(step)
+            for model, late in ((apart, 0.0), (apart, 1e-5), (alone, 1e-5))
         )
         collectives = sum(exchange.count for exchange in apart.exchanges)
         waited = waiting.communication - at_once.communication

@@ -11,7 +11,7 @@ from tpdeploy.planner.scheduler import Engine
 from tpdeploy.planner.serving import Served, serve
 from tpdeploy.planner.stages import split_problem
 from tpdeploy.planner.step import Step, StepTime
-from tpdeploy.planner.step_model import step_model
+from tpdeploy.planner.step_model import StepModel, step_model
 
 # Where the fewest devices are looked for, a queue that is longer than its answers is too little.
 LEAST_DEVICES = {"cost", "fewest"}
@@ -31,6 +31,7 @@ class Candidate:
     """One split that fits, and what it is expected to do."""
 
     parallelism: Parallelism
+    replica: Engine
     limits: Limits
     memory: MemoryPerGpu
     kv_requests: int  # requests of the workload's mean length that a replica's KV cache holds
@@ -73,14 +74,18 @@ class Refusal:
         return self.reason.startswith("does not fit")
 
 
-def evaluate(question: Question, parallelism: Parallelism) -> Candidate | Refusal:
-    """Size and predict one split."""
-    prepared = prepare(question, parallelism)
+def evaluate(
+    question: Question, parallelism: Parallelism, model: StepModel | None = None
+) -> Candidate | Refusal:
+    """Size and predict one split; `model`: of a step of such a replica, where it is known."""
+    prepared = prepare(question, parallelism, model)
     return prepared if isinstance(prepared, Refusal) else simulate(question, prepared)
 
 
-def prepare(question: Question, parallelism: Parallelism) -> Prepared | Refusal:
-    """Size one split."""
+def prepare(
+    question: Question, parallelism: Parallelism, model: StepModel | None = None
+) -> Prepared | Refusal:
+    """Size one split; `model`: of a step of such a replica, where it is known."""
     problem = engine_problem(question, parallelism) or split_problem(question.shape, parallelism)
     if problem:
         return Refusal(parallelism, problem)
@@ -90,13 +95,7 @@ def prepare(question: Question, parallelism: Parallelism) -> Prepared | Refusal:
         return Refusal(parallelism, str(shortage))
     serving = question.cluster.efficiency.serving
     replica = Engine(
-        step_model(
-            question.shape,
-            question.cluster,
-            parallelism,
-            question.kv_cache_dtype,
-            eager=question.graphless,
-        ),
+        model or _step_model(question, parallelism),
         sized.limits.max_num_seqs,
         sized.limits.max_num_batched_tokens,
         sized.held * question.workload.context_tokens,
@@ -109,6 +108,16 @@ def prepare(question: Question, parallelism: Parallelism) -> Prepared | Refusal:
     return Prepared(parallelism, sized, replica)
 
 
+def _step_model(question: Question, parallelism: Parallelism) -> StepModel:
+    return step_model(
+        question.shape,
+        question.cluster,
+        parallelism,
+        question.kv_cache_dtype,
+        eager=question.graphless,
+    )
+
+
 def simulate(question: Question, prepared: Prepared) -> Candidate:
     """Predict one split that fits."""
     replica, replicas = prepared.replica, prepared.parallelism.replicas
@@ -116,6 +125,7 @@ def simulate(question: Question, prepared: Prepared) -> Candidate:
     prediction = predict(question, replica.model, served, replicas)
     return Candidate(
         parallelism=prepared.parallelism,
+        replica=replica,
         limits=prepared.sized.limits,
         memory=prepared.sized.memory,
         kv_requests=prepared.sized.kv_requests,

@@ -82,20 +82,17 @@ class Attention:
     def seconds(self, step: Step) -> float:
         """Seconds of all of them in `step`."""
         seconds = self._prefill_seconds(step) if step.prefill_tokens else 0.0
+        cost = self.cost
         if step.decode_sequences:
-            seconds += self._decode_seconds(step)
-        return self.cost.layers * seconds
+            contexts = step.decode_sequences * cost.attended(step.decode_context)
+            flops = contexts * step.verified * cost.decode_pair_flops
+            seconds += self.decode.seconds(flops, contexts * cost.token_bytes)
+        return cost.layers * seconds
 
     def _prefill_seconds(self, step: Step) -> float:
         pairs = step.prefill_tokens * self.cost.attended(step.prefill_context)
         moved = step.prefill_tokens * self.prompt_bytes
         return self.prefill.seconds(pairs * self.cost.pair_flops, moved)
-
-    def _decode_seconds(self, step: Step) -> float:
-        cost = self.cost
-        contexts = step.decode_sequences * cost.attended(step.decode_context)
-        flops = contexts * step.verified * cost.decode_pair_flops
-        return self.decode.seconds(flops, contexts * cost.token_bytes)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,6 @@ class _Lane:
     chunks: Chunks = ()  # that the coming step reads
     step: Step = field(default_factory=Step)  # the coming one
 
-    @property
     def running(self) -> int:
         """Requests in it."""
         return len(self.prefilling) + len(self.decoding)
@@ -117,6 +116,7 @@ class Scheduler:
         self.gain = speculation.tokens_per_step if speculation else 1.0  # tokens a step
         self.verified = workload.verified_tokens
         self.drafting = speculation.tokens * speculation.draft_cost if speculation else 0.0
+        self._alone = self._drafted if self.drafting else engine.model.seconds
         self.most_sequences = engine.most_sequences(workload)
         self.now = 0.0
         self.ready = 0.0  # when it was settled what the coming step does
@@ -178,7 +178,7 @@ class Scheduler:
                 return
             request = self._waiting.popleft()
             self.held += needed
-            min(self._lanes, key=lambda lane: lane.running).prefilling.append(request)
+            min(self._lanes, key=_Lane.running).prefilling.append(request)
             self.running += 1
 
     def _busy(self) -> Sequence[_Lane]:
@@ -214,7 +214,8 @@ class Scheduler:
 
     def _mixed_step(self, lane: _Lane) -> Step:
         """Its prompt chunks beside its decoding sequences, or before they go on."""
-        step = Step(verified=self.verified) if self.engine.prompts_first else self._decode_step(lane)
+        first = self.engine.prompts_first
+        step = Step(verified=self.verified) if first else self._decode_step(lane)
         pairs = 0.0
         for request, chunk in lane.chunks:
             step.prefill_tokens += chunk
@@ -236,10 +237,10 @@ class Scheduler:
             of_last += last
         return max(slowest, of_most, of_last)
 
-    def _alone(self, step: Step) -> float:
+    def _drafted(self, step: Step) -> float:
         """Seconds of one step through all stages, drafting included."""
         seconds = self.engine.model.seconds(step)
-        if self.drafting and step.decode_sequences:
+        if step.decode_sequences:
             alone = Step(step.decode_sequences, step.decode_context)
             seconds += self.drafting * self.engine.model.seconds(alone)
         return seconds

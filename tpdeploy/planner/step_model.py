@@ -60,10 +60,7 @@ class _Part(NamedTuple):
     communication: float
     overhead: float
     total: float
-
-
-def _part(linear: float, communication: float, overhead: float = 0.0) -> _Part:
-    return _Part(linear, communication, overhead, linear + communication + overhead)
+    hand_on: float = 0.0  # of the communication, from one pipeline stage to the next
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +96,7 @@ class StepModel:
         attention = self._attention_seconds(step)
         linear = rows.linear + logits.linear
         communication = rows.communication + logits.communication + self._waited_s
-        overhead = logits.overhead + self._overhead_seconds(reads=step.prefill_tokens > 0)
+        overhead = logits.overhead + self._overheads_s[step.prefill_tokens > 0]
         waiting = max(0.0, self.launch_s - linear - attention - communication)
         return StepTime(linear, attention, communication, overhead + waiting)
 
@@ -108,7 +105,7 @@ class StepModel:
         if self.launch_s:
             return self.time(step).total
         counted = self._rows(step.tokens).total + self._logits(step.sampled).total
-        fixed = self._reading_s if step.prefill_tokens else self._decoding_s
+        fixed = self._fixed_s[step.prefill_tokens > 0]
         return counted + fixed + self._attention_seconds(step)
 
     def stage_seconds(self, step: Step, alone: float) -> tuple[float, float]:
@@ -118,8 +115,8 @@ class StepModel:
         stages take, one after the other.
         """
         stages, (most, last) = self.stages, self.stage_layers
-        hand_on, head = self._hand_on(step.tokens), self._logits(step.sampled).total
-        each = self._step_overhead(reads=step.prefill_tokens > 0)
+        hand_on, head = self._rows(step.tokens).hand_on, self._logits(step.sampled).total
+        each = self._step_overheads_s[step.prefill_tokens > 0]
         layers = alone - head - stages * each - (stages - 1) * hand_on
         of_a_layer = layers / self.layers
         return most * of_a_layer + each + hand_on, last * of_a_layer + each + head
@@ -138,41 +135,24 @@ class StepModel:
     def _logits(self) -> Callable[[int], _Part]:
         return cache(self._logits_seconds)
 
-    @cached_property
-    def _hand_on(self) -> Callable[[int], float]:
-        return cache(self._hand_on_seconds)
-
-    @cached_property
-    def _decoding_s(self) -> float:
-        return self._waited_s + self._overhead_seconds(reads=False)
-
-    @cached_property
-    def _reading_s(self) -> float:
-        return self._waited_s + self._overhead_seconds(reads=True)
-
     def _rows_seconds(self, tokens: int) -> _Part:
         """What all tokens of a step go through."""
         routed = self.experts.seconds(tokens) if self.experts else 0.0
         products = sum(product.seconds(tokens) for product in self.products)
         exchanged = sum(e.seconds(tokens) for e in self.exchanges if not e.sampled)
-        handed_on = (self.stages - 1) * self._hand_on(tokens)
-        return _part(
-            linear=products + routed + tokens * self.small_kernels,
-            communication=self.serving.communication * exchanged + handed_on,
-        )
+        moved = tokens * self.hidden_bytes
+        hand_on = self.hand_on.seconds(moved) if self.stages > 1 else 0.0
+        linear = products + routed + tokens * self.small_kernels
+        communication = self.serving.communication * exchanged + (self.stages - 1) * hand_on
+        return _Part(linear, communication, 0.0, linear + communication, hand_on)
 
     def _logits_seconds(self, sampled: int) -> _Part:
         """The logits, gathering them, and sampling."""
         exchanged = sum(e.seconds(sampled) for e in self.exchanges if e.sampled)
-        return _part(
-            linear=sum(product.seconds(sampled) for product in self.head),
-            communication=self.serving.communication * exchanged,
-            overhead=sampled * self.serving.sequence_s,
-        )
-
-    def _hand_on_seconds(self, tokens: int) -> float:
-        """From one pipeline stage to the next."""
-        return self.hand_on.seconds(tokens * self.hidden_bytes) if self.stages > 1 else 0.0
+        linear = sum(product.seconds(sampled) for product in self.head)
+        communication = self.serving.communication * exchanged
+        overhead = sampled * self.serving.sequence_s
+        return _Part(linear, communication, overhead, linear + communication + overhead)
 
     @cached_property
     def _waited_s(self) -> float:
@@ -181,16 +161,25 @@ class StepModel:
             return 0.0
         return self.serving.arrival_s * sum(exchange.count for exchange in self.exchanges)
 
-    def _overhead_seconds(self, *, reads: bool) -> float:
-        """Seconds that the engine spends on a step; every stage is given its part by itself."""
-        return self.stages * self._step_overhead(reads=reads) + self.layers * self.serving.layer_s
+    @cached_property
+    def _fixed_s(self) -> tuple[float, float]:
+        """Seconds of any step, without prompts and with: waiting for ranks, and the engine."""
+        decoding, reading = self._overheads_s
+        return self._waited_s + decoding, self._waited_s + reading
 
-    def _step_overhead(self, *, reads: bool) -> float:
-        """Seconds that the engine spends on one step of one stage; `reads`: of a prompt."""
+    @cached_property
+    def _overheads_s(self) -> tuple[float, float]:
+        """Of those the engine's own; every stage is given its part of the step by itself."""
+        decoding, reading = self._step_overheads_s
+        layers = self.layers * self.serving.layer_s
+        return self.stages * decoding + layers, self.stages * reading + layers
+
+    @cached_property
+    def _step_overheads_s(self) -> tuple[float, float]:
+        """Seconds that the engine spends on one step of one stage, without prompts and with."""
         engine = self.serving
-        prompts = engine.prompt_step_s if reads else 0.0
         group = engine.group_step_s if self.reduce.group > 1 else 0.0
-        return engine.step_s + prompts + group
+        return engine.step_s + group, engine.step_s + engine.prompt_step_s + group
 
 
 def step_model(
