@@ -105,14 +105,14 @@ class State:
 
     def seconds(self, step: Step) -> float:
         """Seconds of all of them in `step`."""
-        cost = self.cost
-        decoded = step.decode_sequences * step.verified
-        return cost.layers * (
-            self.prefill.seconds(step.prefill_tokens * cost.prefill_flops, 0.0)
-            + self.decode.seconds(
-                decoded * cost.decode_flops, 2 * step.decode_sequences * cost.state_bytes
-            )
-        )
+        cost, seconds = self.cost, 0.0
+        if step.prefill_tokens:
+            seconds = self.prefill.seconds(step.prefill_tokens * cost.prefill_flops, 0.0)
+        if step.decode_sequences:
+            flops = step.decode_sequences * step.verified * cost.decode_flops
+            moved = 2 * step.decode_sequences * cost.state_bytes
+            seconds += self.decode.seconds(flops, moved)
+        return cost.layers * seconds
 
 
 @dataclass(frozen=True)
