@@ -89,6 +89,17 @@ def test_a_narrow_checkpoint_is_not_to_be_quantized(tmp_path: Path, model: str) 
     assert "--max-model-len" not in found
 
 
+def test_stages_for_want_of_memory_give_way_to_a_width_that_can_be_made_to_fit(
+    tmp_path: Path,
+) -> None:
+    """Two stages of which most of the load waits are not chosen over TP 2 with fewer sequences."""
+    result = tpdeploy("plan", AWQ, "--gpus", "2x3090", home=tmp_path, width=120)
+    assert "TP 2 x 1 replica" in result.stdout
+    assert "TP alone fits only with --max-num-seqs 128" in result.stdout
+    staged = tpdeploy("plan", AWQ, "--gpus", "2x3090", "--pp", "2", home=tmp_path, width=120)
+    assert "TP 1 x PP 2 x 1 replica" in staged.stdout
+
+
 def test_the_planner_tries_for_itself_before_it_refuses(tmp_path: Path) -> None:
     """72B in INT4 on two 24 GB cards at TP 2: fewer sequences make room, and that is said."""
     args = [AWQ, "--gpus", "2x3090", "--tp", "2"]

@@ -10,6 +10,7 @@ from tests.harness.standin import Behaviour, StandIn, first_then_answer, serving
 from tpdeploy.harness import client as client_module
 from tpdeploy.harness.client import open_client
 from tpdeploy.harness.completion import complete
+from tpdeploy.harness.events import RequestError, _payload
 from tpdeploy.harness.exchange import Exchange
 from tpdeploy.harness.requests import Asked
 
@@ -76,6 +77,25 @@ def test_failures_are_told_apart(behaviour: Behaviour, kind: str, message: str) 
     assert failure is not None
     assert failure.kind == kind
     assert failure.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b"[" * 100_000,
+        b"7",
+        b'{"choices": 7}',
+        b'{"choices": ["word"]}',
+        b'{"choices": [], "usage": [1]}',
+        b'{"choices": [], "usage": {"completion_tokens": "many"}}',
+    ],
+)
+def test_what_is_not_the_protocol_is_a_broken_stream(event: bytes) -> None:
+    """Whatever a server sends is a failure of one request, never an error of the measurement."""
+    with pytest.raises(RequestError) as refused:
+        _payload(event)
+    assert refused.value.failure.kind == "broken"
+    assert len(str(refused.value)) < 200
 
 
 def test_silence_is_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from tests.properties.plans import (
     split_of,
     text,
 )
-from tpdeploy.cli.numbers import number
+from tpdeploy.numbers import number
 from tpdeploy.planner.ranking import TIE
 
 # Splits about as good as the best may be chosen for being simpler.

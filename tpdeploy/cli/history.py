@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tpdeploy.cli.numbers import in_ms
 from tpdeploy.cli.output import out, print_json
 from tpdeploy.harness.history import Entry, Held, history
+from tpdeploy.numbers import in_ms
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 

@@ -9,9 +9,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tpdeploy.cli.numbers import duration, in_unit, number
 from tpdeploy.cli.planfile import current_plan_path
 from tpdeploy.cli.splits_view import INDENT, show_alternatives, show_engines, show_pareto
+from tpdeploy.numbers import duration, in_unit, number
 from tpdeploy.planner.memory import GIB
 from tpdeploy.planner.plan import DeploymentPlan, Estimate, MemoryPerGpu
 from tpdeploy.planner.workload import Target, Workload

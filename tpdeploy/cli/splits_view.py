@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tpdeploy.cli.numbers import in_ms, number
+from tpdeploy.numbers import in_ms, number
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Alternative, DeploymentPlan, EngineAnswer
 

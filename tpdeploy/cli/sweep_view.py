@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from tpdeploy.cli.numbers import in_unit, number
 from tpdeploy.cli.splits_view import INDENT
 from tpdeploy.cli.validation_view import VERDICT_STYLES, why_lines
 from tpdeploy.harness.comparison import Row
 from tpdeploy.harness.sweep import Point, SweepReport, in_range
+from tpdeploy.numbers import in_unit, number
 from tpdeploy.planner.loads import load_of
 
 # Requests/s are tokens/s by the tokens of an answer; they are in the kept report.

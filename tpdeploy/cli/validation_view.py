@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
-from tpdeploy.cli.numbers import in_ms, in_unit, number
 from tpdeploy.harness.comparison import Row
 from tpdeploy.harness.confidence import Interval
 from tpdeploy.harness.metrics import Spread
 from tpdeploy.harness.report import ValidationReport, WarmUp
 from tpdeploy.harness.teaching import NOT_KNOWN, Reason
+from tpdeploy.numbers import in_ms, in_unit, number
 from tpdeploy.planner.plan import Estimate
 from tpdeploy.planner.workload import Workload
 

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import httpx
 
@@ -11,6 +11,8 @@ from tpdeploy.errors import TpdeployError
 from tpdeploy.harness.exchange import Failure, FailureKind
 
 LONGEST_MESSAGE = 300
+# What of an event's usage is read.
+COUNTS = ("prompt_tokens", "completion_tokens")
 
 
 class RequestError(TpdeployError):
@@ -72,14 +74,27 @@ async def _data_lines(response: httpx.Response) -> AsyncIterator[tuple[float, by
 def _payload(data: bytes) -> dict[str, Any]:
     try:
         payload = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RequestError("broken", f"the stream is not JSON: {data[:80]!r}") from error
-    if not isinstance(payload, dict):
-        raise RequestError("broken", f"the stream is not the protocol: {data[:80]!r}")
-    if payload.get("error"):
+    if isinstance(payload, dict) and payload.get("error"):
         raise RequestError("status", f"the endpoint answered: {_message(data)}")
+    if not _is_event(payload):
+        raise RequestError("broken", f"the stream is not the protocol: {data[:80]!r}")
     payload["choices"] = payload.get("choices") or []
     return payload
+
+
+def _is_event(payload: object) -> TypeGuard[dict[str, Any]]:
+    """Whether it is an object whose choices and usage, if any, are what they should be."""
+    if not isinstance(payload, dict):
+        return False
+    choices, usage = payload.get("choices") or [], payload.get("usage") or {}
+    return (
+        isinstance(choices, list)
+        and all(isinstance(choice, dict) for choice in choices)
+        and isinstance(usage, dict)
+        and all(isinstance(usage.get(name, 0), int) for name in COUNTS)
+    )
 
 
 def _message(body: bytes) -> str:
@@ -89,7 +104,7 @@ def _message(body: bytes) -> str:
         content = json.loads(text)
         error = content.get("error", content)
         text = str(error.get("message") or error.get("detail") or text)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         pass  # a router's or proxy's plain text
     return " ".join(text.split())[:LONGEST_MESSAGE] or "no reason given"
 

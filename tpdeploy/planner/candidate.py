@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tpdeploy.numbers import duration
 from tpdeploy.planner.limits import DoesNotFit, Sized, size
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Limits, MemoryPerGpu, Prediction
@@ -170,7 +171,7 @@ def missed(question: Question, prediction: Prediction, served: Served, replicas:
     ):
         if target is not None and estimate.value > target.ms:
             found.append(
-                f"{name} {target.at} {estimate.value:,.1f} ms misses the target {target.ms:,g} ms"
+                f"{name} {target.at} {duration(estimate.value)} misses the target {target.ms:,g} ms"
             )
     if served.full_per_s is not None:
         found.append(_overrun(workload.rate or 0.0, served.full_per_s * replicas))

@@ -168,12 +168,14 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
     coming: list[Arrival] = [
         (client * gap, *next(lengths), engine.request_s) for client in range(clients)
     ]
+    # Until the last client has begun the others wait for fewer than they will.
+    all_begun = (clients - 1) * gap if protocol.warm_up else 0.0
     issued = clients
     measured: list[Request] = []
     finished, warm_at = 0, 0.0
     while finished < total:
         for request in _advance(scheduler, coming):
-            finished += 1
+            finished += scheduler.now >= all_begun
             if finished > first:
                 measured.append(request)
             elif finished == first:

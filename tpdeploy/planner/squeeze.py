@@ -14,7 +14,8 @@ from tpdeploy.planner.candidate import engine_problem
 from tpdeploy.planner.limits import DoesNotFit, Sized, size, step_size
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.question import Question, share_of_load
-from tpdeploy.planner.search import Solved
+from tpdeploy.planner.ranking import TIE, objective
+from tpdeploy.planner.search import Outcome, Solved
 from tpdeploy.planner.splits import splits
 from tpdeploy.planner.stages import split_problem
 from tpdeploy.planner.step_budget import SMALLER
@@ -29,17 +30,38 @@ Change = dict[str, Any]
 def solve_tightly(question: Question, solve: Callable[[Question], Solved]) -> Solved:
     """The answer of `solve`; where nothing fits, that to the mildest change which makes it fit.
 
+    Where only pipeline stages fit, which then hold a part of the load, so is what makes a width
+    fit, if it is better.
+
     Raises:
         InputError: as `solve` does.
     """
     asked, outcome = solve(question)
-    if outcome.ranked:
+    if outcome.ranked and not _starved(question, outcome):
         return asked, outcome
-    squeezed = squeeze(question)
-    if squeezed is None:
+    tight = squeeze(replace(question, pipeline=1) if outcome.ranked else question)
+    if tight is None:
         return asked, outcome
+    squeezed = replace(tight, pipeline=question.pipeline)
     answered, found = solve(squeezed)
-    return answered, replace(found, remarks=(_remark(question, squeezed), *found.remarks))
+    if outcome.ranked and not _better(question, found, outcome):
+        return asked, outcome
+    remark = _remark(question, squeezed, "TP alone fits" if outcome.ranked else "Fits")
+    return answered, replace(found, remarks=(remark, *found.remarks))
+
+
+def _starved(question: Question, outcome: Outcome) -> bool:
+    """Whether stages were chosen for want of memory, in which most of the load has to wait."""
+    best = outcome.ranked[0]
+    open_ = question.pipeline is None and best.parallelism.pipeline > 1
+    return open_ and best.served.waits_longest
+
+
+def _better(question: Question, found: Outcome, before: Outcome) -> bool:
+    """Whether a plan is worth more than the one before, if there was one, beyond a tie."""
+    if found.best is None or before.best is None:
+        return found.best is not None
+    return objective(question, found.best) > (1 + TIE) * objective(question, before.best)
 
 
 def squeeze(question: Question) -> Question | None:
@@ -125,7 +147,7 @@ def _fewer(usual: int, needed: int) -> Iterator[int]:
         fewer //= 2
 
 
-def _remark(asked: Question, squeezed: Question) -> str:
+def _remark(asked: Question, squeezed: Question, what: str) -> str:
     before, after = dict(asked.request), dict(squeezed.request)
     change = {name: after[name] for name in after if after[name] != before[name]}
-    return f"Fits only with {in_options(change)}: chosen here, since it was left open."
+    return f"{what} only with {in_options(change)}: chosen here, since it was left open."

@@ -410,6 +410,9 @@ def _reducer(
         import vllm._custom_ops  # noqa: F401 - it loads the kernels
 
         kernels = torch.ops._C
+        # Builds for CPUs without AVX-512 have none, and the engine takes PyTorch's as well.
+        if not hasattr(kernels, "init_shm_manager"):
+            return partial(dist.all_reduce, group=group), "gloo"
         threads = torch.get_num_threads()
         handle = kernels.init_shm_manager(name, width, machine.rank, threads)
         dist.barrier(group)

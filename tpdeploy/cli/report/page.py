@@ -7,12 +7,12 @@ from datetime import datetime
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tpdeploy import __version__
-from tpdeploy.cli.numbers import number
 from tpdeploy.cli.plan_view import assumptions
 from tpdeploy.cli.report import plots, tables
 from tpdeploy.cli.report.content import Content
 from tpdeploy.cli.sweep_view import findings
 from tpdeploy.harness.metrics import DEFINITIONS
+from tpdeploy.numbers import number
 from tpdeploy.planner.communication import decoding
 from tpdeploy.planner.plan import Estimate
 from tpdeploy.planner.workload import Target, Workload

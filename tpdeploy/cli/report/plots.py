@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from tpdeploy.cli.numbers import number
 from tpdeploy.cli.report import figures
 from tpdeploy.cli.report.content import Content, Curve
 from tpdeploy.cli.splits_view import split_words
 from tpdeploy.harness.metrics import Spread
 from tpdeploy.harness.sweep import Point
+from tpdeploy.numbers import number
 from tpdeploy.planner.loads import load_of
 from tpdeploy.planner.memory import GIB
 from tpdeploy.planner.plan import Estimate, MemoryPerGpu, Prediction

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from tpdeploy.cli.numbers import in_ms, number
 from tpdeploy.cli.report.content import Content
 from tpdeploy.cli.report.plots import memory_parts, share
 from tpdeploy.cli.splits_view import split_words
 from tpdeploy.cli.sweep_view import shown_rows
 from tpdeploy.harness.comparison import Row
 from tpdeploy.harness.sweep import Point
+from tpdeploy.numbers import in_ms, number
 from tpdeploy.planner.loads import load_of
 from tpdeploy.planner.memory import GIB
 from tpdeploy.planner.plan import Estimate, Prediction
