@@ -1,6 +1,7 @@
 """Step time: more work is never quicker, nothing is under the roofline, links count."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -146,6 +147,16 @@ def test_each_stage_pays_for_being_given_its_part() -> None:
     once = lone.serving.step_s + lone.serving.prompt_step_s + lone.serving.group_step_s
     more = staged.time(step).overhead - lone.time(step).overhead
     assert more == pytest.approx(3 * once)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "qwen3.5-397b-a17b"])
+def test_seconds_are_the_sum_of_their_causes(name: str) -> None:
+    """Also where the counts of the step were met before, in another step."""
+    model = model_of(name)
+    for sequences, prompt, done in product((0, 1, 64), (0, 1, 777, 8192), (0, 1)):
+        step = Step(sequences, 1500.0, prompt, prompt / 2, prefills_done=done)
+        if step.tokens:
+            assert model.seconds(step) == pytest.approx(model.time(step).total, rel=1e-12)
 
 
 def test_ranks_wait_for_each_other() -> None:

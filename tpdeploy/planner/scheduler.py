@@ -149,9 +149,13 @@ class Scheduler:
         """
         if self._waiting:
             self._admit()
-        lanes, reads = self._busy(), False
+        lanes = self._lanes if len(self._lanes) == 1 else self._busy()
+        reads = False
         for lane in lanes:
-            reads |= self._prepare(lane)
+            if lane.prefilling and self._read(lane):
+                reads = True
+            else:
+                lane.step = self._decode_step(lane)
         seconds = self._seconds(lanes)
         repeats = 1 if reads else self._repeats(lanes, seconds, until)
         if repeats > FEW:
@@ -182,15 +186,14 @@ class Scheduler:
             self.running += 1
 
     def _busy(self) -> Sequence[_Lane]:
-        """The lanes that have something to do: where there is one, it has."""
-        if len(self._lanes) == 1:
-            return self._lanes
+        """The lanes that have something to do."""
         return [lane for lane in self._lanes if lane.decoding or lane.prefilling]
 
-    def _prepare(self, lane: _Lane) -> bool:
-        """Settle the next step of `lane`; whether it reads of a prompt."""
-        lane.chunks = self._chunks(lane) if lane.prefilling else ()
-        lane.step = self._mixed_step(lane) if lane.chunks else self._decode_step(lane)
+    def _read(self, lane: _Lane) -> bool:
+        """Let the next step of `lane` read of its prompts, if it has room for any of them."""
+        lane.chunks = self._chunks(lane)
+        if lane.chunks:
+            lane.step = self._mixed_step(lane)
         return bool(lane.chunks)
 
     def _chunks(self, lane: _Lane) -> Chunks:
@@ -264,6 +267,7 @@ class Scheduler:
             finished += self._finish_decodes(lane)
         if lane.chunks:
             finished += self._finish_prefills(lane)
+            lane.chunks = ()
 
     def _finish_decodes(self, lane: _Lane) -> list[Request]:
         finished: list[Request] = []

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import NamedTuple
 
@@ -53,14 +53,20 @@ NORM_PASSES = 8
 EAGER_LAYER_S = 4.5e-4
 
 
-class _Part(NamedTuple):
-    """Seconds that one count of a step takes."""
+class _Rows(NamedTuple):
+    """Seconds of what all tokens of a step go through."""
 
-    linear: float
-    communication: float
-    overhead: float
-    total: float
-    hand_on: float = 0.0  # of the communication, from one pipeline stage to the next
+    products: float
+    exchanges: float
+    hand_on: float  # from one pipeline stage to the next
+
+
+class _Logits(NamedTuple):
+    """Seconds of the logits of a step, of gathering them, and of both and sampling."""
+
+    products: float
+    exchanges: float
+    head: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,21 +98,17 @@ class StepModel:
 
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
-        rows, logits = self._rows(step.tokens), self._logits(step.sampled)
+        parts = self._parts(step.tokens, step.sampled, step.prefill_tokens > 0)
         attention = self._attention_seconds(step)
-        linear = rows.linear + logits.linear
-        communication = rows.communication + logits.communication + self._waited_s
-        overhead = logits.overhead + self._overheads_s[step.prefill_tokens > 0]
-        waiting = max(0.0, self.launch_s - linear - attention - communication)
-        return StepTime(linear, attention, communication, overhead + waiting)
+        waiting = max(0.0, self.launch_s - parts.linear - attention - parts.communication)
+        return replace(parts, attention=attention, overhead=parts.overhead + waiting)
 
     def seconds(self, step: Step) -> float:
         """Seconds of `step` in all."""
         if self.launch_s:
             return self.time(step).total
-        counted = self._rows(step.tokens).total + self._logits(step.sampled).total
-        fixed = self._fixed_s[step.prefill_tokens > 0]
-        return counted + fixed + self._attention_seconds(step)
+        counted = self._counted(step.tokens, step.sampled, step.prefill_tokens > 0)
+        return counted + self._attention_seconds(step)
 
     def stage_seconds(self, step: Step, alone: float) -> tuple[float, float]:
         """Seconds that `step` takes of the fullest stage before the last, and of the last.
@@ -115,7 +117,7 @@ class StepModel:
         stages take, one after the other.
         """
         stages, (most, last) = self.stages, self.stage_layers
-        hand_on, head = self._rows(step.tokens).hand_on, self._logits(step.sampled).total
+        hand_on, head = self._rows(step.tokens).hand_on, self._logits(step.sampled).head
         each = self._step_overheads_s[step.prefill_tokens > 0]
         layers = alone - head - stages * each - (stages - 1) * hand_on
         of_a_layer = layers / self.layers
@@ -128,31 +130,44 @@ class StepModel:
         return seconds
 
     @cached_property
-    def _rows(self) -> Callable[[int], _Part]:
+    def _counted(self) -> Callable[[int, int, bool], float]:
+        return cache(lambda tokens, sampled, reads: self._parts(tokens, sampled, reads).total)
+
+    @cached_property
+    def _rows(self) -> Callable[[int], _Rows]:
         return cache(self._rows_seconds)
 
     @cached_property
-    def _logits(self) -> Callable[[int], _Part]:
+    def _logits(self) -> Callable[[int], _Logits]:
         return cache(self._logits_seconds)
 
-    def _rows_seconds(self, tokens: int) -> _Part:
-        """What all tokens of a step go through."""
-        routed = self.experts.seconds(tokens) if self.experts else 0.0
-        products = sum(product.seconds(tokens) for product in self.products)
-        exchanged = sum(e.seconds(tokens) for e in self.exchanges if not e.sampled)
-        moved = tokens * self.hidden_bytes
-        hand_on = self.hand_on.seconds(moved) if self.stages > 1 else 0.0
-        linear = products + routed + tokens * self.small_kernels
-        communication = self.serving.communication * exchanged + (self.stages - 1) * hand_on
-        return _Part(linear, communication, 0.0, linear + communication, hand_on)
+    def _parts(self, tokens: int, sampled: int, reads: bool) -> StepTime:
+        """All but attention; `reads`: of a prompt."""
+        rows, logits, engine = self._rows(tokens), self._logits(sampled), self.serving
+        exchanged = engine.communication * (rows.exchanges + logits.exchanges)
+        each = self.layers * engine.layer_s + sampled * engine.sequence_s
+        return StepTime(
+            linear=rows.products + logits.products + tokens * self.small_kernels,
+            attention=0.0,
+            communication=exchanged + self._waited_s + (self.stages - 1) * rows.hand_on,
+            # Every stage of a pipeline is given its part of the step by itself.
+            overhead=self.stages * self._step_overheads_s[reads] + each,
+        )
 
-    def _logits_seconds(self, sampled: int) -> _Part:
-        """The logits, gathering them, and sampling."""
-        exchanged = sum(e.seconds(sampled) for e in self.exchanges if e.sampled)
-        linear = sum(product.seconds(sampled) for product in self.head)
-        communication = self.serving.communication * exchanged
-        overhead = sampled * self.serving.sequence_s
-        return _Part(linear, communication, overhead, linear + communication + overhead)
+    def _rows_seconds(self, tokens: int) -> _Rows:
+        routed = self.experts.seconds(tokens) if self.experts else 0.0
+        moved = tokens * self.hidden_bytes
+        return _Rows(
+            products=sum(product.seconds(tokens) for product in self.products) + routed,
+            exchanges=sum(e.seconds(tokens) for e in self.exchanges if not e.sampled),
+            hand_on=self.hand_on.seconds(moved) if self.stages > 1 else 0.0,
+        )
+
+    def _logits_seconds(self, sampled: int) -> _Logits:
+        products = sum(product.seconds(sampled) for product in self.head)
+        gathered = sum(e.seconds(sampled) for e in self.exchanges if e.sampled)
+        each = products + self.serving.communication * gathered
+        return _Logits(products, gathered, each + sampled * self.serving.sequence_s)
 
     @cached_property
     def _waited_s(self) -> float:
@@ -160,19 +175,6 @@ class StepModel:
         if self.reduce.group == 1:
             return 0.0
         return self.serving.arrival_s * sum(exchange.count for exchange in self.exchanges)
-
-    @cached_property
-    def _fixed_s(self) -> tuple[float, float]:
-        """Seconds of any step, without prompts and with: waiting for ranks, and the engine."""
-        decoding, reading = self._overheads_s
-        return self._waited_s + decoding, self._waited_s + reading
-
-    @cached_property
-    def _overheads_s(self) -> tuple[float, float]:
-        """Of those the engine's own; every stage is given its part of the step by itself."""
-        decoding, reading = self._step_overheads_s
-        layers = self.layers * self.serving.layer_s
-        return self.stages * decoding + layers, self.stages * reading + layers
 
     @cached_property
     def _step_overheads_s(self) -> tuple[float, float]:
