@@ -149,8 +149,7 @@ class Scheduler:
         """
         if self._waiting:
             self._admit()
-        lanes = self._lanes if len(self._lanes) == 1 else self._busy()
-        reads = False
+        lanes, reads = self._busy(), False
         for lane in lanes:
             if lane.prefilling and self._read(lane):
                 reads = True
@@ -186,7 +185,9 @@ class Scheduler:
             self.running += 1
 
     def _busy(self) -> Sequence[_Lane]:
-        """The lanes that have something to do."""
+        """The lanes that have something to do: the only one has."""
+        if len(self._lanes) == 1:
+            return self._lanes
         return [lane for lane in self._lanes if lane.decoding or lane.prefilling]
 
     def _read(self, lane: _Lane) -> bool:

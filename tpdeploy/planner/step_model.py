@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
 
@@ -100,8 +100,9 @@ class StepModel:
         """Seconds of `step`, by cause."""
         parts = self._parts(step.tokens, step.sampled, step.prefill_tokens > 0)
         attention = self._attention_seconds(step)
-        waiting = max(0.0, self.launch_s - parts.linear - attention - parts.communication)
-        return replace(parts, attention=attention, overhead=parts.overhead + waiting)
+        linear, communication = parts.linear, parts.communication
+        waiting = max(0.0, self.launch_s - linear - attention - communication)
+        return StepTime(linear, attention, communication, parts.overhead + waiting)
 
     def seconds(self, step: Step) -> float:
         """Seconds of `step` in all."""
@@ -134,6 +135,10 @@ class StepModel:
         return cache(lambda tokens, sampled, reads: self._parts(tokens, sampled, reads).total)
 
     @cached_property
+    def _parts(self) -> Callable[[int, int, bool], StepTime]:
+        return cache(self._parts_of)
+
+    @cached_property
     def _rows(self) -> Callable[[int], _Rows]:
         return cache(self._rows_seconds)
 
@@ -141,7 +146,7 @@ class StepModel:
     def _logits(self) -> Callable[[int], _Logits]:
         return cache(self._logits_seconds)
 
-    def _parts(self, tokens: int, sampled: int, reads: bool) -> StepTime:
+    def _parts_of(self, tokens: int, sampled: int, reads: bool) -> StepTime:
         """All but attention; `reads`: of a prompt."""
         rows, logits, engine = self._rows(tokens), self._logits(sampled), self.serving
         exchanged = engine.communication * (rows.exchanges + logits.exchanges)
