@@ -42,13 +42,6 @@ class Error(Record):
     in_range_percent: float
 
 
-class Choice(Record):
-    """How often the pick was within 5 % of the measured best (`benchmarks/choice.py`)."""
-
-    cases: int
-    right_percent: float
-
-
 class Figures(Record):
     """What some rows of a table show; nothing where nothing was measured."""
 
@@ -57,21 +50,28 @@ class Figures(Record):
     ttft: Error | None = None
     tpot: Error | None = None
     output_tokens_per_s: Error | None = None
+
+
+class Choice(Record):
+    """How often the pick was within 5 % of the measured best (`benchmarks/choice.py`)."""
+
+    cases: int
+    right_percent: float
+
+
+class Shown(Record):
+    """What one table shows: all rows and those of each engine and GPU, by name."""
+
+    groups: dict[str, Figures]
+    sample: dict[str, Figures]
     choice: Choice | None = None
     choice_under_limit: Choice | None = None
-
-
-class Pair(Record):
-    """The figures of all rows of a table, and of the sample."""
-
-    all: Figures
-    sample: Figures
 
 
 class Accuracy(Record):
     """The figures of every table."""
 
-    tables: dict[str, Pair]
+    tables: dict[str, Shown]
 
 
 def main() -> None:
@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="renew the committed figures")
     write = parser.parse_args().write
     found = Accuracy(tables={name: measured(name, every) for name, every in TABLES.items()})
+    for name, shown in found.tables.items():
+        print(row(name, shown))
     if write:
         write_whole(COMMITTED, dump_record(found))
         write_whole(PAGE, page(PAGE.read_text(encoding="utf-8"), found))
@@ -87,8 +89,8 @@ def main() -> None:
     committed = read_record(COMMITTED, Accuracy)
     problems = [
         f"{name}: {problem}"
-        for name, pair in found.tables.items()
-        for problem in worse(pair.all, committed.tables[name].all)
+        for name, shown in found.tables.items()
+        for problem in worse_table(shown, committed.tables[name])
     ]
     if problems:
         told = "\n".join(f"  {problem}" for problem in problems)
@@ -99,44 +101,78 @@ def main() -> None:
         )
 
 
-def measured(name: str, every: int) -> Pair:
-    """The figures of the table called `name`, printed as they come."""
+def measured(name: str, every: int) -> Shown:
+    """The figures of the table called `name`."""
     rows = read_rows(PUBLISHED / name).rows
     results = predict_rows(rows)
-    pair = Pair(
-        all=figures(rows, results, choose=True),
+    free, limited = cases(usable_runs(rows, results))
+    return Shown(
+        groups=figures(rows, results),
         sample=figures(rows[::every], results[::every]),
-    )
-    print(f"{name}\n{dump_record(pair.all)}", flush=True)
-    return pair
-
-
-def sampled(name: str) -> Figures:
-    """The figures of the sample alone."""
-    rows = read_rows(PUBLISHED / name).rows[:: TABLES[name]]
-    return figures(rows, predict_rows(rows))
-
-
-def figures(rows: Sequence[Row], results: Sequence[Result], *, choose: bool = False) -> Figures:
-    """What `results`, the predictions of `rows`, show; with choices where asked for."""
-    everything = summarise("", rows, results).groups[0]
-    free, limited = cases(usable_runs(rows, results)) if choose else ([], [])
-    return Figures(
-        rows=everything.rows,
-        predicted=everything.predicted,
-        ttft=_error(everything.ttft),
-        tpot=_error(everything.tpot),
-        output_tokens_per_s=_error(everything.output_tokens_per_s),
         choice=_choice(free),
         choice_under_limit=_choice(limited),
     )
 
 
-def worse(now: Figures, was: Figures) -> Iterator[str]:
-    """Each figure of `now` that is worse than in `was`.
+def sampled(name: str) -> dict[str, Figures]:
+    """The figures of the sample alone."""
+    rows = read_rows(PUBLISHED / name).rows[:: TABLES[name]]
+    return figures(rows, predict_rows(rows))
 
-    A range may become narrower as long as it holds four of five.
-    """
+
+def figures(rows: Sequence[Row], results: Sequence[Result]) -> dict[str, Figures]:
+    """What `results`, the predictions of `rows`, show: in all, by engine and by GPU."""
+    return {
+        group.name: Figures(
+            rows=group.rows,
+            predicted=group.predicted,
+            ttft=_error(group.ttft),
+            tpot=_error(group.tpot),
+            output_tokens_per_s=_error(group.output_tokens_per_s),
+        )
+        for group in summarise("", rows, results).groups
+        if group.by in {"all", "engine", "gpu"}
+    }
+
+
+def worse_table(now: Shown, was: Shown) -> Iterator[str]:
+    """Each figure of all rows of a table that is worse than it was."""
+    yield from worse(now.groups, was.groups)
+    for name in ("choice", "choice_under_limit"):
+        share, before = getattr(now, name), getattr(was, name)
+        right = share.right_percent if share else 0.0
+        if before and right < before.right_percent - ROUNDING_PERCENT:
+            yield f"{name}: {right} % right, were {before.right_percent} %"
+
+
+def worse(now: Mapping[str, Figures], was: Mapping[str, Figures]) -> Iterator[str]:
+    """Each figure of a group in `now` that is worse than in `was`."""
+    for group, before in was.items():
+        if group not in now:
+            yield f"{group}: no rows"
+            continue
+        yield from (f"{group}: {problem}" for problem in _worse_group(now[group], before))
+
+
+def page(text: str, accuracy: Accuracy) -> str:
+    """`text`, which has one row for each table, with rows that say what `accuracy` says."""
+    rows = {f"| `{name}` |": row(name, shown) for name, shown in accuracy.tables.items()}
+    lines = [rows.get(line[: line.find("|", 1) + 1], line) for line in text.split("\n")]
+    return "\n".join(lines)
+
+
+def row(name: str, shown: Shown) -> str:
+    """The line of docs/backtest.md for one table."""
+    every = shown.groups["all"]
+    errors = (every.ttft, every.tpot, every.output_tokens_per_s)
+    cells = [f"{error.median_percent:.0f} %" if error else "" for error in errors]
+    picks = (("", shown.choice), (" under a limit", shown.choice_under_limit))
+    right = (f"{c.right_percent:.0f} % of {c.cases}{words}" for words, c in picks if c)
+    told = (f"`{name}`", *cells, ", ".join(right))
+    return "|" + "".join(f" {cell} |" if cell else " |" for cell in told)
+
+
+def _worse_group(now: Figures, was: Figures) -> Iterator[str]:
     if now.predicted < was.predicted:
         yield f"{now.predicted} rows predicted of {now.rows}, were {was.predicted}"
     for name in ("ttft", "tpot", "output_tokens_per_s"):
@@ -145,31 +181,10 @@ def worse(now: Figures, was: Figures) -> Iterator[str]:
             yield f"{name}: not predicted any more"
         elif before:
             yield from _worse_error(name, error, before)
-    for name in ("choice", "choice_under_limit"):
-        share, before = getattr(now, name), getattr(was, name)
-        right = share.right_percent if share else 0.0
-        if before and right < before.right_percent - ROUNDING_PERCENT:
-            yield f"{name}: {right} % right, were {before.right_percent} %"
-
-
-def page(text: str, accuracy: Accuracy) -> str:
-    """`text`, which has one row for each table, with rows that say what `accuracy` says."""
-    rows = {f"| `{name}` |": row(name, pair.all) for name, pair in accuracy.tables.items()}
-    lines = [rows.get(line[: line.find("|", 1) + 1], line) for line in text.split("\n")]
-    return "\n".join(lines)
-
-
-def row(name: str, shown: Figures) -> str:
-    """The line of docs/backtest.md for one table."""
-    errors = (shown.ttft, shown.tpot, shown.output_tokens_per_s)
-    cells = [f"{error.median_percent:.0f} %" if error else "" for error in errors]
-    picks = (("", shown.choice), (" under a limit", shown.choice_under_limit))
-    right = (f"{c.right_percent:.0f} % of {c.cases}{words}" for words, c in picks if c)
-    told = (f"`{name}`", *cells, ", ".join(right))
-    return "|" + "".join(f" {cell} |" if cell else " |" for cell in told)
 
 
 def _worse_error(name: str, now: Error, was: Error) -> Iterator[str]:
+    """A range may become narrower as long as it holds four of five."""
     if now.median_percent > was.median_percent + ROUNDING_PERCENT:
         yield f"{name}: median error {now.median_percent} %, was {was.median_percent} %"
     least = min(was.in_range_percent, MEANT_IN_RANGE_PERCENT)

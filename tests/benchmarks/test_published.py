@@ -12,9 +12,11 @@ from benchmarks.accuracy import (
     Choice,
     Error,
     Figures,
+    Shown,
     page,
     sampled,
     worse,
+    worse_table,
 )
 from tpdeploy.records import read_record
 
@@ -23,8 +25,8 @@ WAS = Figures(
     predicted=99,
     ttft=Error(median_percent=20, in_range_percent=90),
     tpot=Error(median_percent=9, in_range_percent=75),
-    choice=Choice(cases=50, right_percent=88),
 )
+PICKED = Shown(groups={"all": WAS}, sample={}, choice=Choice(cases=50, right_percent=88))
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -46,27 +48,37 @@ def test_the_page_shows_what_is_committed() -> None:
     [
         ("predicted", lambda _: 98, "98 rows predicted of 100, were 99"),
         ("ttft", lambda e: e.model_copy(update={"median_percent": 20.1}), "ttft: median error"),
-        ("ttft", lambda e: e.model_copy(update={"in_range_percent": 79}), "ttft: 79 % in range"),
+        (
+            "ttft",
+            lambda e: e.model_copy(update={"in_range_percent": 79}),
+            "ttft: 79 % in range, were 90.0 %",
+        ),
         ("tpot", lambda e: e.model_copy(update={"in_range_percent": 74}), "tpot: 74 % in range"),
         ("tpot", lambda _: None, "tpot: not predicted any more"),
-        ("choice", lambda c: c.model_copy(update={"right_percent": 86}), "choice: 86 % right"),
-        ("choice", lambda _: None, "choice: 0.0 % right"),
     ],
 )
 def test_each_figure_that_is_worse_is_told(
     name: str, change: Callable[..., object], told: str
 ) -> None:
     """One line for each figure, with what it was."""
-    (problem,) = worse(WAS.model_copy(update={name: change(getattr(WAS, name))}), WAS)
-    assert told in problem
+    now = WAS.model_copy(update={name: change(getattr(WAS, name))})
+    (problem,) = worse({"all": WAS, "vllm": now}, {"all": WAS, "vllm": WAS})
+    assert problem.startswith(f"vllm: {told}")
+
+
+def test_wrong_picks_and_groups_without_rows_are_told() -> None:
+    """A share of right choices that falls, and what is not predicted at all any more."""
+    fewer = PICKED.model_copy(update={"choice": Choice(cases=50, right_percent=86)})
+    assert list(worse_table(fewer, PICKED)) == ["choice: 86.0 % right, were 88.0 %"]
+    gone = PICKED.model_copy(update={"groups": {}, "choice": None})
+    assert list(worse_table(gone, PICKED)) == [
+        "all: no rows",
+        "choice: 0.0 % right, were 88.0 %",
+    ]
 
 
 def test_better_figures_and_narrower_ranges_pass() -> None:
     """Only what is worse fails; a range that held nine of ten may hold four of five."""
-    better = WAS.model_copy(
-        update={
-            "ttft": Error(median_percent=18, in_range_percent=80),
-            "choice": Choice(cases=40, right_percent=90),
-        }
-    )
-    assert list(worse(better, WAS)) == []
+    narrower = WAS.model_copy(update={"ttft": Error(median_percent=18, in_range_percent=80)})
+    better = Shown(groups={"all": narrower}, sample={}, choice=Choice(cases=40, right_percent=90))
+    assert list(worse_table(better, PICKED)) == []
