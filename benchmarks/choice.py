@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tpdeploy.errors import InputError
-from tpdeploy.harness.backtest.prediction import Predicted, predict_rows
+from tpdeploy.harness.backtest.prediction import Predicted, Result, predict_rows
 from tpdeploy.harness.backtest.table import Row, read_rows
 
 GPUS = 8
@@ -113,7 +113,7 @@ def main() -> None:
         rows = read_rows(asked.runs).rows
     except InputError as error:
         sys.exit(f"Error: {error}")
-    free, limited = cases(usable_runs(rows))
+    free, limited = cases(usable_runs(rows, predict_rows(rows)))
     if not free:
         sys.exit(f"Error: {asked.runs} has no load that two widths of the same GPUs were run under")
     console = Console(width=None if sys.stdout.isatty() else 110)
@@ -124,10 +124,10 @@ def main() -> None:
                 console.print(_miss(case), soft_wrap=True)
 
 
-def usable_runs(rows: Sequence[Row]) -> list[Run]:
+def usable_runs(rows: Sequence[Row], results: Sequence[Result]) -> list[Run]:
     """The rows of one engine on one tensor-parallel group that were measured and predicted."""
     found = []
-    for row, told in zip(rows, predict_rows(rows), strict=True):
+    for row, told in zip(rows, results, strict=True):
         if not isinstance(told, Predicted) or not _one_group(row):
             continue
         ttft, tpot = told.ttft.measured, told.tpot.measured

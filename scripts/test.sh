@@ -1,6 +1,6 @@
 #!/bin/sh
-# Every check: lint, types, fast tests, then end to end, with stand-in engines and with real ones.
-# `sh scripts/test.sh fast` leaves out what is end to end. Drawn plans beyond a few, and long
+# Every check: lint, types, fast tests, the published runs, then end to end, with stand-in engines
+# and with real ones. `sh scripts/test.sh fast` ends after the fast tests. Drawn plans beyond a few, and long
 # simulations, have a command of their own: `pytest -m properties`.
 set -eu
 cd "$(dirname "$0")/.."
@@ -16,10 +16,11 @@ ruff format --check .
 mypy
 pytest -n 4 -m "not engine and not processes and not properties"
 if [ "${1:-all}" = fast ]; then
-    echo "Left out by request: what is end to end, with stand-in engines and real ones"
+    echo "Left out by request: the published runs, and what is end to end"
     exit 0
 fi
 echo "Left out: hundreds of drawn plans and long simulations (half an hour): pytest -m properties"
+python -m benchmarks.accuracy
 pytest -n 4 -m processes
 tpdeploy backends install vllm
 tpdeploy backends install deepspeed-mii --platform cuda

@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks.choice import Case, Option, Run, cases, narrowest, ours, usable_runs, widest
 from tests.harness.runs import run
+from tpdeploy.harness.backtest.prediction import predict_rows
+from tpdeploy.harness.backtest.table import Row
 
 SAME = ("vllm", "model", "", "H100", "1024", "128")
 # One replica of eight GPUs was faster; four replicas of two were predicted to be.
@@ -17,6 +19,10 @@ TWO = Option(2, measured_per_s=940, measured_tpot_ms=20, predicted_per_s=950, pr
 
 def measured(width: int, clients: int, per_s: float, tpot_ms: float = 10) -> Run:
     return Run(SAME, width, clients, per_s, tpot_ms, per_s, tpot_ms)
+
+
+def usable(rows: list[Row]) -> list[Run]:
+    return usable_runs(rows, predict_rows(rows))
 
 
 def test_a_case_compares_widths_at_their_share_of_the_load() -> None:
@@ -68,7 +74,7 @@ def test_limits_are_quartiles_that_some_width_kept() -> None:
 
 def test_rates_follow_from_the_measured_latency() -> None:
     """8 requests of 128 tokens, 60 ms and 127 x 8 ms each."""
-    (found,) = usable_runs([run()])
+    (found,) = usable([run()])
     assert found.measured_per_s == pytest.approx(8 * 128 / (0.060 + 127 * 0.008))
     assert (found.width, found.clients) == (1, 8)
 
@@ -76,15 +82,15 @@ def test_rates_follow_from_the_measured_latency() -> None:
 def test_runs_of_tokens_per_s_alone_are_compared_by_gpu() -> None:
     """Given all requests at once, widths need no share of a load; there is no limit to keep."""
     both = ("1", "900"), ("2", "1700")
-    rows = [
+    rows: list[Row] = [
         {**run(tp=tp, ttft_ms="", tpot_ms="", concurrency="2048"), "output_tokens_per_s": rate}
         for tp, rate in both
     ]
-    (case,), limited = cases(usable_runs(rows))
+    (case,), limited = cases(usable(rows))
     assert [(o.width, o.measured_per_s) for o in case.options] == [(1, 1800), (2, 1700)]
     assert limited == []
 
 
 def test_rows_of_several_replicas_or_without_measurement_do_not_count() -> None:
     """Only one tensor-parallel group with both latencies says what its width does."""
-    assert usable_runs([run(dp="2"), run(pp="2"), run(tpot_ms=""), run(gpu="none")]) == []
+    assert usable([run(dp="2"), run(pp="2"), run(tpot_ms=""), run(gpu="none")]) == []

@@ -81,7 +81,7 @@ def test_what_is_no_file_is_not_replaced(path: str) -> None:
     ("words", "told"),
     [
         (("plan",), "Missing argument"),
-        (("plan", "x", "--nonsense"), "No such option: --nonsense"),
+        (("plan", "x", "--nonsense"), "--nonsense"),
         (("plan", "x", "--tp", "many"), "Invalid value for '--tp'"),
         (("nonsense",), "No such command 'nonsense'"),
         (("validate", "--requests", "0"), "Invalid value for '--requests'"),

@@ -48,6 +48,23 @@ def arriving(rate: float, inputs: int = 100, outputs: int = 11) -> Workload:
     return Workload(input_tokens=inputs, output_tokens=outputs, rate=rate)
 
 
+def test_a_full_replica_is_simulated_once_whatever_the_rate() -> None:
+    """What it serves at most does not depend on what arrives."""
+    steps: list[Step] = []
+
+    class Counted(LinearModel):
+        def seconds(self, step: Step) -> float:
+            steps.append(step)
+            return super().seconds(step)
+
+    replica = replace(engine(), model=cast(StepModel, Counted()))
+    most = saturated(replica, arriving(1.0))
+    run = len(steps)
+    assert run > 0
+    assert saturated(replica, arriving(20.0)) == most
+    assert len(steps) == run
+
+
 def test_one_client_gets_the_bare_step_times() -> None:
     """Alone, TTFT is one prefill step (10 + 100 x 0.1 ms) and TPOT one decode step (11 ms)."""
     served = serve(engine(), closed(1))

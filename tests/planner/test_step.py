@@ -1,6 +1,7 @@
 """Step time: more work is never quicker, nothing is under the roofline, links count."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -148,16 +149,24 @@ def test_each_stage_pays_for_being_given_its_part() -> None:
     assert more == pytest.approx(3 * once)
 
 
+@pytest.mark.parametrize("name", [*NAMES, "qwen3.5-397b-a17b"])
+def test_seconds_are_the_sum_of_their_causes(name: str) -> None:
+    """Also where the counts of the step were met before, in another step."""
+    model = model_of(name)
+    for sequences, prompt, done in product((0, 1, 64), (0, 1, 777, 8192), (0, 1)):
+        step = Step(sequences, 1500.0, prompt, prompt / 2, prefills_done=done)
+        if step.tokens:
+            assert model.seconds(step) == pytest.approx(model.time(step).total, rel=1e-12)
+
+
 def test_ranks_wait_for_each_other() -> None:
     """The same for a small message and for a large one, and nothing on one device."""
     apart, alone = model_of("llama-70b"), model_of("llama-3.1-8b", tp=1)
     for tokens in (1, 4096):
         step = Step(prefill_tokens=tokens, prefill_context=1)
         at_once, waiting, single = (
-            replace(
-                model, serving=model.serving.model_copy(update={"arrival_s": seconds}), known={}
-            ).time(step)
-            for model, seconds in ((apart, 0.0), (apart, 1e-5), (alone, 1e-5))
+            replace(model, serving=model.serving.model_copy(update={"arrival_s": late})).time(step)
+            for model, late in ((apart, 0.0), (apart, 1e-5), (alone, 1e-5))
         )
         collectives = sum(exchange.count for exchange in apart.exchanges)
         waited = waiting.communication - at_once.communication

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
-from statistics import fmean
+from statistics import fmean, median
 
 import pytest
 
@@ -24,9 +24,9 @@ REPLICAS = (
 SAMPLED = (SMALL, *(pytest.param(r, marks=pytest.mark.properties) for r in REPLICAS[1:]))
 CLIENTS = (1, 2, 8, 32, 100, 400)
 # So many requests are in an open loop, and so many loops are run with other arrivals: of what
-# is served at most, at 80 % their mean TPOT still differs by 4 %, at 95 % their TTFT by a third.
-REQUESTS = 3000
-SEEDS = (1, 2, 3)
+# is served at most, at 80 % their mean TPOT still differs by 4 %, at 90 % their TTFT by a tenth.
+REQUESTS = 5000
+SEEDS = (1, 2)
 
 
 def planned(replica: Replica, **of: float) -> Served:
@@ -81,7 +81,7 @@ def assert_alike(told: Served, run: Run, *, ttft: float, tpot: float, rate: floa
 def test_closed_loops_agree(replica: Replica, clients: int) -> None:
     """From one client to more than run at once."""
     told, run = planned(replica, concurrency=clients), at_clients(replica, clients)
-    assert_alike(told, run, ttft=0.1, tpot=0.03, rate=0.03)
+    assert_alike(told, run, ttft=0.12, tpot=0.03, rate=0.03)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.8])
@@ -100,20 +100,25 @@ def test_open_loops_agree(replica: Replica, share: float) -> None:
 @pytest.mark.parametrize("replica", REPLICAS, ids=str)
 @pytest.mark.properties
 def test_open_loops_agree_near_the_most(replica: Replica) -> None:
-    """At 95 % means differ from run to run: within what three of them span, and a tenth."""
-    rate = 0.95 * most(replica)
+    """At 91 % means differ from run to run: within what two of them span, and a tenth."""
+    rate = 0.91 * most(replica)
     told, runs = planned(replica, rate=rate), [at_rate(replica, rate, seed) for seed in SEEDS]
     assert told.keeps_up
     assert told.requests_per_s == pytest.approx(rate, rel=0.03)
-    tpot, ttft = [fmean(r.tpot) for r in runs], [fmean(r.ttft) for r in runs]
-    assert 0.9 * min(tpot) <= fmean(told.tpot_s) <= 1.1 * max(tpot)
-    assert 0.9 * min(ttft) <= fmean(told.ttft_s) <= 1.1 * max(ttft)
+    for of_told, of_runs in (
+        (told.tpot_s, [r.tpot for r in runs]),
+        (told.ttft_s, [r.ttft for r in runs]),
+    ):
+        means = [fmean(values) for values in of_runs]
+        assert 0.9 * min(means) <= fmean(of_told) <= 1.1 * max(means)
+        medians = [median(values) for values in of_runs]
+        assert fmean(medians) == pytest.approx(median(of_told), rel=0.06)
 
 
-@pytest.mark.parametrize("share", [1.05, 1.5, 20])
+@pytest.mark.parametrize("share", [0.95, 1.05, 1.5, 20])
 @pytest.mark.parametrize("replica", SAMPLED, ids=str)
-def test_a_rate_above_what_is_served_is_refused(replica: Replica, share: float) -> None:
-    """From 5 % above what a replica serves whose queue is never empty."""
+def test_a_rate_near_what_is_served_or_above_is_refused(replica: Replica, share: float) -> None:
+    """From 5 % below what a replica serves whose queue is never empty: chance rules its waits."""
     assert not planned(replica, rate=share * most(replica)).keeps_up
 
 

@@ -8,7 +8,7 @@ end-to-end latency counts most there.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import ceil, exp, expm1, log
+from math import ceil, exp, expm1, inf, log
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ LEAST_GAIN = 0.1
 # Ranges are where four of five runs lie.
 COVERED = 0.8
 # A simulation has small steps in it, which a derivative must reach over.
-STEP, PRECISION = 0.03, 1e-3
+STEP, PRECISION = 0.1, 1e-3
 NEARLY = 1e-9
 
 
@@ -111,13 +111,19 @@ def _pulls(runs: Sequence[Run], factors: Factors) -> list[float]:
     pulls = []
     for run in runs:
         ttft, tpot = _predicted(run, factors)
-        apart = SPREAD if run.workload.concurrency == 1 else QUEUED_SPREAD
-        pulls.append(log(ttft / run.ttft_ms) / apart)
+        ratios = [ttft / run.ttft_ms]
         if run.tpot_ms:
             further = run.workload.output_tokens - 1
             predicted, measured = ttft + further * tpot, run.ttft_ms + further * run.tpot_ms
-            pulls += [log(tpot / run.tpot_ms) / apart, log(predicted / measured) / SPREAD]
+            ratios += [tpot / run.tpot_ms, predicted / measured]
+        pulls += [log(r) / spread for r, spread in zip(ratios, _spreads(run), strict=True)]
     return pulls
+
+
+def _spreads(run: Run) -> list[float]:
+    """How far TTFT, TPOT and the whole request may be off, in logs; without TPOT the first."""
+    apart = SPREAD if run.workload.concurrency == 1 else QUEUED_SPREAD
+    return [apart, apart, SPREAD] if run.tpot_ms else [apart]
 
 
 def _predicted(run: Run, factors: Factors) -> tuple[float, float]:
@@ -147,18 +153,20 @@ def _left_out(runs: Sequence[Run], jacobian: "Matrix", pulls: "Matrix") -> Error
     residuals r of some rows, had these been left out, are (I - H_rows)^-1 r (exact where the
     model is linear in the logs of the factors).
     """
-    from numpy import eye  # noqa: PLC0415 - with scipy, which only this needs
+    from numpy import array, clip, eye  # noqa: PLC0415 - with scipy, which only this needs
     from numpy.linalg import pinv, solve  # noqa: PLC0415
 
-    hat, first = jacobian @ pinv(jacobian), 0
+    # A time changes at most as all of its parts do: what exceeds that is a jump of the simulation.
+    most = array([1 / s for run in runs for s in _spreads(run)] + len(NAMES) * [inf])[:, None]
+    slopes = clip(jacobian, -most, most)
+    hat, first = slopes @ pinv(slopes), 0
     ttft, tpot = [], []
     for run in runs:
-        rows = slice(first, first + (3 if run.tpot_ms else 1))
+        spreads = _spreads(run)
+        rows = slice(first, first + len(spreads))
         # A run that alone tells of a factor leaves nothing to predict it from: nearly singular.
         left = (1 + NEARLY) * eye(rows.stop - first) - hat[rows, rows]
-        off = abs(solve(left, pulls[rows])) * (
-            SPREAD if run.workload.concurrency == 1 else QUEUED_SPREAD
-        )
+        off = abs(solve(left, pulls[rows])) * spreads[0]
         ttft.append(expm1(min(off[0], log(MOST_OFF + 1))))
         tpot.append(expm1(min(off[1], log(MOST_OFF + 1))) if run.tpot_ms else 0.0)
         first = rows.stop

@@ -7,7 +7,7 @@ machines first works inside each machine, then over the network between them.
 
 from dataclasses import dataclass, replace
 from functools import partial
-from math import ceil, inf
+from math import ceil
 
 from tpdeploy.planner.performance.interpolation import (
     SMALLEST_BYTES,
@@ -54,9 +54,12 @@ class Collective:
         """Seconds of one operation of `message_bytes`; nothing to do for a group of one."""
         if self.group == 1 or message_bytes <= 0:
             return 0.0
-        slower = [other.seconds(message_bytes) for other in self.most]
-        faster = [other.seconds(message_bytes) for other in self.least]
-        return max(min(self._scaled(message_bytes), *slower, inf), *faster, 0.0)
+        seconds = self._scaled(message_bytes)
+        for slower in self.most:
+            seconds = min(seconds, slower.seconds(message_bytes))
+        for faster in self.least:
+            seconds = max(seconds, faster.seconds(message_bytes))
+        return seconds
 
     def _scaled(self, message_bytes: float) -> float:
         """What moves the bytes scaled by the link's, the start kept."""
@@ -70,7 +73,7 @@ class Collective:
         if not self.curves:
             return self.model(message_bytes)
         fitting = [c for c in self.curves if message_bytes <= c.limit] or self.curves
-        return min(curve.seconds(message_bytes) for curve in fitting)
+        return min([curve.seconds(message_bytes) for curve in fitting])
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import cached_property
+from itertools import accumulate, pairwise
 from math import exp, inf, log
 
 from tpdeploy.profiles.devices.fabric import Curve, Point
@@ -57,10 +58,15 @@ class Interpolation:
             return times[0]
         if size >= sizes[-1]:
             return times[-1] * size / sizes[-1]
-        right = bisect_right(sizes, size)
-        left = right - 1
-        share = log(size / sizes[left]) / log(sizes[right] / sizes[left])
-        return exp(log(times[left]) + share * log(times[right] / times[left]))
+        left = bisect_right(sizes, size) - 1
+        wide, begin, rise = self._logarithms[left]
+        return exp(begin + log(size / sizes[left]) / wide * rise)
+
+    @cached_property
+    def _logarithms(self) -> tuple[tuple[float, float, float], ...]:
+        """Of each piece between two points: of its sizes' ratio, its first time, its times'."""
+        points = pairwise(zip(self.sizes, self.times, strict=True))
+        return tuple((log(b / a), log(s), log(t / s)) for (a, s), (b, t) in points)
 
 
 def nearest(curves: list[Curve], group: int) -> Curve:

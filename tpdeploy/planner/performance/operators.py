@@ -81,15 +81,18 @@ class Attention:
 
     def seconds(self, step: Step) -> float:
         """Seconds of all of them in `step`."""
+        seconds = self._prefill_seconds(step) if step.prefill_tokens else 0.0
         cost = self.cost
-        pairs = step.prefill_tokens * cost.attended(step.prefill_context)
-        contexts = step.decode_sequences * cost.attended(step.decode_context)
-        return cost.layers * (
-            self.prefill.seconds(pairs * cost.pair_flops, step.prefill_tokens * self.prompt_bytes)
-            + self.decode.seconds(
-                contexts * step.verified * cost.decode_pair_flops, contexts * cost.token_bytes
-            )
-        )
+        if step.decode_sequences:
+            contexts = step.decode_sequences * cost.attended(step.decode_context)
+            flops = contexts * step.verified * cost.decode_pair_flops
+            seconds += self.decode.seconds(flops, contexts * cost.token_bytes)
+        return cost.layers * seconds
+
+    def _prefill_seconds(self, step: Step) -> float:
+        pairs = step.prefill_tokens * self.cost.attended(step.prefill_context)
+        moved = step.prefill_tokens * self.prompt_bytes
+        return self.prefill.seconds(pairs * self.cost.pair_flops, moved)
 
 
 @dataclass(frozen=True)
@@ -102,14 +105,14 @@ class State:
 
     def seconds(self, step: Step) -> float:
         """Seconds of all of them in `step`."""
-        cost = self.cost
-        decoded = step.decode_sequences * step.verified
-        return cost.layers * (
-            self.prefill.seconds(step.prefill_tokens * cost.prefill_flops, 0.0)
-            + self.decode.seconds(
-                decoded * cost.decode_flops, 2 * step.decode_sequences * cost.state_bytes
-            )
-        )
+        cost, seconds = self.cost, 0.0
+        if step.prefill_tokens:
+            seconds = self.prefill.seconds(step.prefill_tokens * cost.prefill_flops, 0.0)
+        if step.decode_sequences:
+            flops = step.decode_sequences * step.verified * cost.decode_flops
+            moved = 2 * step.decode_sequences * cost.state_bytes
+            seconds += self.decode.seconds(flops, moved)
+        return cost.layers * seconds
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,8 @@ class Exchange:
     token_bytes: float  # of one message
     sampled: bool = False  # of the tokens that need logits alone
 
-    def seconds(self, step: Step) -> float:
-        """Seconds of all of them in `step`."""
-        tokens = step.sampled if self.sampled else step.tokens
+    def seconds(self, tokens: int) -> float:
+        """Seconds of all of them for `tokens` tokens."""
+        if not self.count:
+            return 0.0
         return self.count * self.collective.seconds(tokens * self.token_bytes)

@@ -1,7 +1,10 @@
 """Time of one engine step: a roofline per operator, plus communication, plus the engine itself."""
 
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import NamedTuple
 
 from tpdeploy.planner.model.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
 from tpdeploy.planner.model.stages import stages, width
@@ -50,9 +53,29 @@ NORM_PASSES = 8
 EAGER_LAYER_S = 4.5e-4
 
 
-@dataclass(frozen=True)
+class _Rows(NamedTuple):
+    """Seconds of what all tokens of a step go through."""
+
+    products: float
+    exchanges: float
+    hand_on: float  # from one pipeline stage to the next
+
+
+class _Logits(NamedTuple):
+    """Seconds of the logits of a step, of gathering them, and of both and sampling."""
+
+    products: float
+    exchanges: float
+    head: float
+
+
+@dataclass(frozen=True, eq=False)
 class StepModel:
-    """Everything about one model on one tensor-parallel group that a step's time depends on."""
+    """Everything about one model on one tensor-parallel group that a step's time depends on.
+
+    All but attention depends on counts of which a simulation meets the same ones often: their
+    seconds are kept.
+    """
 
     layers: int
     hidden_bytes: float  # one token's residual stream
@@ -67,10 +90,6 @@ class StepModel:
     stage_layers: tuple[int, int]  # of the fullest pipeline stage before the last, and of the last
     hand_on: PointToPoint  # from one pipeline stage to the next
     launch_s: float = 0.0  # seconds a step's kernels take to be launched one by one
-    # All but attention depends on a few counts only, and a simulation meets the same ones often.
-    known: dict[tuple[int, int, bool], StepTime] = field(
-        default_factory=dict, compare=False, repr=False
-    )
 
     @property
     def reduce(self) -> Collective:
@@ -79,30 +98,18 @@ class StepModel:
 
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
-        parts, attention = self._but_attention(step), self._attention_seconds(step)
-        waiting = max(0.0, self.launch_s - parts.linear - attention - parts.communication)
-        return replace(parts, attention=attention, overhead=parts.overhead + waiting)
+        parts = self._parts(step.tokens, step.sampled, step.prefill_tokens > 0)
+        attention = self._attention_seconds(step)
+        linear, communication = parts.linear, parts.communication
+        waiting = max(0.0, self.launch_s - linear - attention - communication)
+        return StepTime(linear, attention, communication, parts.overhead + waiting)
 
     def seconds(self, step: Step) -> float:
         """Seconds of `step` in all."""
         if self.launch_s:
             return self.time(step).total
-        return self._but_attention(step).total + self._attention_seconds(step)
-
-    def _but_attention(self, step: Step) -> StepTime:
-        counts = step.tokens, step.sampled, step.prefill_tokens > 0
-        found = self.known.get(counts)
-        if found is None:
-            found = self.known[counts] = StepTime(
-                linear=self._linear_seconds(step),
-                attention=0.0,
-                communication=self._communication_seconds(step),
-                overhead=self._overhead_seconds(step),
-            )
-        return found
-
-    def _attention_seconds(self, step: Step) -> float:
-        return sum(layers.seconds(step) for layers in self.mixing)
+        counted = self._counted(step.tokens, step.sampled, step.prefill_tokens > 0)
+        return counted + self._attention_seconds(step)
 
     def stage_seconds(self, step: Step, alone: float) -> tuple[float, float]:
         """Seconds that `step` takes of the fullest stage before the last, and of the last.
@@ -111,55 +118,75 @@ class StepModel:
         stages take, one after the other.
         """
         stages, (most, last) = self.stages, self.stage_layers
-        hand_on = self.hand_on.seconds(step.tokens * self.hidden_bytes) if stages > 1 else 0.0
-        each = self._step_overhead(step)
-        head = self._head_seconds(step)
+        hand_on, head = self._rows(step.tokens).hand_on, self._logits(step.sampled).head
+        each = self._step_overheads_s[step.prefill_tokens > 0]
         layers = alone - head - stages * each - (stages - 1) * hand_on
         of_a_layer = layers / self.layers
         return most * of_a_layer + each + hand_on, last * of_a_layer + each + head
 
-    def _head_seconds(self, step: Step) -> float:
-        """Seconds of the logits, of gathering them, and of sampling."""
-        gathered = sum(e.seconds(step) for e in self.exchanges if e.sampled)
-        return (
-            sum(product.seconds(step.sampled) for product in self.head)
-            + self.serving.communication * gathered
-            + step.sampled * self.serving.sequence_s
+    def _attention_seconds(self, step: Step) -> float:
+        seconds = 0.0
+        for layers in self.mixing:
+            seconds += layers.seconds(step)
+        return seconds
+
+    @cached_property
+    def _counted(self) -> Callable[[int, int, bool], float]:
+        return cache(lambda tokens, sampled, reads: self._parts(tokens, sampled, reads).total)
+
+    @cached_property
+    def _parts(self) -> Callable[[int, int, bool], StepTime]:
+        return cache(self._parts_of)
+
+    @cached_property
+    def _rows(self) -> Callable[[int], _Rows]:
+        return cache(self._rows_seconds)
+
+    @cached_property
+    def _logits(self) -> Callable[[int], _Logits]:
+        return cache(self._logits_seconds)
+
+    def _parts_of(self, tokens: int, sampled: int, reads: bool) -> StepTime:
+        """All but attention; `reads`: of a prompt."""
+        rows, logits, engine = self._rows(tokens), self._logits(sampled), self.serving
+        exchanged = engine.communication * (rows.exchanges + logits.exchanges)
+        each = self.layers * engine.layer_s + sampled * engine.sequence_s
+        return StepTime(
+            linear=rows.products + logits.products + tokens * self.small_kernels,
+            attention=0.0,
+            communication=exchanged + self._waited_s + (self.stages - 1) * rows.hand_on,
+            # Every stage of a pipeline is given its part of the step by itself.
+            overhead=self.stages * self._step_overheads_s[reads] + each,
         )
 
-    def _linear_seconds(self, step: Step) -> float:
-        routed = self.experts.seconds(step.tokens) if self.experts else 0.0
-        return (
-            sum(product.seconds(step.tokens) for product in self.products)
-            + routed
-            + sum(product.seconds(step.sampled) for product in self.head)
-            + step.tokens * self.small_kernels
+    def _rows_seconds(self, tokens: int) -> _Rows:
+        routed = self.experts.seconds(tokens) if self.experts else 0.0
+        moved = tokens * self.hidden_bytes
+        return _Rows(
+            products=sum(product.seconds(tokens) for product in self.products) + routed,
+            exchanges=sum(e.seconds(tokens) for e in self.exchanges if not e.sampled),
+            hand_on=self.hand_on.seconds(moved) if self.stages > 1 else 0.0,
         )
 
-    def _communication_seconds(self, step: Step) -> float:
-        moved = step.tokens * self.hidden_bytes
-        handed_on = (self.stages - 1) * self.hand_on.seconds(moved) if self.stages > 1 else 0.0
-        exchanged = sum(exchange.seconds(step) for exchange in self.exchanges)
-        return self.serving.communication * exchanged + self._waited() + handed_on
+    def _logits_seconds(self, sampled: int) -> _Logits:
+        products = sum(product.seconds(sampled) for product in self.head)
+        gathered = sum(e.seconds(sampled) for e in self.exchanges if e.sampled)
+        each = products + self.serving.communication * gathered
+        return _Logits(products, gathered, each + sampled * self.serving.sequence_s)
 
-    def _waited(self) -> float:
+    @cached_property
+    def _waited_s(self) -> float:
         """Seconds that ranks wait for the last of them before collectives begin."""
         if self.reduce.group == 1:
             return 0.0
         return self.serving.arrival_s * sum(exchange.count for exchange in self.exchanges)
 
-    def _overhead_seconds(self, step: Step) -> float:
+    @cached_property
+    def _step_overheads_s(self) -> tuple[float, float]:
+        """Seconds that the engine spends on one step of one stage, without prompts and with."""
         engine = self.serving
-        each = self.layers * engine.layer_s + step.sampled * engine.sequence_s
-        # Every stage of a pipeline is given its part of the step by itself.
-        return self.stages * self._step_overhead(step) + each
-
-    def _step_overhead(self, step: Step) -> float:
-        """Seconds that the engine spends on one step of one stage."""
-        engine = self.serving
-        prompts = engine.prompt_step_s if step.prefill_tokens else 0.0
         group = engine.group_step_s if self.reduce.group > 1 else 0.0
-        return engine.step_s + prompts + group
+        return engine.step_s + group, engine.step_s + engine.prompt_step_s + group
 
 
 def step_model(

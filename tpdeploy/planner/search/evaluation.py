@@ -7,7 +7,7 @@ from tpdeploy.planner.memory.sizing import DoesNotFit, Sized, size
 from tpdeploy.planner.model.stages import split_problem
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.step import Step, StepTime
-from tpdeploy.planner.performance.step_model import step_model
+from tpdeploy.planner.performance.step_model import StepModel, step_model
 from tpdeploy.planner.plan import Limits, MemoryPerGpu, Prediction
 from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.serving.prediction import predict
@@ -32,6 +32,7 @@ class Candidate:
     """One split that fits, and what it is expected to do."""
 
     parallelism: Parallelism
+    replica: Engine
     limits: Limits
     memory: MemoryPerGpu
     kv_requests: int  # requests of the workload's mean length that a replica's KV cache holds
@@ -74,14 +75,18 @@ class Refusal:
         return self.reason.startswith("does not fit")
 
 
-def evaluate(question: Question, parallelism: Parallelism) -> Candidate | Refusal:
-    """Size and predict one split."""
-    prepared = prepare(question, parallelism)
+def evaluate(
+    question: Question, parallelism: Parallelism, model: StepModel | None = None
+) -> Candidate | Refusal:
+    """Size and predict one split; `model`: of a step of such a replica, where it is known."""
+    prepared = prepare(question, parallelism, model)
     return prepared if isinstance(prepared, Refusal) else simulate(question, prepared)
 
 
-def prepare(question: Question, parallelism: Parallelism) -> Prepared | Refusal:
-    """Size one split."""
+def prepare(
+    question: Question, parallelism: Parallelism, model: StepModel | None = None
+) -> Prepared | Refusal:
+    """Size one split; `model`: of a step of such a replica, where it is known."""
     problem = engine_problem(question, parallelism) or split_problem(question.shape, parallelism)
     if problem:
         return Refusal(parallelism, problem)
@@ -91,13 +96,7 @@ def prepare(question: Question, parallelism: Parallelism) -> Prepared | Refusal:
         return Refusal(parallelism, str(shortage))
     serving = question.cluster.efficiency.serving
     replica = Engine(
-        step_model(
-            question.shape,
-            question.cluster,
-            parallelism,
-            question.kv_cache_dtype,
-            eager=question.graphless,
-        ),
+        model or _step_model(question, parallelism),
         sized.limits.max_num_seqs,
         sized.limits.max_num_batched_tokens,
         sized.held * question.workload.context_tokens,
@@ -110,6 +109,16 @@ def prepare(question: Question, parallelism: Parallelism) -> Prepared | Refusal:
     return Prepared(parallelism, sized, replica)
 
 
+def _step_model(question: Question, parallelism: Parallelism) -> StepModel:
+    return step_model(
+        question.shape,
+        question.cluster,
+        parallelism,
+        question.kv_cache_dtype,
+        eager=question.graphless,
+    )
+
+
 def simulate(question: Question, prepared: Prepared) -> Candidate:
     """Predict one split that fits."""
     replica, replicas = prepared.replica, prepared.parallelism.replicas
@@ -117,6 +126,7 @@ def simulate(question: Question, prepared: Prepared) -> Candidate:
     prediction = predict(question, replica.model, served, replicas)
     return Candidate(
         parallelism=prepared.parallelism,
+        replica=replica,
         limits=prepared.sized.limits,
         memory=prepared.sized.memory,
         kv_requests=prepared.sized.kv_requests,

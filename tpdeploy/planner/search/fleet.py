@@ -84,10 +84,10 @@ def _smallest(
 
 def _fewest(question: Question, shape: Prepared, most: int) -> Candidate | Refusal:
     """The split with the fewest replicas that meet the load, else with `most`."""
-    split = shape.parallelism
     if question.replicas:
-        return evaluate(question, split.model_copy(update={"replicas": question.replicas}))
-    return with_fewest_replicas(question, split, least_replicas(question, shape), most)
+        split = shape.parallelism.model_copy(update={"replicas": question.replicas})
+        return evaluate(question, split, shape.replica.model)
+    return with_fewest_replicas(question, shape, least_replicas(question, shape), most)
 
 
 def _fleet(question: Question, outcome: Outcome) -> Fleet:
@@ -115,7 +115,7 @@ def _why_no_fewer(question: Question, best: Candidate) -> str:
     if question.replicas or best.replicas == 1:
         return f"{enough}, as {best.parallelism.words} x {best.replicas}."
     fewer = best.parallelism.model_copy(update={"replicas": best.replicas - 1})
-    less = evaluate(question, fewer)
+    less = evaluate(question, fewer, best.replica.model)
     missed = less.missed if isinstance(less, Candidate) else (less.reason,)
     return f"{enough}; {fewer.devices} would not, as {fewer.words} x {fewer.replicas}: " + (
         "; ".join(missed) + "."

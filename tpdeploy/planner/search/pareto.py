@@ -23,7 +23,7 @@ def sweep(question: Question, candidates: Sequence[Candidate]) -> tuple[ParetoPo
         load = question.workload.at_concurrency(clients)
         asked = replace(question, workload=load)
         for candidate in candidates:
-            found = evaluate(asked, candidate.parallelism)
+            found = evaluate(asked, candidate.parallelism, candidate.replica.model)
             if not isinstance(found, Refusal):
                 points.append(_point(asked, found))
     return not_beaten(points)

@@ -2,25 +2,24 @@
 
 from math import ceil
 
-from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search.evaluation import Candidate, Refusal, evaluate
+from tpdeploy.planner.search.evaluation import Candidate, Prepared, Refusal, evaluate
 
 
 def with_fewest_replicas(
-    question: Question, split: Parallelism, guess: int, most: int
+    question: Question, shape: Prepared, guess: int, most: int
 ) -> Candidate | Refusal:
-    """`split` with the fewest of up to `most` replicas that meet the load, else with `most`.
+    """The split of `shape` with the fewest replicas that meet the load, else with `most` of them.
 
     More replicas never have more load each. From the `guess` on the count is doubled while the load
     is not met; what lies between is halved.
     """
-    found = _evaluate(question, split, most)
+    found = _evaluate(question, shape, most)
     if isinstance(found, Refusal) or found.missed:
         return found
     failing, enough, tried = 0, most, min(guess, most - 1)
     while enough - failing > 1:
-        fewer = _evaluate(question, split, tried)
+        fewer = _evaluate(question, shape, tried)
         if isinstance(fewer, Refusal):
             failing, tried = tried, (tried + enough) // 2
         elif fewer.missed:
@@ -36,5 +35,6 @@ def _wanted(question: Question, candidate: Candidate) -> float:
     return rate / full if rate and full else 2 * candidate.replicas
 
 
-def _evaluate(question: Question, split: Parallelism, replicas: int) -> Candidate | Refusal:
-    return evaluate(question, split.model_copy(update={"replicas": replicas}))
+def _evaluate(question: Question, shape: Prepared, replicas: int) -> Candidate | Refusal:
+    split = shape.parallelism.model_copy(update={"replicas": replicas})
+    return evaluate(question, split, shape.replica.model)

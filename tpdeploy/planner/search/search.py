@@ -92,10 +92,9 @@ def search(question: Question) -> Outcome:
 
 def _simulated(question: Question, prepared: Prepared) -> Candidate:
     """`prepared`, for cost with as few of its replicas as carry the load."""
-    split = prepared.parallelism
     if question.optimize != "cost" or question.replicas:
         return simulate(question, prepared)
-    found = with_fewest_replicas(question, split, 1, split.replicas)
+    found = with_fewest_replicas(question, prepared, 1, prepared.parallelism.replicas)
     return found if isinstance(found, Candidate) else simulate(question, prepared)
 
 

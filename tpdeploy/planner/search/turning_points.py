@@ -61,7 +61,7 @@ def _chosen(question: Question, contenders: Sequence[Candidate], load: Workload)
         found = rank(question, contenders)
     else:
         asked = replace(question, workload=load)
-        answers = [evaluate(asked, c.parallelism) for c in contenders]
+        answers = [evaluate(asked, c.parallelism, c.replica.model) for c in contenders]
         found = rank(asked, [a for a in answers if isinstance(a, Candidate)])
     if not found or found[0].missed:
         return "none of these"

@@ -13,7 +13,7 @@ busiest stage needs for all lanes: a lane without prompts waits behind one that 
 import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import count
 from math import ceil, inf
 
@@ -52,7 +52,7 @@ class Engine:
         return min(self.max_num_seqs, max(1, in_a_step) * self.lanes)
 
 
-@dataclass
+@dataclass(slots=True)
 class Request:
     """One request on its way through the engine; times in seconds of the simulation."""
 
@@ -71,13 +71,12 @@ class Request:
         return self.prompt + self.answer
 
 
-Chunks = list[tuple[Request, int]]
-NO_CHUNKS: Chunks = []
+Chunks = Sequence[tuple[Request, int]]
 # Successive decode steps whose context grows by too little to tell.
 FEW = 8
 
 
-@dataclass
+@dataclass(slots=True)
 class _Lane:
     """One batch in flight, each of them on another stage."""
 
@@ -85,14 +84,15 @@ class _Lane:
     context: float = 0.0  # tokens of context of all its decoding sequences together
     prefilling: deque[Request] = field(default_factory=deque)
     decoding: list[tuple[int, int, Request]] = field(default_factory=list)  # heap by last step
+    chunks: Chunks = ()  # that the coming step reads
+    step: Step = field(default_factory=Step)  # the coming one
 
-    @property
     def running(self) -> int:
         """Requests in it."""
         return len(self.prefilling) + len(self.decoding)
 
 
-@dataclass
+@dataclass(slots=True)
 class Seen:
     """Decode steps so far, and sums over them, for the mean step under the load."""
 
@@ -116,6 +116,7 @@ class Scheduler:
         self.gain = speculation.tokens_per_step if speculation else 1.0  # tokens a step
         self.verified = workload.verified_tokens
         self.drafting = speculation.tokens * speculation.draft_cost if speculation else 0.0
+        self._alone = self._drafted if self.drafting else engine.model.seconds
         self.most_sequences = engine.most_sequences(workload)
         self.now = 0.0
         self.ready = 0.0  # when it was settled what the coming step does
@@ -148,20 +149,24 @@ class Scheduler:
         """
         if self._waiting:
             self._admit()
-        lanes = [lane for lane in self._lanes if lane.decoding or lane.prefilling]
-        chunks = [self._chunks(lane) if lane.prefilling else NO_CHUNKS for lane in lanes]
-        steps = list(map(self._step, lanes, chunks))
-        seconds = self._seconds(steps)
-        repeats = 1 if any(chunks) else self._repeats(seconds, until)
+        lanes, reads = self._busy(), False
+        for lane in lanes:
+            if lane.prefilling and self._read(lane):
+                reads = True
+            else:
+                lane.step = self._decode_step(lane)
+        seconds = self._seconds(lanes)
+        repeats = 1 if reads else self._repeats(lanes, seconds, until)
         if repeats > FEW:
             grown = self.gain * (repeats - 1) / 2
-            steps = [replace(s, decode_context=s.decode_context + grown) for s in steps]
-            seconds = self._seconds(steps)
+            for lane in lanes:
+                lane.step.decode_context += grown
+            seconds = self._seconds(lanes)
         self.now += repeats * seconds
         self.ready = self.now - seconds if self.engine.steps_ahead else self.now
         finished: list[Request] = []
-        for lane, step, chunk in zip(lanes, steps, chunks, strict=True):
-            finished += self._finish(lane, step, chunk, repeats)
+        for lane in lanes:
+            self._finish(lane, repeats, finished)
         for request in finished:
             request.end = self.now
             self.running -= 1
@@ -176,14 +181,27 @@ class Scheduler:
                 return
             request = self._waiting.popleft()
             self.held += needed
-            min(self._lanes, key=lambda lane: lane.running).prefilling.append(request)
+            min(self._lanes, key=_Lane.running).prefilling.append(request)
             self.running += 1
+
+    def _busy(self) -> Sequence[_Lane]:
+        """The lanes that have something to do: the only one has."""
+        if len(self._lanes) == 1:
+            return self._lanes
+        return [lane for lane in self._lanes if lane.decoding or lane.prefilling]
+
+    def _read(self, lane: _Lane) -> bool:
+        """Let the next step of `lane` read of its prompts, if it has room for any of them."""
+        lane.chunks = self._chunks(lane)
+        if lane.chunks:
+            lane.step = self._mixed_step(lane)
+        return bool(lane.chunks)
 
     def _chunks(self, lane: _Lane) -> Chunks:
         """The prompt chunks of the next step of `lane`."""
         decodes = 0 if self.engine.prompts_first else len(lane.decoding) * self.verified
         budget = self.engine.max_num_batched_tokens - decodes
-        chunks: Chunks = []
+        chunks: list[tuple[Request, int]] = []
         for request in lane.prefilling:
             chunk = min(request.prompt_left, budget)
             if chunk <= 0:
@@ -194,63 +212,66 @@ class Scheduler:
             budget -= chunk
         return chunks
 
-    def _step(self, lane: _Lane, chunks: Chunks) -> Step:
+    def _decode_step(self, lane: _Lane) -> Step:
         decodes = len(lane.decoding)
-        if not chunks:
-            return Step(decodes, lane.context / decodes if decodes else 0.0, verified=self.verified)
-        tokens, pairs, done = 0, 0.0, 0
-        for request, chunk in chunks:
-            tokens += chunk
+        return Step(decodes, lane.context / decodes if decodes else 0.0, verified=self.verified)
+
+    def _mixed_step(self, lane: _Lane) -> Step:
+        """Its prompt chunks beside its decoding sequences, or before they go on."""
+        first = self.engine.prompts_first
+        step = Step(verified=self.verified) if first else self._decode_step(lane)
+        pairs = 0.0
+        for request, chunk in lane.chunks:
+            step.prefill_tokens += chunk
             pairs += chunk * (request.prompt - request.prompt_left + chunk / 2)
-            done += chunk == request.prompt_left
-        if self.engine.prompts_first:
-            decodes = 0
-        return Step(
-            decode_sequences=decodes,
-            decode_context=lane.context / decodes if decodes else 0.0,
-            prefill_tokens=tokens,
-            prefill_context=pairs / tokens,
-            prefills_done=done,
-            verified=self.verified,
-        )
+            step.prefills_done += chunk == request.prompt_left
+        step.prefill_context = pairs / step.prefill_tokens
+        return step
 
-    def _seconds(self, steps: Sequence[Step]) -> float:
-        """Seconds of a cycle in which each lane takes one of `steps`."""
-        if len(steps) == 1:
-            return self._alone(steps[0])
-        alone = [self._alone(step) for step in steps]
-        split = map(self.engine.model.stage_seconds, steps, alone)
-        return max(*alone, *map(sum, zip(*split, strict=True)))
+    def _seconds(self, lanes: Sequence[_Lane]) -> float:
+        """Seconds of a cycle in which each of `lanes` takes its step."""
+        if len(lanes) == 1:
+            return self._alone(lanes[0].step)
+        slowest = of_most = of_last = 0.0
+        for lane in lanes:
+            alone = self._alone(lane.step)
+            most, last = self.engine.model.stage_seconds(lane.step, alone)
+            slowest = max(slowest, alone)
+            of_most += most
+            of_last += last
+        return max(slowest, of_most, of_last)
 
-    def _alone(self, step: Step) -> float:
+    def _drafted(self, step: Step) -> float:
         """Seconds of one step through all stages, drafting included."""
         seconds = self.engine.model.seconds(step)
-        if self.drafting and step.decode_sequences:
+        if step.decode_sequences:
             alone = Step(step.decode_sequences, step.decode_context)
             seconds += self.drafting * self.engine.model.seconds(alone)
         return seconds
 
-    def _repeats(self, seconds: float, until: float) -> int:
+    def _repeats(self, lanes: Sequence[_Lane], seconds: float, until: float) -> int:
         """Decode steps before a sequence ends or the next request arrives; at least one."""
-        to_finish = min(lane.decoding[0][0] - lane.steps for lane in self._lanes if lane.decoding)
+        to_finish = min([lane.decoding[0][0] - lane.steps for lane in lanes])
         if until == inf or to_finish <= 1:
             return max(1, to_finish)
         to_arrival = ceil((until - self.now) / seconds)
         return max(1, min(to_finish, to_arrival))
 
-    def _finish(self, lane: _Lane, step: Step, chunks: Chunks, repeats: int) -> list[Request]:
-        """Let `lane` have taken `step`; what ends with it."""
+    def _finish(self, lane: _Lane, repeats: int, finished: list[Request]) -> None:
+        """Let `lane` have taken its step `repeats` times; add what ends with it to `finished`."""
+        step = lane.step
         if step.decode_sequences:
             lane.steps += repeats
             lane.context += repeats * self.gain * step.decode_sequences
             self.seen.add(step, repeats)
-        finished = self._finish_decodes(lane)
-        return finished + self._finish_prefills(lane, chunks) if chunks else finished
+        if lane.decoding and lane.decoding[0][0] <= lane.steps:
+            finished += self._finish_decodes(lane)
+        if lane.chunks:
+            finished += self._finish_prefills(lane)
+            lane.chunks = ()
 
     def _finish_decodes(self, lane: _Lane) -> list[Request]:
         finished: list[Request] = []
-        if not lane.decoding or lane.decoding[0][0] > lane.steps:
-            return finished
         while lane.decoding and lane.decoding[0][0] <= lane.steps:
             finished.append(heapq.heappop(lane.decoding)[2])
         left = lane.context - sum(self._grown(request) for request in finished)
@@ -264,9 +285,9 @@ class Scheduler:
     def _decode_steps(self, request: Request) -> int:
         return ceil((request.answer - 1) / self.gain)
 
-    def _finish_prefills(self, lane: _Lane, chunks: Chunks) -> list[Request]:
+    def _finish_prefills(self, lane: _Lane) -> list[Request]:
         finished = []
-        for request, chunk in chunks:
+        for request, chunk in lane.chunks:
             request.prompt_left -= chunk
             if request.prompt_left:
                 continue

@@ -1,0 +1,212 @@
+"""How right the planner is on the published runs, held against the figures that are committed.
+
+Usage: python -m benchmarks.accuracy [--write]
+
+Predicts every run of benchmarks/published/*.csv, a minute or two. Fails where an error is larger,
+or a share smaller, than accuracy.yaml beside the tables says. `--write` commits to what is found:
+it writes that file and the rows of docs/backtest.md that show it.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.choice import Case, cases, ours, usable_runs
+from tpdeploy.files import write_whole
+from tpdeploy.harness.backtest.prediction import Result, predict_rows
+from tpdeploy.harness.backtest.summary import Errors, summarise
+from tpdeploy.harness.backtest.table import Row, read_rows
+from tpdeploy.profiles.record import Record
+from tpdeploy.records import dump_record, read_record
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = ROOT / "benchmarks" / "published"
+COMMITTED = PUBLISHED / "accuracy.yaml"
+PAGE = ROOT / "docs" / "backtest.md"
+# Each table, and every how many of its rows one is in the sample that the fast tests predict.
+TABLES: Mapping[str, int] = {
+    "serving.csv": 16,
+    "tensorrt-llm-offline.csv": 6,
+    "tensorrt-llm-static.csv": 1,
+}
+DIGITS = 2
+ROUNDING_PERCENT = 0.05  # rounding of the figures, and of arithmetic on other processors
+MEANT_IN_RANGE_PERCENT = 80.0  # a range is meant to hold four of five
+
+
+class Error(Record):
+    """Errors of one quantity, |predicted / measured - 1|."""
+
+    median_percent: float
+    in_range_percent: float
+
+
+class Figures(Record):
+    """What some rows of a table show; nothing where nothing was measured."""
+
+    rows: int
+    predicted: int
+    ttft: Error | None = None
+    tpot: Error | None = None
+    output_tokens_per_s: Error | None = None
+
+
+class Choice(Record):
+    """How often the pick was within 5 % of the measured best (`benchmarks/choice.py`)."""
+
+    cases: int
+    right_percent: float
+
+
+class Shown(Record):
+    """What one table shows: all rows and those of each engine and GPU, by name."""
+
+    groups: dict[str, Figures]
+    sample: dict[str, Figures]
+    choice: Choice | None = None
+    choice_under_limit: Choice | None = None
+
+
+class Accuracy(Record):
+    """The figures of every table."""
+
+    tables: dict[str, Shown]
+
+
+def main() -> None:
+    """Predict, then compare or write."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="renew the committed figures")
+    write = parser.parse_args().write
+    found = Accuracy(tables={name: measured(name, every) for name, every in TABLES.items()})
+    for name, shown in found.tables.items():
+        print(row(name, shown))
+    if write:
+        write_whole(COMMITTED, dump_record(found))
+        write_whole(PAGE, page(PAGE.read_text(encoding="utf-8"), found))
+        return
+    committed = read_record(COMMITTED, Accuracy)
+    problems = [
+        f"{name}: {problem}"
+        for name, shown in found.tables.items()
+        for problem in worse_table(shown, committed.tables[name])
+    ]
+    if problems:
+        told = "\n".join(f"  {problem}" for problem in problems)
+        sys.exit(
+            f"Error: worse than {COMMITTED.name} says:\n{told}\n"
+            "If that is meant, say why in the changelog and run: "
+            "python -m benchmarks.accuracy --write"
+        )
+
+
+def measured(name: str, every: int) -> Shown:
+    """The figures of the table called `name`."""
+    rows = read_rows(PUBLISHED / name).rows
+    results = predict_rows(rows)
+    free, limited = cases(usable_runs(rows, results))
+    return Shown(
+        groups=figures(rows, results),
+        sample=figures(rows[::every], results[::every]),
+        choice=_choice(free),
+        choice_under_limit=_choice(limited),
+    )
+
+
+def sampled(name: str) -> dict[str, Figures]:
+    """The figures of the sample alone."""
+    rows = read_rows(PUBLISHED / name).rows[:: TABLES[name]]
+    return figures(rows, predict_rows(rows))
+
+
+def figures(rows: Sequence[Row], results: Sequence[Result]) -> dict[str, Figures]:
+    """What `results`, the predictions of `rows`, show: in all, by engine and by GPU."""
+    return {
+        group.name: Figures(
+            rows=group.rows,
+            predicted=group.predicted,
+            ttft=_error(group.ttft),
+            tpot=_error(group.tpot),
+            output_tokens_per_s=_error(group.output_tokens_per_s),
+        )
+        for group in summarise("", rows, results).groups
+        if group.by in {"all", "engine", "gpu"}
+    }
+
+
+def worse_table(now: Shown, was: Shown) -> Iterator[str]:
+    """Each figure of all rows of a table that is worse than it was."""
+    yield from worse(now.groups, was.groups)
+    for name in ("choice", "choice_under_limit"):
+        share, before = getattr(now, name), getattr(was, name)
+        right = share.right_percent if share else 0.0
+        if before and right < before.right_percent - ROUNDING_PERCENT:
+            yield f"{name}: {right} % right, were {before.right_percent} %"
+
+
+def worse(now: Mapping[str, Figures], was: Mapping[str, Figures]) -> Iterator[str]:
+    """Each figure of a group in `now` that is worse than in `was`."""
+    for group, before in was.items():
+        if group not in now:
+            yield f"{group}: no rows"
+            continue
+        yield from (f"{group}: {problem}" for problem in _worse_group(now[group], before))
+
+
+def page(text: str, accuracy: Accuracy) -> str:
+    """`text`, which has one row for each table, with rows that say what `accuracy` says."""
+    rows = {f"| `{name}` |": row(name, shown) for name, shown in accuracy.tables.items()}
+    lines = [rows.get(line[: line.find("|", 1) + 1], line) for line in text.split("\n")]
+    return "\n".join(lines)
+
+
+def row(name: str, shown: Shown) -> str:
+    """The line of docs/backtest.md for one table."""
+    every = shown.groups["all"]
+    errors = (every.ttft, every.tpot, every.output_tokens_per_s)
+    cells = [f"{error.median_percent:.0f} %" if error else "" for error in errors]
+    picks = (("", shown.choice), (" under a limit", shown.choice_under_limit))
+    right = (f"{c.right_percent:.0f} % of {c.cases}{words}" for words, c in picks if c)
+    told = (f"`{name}`", *cells, ", ".join(right))
+    return "|" + "".join(f" {cell} |" if cell else " |" for cell in told)
+
+
+def _worse_group(now: Figures, was: Figures) -> Iterator[str]:
+    if now.predicted < was.predicted:
+        yield f"{now.predicted} rows predicted of {now.rows}, were {was.predicted}"
+    for name in ("ttft", "tpot", "output_tokens_per_s"):
+        error, before = getattr(now, name), getattr(was, name)
+        if before and not error:
+            yield f"{name}: not predicted any more"
+        elif before:
+            yield from _worse_error(name, error, before)
+
+
+def _worse_error(name: str, now: Error, was: Error) -> Iterator[str]:
+    """A range may become narrower as long as it holds four of five."""
+    if now.median_percent > was.median_percent + ROUNDING_PERCENT:
+        yield f"{name}: median error {now.median_percent} %, was {was.median_percent} %"
+    least = min(was.in_range_percent, MEANT_IN_RANGE_PERCENT)
+    if now.in_range_percent < least - ROUNDING_PERCENT:
+        yield f"{name}: {now.in_range_percent} % in range, were {was.in_range_percent} %"
+
+
+def _error(errors: Errors | None) -> Error | None:
+    if errors is None:
+        return None
+    return Error(
+        median_percent=round(errors.median_absolute_percent, DIGITS),
+        in_range_percent=round(errors.in_range_percent, DIGITS),
+    )
+
+
+def _choice(found: Sequence[Case]) -> Choice | None:
+    if not found:
+        return None
+    right = sum(case.right(ours) for case in found)
+    return Choice(cases=len(found), right_percent=round(100 * right / len(found), DIGITS))
+
+
+if __name__ == "__main__":
+    main()
