@@ -1,7 +1,6 @@
 #!/bin/sh
-# Every check: lint, types, fast tests, the published runs, then end to end, with stand-in engines
-# and with real ones. `sh scripts/test.sh fast` ends after the fast tests. Drawn plans beyond a few, and long
-# simulations, have a command of their own: `pytest -m properties`.
+# Every check: lint, types, fast tests, drawn plans, the published runs, then end to end, with
+# stand-in engines and with real ones. `sh scripts/test.sh fast` ends after the fast tests.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
@@ -16,10 +15,10 @@ ruff format --check .
 mypy
 pytest -n 4 -m "not engine and not processes and not properties"
 if [ "${1:-all}" = fast ]; then
-    echo "Left out by request: the published runs, and what is end to end"
+    echo "Left out by request: drawn plans, the published runs, and what is end to end"
     exit 0
 fi
-echo "Left out: hundreds of drawn plans and long simulations (half an hour): pytest -m properties"
+pytest -n 2 -m properties
 python -m benchmarks.accuracy
 pytest -n 4 -m processes
 tpdeploy backends install vllm

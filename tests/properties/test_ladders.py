@@ -175,7 +175,7 @@ LADDERS: tuple[tuple[Callable[..., None], dict[str, st.SearchStrategy[Any]]], ..
 )
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(40, marks=pytest.mark.properties)])
+@pytest.mark.parametrize("examples", [3, pytest.param(25, marks=pytest.mark.properties)])
 @pytest.mark.parametrize(
     ("check", "drawn"), LADDERS, ids=lambda part: getattr(part, "__name__", "")
 )
@@ -206,7 +206,7 @@ def fewer(case: Case, devices: int) -> Case | None:
 
 
 def the_open_count_is_the_fewest(case: Case) -> None:
-    """Stated, the count is feasible; one fewer is not, or only where an engine is given less room.
+    """Stated, the count is feasible; one fewer is not, or only by what whoever counts must not do.
 
     Where there is none, 64 are too few.
     """
@@ -219,12 +219,19 @@ def the_open_count_is_the_fewest(case: Case) -> None:
     same = ask(stated(case, answer))
     assert same.feasible, same.told
     less = fewer(case, answer.devices)
-    assert less is None or not feasible_as_usual(ask(less)), f"{less} is feasible"
+    assert less is None or not feasible_for_who_counts(case, ask(less)), f"{less} is feasible"
 
 
-def feasible_as_usual(answer: Answer) -> bool:
-    """Whether there is a plan, and no limit of the engine was moved for it to fit."""
-    return answer.feasible and not any("Fits only with" in r for r in answer.json["reasons"])
+def feasible_for_who_counts(case: Case, answer: Answer) -> bool:
+    """Whether there is a plan that moves no limit of an engine, and that nobody queues for long.
+
+    Whoever states the GPUs may have either.
+    """
+    if not answer.feasible or any("Fits only with" in r for r in answer.json["reasons"]):
+        return False
+    told = answer.json["prediction"]
+    decoding = (int(case.option("--output-tokens") or 0) - 1) * told["tpot_distribution"]["mean"]
+    return bool(told["ttft_distribution"]["mean"] <= decoding)
 
 
 @st.composite
@@ -237,10 +244,10 @@ def open_counts(draw: st.DrawFn) -> Case:
 
 
 @pytest.mark.properties
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(3))
 def test_the_fewest_gpus(part: int) -> None:
     """An open count is answered with the fewest GPUs, and with none only where there are none."""
-    holds(the_open_count_is_the_fewest, 8, part, case=open_counts())
+    holds(the_open_count_is_the_fewest, 6, part, case=open_counts())
 
 
 def test_gpus_and_objectives_are_those_of_the_command_line() -> None:
