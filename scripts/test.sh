@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every check: lint, types, fast tests, drawn plans, the published runs, then end to end, with
+# Every check: lint, types, imports, fast tests, drawn plans, the published runs, then end to end, with
 # stand-in engines and with real ones. `sh scripts/test.sh fast` ends after the fast tests.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,6 +13,7 @@ export TPDEPLOY_HOME="$PWD/.tpdeploy"
 ruff check .
 ruff format --check .
 mypy
+lint-imports
 pytest -n 4 -m "not engine and not processes and not properties"
 if [ "${1:-all}" = fast ]; then
     echo "Left out by request: drawn plans, the published runs, and what is end to end"

@@ -13,7 +13,7 @@ from tpdeploy.harness.backtest.rows import (
     rules_of,
 )
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.serving.simulation import Protocol
+from tpdeploy.planner.protocol import Protocol
 from tpdeploy.profiles.record import Dtype
 
 

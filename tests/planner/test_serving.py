@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from tpdeploy.planner.performance.step import Step
 from tpdeploy.planner.performance.step_model import StepModel
+from tpdeploy.planner.protocol import Protocol
 from tpdeploy.planner.serving.scheduler import Engine
-from tpdeploy.planner.serving.simulation import Protocol, saturated, serve
+from tpdeploy.planner.serving.simulation import saturated, serve
 from tpdeploy.planner.workload import Speculation, Workload
 
 

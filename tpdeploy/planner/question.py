@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
 
+from tpdeploy.planner.protocol import STEADY, Protocol
 from tpdeploy.planner.request import Objective, Request
-from tpdeploy.planner.serving.simulation import STEADY, Protocol
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.models.shape import ModelShape

@@ -12,8 +12,8 @@ from tpdeploy.harness.backtest.gpu_names import find_gpu
 from tpdeploy.harness.backtest.table import Row, measured, number, stated, whole
 from tpdeploy.planner.model.precision import stored_shape
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.protocol import Protocol
 from tpdeploy.planner.question import EngineRules, Question
-from tpdeploy.planner.serving.simulation import Protocol
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import (

@@ -14,10 +14,10 @@ from math import ceil, inf, sqrt
 from statistics import fmean, median, stdev
 
 from tpdeploy.planner.performance.step import Step
+from tpdeploy.planner.protocol import FULL, STEADY, Protocol
 from tpdeploy.planner.serving.scheduler import Engine, Request, Scheduler, Seen
 from tpdeploy.planner.workload import Workload
 
-MIN_REQUESTS = 48
 MAX_REQUESTS = 2560
 SEED = 20260101
 # Clients beyond those that run at once, so that the queue of a full replica is never empty.
@@ -51,27 +51,8 @@ EVEN_PROMPTS, EVEN_ANSWERS = 0.7548776662466927, 0.5698402909980532
 EVEN_DELAYS = 0.6180339887498949  # the golden ratio's, which belongs to neither
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """How a closed loop is measured.
-
-    Without a warm-up the rates are what was counted until the last of so many requests ended; with
-    one the load goes on, and they are those of the steady state.
-    """
-
-    requests_per_client: float = 3
-    fewest_requests: int = MIN_REQUESTS  # in all, not counting those
-    warm_up: int = 1  # requests of each client that are not counted
-    together: bool = False  # all clients begin at once, as those of equal lengths always do
-
-
 # When it reaches the engine, prompt tokens, answer tokens, seconds from when it was sent to then.
 Arrival = tuple[float, int, int, float]
-
-# What a server shows after a while.
-STEADY = Protocol(fewest_requests=128)
-# What it shows when its queue is long from the beginning.
-FULL = Protocol(warm_up=2, together=True)
 
 
 @dataclass(frozen=True)
