@@ -13,11 +13,11 @@ def test_vllms_rules_are_those_of_its_adapter() -> None:
     assert (rules.name, rules.memory_fraction, rules.fraction_of) == ("vllm", 0.92, "total")
     assert "9 attention heads" in rules.refused_widths[2]
     assert rules.pipeline
-    assert rules.whole_experts
-    assert rules.several_nodes
+    assert rules.expert_parallel
+    assert rules.multi_node
 
 
 def test_an_engine_that_says_nothing_can_do_nothing_more() -> None:
     """An adapter that leaves out its features is planned with tensor parallelism alone."""
     rules = engine_rules(StandinBackend(), load_model("smollm2-135m"), parse_gpus("4xH100"))
-    assert not (rules.pipeline or rules.whole_experts or rules.several_nodes)
+    assert not (rules.pipeline or rules.expert_parallel or rules.multi_node)

@@ -60,7 +60,7 @@ ENGINES_WRITTEN = ("vLLM", "trtllm", "TensorRT-LLM", "SGLang")
 )
 def test_a_vllm_of_its_time_is_predicted(engine: str, version: str, date: str, ahead: bool) -> None:
     """Asynchronous scheduling is the default from 0.14 on; today's where nothing is said."""
-    assert rules_of(engine, version, date).steps_ahead is ahead
+    assert rules_of(engine, version, date).async_scheduling is ahead
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ def sized(
     *,
     tp: int,
     pp: int = 1,
-    whole_experts: bool = False,
+    expert_parallel: bool = False,
     quantization: str | None = None,
     tokens: int = 2048,
     rules: EngineRules | None = None,
@@ -85,7 +85,7 @@ def sized(
         Dtype.BF16,
         quantization=quantization,
     )
-    expert = tp if whole_experts else 1
+    expert = tp if expert_parallel else 1
     return size(question, Parallelism(tensor=tp, pipeline=pp, expert=expert))
 
 
@@ -186,7 +186,7 @@ def test_405b_fits_one_node_in_fp8_and_needs_two_in_bf16() -> None:
 def test_whole_experts_weigh_as_much_as_split_ones() -> None:
     """256 experts over 8 ranks: 32 whole ones or 256 eighths, to within a thousandth."""
     split = sized("deepseek-v3", "8xH200", tp=8).memory.weights_bytes
-    whole = sized("deepseek-v3", "8xH200", tp=8, whole_experts=True).memory.weights_bytes
+    whole = sized("deepseek-v3", "8xH200", tp=8, expert_parallel=True).memory.weights_bytes
     assert whole == pytest.approx(split, rel=1e-3)
 
 

@@ -73,7 +73,7 @@ def test_stages_are_joined_across_nodes_where_they_must() -> None:
     (placed,) = place(cluster, Parallelism(tensor=8, pipeline=2))
     assert placed.nodes == (0,) * 8 + (1,) * 8
     assert placed.devices == (*range(8), *range(8))
-    assert pipelines(cluster, 8, 2, several_nodes=False) == []
+    assert pipelines(cluster, 8, 2, multi_node=False) == []
 
 
 @given(tp=st.integers(1, 8), pp=st.integers(1, 8))
@@ -96,15 +96,15 @@ def test_no_device_is_in_two_stages(tp: int, pp: int) -> None:
     per_node=st.integers(1, 8),
     tp=st.integers(1, 13),
     pp=st.integers(1, 13),
-    several_nodes=st.booleans(),
+    multi_node=st.booleans(),
 )
 def test_as_many_replicas_are_counted_as_listed(
-    gpus: str, nodes: int, per_node: int, tp: int, pp: int, several_nodes: bool
+    gpus: str, nodes: int, per_node: int, tp: int, pp: int, multi_node: bool
 ) -> None:
     """The count of groups and of replicas is the length of their list, on islands and nodes too."""
     cluster = parse_gpus(f"{nodes}x{per_node}x{gpus}")
-    listed = pipelines(cluster, tp, pp, several_nodes=several_nodes)
-    assert replica_capacity(cluster, tp, pp, several_nodes=several_nodes) == len(listed)
+    listed = pipelines(cluster, tp, pp, multi_node=multi_node)
+    assert replica_capacity(cluster, tp, pp, multi_node=multi_node) == len(listed)
     assert group_capacity(cluster, tp) == len(device_groups(cluster, tp))
 
 

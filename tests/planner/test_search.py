@@ -191,15 +191,15 @@ def test_whole_experts_are_for_models_that_have_experts() -> None:
     assert any(c.parallelism.expert > 1 for c in mixtral.ranked)
     dense = search(ask("llama-8b", "4xH100"))
     assert all(c.parallelism.expert == 1 for c in dense.ranked)
-    only = search(ask("mixtral-8x7b", "4xH100", whole_experts=True))
+    only = search(ask("mixtral-8x7b", "4xH100", expert_parallel=True))
     assert all(c.parallelism.expert == c.parallelism.tensor for c in only.ranked)
-    never = search(ask("mixtral-8x7b", "4xH100", whole_experts=False))
+    never = search(ask("mixtral-8x7b", "4xH100", expert_parallel=False))
     assert all(c.parallelism.expert == 1 for c in never.ranked)
 
 
 def test_an_engine_without_stages_or_whole_experts_is_not_planned_with_them() -> None:
     """What the adapter says it cannot do is not looked at, and refused when asked for."""
-    plain = EngineRules("plain", 0.9, pipeline=False, whole_experts=False, several_nodes=False)
+    plain = EngineRules("plain", 0.9, pipeline=False, expert_parallel=False, multi_node=False)
     outcome = search(ask("mixtral-8x7b", "2x8xH100", engine=plain))
     splits = [c.parallelism for c in outcome.ranked] + [r.parallelism for r in outcome.refused]
     assert all(p.pipeline == p.expert == 1 for p in splits)

@@ -97,7 +97,7 @@ def test_a_single_output_token_has_no_tpot() -> None:
 def test_what_comes_during_a_step_waits_for_another_where_steps_are_made_ready_ahead() -> None:
     """Whoever finds another being decoded waits for one more of its steps of 11 ms."""
     load = Workload(input_tokens=100, output_tokens=400, rate=0.2, length_spread=0)
-    later = replace(engine(), steps_ahead=True)
+    later = replace(engine(), async_scheduling=True)
     now, ahead = serve(engine(), load).ttft_s, serve(later, load).ttft_s
     waits = [longer - shorter for shorter, longer in zip(now, ahead, strict=True)]
     assert min(waits) == pytest.approx(0.0)  # nothing ran when it came
@@ -240,7 +240,7 @@ def test_prompts_first_interrupts_decoding() -> None:
     """Engines that run prompts in steps of their own reach a first token sooner, the rest later."""
     mixed = serve(engine(batched=64), closed(8, inputs=500, outputs=40))
     first = serve(
-        replace(engine(batched=64), prompts_first=True), closed(8, inputs=500, outputs=40)
+        replace(engine(batched=64), prefill_priority=True), closed(8, inputs=500, outputs=40)
     )
     assert sum(first.tpot_s) / len(first.tpot_s) > sum(mixed.tpot_s) / len(mixed.tpot_s)
 

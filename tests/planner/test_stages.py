@@ -77,7 +77,7 @@ def test_whole_experts_make_narrow_ones_legal() -> None:
     assert "expert" in (split_problem(shape, Parallelism(tensor=16)) or "")
     assert split_problem(shape, Parallelism(tensor=16, expert=16)) is None
     assert 16 not in legal_widths(shape, 16)
-    assert 16 in legal_widths(shape, 16, whole_experts=True)
+    assert 16 in legal_widths(shape, 16, expert_parallel=True)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ is slow, and meant to be read against this list:
   `max_num_seqs` run and the KV cache has room for its whole prompt and answer, which it keeps until
   its end.
 - A step decodes one token of every running request whose prompt is done. What is left of
-  `max_num_batched_tokens` goes to prompts, first come, first served. With `prompts_first` a step
+  `max_num_batched_tokens` goes to prompts, first come, first served. With `prefill_priority` a step
   with prompts decodes nothing.
 - The step with the last part of a prompt gives the first token of its answer.
-- What a step does is settled when it starts; with `steps_ahead` when the step before it starts.
+- What a step does is settled when it starts; with `async_scheduling` when the step before it starts.
 """
 
 import heapq
@@ -35,8 +35,8 @@ class EngineLimits:
     max_num_seqs: int
     max_num_batched_tokens: int
     kv_tokens: float
-    prompts_first: bool = False
-    steps_ahead: bool = False
+    prefill_priority: bool = False
+    async_scheduling: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Engine:
         while doing is None:
             self.now = self.on_the_way[0][0]  # nothing to do before the next arrival
             doing = self._settle()
-        self.settled = self._settle() if self.limits.steps_ahead else None
+        self.settled = self._settle() if self.limits.async_scheduling else None
         self.now += self.seconds(doing.step)
         return self._complete(doing)
 
@@ -134,7 +134,7 @@ class Engine:
         self.most_held = max(self.most_held, self._held())
         decodes = [r for r in self.running if 0 < r.answer_scheduled < r.answer]
         prompts = self._prompts(len(decodes))
-        if prompts and self.limits.prompts_first:
+        if prompts and self.limits.prefill_priority:
             decodes = []
         if not decodes and not prompts:
             return None
@@ -147,7 +147,9 @@ class Engine:
         return Scheduled(step, tuple(ended), tuple(decodes))
 
     def _prompts(self, decoding: int) -> list[tuple[Request, int]]:
-        room = self.limits.max_num_batched_tokens - (0 if self.limits.prompts_first else decoding)
+        room = self.limits.max_num_batched_tokens - (
+            0 if self.limits.prefill_priority else decoding
+        )
         found = []
         for request in self.running:
             tokens = min(request.prompt - request.prompt_scheduled, room)

@@ -21,22 +21,25 @@ def load(**of: Any) -> Workload:
 
 @dataclass(frozen=True)
 class Replica:
-    """One replica of `model` on `tensor` GPUs, of an engine that may make steps ahead."""
+    """One replica of `model` on `tensor` GPUs, of an engine that may schedule asynchronously."""
 
     model: str
     gpus: str
     tensor: int
-    steps_ahead: bool = True
-    prompts_first: bool = False
+    async_scheduling: bool = True
+    prefill_priority: bool = False
 
     def __str__(self) -> str:
-        kinds = {"prompts first": self.prompts_first, "steps ahead": self.steps_ahead}
+        kinds = {"prefill priority": self.prefill_priority, "async": self.async_scheduling}
         return ", ".join([f"{self.model} TP {self.tensor}", *(k for k, on in kinds.items() if on)])
 
     def question(self, workload: Workload, gpus: str | None = None) -> Question:
         """What the planner is asked."""
         rules = EngineRules(
-            "vllm", 0.92, prompts_first=self.prompts_first, steps_ahead=self.steps_ahead
+            "vllm",
+            0.92,
+            prefill_priority=self.prefill_priority,
+            async_scheduling=self.async_scheduling,
         )
         return ask(self.model, gpus or self.gpus, workload=workload, engine=rules)
 
@@ -53,8 +56,8 @@ class Replica:
             max_num_seqs=engine.max_num_seqs,
             max_num_batched_tokens=engine.max_num_batched_tokens,
             kv_tokens=engine.kv_tokens,
-            prompts_first=engine.prompts_first,
-            steps_ahead=engine.steps_ahead,
+            prefill_priority=engine.prefill_priority,
+            async_scheduling=engine.async_scheduling,
         )
         return Engine(
             lambda step: engine.model.time(step).total, limits, request_s=engine.request_s

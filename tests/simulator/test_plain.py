@@ -54,10 +54,10 @@ def limits(
     sequences: int = 64,
     batched: int = 512,
     kv_tokens: float = 1e9,
-    prompts_first: bool = False,
-    steps_ahead: bool = False,
+    prefill_priority: bool = False,
+    async_scheduling: bool = False,
 ) -> EngineLimits:
-    return EngineLimits(sequences, batched, kv_tokens, prompts_first, steps_ahead)
+    return EngineLimits(sequences, batched, kv_tokens, prefill_priority, async_scheduling)
 
 
 def served(engine: Engine, *requests: Request) -> tuple[Request, ...]:
@@ -100,7 +100,9 @@ def test_prompts_fill_what_decoding_leaves_first_come_first_served() -> None:
 def test_prompts_first_stop_decoding() -> None:
     """While a prompt is read nobody is decoded."""
     steps = Recorder()
-    served(Engine(steps, limits(prompts_first=True)), Request(0.0, 100, 3), Request(0.005, 700, 2))
+    served(
+        Engine(steps, limits(prefill_priority=True)), Request(0.0, 100, 3), Request(0.005, 700, 2)
+    )
     assert steps.contents == [(0, 100), (0, 512), (0, 188), (2, 0), (1, 0)]
 
 
@@ -132,12 +134,12 @@ def test_a_large_request_holds_up_those_behind_it() -> None:
     assert [r.first_token for r in requests] == pytest.approx([0.010, 0.120, 0.120])
 
 
-@pytest.mark.parametrize(("steps_ahead", "first_token"), [(False, 0.030), (True, 0.040)])
+@pytest.mark.parametrize(("async_scheduling", "first_token"), [(False, 0.030), (True, 0.040)])
 def test_what_comes_during_a_step_waits_for_another_if_steps_are_ahead(
-    steps_ahead: bool, first_token: float
+    async_scheduling: bool, first_token: float
 ) -> None:
     """It comes 15 ms after the first, in its second step: the third or the fourth reads it."""
-    engine = Engine(constant, limits(steps_ahead=steps_ahead))
+    engine = Engine(constant, limits(async_scheduling=async_scheduling))
     _, late = served(engine, Request(0.0, 100, 9), Request(0.015, 100, 2))
     assert late.first_token == pytest.approx(first_token)
 
@@ -145,7 +147,7 @@ def test_what_comes_during_a_step_waits_for_another_if_steps_are_ahead(
 def test_steps_ahead_change_nothing_for_who_is_alone() -> None:
     """One client after the other finds an idle engine."""
     runs = [
-        closed_loop(Engine(linear, limits(steps_ahead=ahead)), Lengths(1000, 11), 1)
+        closed_loop(Engine(linear, limits(async_scheduling=ahead)), Lengths(1000, 11), 1)
         for ahead in (False, True)
     ]
     assert runs[0].ttft == pytest.approx(runs[1].ttft)
@@ -195,8 +197,8 @@ def test_drawn_lengths_spread_to_both_sides_of_their_mean() -> None:
     answer=st.integers(1, 12),
     sequences=st.integers(1, 8),
     room=st.integers(1, 4),
-    prompts_first=st.booleans(),
-    steps_ahead=st.booleans(),
+    prefill_priority=st.booleans(),
+    async_scheduling=st.booleans(),
 )
 def test_every_token_is_computed_once_and_kv_is_never_overdrawn(
     clients: int,
@@ -204,12 +206,12 @@ def test_every_token_is_computed_once_and_kv_is_never_overdrawn(
     answer: int,
     sequences: int,
     room: int,
-    prompts_first: bool,
-    steps_ahead: bool,
+    prefill_priority: bool,
+    async_scheduling: bool,
 ) -> None:
     """Prompt and answer tokens of all steps are those of the requests, within every limit."""
     kv_tokens = room * 1.2 * (prompt + answer) + 2
-    bounds = EngineLimits(sequences, 256, kv_tokens, prompts_first, steps_ahead)
+    bounds = EngineLimits(sequences, 256, kv_tokens, prefill_priority, async_scheduling)
     steps, lengths = Recorder(), Lengths(prompt, answer, 0.2)
     engine = Engine(steps, bounds)
     source = [

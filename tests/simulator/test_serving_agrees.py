@@ -15,8 +15,8 @@ from tpdeploy.planner.workload import Target
 SMALL = Replica("llama-8b", "1xH100", 1)
 REPLICAS = (
     SMALL,
-    Replica("llama-8b", "1xH100", 1, steps_ahead=False),
-    Replica("llama-8b", "1xH100", 1, prompts_first=True),
+    Replica("llama-8b", "1xH100", 1, async_scheduling=False),
+    Replica("llama-8b", "1xH100", 1, prefill_priority=True),
     Replica("llama-70b", "8xH100", 8),
     Replica("qwen3-30b-a3b", "1xH100", 1),  # with room for 115 requests
 )

@@ -118,10 +118,10 @@ class Capability:
     casts: bool = True  # whether it computes in another dtype than the checkpoint's
     least_compute_capability: float = 0.0
     pipeline: bool = False
-    whole_experts: bool = False
-    several_machines: bool = False  # one replica over several machines
-    prompts_first: bool = False  # prompts run in steps of their own, before decoding goes on
-    steps_ahead: bool = False  # a step is made ready while the one before it runs
+    expert_parallel: bool = False
+    multi_node: bool = False  # one replica over several machines
+    prefill_priority: bool = False  # prompts run in steps of their own, before decoding goes on
+    async_scheduling: bool = False  # a step is made ready while the one before it runs
     eager: bool = False  # it can be told to run without CUDA graphs
 
 

@@ -56,11 +56,11 @@ def _split_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:
     platform = plan.cluster.platform
     if plan.parallelism.pipeline > 1 and not can.pipeline:
         yield Problem(f"no pipeline parallelism on {platform}", "plan again with --pp 1")
-    if plan.parallelism.expert > 1 and not can.whole_experts:
+    if plan.parallelism.expert > 1 and not can.expert_parallel:
         yield Problem(f"no expert parallelism on {platform}", "plan again with --no-ep")
     if plan.limits.enforce_eager and not can.eager:
         yield Problem("it cannot be told to leave out CUDA graphs", "plan without --enforce-eager")
-    if any(place.nodes for place in plan.placement) and not can.several_machines:
+    if any(place.nodes for place in plan.placement) and not can.multi_node:
         yield Problem("a replica spans several machines", "plan for one machine with larger GPUs")
 
 

@@ -139,10 +139,10 @@ class BackendConformance:
                 "pipeline",
                 Change("parallelism.pipeline", 2, (("placement.0.devices", [*range(8)]),)),
             ),
-            ("whole_experts", Change("parallelism.expert", 4)),
+            ("expert_parallel", Change("parallelism.expert", 4)),
             ("eager", Change("limits.enforce_eager", True)),
             (
-                "several_machines",
+                "multi_node",
                 Change(
                     "parallelism.pipeline",
                     2,
@@ -164,7 +164,7 @@ class BackendConformance:
     ) -> None:
         """And those that it can are none."""
         problems = backend.check(changed(plan, change))
-        able = getattr(can, attribute) and (can.pipeline or attribute != "several_machines")
+        able = getattr(can, attribute) and (can.pipeline or attribute != "multi_node")
         assert bool(problems) == (not able)
 
     def test_an_old_gpu_is_a_problem(

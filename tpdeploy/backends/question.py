@@ -75,7 +75,7 @@ def request_behind(plan: DeploymentPlan) -> Request:
     return Request(
         tensor=split.tensor,
         pipeline=split.pipeline,
-        whole_experts=split.expert > 1,
+        expert_parallel=split.expert > 1,
         replicas=split.replicas,
         dtype=model.dtype,
         quantization=model.quantization,

@@ -68,10 +68,10 @@ ON_CUDA = Capability(
     casts=False,
     least_compute_capability=8.0,
     pipeline=True,
-    whole_experts=True,
-    several_machines=True,
+    expert_parallel=True,
+    multi_node=True,
     eager=True,
-    steps_ahead=True,  # its overlap scheduler
+    async_scheduling=True,  # its overlap scheduler
 )
 
 METRICS = MetricNames(

@@ -72,10 +72,10 @@ ON_GPU = Capability(
     kv_cache_dtypes=frozenset(KV_DTYPES),
     quantizes=frozenset({"fp8"}),
     pipeline=True,
-    whole_experts=True,
-    several_machines=True,
+    expert_parallel=True,
+    multi_node=True,
     eager=True,
-    steps_ahead=True,  # asynchronous scheduling, the default since 0.14; not on CPUs
+    async_scheduling=True,  # asynchronous scheduling, the default since 0.14; not on CPUs
 )
 ON_CPU = Capability(
     dtypes=frozenset(DTYPES), kv_cache_dtypes=frozenset({Dtype.BF16, Dtype.FP16}), eager=True
@@ -150,7 +150,7 @@ class VllmBackend(Backend):
     order: ClassVar[int] = 10
 
     def capability(self, platform: Platform) -> Capability | None:
-        """Pipelines, whole experts and several machines on GPUs, none of them on CPUs."""
+        """Pipelines, expert parallelism and several machines on GPUs, none of them on CPUs."""
         return CAPABILITIES.get(platform)
 
     def environment(self, platform: Platform) -> EnvironmentSpec:

@@ -81,7 +81,7 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
 
 def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
     """Why the model cannot be split so; a plan may have been edited since it was made."""
-    width, whole_experts = plan.parallelism.tensor, plan.parallelism.expert > 1
+    width, expert_parallel = plan.parallelism.tensor, plan.parallelism.expert > 1
     if plan.model.path is None and width == 1:
         return
     try:
@@ -90,7 +90,7 @@ def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
         if plan.model.path:
             raise
         return  # the hub is out of reach; the engine may have the model all the same
-    if whole_experts:
+    if expert_parallel:
         problem = split_problem(shape, plan.parallelism)
         if problem:
             yield problem

@@ -10,7 +10,8 @@ class Parallelism(Record):
     """Replicas of an engine of `pipeline` stages, each a tensor-parallel group of `tensor` ranks.
 
     `expert` is 1 where experts are split over the tensor ranks as every other layer is, and
-    `tensor` where each of these ranks holds whole experts (vLLM's --enable-expert-parallel).
+    `tensor` with expert parallelism, where each rank holds whole experts (vLLM's
+    --enable-expert-parallel).
     """
 
     tensor: Devices
@@ -22,7 +23,7 @@ class Parallelism(Record):
     def _experts_over_all_tensor_ranks(self) -> "Parallelism":
         if self.expert not in {1, self.tensor}:
             raise ValueError(
-                f"expert is 1 (experts split) or tensor (whole experts a rank), here 1 or "
+                f"expert is 1 (tensor parallel) or tensor (expert parallel), here 1 or "
                 f"{self.tensor}, not {self.expert}"
             )
         return self

@@ -22,10 +22,10 @@ class EngineRules:
     refused_widths: Mapping[int, str] = field(default_factory=dict)
     fraction_of: Literal["total", "free after weights"] = "total"
     pipeline: bool = True  # whether it can run pipeline stages here
-    whole_experts: bool = True  # whether it can give each rank whole experts
-    several_nodes: bool = True  # whether one replica may span machines
-    prompts_first: bool = False  # whether prompts run in steps of their own, before decoding
-    steps_ahead: bool = False  # whether it makes a step ready while the one before runs
+    expert_parallel: bool = True  # whether it supports expert parallelism
+    multi_node: bool = True  # whether one replica may span machines
+    prefill_priority: bool = False  # prompts run in steps of their own, before decoding
+    async_scheduling: bool = False  # the next step is scheduled while one runs
     eager: bool = False  # whether it can be told to leave out CUDA graphs
     quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them
     checkpoints: frozenset[str] | None = None  # methods of quantized checkpoints; None: all
@@ -51,7 +51,7 @@ class Question:
     enforce_eager: bool = False
     tensor: int | None = None
     pipeline: int | None = None
-    whole_experts: bool | None = None
+    expert_parallel: bool | None = None
     replicas: int | None = None
     optimize: Objective = "throughput"
     gpu_price_per_hour: float | None = None

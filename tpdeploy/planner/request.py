@@ -17,7 +17,7 @@ class Request(Record):
 
     tensor: int | None = Field(default=None, gt=0)
     pipeline: int | None = Field(default=None, gt=0)
-    whole_experts: bool | None = None
+    expert_parallel: bool | None = None
     replicas: int | None = Field(default=None, gt=0)
     optimize: Objective = Field(
         default="throughput", description="fewest: the number of devices was left open"

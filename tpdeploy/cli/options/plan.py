@@ -67,7 +67,11 @@ EnforceEager = Annotated[
 Tp = Annotated[int | None, typer.Option(help="Only this tensor-parallel width.")]
 Pp = Annotated[int | None, typer.Option(help="Only this many pipeline stages.")]
 Ep = Annotated[
-    bool | None, typer.Option("--ep/--no-ep", help="Only whole experts a rank, or only split ones.")
+    bool | None,
+    typer.Option(
+        "--ep/--no-ep",
+        help="Use expert parallelism (EP), or do not. Default: whichever serves better.",
+    ),
 ]
 PrefixHits = Annotated[
     float, typer.Option(help="Share of prompt tokens found in the prefix cache, 0 to 1.")

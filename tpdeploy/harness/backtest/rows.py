@@ -30,9 +30,11 @@ from tpdeploy.profiles.record import Dtype
 
 # Memory rules of the engines' own defaults; runs do not state theirs.
 ENGINES = {
-    "vllm": EngineRules("vllm", 0.92, steps_ahead=True),
-    "sglang": EngineRules("sglang", 0.88, prompts_first=True, steps_ahead=True),
-    "trtllm": EngineRules("tensorrt-llm", 0.9, fraction_of="free after weights", steps_ahead=True),
+    "vllm": EngineRules("vllm", 0.92, async_scheduling=True),
+    "sglang": EngineRules("sglang", 0.88, prefill_priority=True, async_scheduling=True),
+    "trtllm": EngineRules(
+        "tensorrt-llm", 0.9, fraction_of="free after weights", async_scheduling=True
+    ),
 }
 # From this release on vLLM makes a step ready while the one before runs (asynchronous scheduling).
 ASYNC_VLLM, ASYNC_VLLM_DATE = (0, 14), "2026-01-17"
@@ -191,7 +193,9 @@ def rules_of(engine: str, version: str = "", date: str = "") -> EngineRules:
     if name not in ENGINES:
         raise InputError(f"unknown engine {shown(engine)!r}; {nearest(engine, ENGINES)}")
     rules = ENGINES[name]
-    return replace(rules, steps_ahead=rules.steps_ahead and not _sync_vllm(name, version, date))
+    return replace(
+        rules, async_scheduling=rules.async_scheduling and not _sync_vllm(name, version, date)
+    )
 
 
 def _sync_vllm(engine: str, version: str, date: str) -> bool:

@@ -57,20 +57,22 @@ def padded_vocabulary(vocab: int) -> int:
     return ceil(vocab / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
-def head_problem(shape: ModelShape, tp: int, *, whole_experts: bool = False) -> str | None:
+def head_problem(shape: ModelShape, tp: int, *, expert_parallel: bool = False) -> str | None:
     """Why `shape` cannot be split over `tp` ranks by any engine, in words; None if it can.
 
-    With `whole_experts` (expert parallelism) routed experts are not split.
+    With `expert_parallel` (expert parallelism) routed experts are not split.
     """
-    return next(_problems(shape, tp, whole_experts=whole_experts), None)
+    return next(_problems(shape, tp, expert_parallel=expert_parallel), None)
 
 
-def legal_widths(shape: ModelShape, up_to: int, *, whole_experts: bool = False) -> tuple[int, ...]:
+def legal_widths(
+    shape: ModelShape, up_to: int, *, expert_parallel: bool = False
+) -> tuple[int, ...]:
     """Widths from 1 to `up_to` that `shape` can be split over."""
     return tuple(
         tp
         for tp in range(1, up_to + 1)
-        if head_problem(shape, tp, whole_experts=whole_experts) is None
+        if head_problem(shape, tp, expert_parallel=expert_parallel) is None
     )
 
 
@@ -91,17 +93,17 @@ def _rank_inputs(tensor: Tensor, tp: int) -> int:
     return columns_per_rank(tensor.inputs, tp) if tensor.split is Split.ROW else tensor.inputs
 
 
-def _problems(shape: ModelShape, tp: int, *, whole_experts: bool) -> Iterator[str]:
+def _problems(shape: ModelShape, tp: int, *, expert_parallel: bool) -> Iterator[str]:
     yield from _attention_problems(shape.attention, tp)
     if shape.windowed:
         yield from _attention_problems(shape.windowed, tp)
     if shape.linear:
         yield from _linear_problems(shape.linear, tp)
-    for name, width in _widths(shape, whole_experts=whole_experts):
+    for name, width in _widths(shape, expert_parallel=expert_parallel):
         if width % tp:
             yield f"{name} of {width:,} cannot be divided by {tp}"
     if tp > 1:
-        yield from _block_problems(shape, tp, whole_experts=whole_experts)
+        yield from _block_problems(shape, tp, expert_parallel=expert_parallel)
     vocabulary = padded_vocabulary(shape.vocab)
     if vocabulary % tp:
         yield f"vocabulary of {vocabulary:,} (padded) cannot be divided by {tp}"
@@ -129,17 +131,17 @@ def _linear_problems(linear: LinearAttention, tp: int) -> Iterator[str]:
         yield f"{linear.key_heads} {name} of linear attention cannot be divided by {tp}"
 
 
-def _widths(shape: ModelShape, *, whole_experts: bool) -> Iterator[tuple[str, int]]:
+def _widths(shape: ModelShape, *, expert_parallel: bool) -> Iterator[tuple[str, int]]:
     if shape.mlp:
         yield "MLP width", shape.mlp.intermediate
     if shape.experts:
-        if not whole_experts:
+        if not expert_parallel:
             yield "expert width", shape.experts.intermediate
         if shape.experts.shared_intermediate:
             yield "shared expert width", shape.experts.shared_intermediate
 
 
-def _block_problems(shape: ModelShape, tp: int, *, whole_experts: bool) -> Iterator[str]:
+def _block_problems(shape: ModelShape, tp: int, *, expert_parallel: bool) -> Iterator[str]:
     """Shards of quantized weights that would cut through a block that shares a scale."""
     stored = shape.quantization
     if stored is None:
@@ -147,7 +149,7 @@ def _block_problems(shape: ModelShape, tp: int, *, whole_experts: bool) -> Itera
     for tensor in tensors(shape):
         if tensor.dtype is not stored.weights or tensor.split is Split.REPLICATED:
             continue
-        if whole_experts and tensor.routed:
+        if expert_parallel and tensor.routed:
             continue
         if tensor.split is Split.ROW:
             side, share, block = "inputs", _rank_inputs(tensor, tp), stored.input_block

@@ -100,7 +100,7 @@ def split_problem(shape: ModelShape, parallelism: Parallelism) -> str | None:
         return "a model without experts has none to place whole"
     if experts and parallelism.expert > experts.count:
         return f"{experts.count} experts are fewer than {parallelism.expert} ranks"
-    return head_problem(shape, parallelism.tensor, whole_experts=parallelism.expert > 1)
+    return head_problem(shape, parallelism.tensor, expert_parallel=parallelism.expert > 1)
 
 
 def _rounded_up(size: int, multiple: int) -> int:

@@ -101,8 +101,8 @@ def prepare(
         sized.limits.max_num_batched_tokens,
         sized.held * question.workload.context_tokens,
         parallelism.pipeline,
-        question.engine.prompts_first,
-        question.engine.steps_ahead,
+        question.engine.prefill_priority,
+        question.engine.async_scheduling,
         serving.turnaround_s,
         serving.request_s,
     )
@@ -149,7 +149,7 @@ def engine_problem(question: Question, parallelism: Parallelism) -> str | None:
     engine = question.engine
     if parallelism.pipeline > 1 and not engine.pipeline:
         return f"{engine.name} runs no pipeline stages here"
-    if parallelism.expert > 1 and not engine.whole_experts:
+    if parallelism.expert > 1 and not engine.expert_parallel:
         return f"{engine.name} has no expert parallelism here"
     if parallelism.expert > 1:
         return None  # widths are refused for what they cut, and whole experts are not cut

@@ -34,7 +34,7 @@ def splits(question: Question) -> list[Parallelism]:
 def _of_width(question: Question, tensor: int) -> Iterator[Parallelism]:
     for pipeline, whole in product(_depths(question, tensor), _whole_experts(question, tensor)):
         most = replica_capacity(
-            question.cluster, tensor, pipeline, several_nodes=question.engine.several_nodes
+            question.cluster, tensor, pipeline, multi_node=question.engine.multi_node
         )
         for replicas in _replicas(question, most):
             yield Parallelism(
@@ -52,7 +52,7 @@ def _depths(question: Question, tensor: int) -> Iterator[int]:
     yield 1
     if question.on_cpu or not question.engine.pipeline:
         return
-    if head_problem(question.shape, tensor, whole_experts=True):
+    if head_problem(question.shape, tensor, expert_parallel=True):
         return
     groups = group_capacity(question.cluster, tensor)
     for depth in range(2, min(groups, question.shape.layers) + 1):
@@ -63,12 +63,12 @@ def _depths(question: Question, tensor: int) -> Iterator[int]:
 def _whole_experts(question: Question, tensor: int) -> Iterator[bool]:
     if tensor == 1 or question.shape.experts is None:
         yield False
-    elif question.whole_experts is not None:
-        yield question.whole_experts
+    elif question.expert_parallel is not None:
+        yield question.expert_parallel
     else:
         yield False
-        heads_divide = head_problem(question.shape, tensor, whole_experts=True) is None
-        if question.engine.whole_experts and heads_divide:
+        heads_divide = head_problem(question.shape, tensor, expert_parallel=True) is None
+        if question.engine.expert_parallel and heads_divide:
             yield True
 
 

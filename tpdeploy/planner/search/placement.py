@@ -17,11 +17,11 @@ def device_groups(cluster: Cluster, tp: int) -> list[Group]:
 
 
 def pipelines(
-    cluster: Cluster, tp: int, pp: int, *, several_nodes: bool = True
+    cluster: Cluster, tp: int, pp: int, *, multi_node: bool = True
 ) -> list[tuple[Group, ...]]:
     """Every replica of `pp` groups of `tp` that can run at once: within a node where it fits.
 
-    Groups that are left over on their nodes are joined across them, if `several_nodes`.
+    Groups that are left over on their nodes are joined across them, if `multi_node`.
     """
     found: list[tuple[Group, ...]] = []
     left: list[Group] = []
@@ -31,7 +31,7 @@ def pipelines(
         here = [(node, devices) for devices in on_a_node]
         found += _joined(here[:whole], pp)
         left += here[whole:]
-    return found + _joined(left, pp) if several_nodes else found
+    return found + _joined(left, pp) if multi_node else found
 
 
 def group_capacity(cluster: Cluster, tp: int) -> int:
@@ -39,10 +39,10 @@ def group_capacity(cluster: Cluster, tp: int) -> int:
     return cluster.nodes * len(_on_a_node(cluster, tp))
 
 
-def replica_capacity(cluster: Cluster, tp: int, pp: int, *, several_nodes: bool = True) -> int:
+def replica_capacity(cluster: Cluster, tp: int, pp: int, *, multi_node: bool = True) -> int:
     """Replicas of `pp` groups of `tp` that can run at once: as many as `pipelines` lists."""
     within, left = divmod(len(_on_a_node(cluster, tp)), pp)
-    joined = cluster.nodes * left // pp if several_nodes else 0
+    joined = cluster.nodes * left // pp if multi_node else 0
     return cluster.nodes * within + joined
 
 

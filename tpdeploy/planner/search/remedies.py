@@ -30,12 +30,12 @@ BINDING = {
     "max_num_batched_tokens": "--max-num-batched-tokens",
     "max_num_seqs": "--max-num-seqs",
     "memory_fraction": "--memory-fraction",
-    "whole_experts": "--ep",
+    "expert_parallel": "--ep",
     "replicas": "--replicas",
     "pipeline": "--pp",
     "tensor": "--tp",
 }
-LAYOUT = ("whole_experts", "replicas", "pipeline", "tensor")
+LAYOUT = ("expert_parallel", "replicas", "pipeline", "tensor")
 
 
 def remedies(

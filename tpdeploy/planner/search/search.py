@@ -143,7 +143,7 @@ def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Est
     plain = [e for e in estimated if _is_plain(e, most)]
     others = [e for e in estimated if not _is_plain(e, most)]
     others.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
-    if question.pipeline or question.whole_experts or not plain:
+    if question.pipeline or question.expert_parallel or not plain:
         return plain + others[:MOST_SIMULATED]
     best = max(score(question, e.prepared, e.steady) for e in estimated)
     near = [e for e in others if score(question, e.prepared, e.steady) >= best * (1 - MARGIN)]
@@ -283,9 +283,9 @@ def _planned_cluster(question: Question) -> PlannedCluster:
 def _refuse_width(question: Question, refusal: Refusal) -> None:
     if refusal.does_not_fit:
         return
-    split, whole = refusal.parallelism, bool(question.whole_experts)
+    split, whole = refusal.parallelism, bool(question.expert_parallel)
     per_node = question.cluster.count // question.cluster.nodes
-    legal = legal_widths(question.shape, per_node, whole_experts=whole)
+    legal = legal_widths(question.shape, per_node, expert_parallel=whole)
     legal = tuple(w for w in legal if whole or w not in question.engine.refused_widths)
     asked = f"--tp {split.tensor}" + (f" --pp {split.pipeline}" if split.pipeline > 1 else "")
     raise InputError(

@@ -31,8 +31,10 @@ class Engine:
     max_num_batched_tokens: int
     kv_tokens: float  # that the KV cache of the replica holds, in requests of the workload's length
     lanes: int = 1  # batches in flight: one for each pipeline stage
-    prompts_first: bool = False  # prompt chunks run in steps of their own, before decoding goes on
-    steps_ahead: bool = False  # a step is made ready while the one before it runs
+    prefill_priority: bool = (
+        False  # prompt chunks run in steps of their own, before decoding goes on
+    )
+    async_scheduling: bool = False  # a step is made ready while the one before it runs
     # From an answer's end to the client's next request: requests that end together do not begin
     # together, since the first of them is in a step when the others arrive.
     turnaround_s: float = 0.0
@@ -163,7 +165,7 @@ class Scheduler:
                 lane.step.decode_context += grown
             seconds = self._seconds(lanes)
         self.now += repeats * seconds
-        self.ready = self.now - seconds if self.engine.steps_ahead else self.now
+        self.ready = self.now - seconds if self.engine.async_scheduling else self.now
         finished: list[Request] = []
         for lane in lanes:
             self._finish(lane, repeats, finished)
@@ -199,7 +201,7 @@ class Scheduler:
 
     def _chunks(self, lane: _Lane) -> Chunks:
         """The prompt chunks of the next step of `lane`."""
-        decodes = 0 if self.engine.prompts_first else len(lane.decoding) * self.verified
+        decodes = 0 if self.engine.prefill_priority else len(lane.decoding) * self.verified
         budget = self.engine.max_num_batched_tokens - decodes
         chunks: list[tuple[Request, int]] = []
         for request in lane.prefilling:
@@ -218,7 +220,7 @@ class Scheduler:
 
     def _mixed_step(self, lane: _Lane) -> Step:
         """Its prompt chunks beside its decoding sequences, or before they go on."""
-        first = self.engine.prompts_first
+        first = self.engine.prefill_priority
         step = Step(verified=self.verified) if first else self._decode_step(lane)
         pairs = 0.0
         for request, chunk in lane.chunks:

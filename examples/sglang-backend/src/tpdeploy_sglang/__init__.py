@@ -65,9 +65,9 @@ class SglangBackend(Backend):
             quantizes=frozenset({"fp8"}),
             least_compute_capability=7.5,
             pipeline=True,
-            whole_experts=True,
-            prompts_first=True,
-            steps_ahead=True,
+            expert_parallel=True,
+            prefill_priority=True,
+            async_scheduling=True,
             eager=True,
         )
 
