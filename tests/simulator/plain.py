@@ -11,7 +11,7 @@ is slow, and meant to be read against this list:
   `max_num_batched_tokens` goes to prompts, first come, first served. With `prefill_priority` a step
   with prompts decodes nothing.
 - The step with the last part of a prompt gives the first token of its answer.
-- What a step does is settled when it starts; with `async_scheduling` when the step before it starts.
+- What a step does is settled when it starts; with `async_scheduling` when the one before starts.
 """
 
 import heapq

@@ -121,7 +121,7 @@ class Capability:
     expert_parallel: bool = False
     multi_node: bool = False  # one replica over several machines
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding goes on
-    async_scheduling: bool = False  # a step is made ready while the one before it runs
+    async_scheduling: bool = False  # the next step is scheduled while one runs
     eager: bool = False  # it can be told to run without CUDA graphs
 
 

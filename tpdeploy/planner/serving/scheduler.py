@@ -34,7 +34,7 @@ class Engine:
     prefill_priority: bool = (
         False  # prompt chunks run in steps of their own, before decoding goes on
     )
-    async_scheduling: bool = False  # a step is made ready while the one before it runs
+    async_scheduling: bool = False  # the next step is scheduled while one runs
     # From an answer's end to the client's next request: requests that end together do not begin
     # together, since the first of them is in a step when the others arrive.
     turnaround_s: float = 0.0
