@@ -10,16 +10,24 @@ from tpdeploy.profiles.models.shape import ModelShape
 WIDEST = 64
 
 
+class NotHereError(InputError):
+    """An engine that does not run on a platform at all; `why` says so without its name."""
+
+    def __init__(self, engine: str, platform: str) -> None:
+        self.why = f"does not run on {platform}"
+        super().__init__(f"--backend {engine}: {self.why}")
+
+
 def engine_rules(engine: Backend, shape: ModelShape, cluster: Cluster) -> EngineRules:
     """The rules of `engine` for `shape` on the platform of `cluster`.
 
     Raises:
-        InputError: the engine does not run there.
+        NotHereError: the engine does not run there.
     """
     platform = cluster.accelerator.platform
     memory, can = engine.memory_rule(platform), engine.capability(platform)
     if can is None:
-        raise InputError(f"--backend {engine.name}: does not run on {platform}")
+        raise NotHereError(engine.name, platform)
     return EngineRules(
         name=engine.name,
         memory_fraction=memory.default_fraction,

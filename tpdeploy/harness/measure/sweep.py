@@ -108,7 +108,7 @@ def in_range(points: Sequence[Point]) -> tuple[int, int]:
 
     Requests/s are not counted: they are tokens/s by the tokens of an answer.
     """
-    rows = [row for point in points for row in point.rows if row.name != "requests"]
+    rows = [row for point in points for row in point.rows if row.metric != "requests"]
     places = [row.place for row in rows if row.place]
     return places.count("in range"), len(places)
 
