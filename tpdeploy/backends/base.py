@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.planner.model.sharding import head_problem
 from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.question import NCCL_ALONE, OwnKernels
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
@@ -107,6 +108,24 @@ class MemoryRule:
 
 
 @dataclass(frozen=True)
+class Release:
+    """A release of an engine, and the day it came out (YYYY-MM-DD)."""
+
+    major: int
+    minor: int
+    date: str
+
+    def is_after(self, version: str, date: str = "") -> bool:
+        """Whether `version`, or without one what there was on `date`, is older than this.
+
+        False where neither tells.
+        """
+        if told := re.match(r"v?(\d{1,9})\.(\d{1,9})", version):
+            return (int(told[1]), int(told[2])) < (self.major, self.minor)
+        return not version and bool(date) and date < self.date
+
+
+@dataclass(frozen=True)
 class Capability:
     """What an engine can run on one platform; None where it has no limit of its own."""
 
@@ -122,6 +141,7 @@ class Capability:
     multi_node: bool = False  # one replica over several machines
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding goes on
     async_scheduling: bool = False  # the next step is scheduled while one runs
+    async_since: Release | None = None  # by default; None: in every release
     eager: bool = False  # it can be told to run without CUDA graphs
 
 
@@ -146,6 +166,7 @@ class Backend(ABC):
     api_key_variable: ClassVar[str | None] = None  # how the engine is told its clients' key
     # Arguments that only the plan may set, beside those that `render` gives; all their spellings.
     reserved_arguments: ClassVar[frozenset[str]] = frozenset()
+    own_kernels: ClassVar[OwnKernels] = NCCL_ALONE  # collectives beside NCCL's and DeepEP's
     spare_ports: ClassVar[int] = 0  # ports a replica needs beside its own
     stop_grace_s: ClassVar[float] = 10.0
     metrics: ClassVar[MetricNames | None] = None  # None: it has none

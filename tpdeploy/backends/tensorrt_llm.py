@@ -35,6 +35,7 @@ from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
 from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.question import OwnKernels
 from tpdeploy.profiles.record import Dtype
 
 OPTIONS = "options.yaml"
@@ -122,6 +123,7 @@ class TensorRtLlmBackend(Backend):
 
     name: ClassVar[str] = "tensorrt-llm"
     reserved_arguments: ClassVar[frozenset[str]] = RESERVED
+    own_kernels: ClassVar[OwnKernels] = OwnKernels(("tensorrt-llm",), ("tensorrt-llm",))
     stop_grace_s: ClassVar[float] = 20.0  # it waits 10 s for its child, and kills it
     metrics: ClassVar[MetricNames | None] = METRICS
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES

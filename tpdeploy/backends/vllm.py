@@ -14,12 +14,14 @@ from tpdeploy.backends.base import (
     MemoryRule,
     Platform,
     Problem,
+    Release,
     Site,
 )
 from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
 from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.question import OwnKernels
 from tpdeploy.profiles.record import Dtype
 
 GB = 10**9
@@ -75,7 +77,8 @@ ON_GPU = Capability(
     expert_parallel=True,
     multi_node=True,
     eager=True,
-    async_scheduling=True,  # asynchronous scheduling, the default since 0.14; not on CPUs
+    async_scheduling=True,  # not on CPUs
+    async_since=Release(0, 14, "2026-01-17"),
 )
 ON_CPU = Capability(
     dtypes=frozenset(DTYPES), kv_cache_dtypes=frozenset({Dtype.BF16, Dtype.FP16}), eager=True
@@ -143,6 +146,7 @@ class VllmBackend(Backend):
     name: ClassVar[str] = "vllm"
     api_key_variable: ClassVar[str | None] = "VLLM_API_KEY"
     reserved_arguments: ClassVar[frozenset[str]] = RESERVED
+    own_kernels: ClassVar[OwnKernels] = OwnKernels(graphs=("vllm-graph",), eager=("vllm-eager",))
     spare_ports: ClassVar[int] = 1  # where machines that share a replica meet
     metrics: ClassVar[MetricNames | None] = METRICS
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES

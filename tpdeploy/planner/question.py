@@ -9,8 +9,20 @@ from tpdeploy.planner.protocol import STEADY, Protocol
 from tpdeploy.planner.request import Objective, Request
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.fabric import Algorithm
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
+
+
+@dataclass(frozen=True)
+class OwnKernels:
+    """The collectives that an engine has beside NCCL's and DeepEP's; the fastest one is run."""
+
+    graphs: tuple[Algorithm, ...] = ()  # in CUDA graphs
+    eager: tuple[Algorithm, ...] = ()  # without them
+
+
+NCCL_ALONE = OwnKernels()
 
 
 @dataclass(frozen=True)
@@ -29,6 +41,7 @@ class EngineRules:
     eager: bool = False  # whether it can be told to leave out CUDA graphs
     quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them
     checkpoints: frozenset[str] | None = None  # methods of quantized checkpoints; None: all
+    own_kernels: OwnKernels = NCCL_ALONE
 
 
 @dataclass(frozen=True)

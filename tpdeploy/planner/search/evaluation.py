@@ -112,6 +112,7 @@ def _step_model(question: Question, parallelism: Parallelism) -> StepModel:
         parallelism,
         question.kv_cache_dtype,
         eager=question.graphless,
+        own=question.engine.own_kernels,
     )
 
 
