@@ -30,10 +30,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Widths:
-    """Tensor-parallel widths an engine can run for one model, and why it refuses the others."""
+    """Tensor-parallel widths an engine can run for one model, and why it refuses the others.
+
+    `needs`: what a legal width needs that not every release of the engine has, in words.
+    """
 
     legal: tuple[int, ...]
     refused: dict[int, str]
+    needs: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,8 @@ def engine_rules(engine: Backend, shape: ModelShape, cluster: Cluster) -> Engine
         NotHereError: the engine does not run there.
     """
     widths = engine.widths(shape, max(cluster.count, WIDEST))
-    return replace(rules_on(engine, cluster.accelerator), refused_widths=widths.refused)
+    rules = rules_on(engine, cluster.accelerator)
+    return replace(rules, refused_widths=widths.refused, width_needs=widths.needs)
 
 
 def rules_on(

@@ -32,6 +32,7 @@ class EngineRules:
     name: str
     memory_fraction: float
     refused_widths: Mapping[int, str] = field(default_factory=dict)
+    width_needs: Mapping[int, str] = field(default_factory=dict)  # of a release, in words
     fraction_of: Literal["total", "free after weights"] = "total"
     pipeline: bool = True  # whether it can run pipeline stages here
     expert_parallel: bool = True  # whether it supports expert parallelism
