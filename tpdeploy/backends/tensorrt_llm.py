@@ -78,11 +78,6 @@ ON_CUDA = Capability(
 METRICS = MetricNames(
     path="/prometheus/metrics",
     prefix="trtllm_",
-    gauges={  # all from 1.3 on (pull requests 11243 and 12545)
-        "requests_running": "num_requests_running",
-        "requests_waiting": "num_requests_waiting",
-        "kv_cache_usage": "kv_cache_utilization",
-    },
     histograms={
         "ttft": "time_to_first_token_seconds",
         "tpot": "time_per_output_token_seconds",

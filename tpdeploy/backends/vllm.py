@@ -98,12 +98,6 @@ FINER_BLOCKS = (
 
 METRICS = MetricNames(
     path="/metrics",
-    gauges={
-        "requests_running": "vllm:num_requests_running",
-        "requests_waiting": "vllm:num_requests_waiting",
-        "kv_cache_usage": "vllm:kv_cache_usage_perc",
-        "preemptions": "vllm:num_preemptions",
-    },
     histograms={
         "ttft": "vllm:time_to_first_token_seconds",
         "itl": "vllm:inter_token_latency_seconds",
