@@ -10,7 +10,9 @@ from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
 
 LOAD = Workload(concurrency=32)
-VLLM = EngineRules("vllm", 0.92, own_kernels=VllmBackend.own_kernels)
+VLLM = EngineRules(
+    "vllm", 0.92, own_kernels=VllmBackend.own_kernels, overheads=VllmBackend.overheads
+)
 
 
 def ask(

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from tpdeploy.backends.metrics import MetricNames
+from tpdeploy.backends.overheads import MEASURED_ON_VLLM
 from tpdeploy.planner.model.sharding import head_problem
 from tpdeploy.planner.plan import DeploymentPlan, Placement
-from tpdeploy.planner.question import NCCL_ALONE, OwnKernels
+from tpdeploy.planner.question import NCCL_ALONE, EngineOverheads, OwnKernels
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
@@ -171,6 +172,7 @@ class Backend(ABC):
     # Arguments that only the plan may set, beside those that `render` gives; all their spellings.
     reserved_arguments: ClassVar[frozenset[str]] = frozenset()
     own_kernels: ClassVar[OwnKernels] = NCCL_ALONE  # collectives beside NCCL's and DeepEP's
+    overheads: ClassVar[EngineOverheads] = MEASURED_ON_VLLM  # an estimate for other engines
     spare_ports: ClassVar[int] = 0  # ports a replica needs beside its own
     stop_grace_s: ClassVar[float] = 10.0
     metrics: ClassVar[MetricNames | None] = None  # None: it has none

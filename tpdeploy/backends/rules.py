@@ -63,6 +63,7 @@ def rules_on(
         quantizes=can.quantizes,
         checkpoints=can.checkpoints,
         own_kernels=_measured_engine(engine, device).own_kernels,
+        overheads=engine.overheads,
     )
 
 

@@ -26,6 +26,20 @@ NCCL_ALONE = OwnKernels()
 
 
 @dataclass(frozen=True)
+class EngineOverheads:
+    """What an engine takes of a device beside weights and KV cache, in bytes."""
+
+    library_bytes: int  # outside its framework, on every rank
+    fused_all_reduce_bytes: int  # on every rank of a group, on devices that have it:
+    fused_all_reduce_from: float  # of this compute capability
+    fused_all_reduce_below: float  # up to, and without, this one
+    first_graph_bytes: int
+    graph_bytes_per_layer: int  # of each captured batch size
+    sampler_bytes_per_logit: int  # of each sequence and word of the vocabulary
+    cpu_process_bytes: int  # of a whole process on a CPU
+
+
+@dataclass(frozen=True)
 class EngineRules:
     """What the planner has to know about the engine that will run the plan."""
 
@@ -43,6 +57,7 @@ class EngineRules:
     quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them
     checkpoints: frozenset[str] | None = None  # methods of quantized checkpoints; None: all
     own_kernels: OwnKernels = NCCL_ALONE
+    overheads: EngineOverheads = field(kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, isqrt
 
+from tpdeploy.backends.overheads import MEASURED_ON_VLLM
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.backends.rules import rules_on
 from tpdeploy.bounds import MOST_CLIENTS, MOST_DEVICES, MOST_REQUESTS, MOST_TOKENS
@@ -35,7 +36,9 @@ ENGINES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt-llm"}
 # The rules of engines that have published runs and no adapter among the built-in ones: those of
 # the example adapter. Runs do not state their share of the memory: it is the engine's default.
 WITHOUT_ADAPTER = {
-    "sglang": EngineRules("sglang", 0.88, prefill_priority=True, async_scheduling=True),
+    "sglang": EngineRules(
+        "sglang", 0.88, prefill_priority=True, async_scheduling=True, overheads=MEASURED_ON_VLLM
+    ),
 }
 # The lengths of the largest public benchmark, InferenceMAX, which draws them evenly from 80 % to
 # 100 % of these: a tenth of them, a ninth of their mean, to either side of 90 %. It starts all
