@@ -88,7 +88,7 @@ def compare(
     rows.append(_rate("throughput", "output tokens/s", measured.output_tokens_per_s, tokens))
     rows.append(_rate("requests", "requests/s", measured.requests_per_s, requests))
     if not comparable:
-        rows = [row.model_copy(update={"place": None}) for row in rows]
+        rows = [row.changed(place=None) for row in rows]
     return tuple(rows)
 
 
