@@ -56,7 +56,7 @@ class MemoryNeeds:
 
     @property
     def total(self) -> float:
-        """Sum of all parts."""
+        """Bytes of all parts together."""
         return self.counted + self.context
 
 

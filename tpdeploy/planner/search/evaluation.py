@@ -48,7 +48,7 @@ class Candidate:
 
     @property
     def replicas(self) -> int:
-        """Its replicas."""
+        """Engines that serve side by side."""
         return self.parallelism.replicas
 
     @property
