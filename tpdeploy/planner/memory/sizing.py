@@ -121,7 +121,13 @@ def tightest_stage(question: Question, parallelism: Parallelism, step: StepSize)
     device, found = question.cluster.accelerator, []
     for stage in set(stages(question.shape, parallelism.pipeline)):
         needs = memory_needs(
-            question.shape, parallelism, stage, step, device, eager=question.enforce_eager
+            question.shape,
+            parallelism,
+            stage,
+            step,
+            device,
+            overheads=question.engine.overheads,
+            eager=question.enforce_eager,
         )
         room = room_for_kv(
             needs,

@@ -25,8 +25,10 @@ from tpdeploy.planner.performance.collectives import (
 from tpdeploy.planner.performance.kernels import Roofline, Workshop, cache_format, weight_format
 from tpdeploy.planner.performance.operators import Attention, Exchange, Linear, RoutedExperts, State
 from tpdeploy.planner.performance.step import Step, StepTime
+from tpdeploy.planner.question import NCCL_ALONE, OwnKernels
 from tpdeploy.profiles.devices.accelerator import Serving
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.fabric import Algorithm
 from tpdeploy.profiles.models.shape import Attention as GroupedAttention
 from tpdeploy.profiles.models.shape import CompressedAttention, LatentAttention, ModelShape
 from tpdeploy.profiles.record import Dtype
@@ -196,13 +198,16 @@ def step_model(
     kv_dtype: Dtype,
     *,
     eager: bool = False,
+    own: OwnKernels = NCCL_ALONE,
 ) -> StepModel:
     """The step model of `shape` on one replica of `parallelism` on `cluster`.
 
-    `eager`: the engine runs without CUDA graphs, on GPUs that otherwise have them.
+    `eager`: the engine runs without CUDA graphs, on GPUs that otherwise have them. `own`: its
+    collectives.
     """
     kernels = Workshop(cluster.accelerator, cluster.efficiency)
-    build = _Builder(shape, parallelism, kernels, eager)
+    collectives = own.eager if eager else own.graphs
+    build = _Builder(shape, parallelism, kernels, collectives)
     linear = [t for t in tensors(shape) if t.matmul]
     *before, last = stages(shape, parallelism.pipeline)
     return StepModel(
@@ -229,7 +234,7 @@ class _Builder:
     shape: ModelShape
     parallelism: Parallelism
     kernels: Workshop
-    eager: bool
+    own: tuple[Algorithm, ...]  # collectives of the engine
 
     @property
     def tp(self) -> int:
@@ -245,9 +250,9 @@ class _Builder:
 
     def exchanges(self, cluster: Cluster) -> tuple[Exchange, ...]:
         """The end of each block, norms of Q and K over the heads of all ranks, and the logits."""
-        shape, engine = self.shape, cluster.efficiency.engine
-        reduce = all_reduce(cluster, self.tp, engine, eager=self.eager)
-        gather = all_gather(cluster, self.tp, engine)
+        shape = self.shape
+        reduce = all_reduce(cluster, self.tp, self.own)
+        gather = all_gather(cluster, self.tp, self.own)
         logits = shape.vocab * self.activation_bytes
         return (
             Exchange(all_reduces(shape), reduce, self.hidden_bytes),

@@ -48,7 +48,7 @@ class Candidate:
 
     @property
     def replicas(self) -> int:
-        """Its replicas."""
+        """Engines that serve side by side."""
         return self.parallelism.replicas
 
     @property
@@ -68,11 +68,7 @@ class Refusal:
 
     parallelism: Parallelism
     reason: str
-
-    @property
-    def does_not_fit(self) -> bool:
-        """Whether memory is what it lacks."""
-        return self.reason.startswith("does not fit")
+    does_not_fit: bool = False  # whether memory is what it lacks
 
 
 def evaluate(
@@ -93,7 +89,7 @@ def prepare(
     try:
         sized = size(question, parallelism)
     except DoesNotFit as shortage:
-        return Refusal(parallelism, str(shortage))
+        return Refusal(parallelism, str(shortage), does_not_fit=True)
     serving = question.cluster.efficiency.serving
     replica = Engine(
         model or _step_model(question, parallelism),
@@ -116,6 +112,7 @@ def _step_model(question: Question, parallelism: Parallelism) -> StepModel:
         parallelism,
         question.kv_cache_dtype,
         eager=question.graphless,
+        own=question.engine.own_kernels,
     )
 
 

@@ -31,7 +31,7 @@ def reasons_for(
     refused: Sequence[Refusal],
 ) -> list[str]:
     """Why `best` was chosen: what fits, what its neighbours would do, what is as good."""
-    reasons = [_fit(question, best), *_too_narrow(refused)]
+    reasons = [_fit(question, best), *_release(question, best), *_too_narrow(refused)]
     told = list(_neighbours(best, ranked))
     reasons += [
         f"{name(c)} instead: {_changes(question, c, best)}. {_steps(c, best)}" for c in told
@@ -159,6 +159,13 @@ def _too_narrow(refused: Sequence[Refusal]) -> list[str]:
     if not widths:
         return []
     return [f"Does not fit: TP {', '.join(map(str, widths))} without pipeline stages."]
+
+
+def _release(question: Question, best: Candidate) -> list[str]:
+    """What the width needs of the engine's release; whole experts are not cut."""
+    split = best.parallelism
+    needs = question.engine.width_needs.get(split.tensor) if split.expert == 1 else None
+    return [f"TP {split.tensor} needs {needs}."] if needs else []
 
 
 def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
