@@ -75,7 +75,7 @@ def request_behind(plan: DeploymentPlan) -> Request:
     return Request(
         tensor=split.tensor,
         pipeline=split.pipeline,
-        expert_parallel=split.expert > 1,
+        expert_parallel=split.expert_parallel,
         replicas=split.replicas,
         dtype=model.dtype,
         quantization=model.quantization,

@@ -158,7 +158,7 @@ class TensorRtLlmBackend(Backend):
             *("--max_seq_len", str(limits.max_model_len)),
             *("--extra_llm_api_options", str(site.folder / OPTIONS)),
         ]
-        if split.expert > 1:
+        if split.expert_parallel:
             argv += ["--ep_size", str(split.expert)]
         if len(place.machines) > 1:
             argv = [*_slurm(place, len(here)), *argv]

@@ -204,7 +204,7 @@ class VllmBackend(Backend):
             *("--max-num-seqs", str(limits.max_num_seqs)),
             *("--max-num-batched-tokens", str(limits.max_num_batched_tokens)),
         ]
-        if plan.parallelism.expert > 1:
+        if plan.parallelism.expert_parallel:
             argv.append("--enable-expert-parallel")
         if model.quantization:
             argv += ["--quantization", model.quantization]

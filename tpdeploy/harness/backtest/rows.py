@@ -312,7 +312,7 @@ def _splits(shape: ModelShape, split: Parallelism) -> Iterator[tuple[Parallelism
     copies = split.replicas
     if copies > 1 and shape.experts:
         width = ranks_of_group(split.tensor, copies)
-        wide = Parallelism(tensor=width, pipeline=split.pipeline, expert=width)
+        wide = Parallelism.of(width, pipeline=split.pipeline, expert_parallel=True)
         yield wide, (f"dp {copies} with experts taken as one group of {width} ranks + EP",)
         yield split, (f"dp {copies} with experts taken as {copies} replicas",)
     else:

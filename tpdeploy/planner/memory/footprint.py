@@ -185,7 +185,7 @@ def _mlp_values(shape: ModelShape, parallelism: Parallelism) -> float:
     """Gate, up and their product of one token in a dense layer, on one rank."""
     dense = shape.mlp.intermediate if shape.mlp else 0
     shared = shape.experts.shared_intermediate if shape.experts else 0
-    return 3 * max(dense, shared) / parallelism.tensor
+    return 3 * max(dense, shared) / parallelism.shards(routed=False)
 
 
 def _expert_values(shape: ModelShape, parallelism: Parallelism) -> float:
@@ -196,5 +196,5 @@ def _expert_values(shape: ModelShape, parallelism: Parallelism) -> float:
     experts = shape.experts
     if experts is None:
         return 0
-    wide = experts.intermediate / (1 if parallelism.expert > 1 else parallelism.tensor)
+    wide = experts.intermediate / parallelism.expert_shards
     return experts.per_token * (3 * wide + shape.hidden)

@@ -7,7 +7,7 @@ from functools import cache, cached_property
 from typing import NamedTuple
 
 from tpdeploy.planner.model.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
-from tpdeploy.planner.model.stages import stages, width
+from tpdeploy.planner.model.stages import stages
 from tpdeploy.planner.model.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.attention import (
@@ -287,9 +287,10 @@ class _Builder:
         if experts is None:
             return None
         share = experts.per_token / experts.count
-        held = [(t, width(t, self.parallelism), t.count / experts.layers / ranks) for t in chosen]
-        elements = sum(each * rank_elements(t, over) for t, over, each in held)
-        wide = experts.intermediate / (1 if ranks > 1 else self.tp)
+        over = self.parallelism.expert_shards
+        held = [(t, t.count / experts.layers / ranks) for t in chosen]
+        elements = sum(each * rank_elements(t, over) for t, each in held)
+        wide = experts.intermediate / over
         inner = 3 * wide if experts.gated else 2 * wide
         values = experts.per_token / ranks * 2 * (2 * self.shape.hidden + inner)
         return RoutedExperts(
@@ -297,7 +298,7 @@ class _Builder:
             ranks=ranks,
             per_token=experts.per_token,
             share=share,
-            weight_bytes=sum(each * rank_bytes(t, over) for t, over, each in held),
+            weight_bytes=sum(each * rank_bytes(t, over) for t, each in held),
             flops_per_token=2 * elements * share,
             moved_per_token=values * self.activation_bytes,
             kernel=self._kernel(chosen[0]),

@@ -96,7 +96,7 @@ def prepare(
         sized.limits.max_num_seqs,
         sized.limits.max_num_batched_tokens,
         sized.held * question.workload.context_tokens,
-        parallelism.pipeline,
+        parallelism.lanes,
         question.engine.prefill_priority,
         question.engine.async_scheduling,
         serving.turnaround_s,
@@ -144,11 +144,11 @@ def _overrun(rate: float, capacity: float) -> str:
 def engine_problem(question: Question, parallelism: Parallelism) -> str | None:
     """Why the engine of the question cannot run such a split, in words; None if it can."""
     engine = question.engine
-    if parallelism.pipeline > 1 and not engine.pipeline:
+    if parallelism.pipelined and not engine.pipeline:
         return f"{engine.name} runs no pipeline stages here"
-    if parallelism.expert > 1 and not engine.expert_parallel:
+    if parallelism.expert_parallel and not engine.expert_parallel:
         return f"{engine.name} has no expert parallelism here"
-    if parallelism.expert > 1:
+    if parallelism.expert_parallel:
         return None  # widths are refused for what they cut, and whole experts are not cut
     return engine.refused_widths.get(parallelism.tensor)
 
