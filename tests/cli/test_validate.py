@@ -21,7 +21,7 @@ from tpdeploy.harness.measure.comparison import compare, overall
 from tpdeploy.harness.measure.metrics import DEFINITIONS, measure
 from tpdeploy.harness.measure.report import ValidationReport, WarmUp, request_record
 from tpdeploy.launcher.commands import Order
-from tpdeploy.launcher.processes import leader_of
+from tpdeploy.launcher.runtimes.processes import leader_of
 from tpdeploy.launcher.state import Deployment
 from tpdeploy.planner.workload import Target, Workload
 from tpdeploy.records import dump_record

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tpdeploy.errors import TpdeployError
-from tpdeploy.launcher.processes import (
+from tpdeploy.launcher.runtimes.processes import (
     Leader,
     end_process,
     end_sessions,

@@ -10,7 +10,7 @@ from tpdeploy.launcher import router, state
 from tpdeploy.launcher.containers import argv_in
 from tpdeploy.launcher.environments import environment_of_python, find_environment
 from tpdeploy.launcher.ports import LOOPBACK, free_ports
-from tpdeploy.launcher.processes import Leader
+from tpdeploy.launcher.runtimes.processes import Leader
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.record import Record
 from tpdeploy.records import read_record

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from tpdeploy.launcher.environments import (
 )
 from tpdeploy.launcher.logs import last_words
 from tpdeploy.launcher.ports import LOOPBACK, check_port, claim, is_free
-from tpdeploy.launcher.processes import Leader, end_process, end_sessions, is_alive, leader_of
+from tpdeploy.launcher.runtimes.processes import Leader, end_process, end_sessions, is_alive, start
 from tpdeploy.planner.model.stages import split_problem
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.machine.detect import detect
@@ -170,16 +169,8 @@ def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
             old.unlink()
         write_whole(folder / "plan.yaml", dump_record(plan))
         write_whole(folder / "order.yaml", dump_record(order))
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "tpdeploy.launcher.supervisor", order.name],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=[lock, hold.fileno()],
-            )
-    return leader_of(process.pid)
+        program = [sys.executable, "-m", "tpdeploy.launcher.supervisor", order.name]
+        return start(program, {}, log, keep=[lock, hold.fileno()])[1]
 
 
 @contextmanager

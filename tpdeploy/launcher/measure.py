@@ -1,7 +1,6 @@
 """Runs the measuring program inside an engine's environment."""
 
 import json
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from tpdeploy.launcher.environments import (
     environment_of_python,
     find_environment,
 )
-from tpdeploy.launcher.processes import end_sessions, inherited, leader_of
+from tpdeploy.launcher.runtimes.processes import reading
 from tpdeploy.learning.calibrations import MeasuredMachine, Sample, shares_of
 from tpdeploy.learning.roofline_fit import curves, reached, read_rate
 from tpdeploy.profiles.devices.cluster import Cluster
@@ -99,24 +98,12 @@ def _run(
         "seconds": seconds,
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        process = subprocess.Popen(
-            [str(environment.python), str(PROGRAM), json.dumps(job)],
-            env=inherited(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            start_new_session=True,
-        )
-        leader = leader_of(process.pid)
-        try:
+        argv = [str(environment.python), str(PROGRAM), json.dumps(job)]
+        with reading(argv, errors, GRACE_S) as process:
             assert process.stdout is not None  # noqa: S101 - it was asked for as a pipe
             for line in process.stdout:
                 if line.startswith('{"kind"'):
                     on_line(json.loads(line))
-            process.wait()
-        finally:
-            end_sessions(leader, grace_s=GRACE_S)
         if process.returncode:
             errors.seek(0)
             told = last_exception(errors.read().splitlines())

@@ -11,7 +11,7 @@ from pydantic import AwareDatetime, Field
 from tpdeploy.bounds import Index
 from tpdeploy.errors import InputError
 from tpdeploy.files import data_home, kind_of, write_whole
-from tpdeploy.launcher.processes import Leader, is_alive, members
+from tpdeploy.launcher.runtimes.processes import Leader, is_alive, members
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record, Text
 from tpdeploy.records import dump_record, read_record

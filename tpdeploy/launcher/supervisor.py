@@ -34,7 +34,13 @@ from tpdeploy.launcher.commands import (
 )
 from tpdeploy.launcher.logs import LogReader, last_words
 from tpdeploy.launcher.ports import LOOPBACK, listeners
-from tpdeploy.launcher.processes import end_sessions, is_alive, leader_of, members, start
+from tpdeploy.launcher.runtimes.processes import (
+    end_sessions,
+    is_alive,
+    members,
+    start,
+    this_process,
+)
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.records import read_record
 
@@ -67,7 +73,7 @@ class Supervisor:
             model=plan.model.id,
             backend=backend.name,
             url=f"http://{order.host}:{order.port}",
-            supervisor=leader_of(os.getpid()),
+            supervisor=this_process(),
             members=tuple(
                 state.Member(
                     label=c.label,

@@ -1,6 +1,5 @@
 """`tpdeploy launch`: start the engine with exactly the plan."""
 
-import os
 import shlex
 import signal
 from pathlib import Path
@@ -25,7 +24,7 @@ from tpdeploy.launcher.launch import (
     stop,
 )
 from tpdeploy.launcher.ports import LOOPBACK
-from tpdeploy.launcher.processes import Leader, leader_of
+from tpdeploy.launcher.runtimes.processes import Leader, this_process
 from tpdeploy.launcher.state import DEFAULT_NAME, Deployment
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record
@@ -95,7 +94,7 @@ def launch(
         container=container,
         startup_timeout_s=startup_timeout,
         engine_args=tuple(engine_arg or ()),
-        owner=None if detach else leader_of(os.getpid()),
+        owner=None if detach else this_process(),
     )
     check(chosen, engine, order)
     if dry_run:

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from tpdeploy.cli.output import out, print_json
-from tpdeploy.launcher.processes import is_alive
+from tpdeploy.launcher.runtimes.processes import is_alive
 from tpdeploy.launcher.state import Deployment, Member, deployments, running
 from tpdeploy.profiles.record import Record
 

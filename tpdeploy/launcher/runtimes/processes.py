@@ -5,9 +5,11 @@ import signal
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from subprocess import Popen
+from typing import IO
 
 import psutil
 from pydantic import Field
@@ -35,15 +37,22 @@ def leader_of(pid: int) -> Leader:
     return Leader(pid=pid, created=psutil.Process(pid).create_time())
 
 
+def this_process() -> Leader:
+    """The process that asks."""
+    return leader_of(os.getpid())
+
+
 def inherited() -> dict[str, str]:
     """This process's environment without what others' launchers have put there."""
     return {k: v for k, v in os.environ.items() if k not in FOREIGN_VARIABLES}
 
 
 def start(
-    argv: Sequence[str], env: Mapping[str, str], log: Path
-) -> tuple[subprocess.Popen[bytes], Leader]:
+    argv: Sequence[str], env: Mapping[str, str], log: Path, keep: Sequence[int] = ()
+) -> tuple[Popen[bytes], Leader]:
     """Start `argv` as the leader of a new session, its output appended to `log`.
+
+    It inherits the open files `keep`, by their numbers.
 
     Raises:
         TpdeployError: the program cannot be started.
@@ -51,17 +60,38 @@ def start(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         try:
-            process = subprocess.Popen(
+            process = Popen(
                 list(argv),
                 env={**inherited(), **env},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=keep,
             )
         except OSError as error:
             raise TpdeployError(f"cannot start {argv[0]}: {error.strerror}") from error
     return process, leader_of(process.pid)
+
+
+@contextmanager
+def reading(argv: Sequence[str], errors: IO[str], grace_s: float) -> Iterator[Popen[str]]:
+    """`argv` as the leader of a new session that ends with the block, its output to be read."""
+    process = Popen(
+        list(argv),
+        env=inherited(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        text=True,
+        start_new_session=True,
+    )
+    leader = leader_of(process.pid)
+    try:
+        yield process
+        process.wait()
+    finally:
+        end_sessions(leader, grace_s=grace_s)
 
 
 def is_alive(leader: Leader) -> bool:
