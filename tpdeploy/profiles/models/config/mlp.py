@@ -34,12 +34,12 @@ def experts_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> 
 
 
 def _dense_width(keys: ConfigKeys, family: Family) -> int:
-    """`intermediate_size` is the experts' in Llama 4 and MiniMax-M3; Falcon's may be left out."""
+    """`intermediate_size` is the experts' in Llama 4 and MiniMax-M3; GPT's may be left out."""
     if family.experts == "llama4":
         return keys.whole("intermediate_size_mlp")
-    if "multi_query" in family.defaults:
-        return keys.whole("ffn_hidden_size", default=4 * keys.whole("hidden_size"))
-    return keys.whole("dense_intermediate_size", "intermediate_size", "ffn_dim")
+    usual = family.mlp_factor and family.mlp_factor * keys.whole("hidden_size")
+    names = ("dense_intermediate_size", "intermediate_size", "ffn_dim")
+    return keys.whole(*names, default=usual)
 
 
 def _is_mixtral(family: Family) -> bool:
