@@ -234,6 +234,9 @@ def _grouped(
 
 def _kv_heads(keys: ConfigKeys, family: Family) -> int:
     all_heads = keys.whole("num_attention_heads")
+    if family.kv_heads == "groups":
+        grouped = keys.flag("multi_query_attention")
+        return keys.whole("multi_query_group_num") if grouped else all_heads
     if family.kv_heads != "stated":
         return _multi_query_heads(keys, family, all_heads)
     heads = keys.whole("num_key_value_heads", default=all_heads)

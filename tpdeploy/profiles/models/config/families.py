@@ -10,6 +10,7 @@ from dataclasses import replace
 from tpdeploy.profiles.models.config.classic_families import CLASSIC_FAMILIES
 from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEEK, MIXTRAL_MODULES
+from tpdeploy.profiles.models.config.kin_families import KIN_FAMILIES
 from tpdeploy.profiles.models.config.mixed_families import MIXED_FAMILIES
 
 _LLAMA = Family(qkv_bias=ATTENTION_BIAS, output_bias=ATTENTION_BIAS, mlp_bias="mlp_bias")
@@ -29,6 +30,7 @@ _NUM_EXPERTS = {"n_routed_experts": "num_experts", "n_shared_experts": "num_shar
 FAMILIES: Mapping[str, Family] = {
     **MIXED_FAMILIES,
     **CLASSIC_FAMILIES,
+    **KIN_FAMILIES,
     "llama": _LLAMA,
     "granite": _LLAMA,
     "smollm3": replace(

@@ -30,8 +30,9 @@ class Family:
     norm_bias: bool = False
     qk_norm: Literal["none", "head", "heads", "projection"] = "none"
     qk_norm_key: str | None = None  # a key that switches qk_norm
-    # "one": a single one where multi_query is true; "falcon": in the first Falcons.
-    kv_heads: Literal["stated", "one", "falcon"] = "stated"
+    # "one": a single one where multi_query is true; "falcon": in the first Falcons; "groups":
+    # multi_query_group_num where multi_query_attention is true.
+    kv_heads: Literal["stated", "one", "falcon", "groups"] = "stated"
     output_gate: bool = False
     sinks: bool = False
     # Keys of windowed layers whose heads differ: "swa_" before a key, or Gemma 4's for global ones.

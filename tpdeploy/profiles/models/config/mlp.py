@@ -47,16 +47,17 @@ def _is_mixtral(family: Family) -> bool:
 
 
 def _in_line(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
-    """Experts as wide as `intermediate_size`: Mixtral, MiniMax-M2, gpt-oss and Llama 4."""
+    """Experts as wide as `intermediate_size`: Mixtral, MiniMax-M2, gpt-oss, Granite and Llama 4."""
     width = keys.whole("intermediate_size")
     has_bias = family.experts == "gpt-oss"
+    stated = keys.whole("shared_intermediate_size", default=0, least=0)  # Granite
     return Experts(
         count=keys.whole("num_local_experts"),
         per_token=keys.whole("num_experts_per_tok"),
         intermediate=width,
         bias=has_bias,
         router_bias=has_bias,
-        shared_intermediate=width if family.experts == "llama4" else 0,
+        shared_intermediate=width if family.experts == "llama4" else stated,
         layers=kinds.sparse,
     )
 
