@@ -115,10 +115,11 @@ def test_attention_and_mlp_biases_are_switched_by_their_keys() -> None:
 
 
 def test_a_structure_that_is_not_known_is_not_guessed() -> None:
-    """DeepSeek with attention biases, OPT with norms behind: refused, with the value."""
+    """DeepSeek with attention biases, OPT with norms behind, MiniCPM with experts: refused."""
     message = refusal(model_type="deepseek_v3", attention_bias=True)
     assert "attention_bias = True: only false is known here for deepseek_v3" in message
     assert "only true is known" in refusal(model_type="opt", do_layer_norm_before=False)
+    assert "num_experts = 8: only 0 is known" in refusal(model_type="minicpm", num_experts=8)
 
 
 def test_gpt_2_has_an_mlp_of_four_hidden_sizes_unless_it_states_one() -> None:

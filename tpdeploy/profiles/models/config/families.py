@@ -9,11 +9,15 @@ from dataclasses import replace
 
 from tpdeploy.profiles.models.config.classic_families import CLASSIC_FAMILIES
 from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEEK, MIXTRAL_MODULES
+from tpdeploy.profiles.models.config.family_parts import (
+    ATTENTION_BIAS,
+    DEEPSEEK,
+    LLAMA,
+    MIXTRAL_MODULES,
+)
 from tpdeploy.profiles.models.config.kin_families import KIN_FAMILIES
 from tpdeploy.profiles.models.config.mixed_families import MIXED_FAMILIES
 
-_LLAMA = Family(qkv_bias=ATTENTION_BIAS, output_bias=ATTENTION_BIAS, mlp_bias="mlp_bias")
 _QWEN2_VL = Family(qkv_bias=True, windows="flagged", defaults={"num_key_value_heads": 8})
 _QWEN3 = Family(
     qkv_bias=ATTENTION_BIAS,
@@ -31,19 +35,19 @@ FAMILIES: Mapping[str, Family] = {
     **MIXED_FAMILIES,
     **CLASSIC_FAMILIES,
     **KIN_FAMILIES,
-    "llama": _LLAMA,
-    "granite": _LLAMA,
+    "llama": LLAMA,
+    "granite": LLAMA,
     "smollm3": replace(
-        _LLAMA,
+        LLAMA,
         windows="flagged",
         defaults={"tie_word_embeddings": True, "num_key_value_heads": 4},
     ),
     "seed_oss": replace(
-        _LLAMA,
+        LLAMA,
         output_bias="attention_out_bias",
         defaults={ATTENTION_BIAS: True, "num_key_value_heads": 8, "head_dim": 128},
     ),
-    "hunyuan_v1_dense": replace(_LLAMA, mlp_bias=False, qk_norm="head"),
+    "hunyuan_v1_dense": replace(LLAMA, mlp_bias=False, qk_norm="head"),
     "llama4_text": Family(
         experts="llama4",
         qkv_bias=ATTENTION_BIAS,

@@ -4,21 +4,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEEK
+from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEEK, LLAMA
 
-_LLAMA = Family(qkv_bias=ATTENTION_BIAS, output_bias=ATTENTION_BIAS, mlp_bias="mlp_bias")
 _BIASED = Family(qkv_bias=ATTENTION_BIAS, output_bias=ATTENTION_BIAS)
 _GRANITE_MOE = replace(_BIASED, experts="mixtral")
 
 KIN_FAMILIES: Mapping[str, Family] = {
     # Of Llama.
-    "arcee": replace(_LLAMA, gated=False),
+    "arcee": replace(LLAMA, gated=False),
     "exaone": Family(renamed={"num_hidden_layers": "num_layers"}),
     "internlm2": Family(qkv_bias="bias", output_bias="bias", defaults={"bias": True}),
-    "internlm3": replace(_LLAMA, qkv_bias="qkv_bias", output_bias="bias", mlp_bias="bias"),
-    "iquestcoder": _LLAMA,
+    "internlm3": replace(LLAMA, qkv_bias="qkv_bias", output_bias="bias", mlp_bias="bias"),
+    "iquestcoder": LLAMA,
     "mimo": Family(qkv_bias=True),
-    "minicpm": Family(defaults={"tie_word_embeddings": True}),
+    # MiniCPM-MoE has the same model_type, and experts.
+    "minicpm": Family(defaults={"tie_word_embeddings": True}, only={"num_experts": 0}),
     "chatglm": Family(
         qkv_bias="add_qkv_bias",
         kv_heads="groups",
