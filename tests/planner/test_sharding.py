@@ -26,6 +26,7 @@ from tpdeploy.profiles.models.shape import (
     DenseMlp,
     Experts,
     LatentAttention,
+    LayerGroup,
     ModelShape,
     Quantization,
 )
@@ -74,6 +75,13 @@ def shapes(draw: st.DrawFn) -> ModelShape:
         shared_gate=draw(st.booleans()),
         layers=draw(st.integers(1, layers)),
     )
+    has_experts = draw(st.booleans())
+    sparse = experts.layers if has_experts else 0
+    groups = [
+        LayerGroup(count=count, mixer="full", mlp=mlp)
+        for count, mlp in ((layers - sparse, "dense"), (sparse, "sparse"))
+        if count
+    ]
     fp8 = Quantization(
         method="fp8",
         weights=Dtype.FP8,
@@ -86,6 +94,7 @@ def shapes(draw: st.DrawFn) -> ModelShape:
         id="drawn",
         architecture="Drawn",
         layers=layers,
+        groups=tuple(groups),
         hidden=draw(st.integers(1, 32)) * 64,
         vocab=draw(st.integers(100, 200_000)),
         tied_embeddings=draw(st.booleans()),
@@ -93,7 +102,7 @@ def shapes(draw: st.DrawFn) -> ModelShape:
         dtype=draw(st.sampled_from([Dtype.BF16, Dtype.FP32])),
         attention=draw(attentions()),
         mlp=DenseMlp(intermediate=draw(width), gated=draw(st.booleans()), bias=draw(st.booleans())),
-        experts=draw(st.none() | st.just(experts)),
+        experts=experts if has_experts else None,
         norm_bias=draw(st.booleans()),
         head_bias=draw(st.booleans()),
         learned_positions=draw(st.sampled_from([0, 4098])),

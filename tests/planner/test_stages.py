@@ -4,10 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tpdeploy.planner.model.kv_cache import request_bytes
 from tpdeploy.planner.model.sharding import legal_widths
-from tpdeploy.planner.model.stages import split_problem, stage_weight_bytes, stages
+from tpdeploy.planner.model.stages import (
+    split_problem,
+    stage_request_bytes,
+    stage_weight_bytes,
+    stages,
+)
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.profiles.models.library import load_model
+from tpdeploy.profiles.record import Dtype
 
 
 def weights(model: str, split: Parallelism) -> list[float]:
@@ -41,6 +48,35 @@ def test_the_stages_together_hold_the_model_once(pipeline: int, tensor: int) -> 
     together = sum(weights("llama-70b", Parallelism(tensor=tensor, pipeline=pipeline)))
     (whole,) = weights("llama-70b", Parallelism(tensor=tensor))
     assert together == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("model", ["deepseek-v3", "nemotron-3-nano", "gpt-oss-120b", "gemma-3-27b"])
+def test_stages_of_unlike_layers_hold_every_layer_once(model: str) -> None:
+    """Weights and one request's KV of all stages sum to the model's, whatever the layers are."""
+    shape, split = load_model(model), Parallelism(tensor=1, pipeline=5)
+    dealt, table = stages(shape, 5), shape.vocab * shape.hidden * 2
+    (whole,) = weights(model, Parallelism(tensor=1))
+    twice = table if shape.tied_embeddings else 0
+    assert sum(weights(model, split)) == pytest.approx(whole + twice, rel=1e-12)
+    held = sum(stage_request_bytes(shape, stage, 5000, 1, Dtype.BF16) for stage in dealt)
+    assert held == pytest.approx(request_bytes(shape, 5000, 1, Dtype.BF16), rel=1e-12)
+
+
+def test_the_stage_with_the_dense_layers_has_no_share_of_their_experts() -> None:
+    """DeepSeek-V3's three dense layers lead: of 61 stages, three have no experts at all."""
+    shape = load_model("deepseek-v3")
+    assert shape.experts
+    experts = 3 * shape.experts.intermediate * shape.hidden * shape.experts.count
+    first, *others = weights("deepseek-v3", Parallelism(tensor=1, pipeline=61))
+    assert max(first, *others[:2]) < experts < min(others[2:])
+
+
+def test_a_stage_holds_the_kv_of_its_own_attention_layers() -> None:
+    """Gemma 3 sees all of the context in each sixth layer: a stage of five holds windows alone."""
+    shape = load_model("gemma-3-12b")
+    dealt = stages(shape, shape.layers)
+    held = [stage_request_bytes(shape, stage, 100_000, 1, Dtype.BF16) for stage in dealt]
+    assert [held[i] / held[0] for i in (4, 5)] == [1, pytest.approx(100_000 / 1024)]
 
 
 @pytest.mark.parametrize("model", ["gpt-oss-20b", "gpt-oss-120b"])

@@ -1,9 +1,10 @@
 """Tensors: every parameter tensor of a model, what it is for and how it is split."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from tpdeploy.planner.model.parts import Part
 from tpdeploy.planner.model.weight_formats import linear_format, stored_bits
 from tpdeploy.profiles.models.config.linear_layers import HEAD
 from tpdeploy.profiles.models.shape import (
@@ -48,6 +49,7 @@ class Tensor:
     head: bool = False  # the output head
     stored: bool = True  # False: tied to another tensor
     kv_heads: int = 0
+    part: Part = "layer"
 
     @property
     def elements(self) -> int:
@@ -84,6 +86,11 @@ def norm_all_reduces(shape: ModelShape) -> int:
     return shape.attention_layers if spans else 0
 
 
+def _in(part: Part, found: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The tensors that were found, as those of `part`."""
+    return (replace(tensor, part=part) for tensor in found)
+
+
 class _Builder:
     """Lists the tensors of one model, part by part."""
 
@@ -97,25 +104,30 @@ class _Builder:
 
     def all(self) -> Iterator[Tensor]:
         shape = self.shape
-        yield from self._embeddings()
-        if isinstance(shape.attention, CompressedAttention):
-            yield from self._compressed_attention(shape.attention, shape.attention_layers)
-        elif isinstance(shape.attention, LatentAttention):
-            yield from self._latent_attention(shape.attention, shape.attention_layers)
-        else:
-            yield from self._attention(shape.attention, shape.attention_layers)
+        yield from _in("before the first", self._embeddings())
+        main: Part = "full" if shape.windowed else "attention"
+        yield from _in(main, self._main_attention())
         if shape.windowed:
-            yield from self._attention(shape.windowed, shape.windowed.sliding_layers, "windowed ")
+            layers = shape.windowed.sliding_layers
+            yield from _in("sliding", self._attention(shape.windowed, layers, "windowed "))
         if shape.linear:
-            yield from self._linear_attention(shape.linear)
+            yield from _in("linear", self._linear_attention(shape.linear))
         if shape.indexer:
-            yield from self._indexer(shape.indexer)
+            yield from _in(main, self._indexer(shape.indexer))
         yield from self._norms()
         if shape.mlp:
-            yield from self._mlp(shape.mlp, shape.mlp_layers)
+            yield from _in("dense", self._mlp(shape.mlp, shape.mlp_layers))
         if shape.experts:
-            yield from self._experts(shape.experts)
-        yield from self._head()
+            yield from _in("sparse", self._experts(shape.experts))
+        yield from _in("behind the last", self._head())
+
+    def _main_attention(self) -> Iterator[Tensor]:
+        attention, layers = self.shape.attention, self.shape.attention_layers
+        if isinstance(attention, CompressedAttention):
+            return self._compressed_attention(attention, layers)
+        if isinstance(attention, LatentAttention):
+            return self._latent_attention(attention, layers)
+        return self._attention(attention, layers)
 
     def _linear(
         self,
@@ -308,7 +320,7 @@ class _Builder:
         wide, mixed, ends = m * self.hidden, (2 + m) * m, 2 * self.shape.layers
         fp32 = Dtype.FP32
         plain = Tensor("streams", ends, mixed, wide, Split.REPLICATED, fp32, fp32.bits)
-        last = replace(plain, name="last streams", count=1, outputs=m)
+        last = replace(plain, name="last streams", count=1, outputs=m, part="behind the last")
         yield from (plain, last)
         for each, scalars in ((plain, mixed + 3), (last, m + 1)):
             name = f"{each.name}: scalars"
@@ -321,7 +333,7 @@ class _Builder:
         if self.shape.norms_per_layer:
             yield self._vector("norms", self.shape.norms_per_layer * per_norm, self.shape.layers)
         if self.shape.final_norm:
-            yield self._vector("final norm", per_norm, 1)
+            yield from _in("behind the last", [self._vector("final norm", per_norm, 1)])
 
     def _mlp(self, mlp: DenseMlp, layers: int, prefix: str = "") -> Iterator[Tensor]:
         wide = mlp.intermediate

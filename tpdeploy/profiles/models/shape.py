@@ -2,9 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tpdeploy.profiles.record import Dtype, Provenance, Record, Text
+
+# What mixes tokens in a layer, and what stands behind it.
+Mixer = Literal["full", "sliding", "linear", "none"]
+Mlp = Literal["dense", "sparse", "both", "none"]
 
 
 class Attention(Record):
@@ -183,6 +187,14 @@ class Quantization(StoredFormat):
     kv_cache: Dtype | None = Field(default=None, description="what the KV cache is to be stored in")
 
 
+class LayerGroup(Record):
+    """Equal layers that follow each other: what mixes tokens in them, and what stands behind it."""
+
+    count: int = Field(gt=0)
+    mixer: Mixer
+    mlp: Mlp
+
+
 class ModelShape(Record):
     """A decoder-only transformer, as far as serving it is concerned."""
 
@@ -190,6 +202,7 @@ class ModelShape(Record):
     path: str | None = Field(default=None, description="local folder of the checkpoint")
     architecture: Text
     layers: int = Field(gt=0)
+    groups: tuple[LayerGroup, ...] = Field(description="the layers, first to last")
     hidden: int = Field(gt=0)
     vocab: int = Field(gt=0)
     tied_embeddings: bool
@@ -214,6 +227,12 @@ class ModelShape(Record):
     head_bias: bool = False
     learned_positions: int = Field(default=0, ge=0, description="rows of a position embedding")
     quantization: Quantization | None = None
+
+    @model_validator(mode="after")
+    def _every_layer_is_in_a_group(self) -> "ModelShape":
+        if sum(group.count for group in self.groups) != self.layers:
+            raise ValueError(f"the groups of layers do not have {self.layers} in sum")
+        return self
 
     @property
     def attention_layers(self) -> int:

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from itertools import groupby
 
 from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
-
-Mixer = Literal["full", "sliding", "linear", "none"]
-Mlp = Literal["dense", "sparse", "both", "none"]
+from tpdeploy.profiles.models.shape import LayerGroup, Mixer, Mlp
 
 MIXERS: Mapping[str, Mixer] = {
     "full_attention": "full",
@@ -52,6 +50,15 @@ class LayerKinds:
     def layers(self) -> int:
         """How many there are."""
         return len(self.mixers)
+
+    @property
+    def groups(self) -> tuple[LayerGroup, ...]:
+        """Equal ones that follow each other, together."""
+        layers = groupby(zip(self.mixers, self.mlps, strict=True))
+        return tuple(
+            LayerGroup(count=sum(1 for _ in equal), mixer=mixer, mlp=mlp)
+            for (mixer, mlp), equal in layers
+        )
 
     def mixing(self, kind: Mixer) -> int:
         """Layers with this mixer."""

@@ -94,6 +94,7 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         path=path,
         architecture=architectures[0],
         layers=kinds.layers,
+        groups=kinds.groups,
         hidden=keys.whole("hidden_size"),
         vocab=keys.whole("vocab_size"),
         tied_embeddings=keys.flag("tie_word_embeddings"),
