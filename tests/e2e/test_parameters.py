@@ -8,6 +8,7 @@ import pytest
 from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.launcher.environments import find_environment
 from tpdeploy.planner.model.sharding import parameter_count
+from tpdeploy.profiles.models.config.encoders.wrappers import WRAPPERS
 from tpdeploy.profiles.models.config.families import FAMILIES
 from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
@@ -127,6 +128,25 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     ),
 }
 
+# Multimodal models whose default config transformers refuses itself (a padding token outside the
+# vocabulary), or is one of heads that do not divide the hidden size.
+REFUSED = {"idefics3", "smolvlm", "glm4v_moe"}
+
+COUNT_MULTIMODAL = """
+import json, sys, torch
+from transformers import AutoConfig, AutoModelForMultimodalLM
+answers = {}
+for kind in json.load(sys.stdin):
+    config = AutoConfig.for_model(kind)
+    with torch.device("meta"):
+        model = AutoModelForMultimodalLM.from_config(config)
+    model.tie_weights()
+    keys = config.to_dict()
+    stated = {key: keys[key] for key in keys if not key.startswith(("_", "id2", "label2"))}
+    answers[kind] = {"config": stated, "parameters": sum(p.numel() for p in model.parameters())}
+print(json.dumps(answers))
+"""
+
 COUNT_PARAMETERS = """
 import json, sys, torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
@@ -223,6 +243,17 @@ def test_every_known_architecture_is_counted_as_transformers_counts_it() -> None
         asked[kind] = {"model_type": kind, **NEEDED.get(kind, {})}
         counted[kind] = parameter_count(shape_from_config(config, id=kind))
     assert ask_transformers(COUNT_PARAMETERS, asked) == counted
+
+
+def test_multimodal_models_are_counted_with_their_encoders() -> None:
+    """transformers' default config of each has the parameters of its module, encoders included."""
+    answers = ask_transformers(COUNT_MULTIMODAL, sorted(set(WRAPPERS) - REFUSED))
+    counted, whole = {}, {}
+    for kind, answer in answers.items():
+        assert isinstance(answer, dict)
+        counted[kind] = parameter_count(shape_from_config(answer["config"], id=kind))
+        whole[kind] = answer["parameters"]
+    assert counted == whole
 
 
 def test_switches_that_few_configs_turn_are_counted_too() -> None:

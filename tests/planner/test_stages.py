@@ -1,5 +1,8 @@
 """Pipeline stages and whole experts hold the model once, dealt out as engines deal it."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +16,11 @@ from tpdeploy.planner.model.stages import (
     stages,
 )
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
+
+CONFIGS = Path(__file__).parents[1] / "profiles" / "configs"
 
 
 def weights(model: str, split: Parallelism) -> list[float]:
@@ -77,6 +83,22 @@ def test_a_stage_holds_the_kv_of_its_own_attention_layers() -> None:
     dealt = stages(shape, shape.layers)
     held = [stage_request_bytes(shape, stage, 100_000, 1, Dtype.BF16) for stage in dealt]
     assert [held[i] / held[0] for i in (4, 5)] == [1, pytest.approx(100_000 / 1024)]
+
+
+def test_encoders_are_split_over_ranks_and_whole_on_every_stage() -> None:
+    """Their linear layers are shared by the ranks; norms, patches and positions are not."""
+    record = json.loads((CONFIGS / "qwen3_vl.json").read_text(encoding="utf-8"))
+    shape = shape_from_config(record["config"], id="qwen3-vl")
+    assert shape.encoders
+    assert shape.encoders.whole < 0.01 * shape.encoders.split
+    text = shape.model_copy(update={"encoders": None})
+    for split in (Parallelism(tensor=4), Parallelism(tensor=4, pipeline=2)):
+        each = (shape.encoders.split / 4 + shape.encoders.whole) * 2
+        for stage in stages(shape, split.pipeline):
+            beside = stage_weight_bytes(shape, split, stage) - stage_weight_bytes(
+                text, split, stage
+            )
+            assert beside == pytest.approx(each)
 
 
 @pytest.mark.parametrize("model", ["gpt-oss-20b", "gpt-oss-120b"])

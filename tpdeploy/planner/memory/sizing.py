@@ -14,7 +14,7 @@ from tpdeploy.planner.memory.footprint import (
     room_for_kv,
 )
 from tpdeploy.planner.model.kv_cache import request_bytes
-from tpdeploy.planner.model.stages import Stage, stage_request_bytes, stages
+from tpdeploy.planner.model.stages import Stage, encoder_bytes, stage_request_bytes, stages
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Limits, MemoryPerGpu
 from tpdeploy.planner.question import Question, share_of_load
@@ -176,6 +176,7 @@ def _memory(
     return MemoryPerGpu(
         total_bytes=total,
         weights_bytes=used[0],
+        encoder_bytes=int(encoder_bytes(question.shape, parallelism)),
         kv_cache_bytes=used[1],
         activation_bytes=used[2],
         graph_bytes=fixed[0],

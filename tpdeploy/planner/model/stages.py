@@ -61,13 +61,27 @@ def _stage(shape: ModelShape, layers: range) -> Stage:
 
 def stage_weight_bytes(shape: ModelShape, parallelism: Parallelism, stage: Stage) -> float:
     """Bytes of all weights on each rank of `stage`, as an engine holds them."""
-    return sum(
+    return encoder_bytes(shape, parallelism) + sum(
         tensors_on_rank(t, shape, parallelism, stage)
         * rank_bytes(t, parallelism.shards(routed=is_expert(t)))
         * padding(t, shape, parallelism)
         for t in tensors(shape)
         if t.stored
     )
+
+
+def encoder_bytes(shape: ModelShape, parallelism: Parallelism) -> float:
+    """Bytes of a multimodal model's encoders on each rank, in the model's own dtype.
+
+    vLLM 0.32 splits their linear layers over the ranks of a tensor-parallel group, unless it is
+    told --mm-encoder-tp-mode data, and has them on every stage (_mark_tower_model in its
+    model_executor/models/interfaces.py does not ask which stage it is).
+    """
+    encoders = shape.encoders
+    if encoders is None:
+        return 0.0
+    split = encoders.split / parallelism.shards(routed=False)
+    return (split + encoders.whole) * shape.dtype.bits / 8
 
 
 def tensors_on_rank(

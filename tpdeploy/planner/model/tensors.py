@@ -64,7 +64,8 @@ def tensors(shape: ModelShape) -> tuple[Tensor, ...]:
 
 def parameter_count(shape: ModelShape) -> int:
     """Parameters of the whole model, tied ones once, as if nothing were quantized."""
-    return sum(t.count * t.elements for t in tensors(shape) if t.stored)
+    beside = shape.encoders.parameters if shape.encoders else 0
+    return beside + sum(t.count * t.elements for t in tensors(shape) if t.stored)
 
 
 def all_reduces(shape: ModelShape) -> int:

@@ -187,6 +187,18 @@ class Quantization(StoredFormat):
     kv_cache: Dtype | None = Field(default=None, description="what the KV cache is to be stored in")
 
 
+class Encoders(Record):
+    """Parameters of what makes embeddings of images and sound for the text model."""
+
+    split: int = Field(ge=0, description="shared by tensor-parallel ranks")
+    whole: int = Field(ge=0, description="whole on every rank")
+
+    @property
+    def parameters(self) -> int:
+        """All of them."""
+        return self.split + self.whole
+
+
 class LayerGroup(Record):
     """Equal layers that follow each other: what mixes tokens in them, and what stands behind it."""
 
@@ -227,6 +239,10 @@ class ModelShape(Record):
     head_bias: bool = False
     learned_positions: int = Field(default=0, ge=0, description="rows of a position embedding")
     quantization: Quantization | None = None
+    encoders: Encoders | None = Field(default=None, description="of a multimodal model")
+    uncounted: tuple[Text, ...] = Field(
+        default=(), description="parts of a multimodal config.json whose parameters are not counted"
+    )
 
     @model_validator(mode="after")
     def _every_layer_is_in_a_group(self) -> "ModelShape":
