@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from itertools import accumulate
 from math import ceil
 from typing import get_args
@@ -37,6 +38,7 @@ class Stage:
         return dict(self.shares).get(part, Fraction(0))
 
 
+@lru_cache(maxsize=64)
 def stages(shape: ModelShape, pipeline: int) -> tuple[Stage, ...]:
     """The stages, dealt out as vLLM does (get_pp_indices in its distributed/utils.py).
 
