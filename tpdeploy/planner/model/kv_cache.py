@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from math import ceil
 
 from tpdeploy.planner.model.parts import Part
+from tpdeploy.planner.model.recurrent.kinds import RECURRENT
 from tpdeploy.profiles.models.shape import (
     Attention,
     CompressedAttention,
@@ -127,11 +128,8 @@ def state_bytes(linear: LinearAttention, tp: int, dtype: Dtype) -> float:
 
     The recurrent state in its own dtype, and the convolution's last tokens in the model's.
     """
-    heads = ceil(linear.value_heads / tp)
-    recurrent = heads * linear.value_size * linear.key_size * linear.state_dtype.bits
-    groups = kv_heads_per_rank(linear.key_heads, tp)
-    channels = 2 * groups * linear.key_size + heads * linear.value_size
-    return (recurrent + channels * (linear.convolution - 1) * dtype.bits) / 8
+    state = RECURRENT[linear.kind].state(linear, tp)
+    return (state.recurrent * linear.state_dtype.bits + state.convolution * dtype.bits) / 8
 
 
 def sequence_bytes(shape: ModelShape, tp: int) -> float:

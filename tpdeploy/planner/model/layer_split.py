@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tpdeploy.errors import InputError
 from tpdeploy.planner.model.kv_cache import kv_heads_per_rank
+from tpdeploy.planner.model.recurrent.kinds import RECURRENT
 from tpdeploy.planner.model.sharding import columns_per_rank, head_problem, legal_widths
 from tpdeploy.planner.model.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
 from tpdeploy.profiles.models.shape import (
@@ -114,10 +115,10 @@ def _linear_block(linear: LinearAttention, layers: int, tp: int) -> Block:
     share = columns_per_rank(linear.values, tp)
     heads = f"{linear.value_heads // tp} of {linear.value_heads} heads"
     state = f"{linear.key_size} x {linear.value_size} of state each"
-    kind = "delta net" if linear.kind == "delta" else "Mamba-2"
+    mixer = RECURRENT[linear.kind]
     return Block(
-        name=_among(kind, linear.layers, layers),
-        column_parallel="V of QKV and gate" if linear.kind == "delta" else "x of B, C, x and gate",
+        name=_among(mixer.name, linear.layers, layers),
+        column_parallel=mixer.column_parallel,
         column_outputs=linear.values,
         columns_per_gpu=share,
         middle=f"{heads}, {state}",

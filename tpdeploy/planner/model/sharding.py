@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from math import ceil, gcd
 
 from tpdeploy.planner.model.kv_cache import kv_heads_per_rank
-from tpdeploy.planner.model.tensors import Split, Tensor, parameter_count, tensors
+from tpdeploy.planner.model.recurrent.kinds import RECURRENT
+from tpdeploy.planner.model.tensor import Split, Tensor
+from tpdeploy.planner.model.tensors import parameter_count, tensors
 from tpdeploy.profiles.models.shape import (
     Attention,
     CompressedAttention,
     LatentAttention,
-    LinearAttention,
     ModelShape,
     Quantization,
 )
@@ -116,7 +117,7 @@ def _problems(shape: ModelShape, tp: int, *, expert_parallel: bool) -> Iterator[
     if shape.windowed:
         yield from _attention_problems(shape.windowed, tp)
     if shape.linear:
-        yield from _linear_problems(shape.linear, tp)
+        yield from RECURRENT[shape.linear.kind].problems(shape.linear, tp)
     for name, width in _widths(shape, expert_parallel=expert_parallel):
         if width % tp:
             yield f"{name} of {width:,} cannot be divided by {tp}"
@@ -138,15 +139,6 @@ def _attention_problems(
             yield f"{kv} KV heads can be neither divided by {tp} nor replicated to it evenly"
     if isinstance(attention, CompressedAttention) and attention.output_groups % tp:
         yield f"{attention.output_groups} groups of outputs cannot be divided by {tp}"
-
-
-def _linear_problems(linear: LinearAttention, tp: int) -> Iterator[str]:
-    """vLLM divides the heads; Mamba's groups too, unless there is one to replicate."""
-    if linear.value_heads % tp:
-        yield f"{linear.value_heads} heads of linear attention cannot be divided by {tp}"
-    if linear.key_heads % tp and (linear.kind == "delta" or linear.key_heads > 1):
-        name = "key heads" if linear.kind == "delta" else "state groups"
-        yield f"{linear.key_heads} {name} of linear attention cannot be divided by {tp}"
 
 
 def _widths(shape: ModelShape, *, expert_parallel: bool) -> Iterator[tuple[str, int]]:

@@ -10,7 +10,8 @@ from typing import get_args
 from tpdeploy.planner.model.kv_cache import request_parts
 from tpdeploy.planner.model.parts import Part, layers_with
 from tpdeploy.planner.model.sharding import head_problem, rank_bytes
-from tpdeploy.planner.model.tensors import Tensor, tensors
+from tpdeploy.planner.model.tensor import Tensor
+from tpdeploy.planner.model.tensors import tensors
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
