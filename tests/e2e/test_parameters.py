@@ -104,6 +104,20 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
             "moe_intermediate_size": 2048,
         },
     ),
+    "Bamba with attention": ("bamba", {"attn_layer_indices": [9, 18, 27]}),
+    "Falcon-H1 with norms and biases": (
+        "falcon_h1",
+        {"mamba_rms_norm": True, "attention_bias": True, "mlp_bias": True},
+    ),
+    "Granite 4 without experts": (
+        "granitemoehybrid",
+        {"num_local_experts": 0, "layer_types": ["mamba"] * 31 + ["attention"]},
+    ),
+    "Jamba without experts": ("jamba", {"num_experts": 1}),
+    "LFM2 with convolutions that have biases": (
+        "lfm2",
+        {"full_attn_idxs": [2, 5, 8], "conv_bias": True},
+    ),
     "Granite's experts with a shared one": (
         "granitemoeshared",
         {"shared_intermediate_size": 1024},

@@ -1,6 +1,8 @@
 """Every tensor is split, replicated or padded exactly as engines do it."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -32,6 +34,7 @@ from tpdeploy.profiles.models.shape import (
 )
 from tpdeploy.profiles.record import Dtype
 
+CONFIGS = Path(__file__).parents[1] / "profiles" / "configs"
 WIDTHS = st.integers(1, 16)
 SIZES = st.sampled_from([64, 96, 128, 256])
 
@@ -274,7 +277,9 @@ def test_quantized_scope_is_respected() -> None:
 
 def test_names_of_linear_layers_are_those_of_the_planner() -> None:
     """Every linear layer that a checkpoint may leave unquantized is a tensor of some model."""
-    shapes = [shape_from_config(p.config, id=p.id) for p in model_profiles()]
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in CONFIGS.glob("*.json")]
+    configs = [record["config"] for record in records] + [p.config for p in model_profiles()]
+    shapes = [shape_from_config(config, id="x") for config in configs]
     names = {t.name for shape in shapes for t in tensors(shape) if t.matmul}
     assert set(LinearLayers.names) <= names
 

@@ -129,7 +129,8 @@ def state_bytes(linear: LinearAttention, tp: int, dtype: Dtype) -> float:
     The recurrent state in its own dtype, and the convolution's last tokens in the model's.
     """
     state = RECURRENT[linear.kind].state(linear, tp)
-    return (state.recurrent * linear.state_dtype.bits + state.convolution * dtype.bits) / 8
+    recurrent = state.recurrent * (linear.state_dtype or dtype).bits
+    return (recurrent + state.convolution * dtype.bits) / 8
 
 
 def sequence_bytes(shape: ModelShape, tp: int) -> float:

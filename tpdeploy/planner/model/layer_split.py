@@ -98,8 +98,9 @@ def _blocks(shape: ModelShape, tp: int) -> Iterator[Block]:
         windowed = shape.windowed.sliding_layers
         name = _among("windowed attention", windowed, shape.layers)
         yield _attention_block(shape.windowed, name, tp)
-    name = _among("attention", shape.attention_layers, shape.layers)
-    yield _attention_block(shape.attention, name, tp)
+    if shape.attention_layers:
+        name = _among("attention", shape.attention_layers, shape.layers)
+        yield _attention_block(shape.attention, name, tp)
     if shape.mlp and (shape.experts is None or shape.mlp.layers):
         yield _mlp_block(shape.mlp, _among("MLP", shape.mlp_layers, shape.layers), tp)
     if shape.experts:

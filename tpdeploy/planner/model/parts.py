@@ -19,10 +19,10 @@ Part = Literal[
     "behind the last",
 ]
 MIXERS: Mapping[Part, frozenset[str]] = {
-    "attention": frozenset({"full", "sliding"}),
-    "full": frozenset({"full"}),
+    "attention": frozenset({"full", "sliding", "both"}),
+    "full": frozenset({"full", "both"}),
     "sliding": frozenset({"sliding"}),
-    "linear": frozenset({"linear"}),
+    "linear": frozenset({"linear", "both"}),
 }
 MLPS: Mapping[Part, frozenset[str]] = {
     "dense": frozenset({"dense", "both"}),

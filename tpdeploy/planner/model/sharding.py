@@ -113,7 +113,8 @@ def _shard(tensor: Tensor, tp: int, stored: Quantization) -> tuple[str, int, int
 
 
 def _problems(shape: ModelShape, tp: int, *, expert_parallel: bool) -> Iterator[str]:
-    yield from _attention_problems(shape.attention, tp)
+    if shape.attention_layers:
+        yield from _attention_problems(shape.attention, tp)
     if shape.windowed:
         yield from _attention_problems(shape.windowed, tp)
     if shape.linear:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from tpdeploy.profiles.record import Dtype, Provenance, Record, Text
 
 # What mixes tokens in a layer, and what stands behind it.
-Mixer = Literal["full", "sliding", "linear", "none"]
+Mixer = Literal["full", "sliding", "linear", "both", "none"]
 Mlp = Literal["dense", "sparse", "both", "none"]
 
 
@@ -21,7 +21,7 @@ class Attention(Record):
     keys_are_values: bool = Field(default=False, description="V is K before its norm (Gemma 4)")
     output_gate: bool = Field(default=False, description="a gate a value, computed beside Q")
     layers: int | None = Field(
-        default=None, gt=0, description="layers with it; None: all that have no other kind"
+        default=None, ge=0, description="layers with it; None: all that have no other kind"
     )
     qkv_bias: bool = False
     output_bias: bool = False
@@ -79,18 +79,23 @@ class CompressedAttention(Record):
 class LinearAttention(Record):
     """Attention through a state of constant size, after a short causal convolution.
 
-    `delta` is the gated delta net of Qwen3-Next and Qwen3.5; in `mamba2` (Nemotron-H) Q and K are
-    called C and B, their heads groups, and their size the state's.
+    `delta` is the gated delta net of Qwen3-Next and Qwen3.5, `kda` Kimi's; in `mamba2` (Nemotron-H)
+    Q and K are called C and B, their heads groups, and their size the state's. In `mamba` (Jamba)
+    every value is a head. A `convolution` (LFM2) has no state but the tokens it spans.
     """
 
-    kind: Literal["delta", "mamba2"]
+    kind: Literal["delta", "kda", "mamba", "mamba2", "convolution"]
     key_heads: int = Field(gt=0)
     key_size: int = Field(gt=0)
     value_heads: int = Field(gt=0)
     value_size: int = Field(gt=0)
     convolution: int = Field(gt=1, description="tokens the convolution spans")
     convolution_bias: bool = False
-    state_dtype: Dtype = Field(default=Dtype.FP32, description="of the state engines keep")
+    output_norm: bool = True
+    rank: int | None = Field(default=None, gt=0, description="of what decay and gate come from")
+    state_dtype: Dtype | None = Field(
+        default=Dtype.FP32, description="of the state engines keep; None: the model's"
+    )
     layers: int = Field(gt=0)
 
     @property
@@ -254,7 +259,8 @@ class ModelShape(Record):
     def attention_layers(self) -> int:
         """Layers with `attention`, in all of which a token's context costs KV."""
         others = sum(kind.layers or 0 for kind in (self.windowed, self.linear) if kind)
-        return self.attention.layers or self.layers - others
+        stated = self.attention.layers
+        return self.layers - others if stated is None else stated
 
     @property
     def mlp_layers(self) -> int:

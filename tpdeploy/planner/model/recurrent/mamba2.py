@@ -20,5 +20,6 @@ class Mamba2(LinearMixer):
     products: ClassVar[int] = 4
 
     def norm(self, linear: LinearAttention, make: TensorMaker) -> Iterator[Tensor]:
-        """Over all heads of a group."""
-        yield make.vector("linear norm", linear.values, linear.layers, Split.COLUMN)
+        """Over all heads of a group; Falcon-H1 has none."""
+        if linear.output_norm:
+            yield make.vector("linear norm", linear.values, linear.layers, Split.COLUMN)

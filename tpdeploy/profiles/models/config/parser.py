@@ -8,7 +8,6 @@ from tpdeploy.errors import InputError, nearest
 from tpdeploy.profiles.models.config.attention import (
     attention_from_config,
     indexer_from_config,
-    linear_from_config,
     switched,
     windowed_from_config,
 )
@@ -19,6 +18,7 @@ from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, layer_kinds
 from tpdeploy.profiles.models.config.mlp import experts_from_config, mlp_from_config
 from tpdeploy.profiles.models.config.quantization import quantization_from_config
+from tpdeploy.profiles.models.config.recurrent import linear_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
 from tpdeploy.profiles.models.shape import Encoders, ModelShape
 from tpdeploy.profiles.record import Dtype

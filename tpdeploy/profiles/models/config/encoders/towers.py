@@ -29,12 +29,13 @@ def clip(keys: ConfigKeys) -> Parameters:
 
 def siglip(keys: ConfigKeys) -> Parameters:
     """SigLIP, with a head that pools unless `vision_use_head` is false."""
-    hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
-    tower = idefics(keys)
-    if not keys.flag("vision_use_head", default=True):
-        return tower
-    pooled = linear(3 * hidden, hidden) + linear(hidden, hidden) + mlp(hidden, wide)
-    return tower + pooled + norm(hidden) + Parameters(whole=hidden)
+    return idefics(keys) + _pool(keys)
+
+
+def siglip2(keys: ConfigKeys) -> Parameters:
+    """SigLIP 2, whose images have any shape, of so many patches."""
+    positions = Parameters(whole=keys.whole("num_patches") * keys.whole("hidden_size"))
+    return unplaced(keys) + positions + _pool(keys)
 
 
 def idefics(keys: ConfigKeys) -> Parameters:
@@ -176,6 +177,15 @@ def side(keys: ConfigKeys, name: str) -> int:
     return sides[0]
 
 
+def _pool(keys: ConfigKeys) -> Parameters:
+    """SigLIP's head: one query attends to all patches."""
+    if not keys.flag("vision_use_head", default=True):
+        return Parameters()
+    hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
+    attends = linear(3 * hidden, hidden) + linear(hidden, hidden) + Parameters(whole=hidden)
+    return attends + norm(hidden) + mlp(hidden, wide)
+
+
 def _plain_layers(keys: ConfigKeys) -> Parameters:
     hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
     layer = attention(hidden) + mlp(hidden, wide) + norm(hidden) * 2
@@ -239,6 +249,7 @@ _WHISPER = {
 TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     "clip_vision_model": (clip, {**_BASE, "image_size": 224, "patch_size": 32}),
     "siglip_vision_model": (siglip, {**_BASE, **_VIT}),
+    "siglip2_vision_model": (siglip2, {**_BASE, "num_patches": 256, "patch_size": 16}),
     "smolvlm_vision": (
         idefics,
         {**_BASE, "hidden_size": 1152, "image_size": 224, "patch_size": 32},

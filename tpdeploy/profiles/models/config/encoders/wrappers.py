@@ -99,6 +99,16 @@ def smolvlm(model: Wrapper) -> Parameters:
     return linear(model.hidden, merged, bias=False)
 
 
+def lfm2_vl(model: Wrapper) -> Parameters:
+    """Two linear layers of merged patches, behind a norm."""
+    merged = model.size * model.keys.whole("downsample_factor", default=2) ** 2
+    wide = model.keys.whole("projector_hidden_size", default=2560)
+    bias = model.keys.flag("projector_bias", default=True)
+    normed = model.keys.flag("projector_use_layernorm", default=True)
+    into = norm(merged) if normed else Parameters()
+    return into + linear(wide, merged, bias=bias) + linear(model.hidden, wide, bias=bias)
+
+
 def idefics2(model: Wrapper) -> Parameters:
     """A gated MLP, and a perceiver that picks a fixed number of embeddings."""
     hidden, inner = model.hidden, model.size
@@ -225,6 +235,7 @@ WRAPPERS: Mapping[str, Kind] = {
     "gemma3": Kind("siglip_vision_model", gemma3),
     "paligemma": Kind("siglip_vision_model", paligemma),
     "cohere2_vision": Kind("siglip_vision_model", cohere2_vision),
+    "lfm2_vl": Kind("siglip2_vision_model", lfm2_vl),
     "smolvlm": Kind("smolvlm_vision", smolvlm),
     "idefics3": Kind("idefics3_vision", smolvlm),
     "idefics2": Kind("idefics2_vision", idefics2),
