@@ -46,6 +46,7 @@ NEEDED: dict[str, dict[str, object]] = {
         "swa_v_head_dim": 128,
     },
     "hunyuan_v1_dense": {"head_dim": 128},
+    "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
     "nemotron": {"num_key_value_heads": 8},
     "ministral": {"head_dim": 128},
     "minimax_m3_vl_text": {

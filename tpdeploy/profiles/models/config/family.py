@@ -51,6 +51,7 @@ class Family:
     other_heads: Literal["none", "swa", "global"] = "none"
     parallel_blocks: Switch = False
     norms_per_layer: int = 2
+    post_norms: str | None = None  # a key that adds a norm behind each mixer and MLP
     final_norm: bool = True
     gated: bool = True
     mlp_factor: int | None = None  # times the hidden size, where no width is stated

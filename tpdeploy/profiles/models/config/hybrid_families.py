@@ -103,6 +103,20 @@ HYBRID_FAMILIES: Mapping[str, Family] = {
         only={ATTENTION_BIAS: False, "mla_use_output_gate": False, "latent_moe_use_norm": False},
         defaults={"num_shared_experts": 1},
     ),
+    "olmo_hybrid": Family(
+        linear="delta",
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        qk_norm="projection",
+        modules={
+            "linear q and k": "linear_attn.q_proj",
+            "linear v": "linear_attn.v_proj",
+            "linear gate": "linear_attn.g_proj",
+            "linear decay": "linear_attn.a_proj",
+            "linear output": "linear_attn.o_proj",
+        },
+        defaults={"linear_conv_kernel_dim": 4},
+    ),
     "lfm2": Family(
         linear="convolution",
         hybrid="listed",
