@@ -29,7 +29,7 @@ ALSO_KNOWN_AS = {
 NOT_THERE = {
     *("glm4v_text", "glm4v_moe_text", "paddleocr_vl_text"),
     *("chatglm", "deepseek", "exaone", "internlm2", "internlm3", "iquestcoder", "mimo", "minicpm"),
-    *("orion", "sarvam_mla"),
+    *("orion", "sarvam_mla", "nemotron-nas"),
 }
 # What a default config of transformers leaves out, but its modules or its shape need.
 NEEDED: dict[str, dict[str, object]] = {

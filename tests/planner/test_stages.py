@@ -68,6 +68,21 @@ def test_stages_of_unlike_layers_hold_every_layer_once(model: str) -> None:
     assert held == pytest.approx(request_bytes(shape, 5000, 1, Dtype.BF16), rel=1e-12)
 
 
+def test_stages_of_narrowed_layers_hold_their_own_widths() -> None:
+    """Nemotron-NAS: layers without attention hold no KV, and narrow MLPs are narrow."""
+    name = "nvidia--Llama-3_3-Nemotron-Super-49B-v1.json"
+    record = json.loads((CONFIGS / name).read_text(encoding="utf-8"))
+    shape = shape_from_config(record["config"], id="nemotron")
+    dealt = stages(shape, 80)
+    each = [stage_weight_bytes(shape, Parallelism(tensor=1, pipeline=80), s) for s in dealt]
+    assert sum(each) == pytest.approx(2 * record["parameters"], rel=1e-12)
+    held = [stage_request_bytes(shape, stage, 1000, 1, Dtype.BF16) for stage in dealt]
+    layers = [group for group in shape.groups for _ in range(group.count)]
+    assert [size > 0 for size in held] == [layer.mixer == "full" for layer in layers]
+    narrow = next(i for i, layer in enumerate(layers) if layer.width == 2816)
+    assert each[narrow] == 2 * (3 * 2816 * 8192 + 8192)
+
+
 def test_the_stage_with_the_dense_layers_has_no_share_of_their_experts() -> None:
     """DeepSeek-V3's three dense layers lead: of 61 stages, three have no experts at all."""
     shape = load_model("deepseek-v3")

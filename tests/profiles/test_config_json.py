@@ -197,6 +197,34 @@ def test_kimi_counts_its_layers_from_one() -> None:
         shape_from_config({**config, "latent_moe_use_norm": True}, id="kimi-k3")
 
 
+def test_a_search_may_leave_out_parts_of_layers_and_narrow_others() -> None:
+    """Nemotron-NAS: every layer says what it has; what differs in a way not known is refused."""
+
+    def block(group: int | None, factor: float | None) -> dict[str, object]:
+        attention = {"n_heads_in_group": group, "no_op": group is None}
+        return {"attention": attention, "ffn": {"ffn_mult": factor, "no_op": factor is None}}
+
+    blocks = [block(2, 3.0), block(None, 3.0), block(2, 1.5), block(2, None)]
+    stated = {"hidden_size": 512, "num_hidden_layers": 4, "block_configs": blocks}
+    shape = llama(model_type="nemotron-nas", **stated)
+    assert [(g.mixer, g.mlp, g.width) for g in shape.groups] == [
+        ("full", "dense", 1024),
+        ("none", "dense", 1024),
+        ("full", "dense", 512),
+        ("full", "none", None),
+    ]
+    assert (grouped(shape).kv_heads, shape.attention_layers) == (2, 3)
+    assert [(mlp.intermediate, layers) for mlp, layers in shape.mlps] == [(1024, 2), (512, 1)]
+    for wrong, words in (
+        ([*blocks[:3], block(4, 1.0)], "need one n_heads_in_group for all layers"),
+        (blocks[:3], "need one for each of the 4 layers"),
+        ([*blocks[:3], block(2, -1)], "need a number above 0"),
+        ([*blocks[:3], {}], "need its attention and its ffn"),
+    ):
+        changes = {**stated, "block_configs": wrong}
+        assert words in refusal(model_type="nemotron-nas", **changes)
+
+
 def test_a_nested_part_is_read_as_if_it_stood_at_the_top() -> None:
     """DBRX keeps its KV heads and its experts in parts of their own."""
     dbrx: dict[str, object] = {

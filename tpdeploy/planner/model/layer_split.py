@@ -101,8 +101,9 @@ def _blocks(shape: ModelShape, tp: int) -> Iterator[Block]:
     if shape.attention_layers:
         name = _among("attention", shape.attention_layers, shape.layers)
         yield _attention_block(shape.attention, name, tp)
-    if shape.mlp and (shape.experts is None or shape.mlp.layers):
-        yield _mlp_block(shape.mlp, _among("MLP", shape.mlp_layers, shape.layers), tp)
+    for mlp, layers in shape.mlps:
+        if shape.experts is None or mlp.layers:
+            yield _mlp_block(mlp, _among("MLP", layers, shape.layers), tp)
     if shape.experts:
         yield _experts_block(shape.experts, shape.layers, tp)
 

@@ -1,13 +1,13 @@
 """Parts: which layers of a model have a tensor or hold KV."""
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from tpdeploy.profiles.models.shape import LayerGroup, ModelShape
 
 # All layers, those with a kind of mixer ("attention": full or sliding) or of MLP, or what stands
 # before the first layer or behind the last.
-Part = Literal[
+NamedPart = Literal[
     "layer",
     "attention",
     "full",
@@ -18,6 +18,8 @@ Part = Literal[
     "before the first",
     "behind the last",
 ]
+# A number: the layers with a dense MLP of that width.
+Part = NamedPart | int
 MIXERS: Mapping[Part, frozenset[str]] = {
     "attention": frozenset({"full", "sliding", "both"}),
     "full": frozenset({"full", "both"}),
@@ -28,6 +30,11 @@ MLPS: Mapping[Part, frozenset[str]] = {
     "dense": frozenset({"dense", "both"}),
     "sparse": frozenset({"sparse", "both"}),
 }
+
+
+def parts_of(shape: ModelShape) -> tuple[Part, ...]:
+    """All parts that `shape` may have."""
+    return (*get_args(NamedPart), *{group.width for group in shape.groups if group.width})
 
 
 def layers_with(part: Part, shape: ModelShape, among: range) -> int:
@@ -51,6 +58,8 @@ def _held(shape: ModelShape, among: range) -> Iterator[tuple[LayerGroup, int]]:
 
 
 def _has(group: LayerGroup, part: Part) -> bool:
+    if isinstance(part, int):
+        return group.width == part
     if part in MIXERS:
         return group.mixer in MIXERS[part]
     return part == "layer" or group.mlp in MLPS[part]

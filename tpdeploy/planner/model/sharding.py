@@ -143,8 +143,8 @@ def _attention_problems(
 
 
 def _widths(shape: ModelShape, *, expert_parallel: bool) -> Iterator[tuple[str, int]]:
-    if shape.mlp:
-        yield "MLP width", shape.mlp.intermediate
+    for mlp, _ in shape.mlps:
+        yield "MLP width", mlp.intermediate
     if shape.experts:
         if not expert_parallel:
             yield "expert width", shape.experts.intermediate

@@ -5,10 +5,9 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import accumulate
 from math import ceil
-from typing import get_args
 
 from tpdeploy.planner.model.kv_cache import request_parts
-from tpdeploy.planner.model.parts import Part, layers_with
+from tpdeploy.planner.model.parts import Part, layers_with, parts_of
 from tpdeploy.planner.model.sharding import head_problem, rank_bytes
 from tpdeploy.planner.model.tensor import Tensor
 from tpdeploy.planner.model.tensors import tensors
@@ -55,7 +54,7 @@ def stages(shape: ModelShape, pipeline: int) -> tuple[Stage, ...]:
 
 def _stage(shape: ModelShape, layers: range) -> Stage:
     shares: list[tuple[Part, Fraction]] = []
-    for part in get_args(Part):
+    for part in parts_of(shape):
         whole = layers_with(part, shape, range(shape.layers))
         if whole:
             shares.append((part, Fraction(layers_with(part, shape, layers), whole)))

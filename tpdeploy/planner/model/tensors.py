@@ -44,7 +44,8 @@ def all_reduces(shape: ModelShape) -> int:
         return shape.layers
     mixers = [shape.attention_layers]
     mixers += [kind.layers or 0 for kind in (shape.windowed, shape.linear) if kind]
-    return sum(mixers) + shape.mlp_layers + (shape.experts.layers if shape.experts else 0)
+    mlps = sum(layers for _, layers in shape.mlps)
+    return sum(mixers) + mlps + (shape.experts.layers if shape.experts else 0)
 
 
 def norm_all_reduces(shape: ModelShape) -> int:
@@ -79,11 +80,17 @@ class _Builder(TensorMaker):
         if shape.indexer:
             yield from _in(main, self._indexer(shape.indexer))
         yield from self._norms()
-        if shape.mlp:
-            yield from _in("dense", self._mlp(shape.mlp, shape.mlp_layers))
+        yield from self._dense()
         if shape.experts:
             yield from _in("sparse", self._experts(shape.experts))
         yield from _in("behind the last", self._head())
+
+    def _dense(self) -> Iterator[Tensor]:
+        for mlp, layers in self.shape.mlps:
+            wide = mlp.intermediate
+            prefix = "" if mlp is self.shape.mlp else f"{wide}-wide "
+            part: Part = wide if self.shape.narrower_mlps else "dense"
+            yield from _in(part, self._mlp(mlp, layers, prefix))
 
     def _main_attention(self) -> Iterator[Tensor]:
         attention, layers = self.shape.attention, self.shape.attention_layers
@@ -206,7 +213,12 @@ class _Builder(TensorMaker):
         if self.shape.residual_streams > 1:
             yield from self._streams()
         per_norm = self._per_norm
-        if self.shape.norms_per_layer:
+        if self.shape.norms_by_block:
+            attention = self.vector("mixer norms", per_norm, self.shape.attention_layers)
+            mlps = sum(layers for _, layers in self.shape.mlps)
+            yield from _in("attention", [attention])
+            yield from _in("dense", [self.vector("MLP norms", per_norm, mlps)])
+        elif self.shape.norms_per_layer:
             yield self.vector("norms", self.shape.norms_per_layer * per_norm, self.shape.layers)
         if self.shape.final_norm:
             yield from _in("behind the last", [self.vector("final norm", per_norm, 1)])

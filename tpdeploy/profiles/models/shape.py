@@ -210,6 +210,7 @@ class LayerGroup(Record):
     count: int = Field(gt=0)
     mixer: Mixer
     mlp: Mlp
+    width: int | None = Field(default=None, gt=0, description="of its dense MLP, if others differ")
 
 
 class ModelShape(Record):
@@ -232,12 +233,18 @@ class ModelShape(Record):
     linear: LinearAttention | None = None
     indexer: Indexer | None = None
     mlp: DenseMlp | None = Field(default=None, description="None when every layer has experts")
+    narrower_mlps: tuple[DenseMlp, ...] = Field(
+        default=(), description="dense MLPs of other layers, if they are not all as wide as `mlp`"
+    )
     experts: Experts | None = None
     parallel_blocks: bool = Field(
         default=False, description="attention and MLP have the same input, and one all-reduce"
     )
     residual_streams: int = Field(default=1, gt=0, description="hyper-connected (DeepSeek-V4)")
     norms_per_layer: int = Field(default=2, ge=0)
+    norms_by_block: bool = Field(
+        default=False, description="one for each mixer and MLP that is there, not for each layer"
+    )
     final_norm: bool = True
     norm_bias: bool = False
     embedding_norm: bool = Field(default=False, description="a norm behind the embedding (Bloom)")
@@ -263,8 +270,14 @@ class ModelShape(Record):
         return self.layers - others if stated is None else stated
 
     @property
+    def mlps(self) -> tuple[tuple[DenseMlp, int], ...]:
+        """The dense MLPs, the widest first, and how many layers have each."""
+        narrower = tuple((mlp, mlp.layers or 0) for mlp in self.narrower_mlps)
+        return ((self.mlp, self.mlp_layers), *narrower) if self.mlp else narrower
+
+    @property
     def mlp_layers(self) -> int:
-        """Layers with the dense MLP."""
+        """Layers with `mlp`."""
         if self.mlp is None:
             return 0
         return self.mlp.layers or self.layers - (self.experts.layers if self.experts else 0)

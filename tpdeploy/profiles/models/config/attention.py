@@ -3,6 +3,7 @@
 from tpdeploy.profiles.models.config.family import Family, Switch
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, window
+from tpdeploy.profiles.models.config.searched_blocks import kv_heads as searched_kv_heads
 from tpdeploy.profiles.models.shape import (
     Attention,
     CompressedAttention,
@@ -209,6 +210,8 @@ def _kv_heads(keys: ConfigKeys, family: Family) -> int:
     if family.kv_heads == "groups":
         grouped = keys.flag("multi_query_attention")
         return keys.whole("multi_query_group_num") if grouped else all_heads
+    if family.searched:
+        return searched_kv_heads(keys)
     if family.kv_heads != "stated":
         return _multi_query_heads(keys, family, all_heads)
     heads = keys.whole("num_key_value_heads", default=all_heads)

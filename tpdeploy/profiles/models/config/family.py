@@ -19,6 +19,7 @@ class Family:
     hybrid: Literal["interval", "period", "listed", "both"] = "interval"
     indexer: Literal["none", "latent", "hidden", "compressed"] = "none"
     blocks: bool = False  # a layer is one block: a mixer or an MLP
+    searched: bool = False  # block_configs says of each layer what it has, and how wide it is
     experts: Literal[
         "none",
         "mixtral",

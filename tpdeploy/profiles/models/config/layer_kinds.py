@@ -6,6 +6,7 @@ from itertools import groupby
 
 from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
+from tpdeploy.profiles.models.config.searched_blocks import blocks_of
 from tpdeploy.profiles.models.shape import LayerGroup, Mixer, Mlp
 
 MIXERS: Mapping[str, Mixer] = {
@@ -47,6 +48,7 @@ class LayerKinds:
 
     mixers: tuple[Mixer, ...]
     mlps: tuple[Mlp, ...]
+    widths: tuple[int | None, ...] = ()  # of the dense MLPs, where they differ
 
     @property
     def layers(self) -> int:
@@ -56,10 +58,11 @@ class LayerKinds:
     @property
     def groups(self) -> tuple[LayerGroup, ...]:
         """Equal ones that follow each other, together."""
-        layers = groupby(zip(self.mixers, self.mlps, strict=True))
+        widths = self.widths or (None,) * self.layers
+        layers = groupby(zip(self.mixers, self.mlps, widths, strict=True))
         return tuple(
-            LayerGroup(count=sum(1 for _ in equal), mixer=mixer, mlp=mlp)
-            for (mixer, mlp), equal in layers
+            LayerGroup(count=sum(1 for _ in equal), mixer=mixer, mlp=mlp, width=width)
+            for (mixer, mlp, width), equal in layers
         )
 
     def mixing(self, kind: Mixer) -> int:
@@ -86,8 +89,19 @@ def layer_kinds(keys: ConfigKeys, family: Family) -> LayerKinds:
     """
     if family.blocks:
         return _blocks(keys)
+    if family.searched:
+        return _searched(keys)
     layers = keys.whole("num_hidden_layers", most=MOST_LAYERS)
     return LayerKinds(tuple(_mixers(keys, family, layers)), tuple(_mlps(keys, family, layers)))
+
+
+def _searched(keys: ConfigKeys) -> LayerKinds:
+    blocks = blocks_of(keys)
+    return LayerKinds(
+        tuple("full" if block.heads_per_group else "none" for block in blocks),
+        tuple("dense" if block.width else "none" for block in blocks),
+        tuple(block.width for block in blocks),
+    )
 
 
 def _blocks(keys: ConfigKeys) -> LayerKinds:

@@ -1,5 +1,6 @@
 """What stands behind the attention of a layer: a dense MLP, experts, or both."""
 
+from collections import Counter
 from math import ceil
 
 from tpdeploy.profiles.models.config.attention import switched
@@ -14,12 +15,29 @@ def mlp_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Dens
     if not kinds.dense:
         return None
     usual = kinds.layers - kinds.sparse
+    if any(kinds.widths):
+        return _by_width(keys, family, kinds)[0]
     return DenseMlp(
         intermediate=_dense_width(keys, family),
         gated=family.gated,
         bias=switched(keys, family.mlp_bias),
         layers=None if kinds.dense == usual else kinds.dense,
     )
+
+
+def narrower_mlps(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> tuple[DenseMlp, ...]:
+    """The dense MLPs of other layers, where they differ from the widest."""
+    return tuple(_by_width(keys, family, kinds)[1:])
+
+
+def _by_width(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> list[DenseMlp]:
+    """The dense MLPs where widths differ, the widest first."""
+    counts = Counter(width for width in kinds.widths if width)
+    bias = switched(keys, family.mlp_bias)
+    return [
+        DenseMlp(intermediate=width, gated=family.gated, bias=bias, layers=layers)
+        for width, layers in sorted(counts.items(), reverse=True)
+    ]
 
 
 def experts_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts | None:

@@ -16,7 +16,11 @@ from tpdeploy.profiles.models.config.families import FAMILIES
 from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, layer_kinds
-from tpdeploy.profiles.models.config.mlp import experts_from_config, mlp_from_config
+from tpdeploy.profiles.models.config.mlp import (
+    experts_from_config,
+    mlp_from_config,
+    narrower_mlps,
+)
 from tpdeploy.profiles.models.config.quantization import quantization_from_config
 from tpdeploy.profiles.models.config.recurrent import linear_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
@@ -121,10 +125,12 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         linear=linear_from_config(keys, family, kinds),
         indexer=indexer_from_config(keys, family, kinds),
         mlp=mlp_from_config(keys, family, kinds),
+        narrower_mlps=narrower_mlps(keys, family, kinds),
         experts=experts_from_config(keys, family, kinds),
         parallel_blocks=switched(keys, family.parallel_blocks),
         residual_streams=keys.whole("hc_mult", default=1),
         norms_per_layer=_norms(keys, family, kinds),
+        norms_by_block=family.searched,
         final_norm=family.final_norm,
         norm_bias=family.norm_bias,
         embedding_norm=family.embedding_norm,
