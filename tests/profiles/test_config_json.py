@@ -115,10 +115,21 @@ def test_attention_and_mlp_biases_are_switched_by_their_keys() -> None:
 
 
 def test_a_structure_that_is_not_known_is_not_guessed() -> None:
-    """DeepSeek with attention biases, OPT with norms behind: refused, with the value."""
+    """DeepSeek with attention biases, OPT with norms behind, MiniCPM with experts: refused."""
     message = refusal(model_type="deepseek_v3", attention_bias=True)
     assert "attention_bias = True: only false is known here for deepseek_v3" in message
     assert "only true is known" in refusal(model_type="opt", do_layer_norm_before=False)
+    assert "num_experts = 8: only 0 is known" in refusal(model_type="minicpm", num_experts=8)
+
+
+def test_gpt_2_has_an_mlp_of_four_hidden_sizes_unless_it_states_one() -> None:
+    """Its `n_inner` is null in most configs."""
+    gpt2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512, "vocab_size": 256}
+    for stated, width in ((None, 256), (96, 96)):
+        shape = shape_from_config({"model_type": "gpt2", **gpt2, "n_inner": stated}, id="x")
+        assert shape.mlp
+        assert shape.mlp.intermediate == width
+        assert shape.learned_positions == 512
 
 
 def test_latent_attention_is_read_from_deepseek() -> None:
@@ -157,6 +168,21 @@ def test_the_text_model_of_a_multimodal_config_is_read() -> None:
     attention = grouped(shape)
     assert (attention.heads, attention.kv_heads, attention.head_size) == (8, 4, 256)
     assert (attention.sliding_window, attention.sliding_layers) == (1024, 29)
+
+
+def test_a_nested_part_is_read_as_if_it_stood_at_the_top() -> None:
+    """DBRX keeps its KV heads and its experts in parts of their own."""
+    dbrx: dict[str, object] = {
+        "model_type": "dbrx",
+        **{"d_model": 64, "n_layers": 2, "n_heads": 4, "vocab_size": 256, "max_seq_len": 512},
+        "attn_config": {"kv_n_heads": 2},
+        "ffn_config": {"ffn_hidden_size": 128, "moe_num_experts": 8, "moe_top_k": 4},
+    }
+    shape = shape_from_config(dbrx, id="x")
+    assert shape.experts
+    assert (grouped(shape).kv_heads, shape.experts.count, shape.experts.per_token) == (2, 8, 4)
+    with pytest.raises(InputError, match="attn_config = 5: need an object"):
+        shape_from_config({**dbrx, "attn_config": 5}, id="x")
 
 
 def test_a_text_config_relies_on_the_defaults_of_its_class() -> None:

@@ -6,13 +6,16 @@ multimodal model whose encoders are not counted, `text_model` is the part withou
 """
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from tpdeploy.planner.model.sharding import parameter_count
+from tpdeploy.profiles.models.config.families import FAMILIES
 from tpdeploy.profiles.models.config.parser import shape_from_config
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "profiles.md"
 FILES = sorted((Path(__file__).parent / "configs").glob("*.json"))
 
 
@@ -31,3 +34,11 @@ def test_the_configs_say_where_they_are_from() -> None:
         record = json.loads(file.read_text(encoding="utf-8"))
         assert record["source"]
         assert record["counted_with"]
+
+
+def test_the_document_lists_every_known_architecture() -> None:
+    """Neither one too few nor one too many."""
+    text = DOCUMENT.read_text(encoding="utf-8").partition("## Architectures that are known")[2]
+    exact, like = text.split("These have exactly")[1].split("The classes of these")
+    listed = re.findall("`([^`]+)`", exact + like.partition("Of a multimodal")[0])
+    assert sorted(listed) == sorted(FAMILIES)

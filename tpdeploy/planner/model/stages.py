@@ -8,7 +8,7 @@ from tpdeploy.planner.model.tensors import Tensor, tensors
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.profiles.models.shape import ModelShape
 
-ON_FIRST = frozenset({"embedding", "positions"})
+ON_FIRST = frozenset({"embedding", "positions", "embedding norm"})
 ON_LAST = frozenset({"final norm", "head", "head bias"})
 
 

@@ -91,6 +91,10 @@ class _Builder:
         self.shape = shape
         self.hidden = shape.hidden
 
+    @property
+    def _per_norm(self) -> int:
+        return self.hidden * (2 if self.shape.norm_bias else 1)
+
     def all(self) -> Iterator[Tensor]:
         shape = self.shape
         yield from self._embeddings()
@@ -184,6 +188,8 @@ class _Builder:
         yield self._matrix("embedding", self.shape.vocab, Split.VOCAB)
         if self.shape.learned_positions:
             yield self._matrix("positions", self.shape.learned_positions, Split.REPLICATED)
+        if self.shape.embedding_norm:
+            yield self._vector("embedding norm", self._per_norm, 1)
 
     def _attention(self, attention: Attention, n: int, prefix: str = "") -> Iterator[Tensor]:
         size, kv = attention.head_size, attention.kv_heads
@@ -311,7 +317,7 @@ class _Builder:
     def _norms(self) -> Iterator[Tensor]:
         if self.shape.residual_streams > 1:
             yield from self._streams()
-        per_norm = self.hidden * (2 if self.shape.norm_bias else 1)
+        per_norm = self._per_norm
         if self.shape.norms_per_layer:
             yield self._vector("norms", self.shape.norms_per_layer * per_norm, self.shape.layers)
         if self.shape.final_norm:

@@ -210,6 +210,7 @@ class ModelShape(Record):
     norms_per_layer: int = Field(default=2, ge=0)
     final_norm: bool = True
     norm_bias: bool = False
+    embedding_norm: bool = Field(default=False, description="a norm behind the embedding (Bloom)")
     head_bias: bool = False
     learned_positions: int = Field(default=0, ge=0, description="rows of a position embedding")
     quantization: Quantization | None = None

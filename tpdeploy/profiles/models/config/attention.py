@@ -32,14 +32,13 @@ def attention_from_config(
         return _latent(keys, layers=None if full == kinds.layers else full)
     sliding = 0 if family.other_heads != "none" else kinds.mixing("sliding")
     layers = full + sliding
-    is_falcon = "multi_query" in family.defaults
     size = _head_size(keys)
     if family.other_heads == "global":
         size = keys.whole("global_head_dim", default=512)
     return _grouped(
         keys,
         family,
-        kv_heads=_falcon_kv_heads(keys) if is_falcon else _kv_heads(keys, family),
+        kv_heads=_kv_heads(keys, family),
         head_size=size,
         layers=None if layers == kinds.layers else layers,
         sliding_window=window(keys, family) if sliding else None,
@@ -234,17 +233,24 @@ def _grouped(
 
 
 def _kv_heads(keys: ConfigKeys, family: Family) -> int:
-    heads = keys.whole("num_key_value_heads", default=keys.whole("num_attention_heads"))
+    all_heads = keys.whole("num_attention_heads")
+    if family.kv_heads == "groups":
+        grouped = keys.flag("multi_query_attention")
+        return keys.whole("multi_query_group_num") if grouped else all_heads
+    if family.kv_heads != "stated":
+        return _multi_query_heads(keys, family, all_heads)
+    heads = keys.whole("num_key_value_heads", default=all_heads)
     if family.other_heads == "global" and keys.flag("attention_k_eq_v"):
         return keys.whole("num_global_key_value_heads", default=heads)
     return heads
 
 
-def _falcon_kv_heads(keys: ConfigKeys) -> int:
-    """One for all heads in the first Falcons, stated in the later ones."""
-    if keys.flag("new_decoder_architecture") or not keys.flag("multi_query"):
-        return keys.whole("num_kv_heads", default=keys.whole("num_attention_heads"))
-    return 1
+def _multi_query_heads(keys: ConfigKeys, family: Family, heads: int) -> int:
+    """One for all heads in StarCoder and the first Falcons, stated in the later ones."""
+    is_later_falcon = family.kv_heads == "falcon" and keys.flag("new_decoder_architecture")
+    if keys.flag("multi_query") and not is_later_falcon:
+        return 1
+    return keys.whole("num_kv_heads", default=heads)
 
 
 def _head_size(keys: ConfigKeys) -> int:

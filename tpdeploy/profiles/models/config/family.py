@@ -25,10 +25,14 @@ class Family:
     output_bias: Switch = False
     mlp_bias: Switch = False
     router_bias: bool = False
-    head_bias: bool = False
+    head_bias: Switch = False
+    embedding_norm: bool = False
     norm_bias: bool = False
     qk_norm: Literal["none", "head", "heads", "projection"] = "none"
     qk_norm_key: str | None = None  # a key that switches qk_norm
+    # "one": a single one where multi_query is true; "falcon": in the first Falcons; "groups":
+    # multi_query_group_num where multi_query_attention is true.
+    kv_heads: Literal["stated", "one", "falcon", "groups"] = "stated"
     output_gate: bool = False
     sinks: bool = False
     # Keys of windowed layers whose heads differ: "swa_" before a key, or Gemma 4's for global ones.
@@ -37,6 +41,7 @@ class Family:
     norms_per_layer: int = 2
     final_norm: bool = True
     gated: bool = True
+    mlp_factor: int | None = None  # times the hidden size, where no width is stated
     extra_positions: int | None = None  # rows of the position table beyond the context
     windows: Literal["none", "all", "alternate", "pattern", "flagged", "chunked"] = "none"
     # What transformers takes for keys that published configs leave out.
@@ -45,5 +50,7 @@ class Family:
     only: Mapping[str, object] = field(default_factory=dict)
     # What this family calls a key that most call otherwise.
     renamed: Mapping[str, str] = field(default_factory=dict)
+    # Parts of the config whose keys are read as if they stood beside it.
+    lifted: tuple[str, ...] = ()
     # Paths of linear layers in its checkpoints that differ from most (see quantization_config).
     modules: Mapping[str, str] = field(default_factory=dict)

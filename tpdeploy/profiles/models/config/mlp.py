@@ -34,12 +34,12 @@ def experts_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> 
 
 
 def _dense_width(keys: ConfigKeys, family: Family) -> int:
-    """`intermediate_size` is the experts' in Llama 4 and MiniMax-M3; Falcon's may be left out."""
+    """`intermediate_size` is the experts' in Llama 4 and MiniMax-M3; GPT's may be left out."""
     if family.experts == "llama4":
         return keys.whole("intermediate_size_mlp")
-    if "multi_query" in family.defaults:
-        return keys.whole("ffn_hidden_size", default=4 * keys.whole("hidden_size"))
-    return keys.whole("dense_intermediate_size", "intermediate_size", "ffn_dim")
+    usual = family.mlp_factor and family.mlp_factor * keys.whole("hidden_size")
+    names = ("dense_intermediate_size", "intermediate_size", "ffn_dim")
+    return keys.whole(*names, default=usual)
 
 
 def _is_mixtral(family: Family) -> bool:
@@ -47,16 +47,17 @@ def _is_mixtral(family: Family) -> bool:
 
 
 def _in_line(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
-    """Experts as wide as `intermediate_size`: Mixtral, MiniMax-M2, gpt-oss and Llama 4."""
+    """Experts as wide as `intermediate_size`: Mixtral, MiniMax-M2, gpt-oss, Granite and Llama 4."""
     width = keys.whole("intermediate_size")
     has_bias = family.experts == "gpt-oss"
+    stated = keys.whole("shared_intermediate_size", default=0, least=0)  # Granite
     return Experts(
         count=keys.whole("num_local_experts"),
         per_token=keys.whole("num_experts_per_tok"),
         intermediate=width,
         bias=has_bias,
         router_bias=has_bias,
-        shared_intermediate=width if family.experts == "llama4" else 0,
+        shared_intermediate=width if family.experts == "llama4" else stated,
         layers=kinds.sparse,
     )
 

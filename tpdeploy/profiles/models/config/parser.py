@@ -52,7 +52,8 @@ def shape_from_config(
             f"{id}: config.json has model_type {kind!r}, which is not known here; "
             f"{nearest(kind, FAMILIES)}"
         )
-    keys = ConfigKeys({**family.defaults, **language}, id, renamed=family.renamed)
+    lifted = _lifted(ConfigKeys(language, id), family)
+    keys = ConfigKeys({**family.defaults, **lifted, **language}, id, renamed=family.renamed)
     for name, value in family.only.items():
         found = keys.value(name)
         if found is not None and (type(found) is not type(value) or found != value):
@@ -63,6 +64,12 @@ def shape_from_config(
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{id}: config.json gives no valid {where}: {first['msg']}") from error
+
+
+def _lifted(keys: ConfigKeys, family: Family) -> Mapping[str, object]:
+    """The keys of the parts that this family's configs nest (DBRX)."""
+    parts = [keys.part(name) for name in family.lifted]
+    return {key: value for part in parts if part for key, value in part.config.items()}
 
 
 def _language_part(config: Mapping[str, object]) -> Mapping[str, object]:
@@ -103,7 +110,8 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         norms_per_layer=_norms(keys, family, kinds),
         final_norm=family.final_norm,
         norm_bias=family.norm_bias,
-        head_bias=family.head_bias,
+        embedding_norm=family.embedding_norm,
+        head_bias=switched(keys, family.head_bias),
         learned_positions=0 if extra is None else context + extra,
         quantization=quantization_from_config(keys, family, kinds),
     )
@@ -111,7 +119,7 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
 
 def _norms(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> int:
     """Norms of the hidden size in each layer."""
-    if "parallel_attn" in family.defaults:  # Falcon
+    if family.kv_heads == "falcon":
         if not keys.flag("parallel_attn"):
             return 2
         usual = 2 if keys.flag("new_decoder_architecture") else 1
