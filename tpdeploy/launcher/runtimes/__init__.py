@@ -1,0 +1,1 @@
+"""Where a member of a deployment runs: one interface, and its implementations."""
