@@ -18,8 +18,9 @@ from tests.planner.questions import ask
 from tests.profiles.test_measured import machine
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.harness.measure.history import history
+from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.processes import leader_of
-from tpdeploy.launcher.state import Deployment, Member, deployments
+from tpdeploy.launcher.state import Deployment, deployments
 from tpdeploy.learning import calibrations as measured
 from tpdeploy.learning import corrections as learned
 from tpdeploy.learning.applied import with_engine_here

@@ -7,8 +7,9 @@ import typer
 from rich.table import Table
 
 from tpdeploy.cli.output import out, print_json
-from tpdeploy.launcher.runtimes.processes import is_alive
-from tpdeploy.launcher.state import Deployment, Member, deployments, running
+from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.launcher.runtimes.registry import runtime_of
+from tpdeploy.launcher.state import Deployment, deployments, running
 from tpdeploy.profiles.record import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -53,15 +54,14 @@ def _show(deployment: Deployment) -> None:
 
 
 def _row(member: Member) -> tuple[str, ...]:
-    alive = member.leader is not None and is_alive(member.leader)
+    alive = runtime_of(member).observe(member).runs
     phase = member.phase if alive or member.phase == "failed" else "gone"
     stage = f": {member.stage}" if member.stage not in {"", member.phase} else ""
-    pid = str(member.leader.pid) if member.leader else "-"
     return (
         member.label,
         ",".join(map(str, member.devices)) or "-",
         str(member.port),
-        pid,
+        member.known_as,
         phase + stage,
         "ok" if member.healthy else "no answer",
     )
