@@ -19,7 +19,7 @@ if [ "${1:-all}" = fast ]; then
     echo "Left out by request: drawn plans, the published runs, and what is end to end"
     exit 0
 fi
-pytest -n 2 -m properties
+pytest -n 2 --dist worksteal -m properties
 python -m benchmarks.accuracy
 pytest -n 4 -m processes
 tpdeploy backends install vllm

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tpdeploy.errors import InputError
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.workload import Workload
 from tpdeploy.records import dump_record, parse_json, parse_record, read_record
 
@@ -91,3 +93,12 @@ def test_json_that_nobody_can_mean_is_refused_in_one_line(text: str, words: str)
         parse_json(text, "x.json")
     assert str(caught.value).startswith("x.json is not valid JSON: ")
     assert words in str(caught.value)
+
+
+def test_a_changed_record_is_checked_as_a_new_one() -> None:
+    """Other values, and names, that a record cannot have are refused; the rest stays."""
+    split = Parallelism(tensor=4, replicas=2)
+    assert split.changed(replicas=3) == Parallelism(tensor=4, replicas=3)
+    for wrong in ({"replicas": 0}, {"replica": 3}, {"expert": 3}):
+        with pytest.raises(ValidationError):
+            split.changed(**wrong)

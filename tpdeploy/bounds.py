@@ -25,7 +25,6 @@ MOST_DRAFTED = 1000
 MOST_DRAFT_COST = 1e3
 # The largest sites have some hundred thousand GPUs.
 MOST_DEVICES = 100_000
-MOST_CORES = 100_000
 # A pebibyte on one device, and a second's worth of it a thousand times over.
 MOST_BYTES = 2**50
 MOST_BYTES_PER_S, MOST_FLOPS_PER_S = 1e18, 1e21

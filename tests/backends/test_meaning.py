@@ -1,12 +1,14 @@
 """The table of what each engine calls the fields of a plan is what the adapters do."""
 
-from tpdeploy.backends.meaning import CHANGES, PAGE, example_plan, moved, page
+from tests.scripts import script
+from tpdeploy.backends.meaning import CHANGES, example_plan, moved
 from tpdeploy.backends.registry import load_backends
 
 
 def test_the_page_of_engines_is_current() -> None:
-    """`python -m tpdeploy.backends.meaning` would change nothing."""
-    assert PAGE.read_text() == page()
+    """`python scripts/list_engines.py` would change nothing."""
+    made = script("list_engines")
+    assert made.PAGE.read_text() == made.page()
 
 
 def test_no_field_is_lost_on_an_engine() -> None:

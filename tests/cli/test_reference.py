@@ -1,8 +1,9 @@
 """The page of commands is what the commands say of themselves."""
 
-from tpdeploy.cli.reference import PAGE, reference
+from tests.scripts import script
 
 
 def test_the_page_of_commands_is_current() -> None:
-    """`python -m tpdeploy.cli.reference` would change nothing."""
-    assert PAGE.read_text() == reference()
+    """`python scripts/list_commands.py` would change nothing."""
+    made = script("list_commands")
+    assert made.PAGE.read_text() == made.reference()

@@ -1,6 +1,7 @@
 """`tpdeploy validate --sweep` and `--report` as a user meets them."""
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pytest
 from tests.cli.commands import tpdeploy
 from tests.harness.plans import MODEL
 from tests.harness.standin import Behaviour, StandIn, serving
+from tests.planner.questions import VLLM
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.sweep import SweepReport
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Target, Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -33,7 +35,7 @@ def planned(folder: Path) -> DeploymentPlan:
     (home / "config.json").write_text(json.dumps(profile.config))
     shape = load_model(str(home))
     cluster = parse_gpus("1xCPU")
-    engine = EngineRules("vllm", 0.9)
+    engine = replace(VLLM, memory_fraction=0.9)
     question = Question(shape, cluster, LOAD, engine, kv_cache_dtype=shape.dtype)
     return plan(question, search(question))
 

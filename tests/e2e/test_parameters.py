@@ -10,6 +10,7 @@ from tpdeploy.launcher.environments import find_environment
 from tpdeploy.planner.model.sharding import parameter_count
 from tpdeploy.profiles.models.config.families import FAMILIES
 from tpdeploy.profiles.models.config.parser import shape_from_config
+from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
 from tpdeploy.profiles.models.library import model_profiles
 
 pytestmark = pytest.mark.engine
@@ -238,3 +239,9 @@ def test_defaults_are_those_of_transformers_configs() -> None:
     }
     theirs = ask_transformers(READ_DEFAULTS, {kind: list(keys) for kind, keys in ours.items()})
     assert theirs == ours
+
+
+def test_what_a_text_config_leaves_out_is_what_transformers_takes() -> None:
+    """Sizes that multimodal configs do not state of their text model."""
+    asked = {kind: list(sizes) for kind, sizes in TEXT_DEFAULTS.items()}
+    assert ask_transformers(READ_DEFAULTS, asked) == TEXT_DEFAULTS

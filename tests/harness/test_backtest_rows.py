@@ -1,12 +1,17 @@
 """A row of a table of measured runs becomes the question that the run answers."""
 
+import runpy
+from pathlib import Path
+
 import pytest
 
 from tests.harness.runs import run
+from tpdeploy.backends.rules import rules_on
 from tpdeploy.errors import InputError
 from tpdeploy.harness.backtest.prediction import Failed, predict_row
 from tpdeploy.harness.backtest.rows import (
     MOST_MEMORY,
+    adapter_of,
     case_of,
     cluster_of,
     ranks_of_group,
@@ -14,7 +19,10 @@ from tpdeploy.harness.backtest.rows import (
 )
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.protocol import Protocol
+from tpdeploy.profiles.devices.catalog import find_accelerator
 from tpdeploy.profiles.record import Dtype
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_more_gpus_than_a_machine_has_are_on_several() -> None:
@@ -60,7 +68,18 @@ ENGINES_WRITTEN = ("vLLM", "trtllm", "TensorRT-LLM", "SGLang")
 )
 def test_a_vllm_of_its_time_is_predicted(engine: str, version: str, date: str, ahead: bool) -> None:
     """Asynchronous scheduling is the default from 0.14 on; today's where nothing is said."""
-    assert rules_of(engine, version, date).async_scheduling is ahead
+    assert rules_of(adapter_of(engine), "H100", version, date).async_scheduling is ahead
+
+
+def test_an_engine_without_a_built_in_adapter_is_that_of_the_example() -> None:
+    """SGLang's rules are written twice: as its published runs are read, and in its adapter."""
+    example = EXAMPLES / "sglang-backend" / "src" / "tpdeploy_sglang" / "__init__.py"
+    adapter = runpy.run_path(str(example))["SglangBackend"]()
+    own, told = rules_of("sglang", "H100"), rules_on(adapter, find_accelerator("H100"))
+    for fact in ("name", "memory_fraction", "fraction_of", "own_kernels"):
+        assert getattr(own, fact) == getattr(told, fact)
+    assert own.prefill_priority is told.prefill_priority is True
+    assert own.async_scheduling is told.async_scheduling is True
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 
 from tests.harness.plans import prediction
 from tests.harness.test_metrics import exchange, measured
-from tpdeploy.harness.measure.comparison import Verdict, compare, overall, place, verdict
+from tpdeploy.harness.measure.comparison import Row, Verdict, compare, overall, place, verdict
 from tpdeploy.planner.plan import Estimate
 from tpdeploy.planner.workload import Percentile, Target, Workload
 
@@ -99,3 +99,10 @@ def test_a_target_that_cannot_be_told_is_not_met() -> None:
     assert overall(rows, 0) == "unknown"
     rows = compare(FIGURES, None, LOAD.model_copy(update={"ttft": missed, **unsure}))
     assert overall(rows, 0) == "fail"
+
+
+def test_rows_of_earlier_versions_are_read() -> None:
+    """They tell metric and statistic in their name alone, as `TTFT p50`, and `requests`."""
+    for row in compare(FIGURES, prediction(ttft_ms=200), LOAD):
+        earlier = row.model_dump(exclude={"metric", "at"})
+        assert Row.model_validate(earlier) == row

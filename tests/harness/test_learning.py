@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.sweeps import measured
-from tests.planner.questions import ask
+from tests.planner.questions import VLLM, ask
 from tpdeploy.backends.question import question_of
 from tpdeploy.cli.commands.learn import in_words
 from tpdeploy.errors import InputError
@@ -23,7 +23,6 @@ from tpdeploy.learning.applied import with_engine_here
 from tpdeploy.learning.corrections import Factors, corrected
 from tpdeploy.learning.fit import Learned, Run, median_errors
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import EngineRules
 from tpdeploy.planner.search.replay import at_load, replay
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
@@ -45,7 +44,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def planned() -> DeploymentPlan:
-    question = ask(MODEL, GPUS, workload=LOAD, engine=EngineRules("vllm", 0.9))
+    question = ask(MODEL, GPUS, workload=LOAD, engine=replace(VLLM, memory_fraction=0.9))
     return plan(question, search(question))
 
 

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
+from tests.planner.questions import VLLM
 from tpdeploy.files import write_whole
 from tpdeploy.launcher import router
 from tpdeploy.launcher.environments import MARKER
@@ -22,7 +24,7 @@ from tpdeploy.launcher.ports import free_ports, is_free
 from tpdeploy.launcher.runtimes.processes import is_alive, members
 from tpdeploy.launcher.state import Deployment
 from tpdeploy.planner.model.precision import served_shape
-from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -79,7 +81,7 @@ class Machine:
             shape=served_shape(load_model("smollm2"), cluster.accelerator, dtype, None),
             cluster=cluster,
             workload=Workload(concurrency=replicas),
-            engine=EngineRules("standin", 0.9),
+            engine=replace(VLLM, name="standin", memory_fraction=0.9),
             kv_cache_dtype=dtype,
             tensor=1,
             replicas=replicas,

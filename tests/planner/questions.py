@@ -1,5 +1,6 @@
 """Questions to a planner, in few words."""
 
+from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.planner.model.precision import served_shape
 from tpdeploy.planner.question import EngineRules, Question
 from tpdeploy.planner.request import Objective
@@ -9,7 +10,9 @@ from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
 
 LOAD = Workload(concurrency=32)
-VLLM = EngineRules("vllm", 0.92)
+VLLM = EngineRules(
+    "vllm", 0.92, own_kernels=VllmBackend.own_kernels, overheads=VllmBackend.overheads
+)
 
 
 def ask(

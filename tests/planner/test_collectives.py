@@ -1,9 +1,14 @@
 """Collectives of clusters: measured where they were, never falling with size, else a model."""
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tpdeploy.backends.tensorrt_llm import TensorRtLlmBackend
+from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.planner.performance.collectives import (
     Collective,
     PointToPoint,
@@ -18,18 +23,21 @@ from tpdeploy.planner.performance.collectives import (
 from tpdeploy.planner.performance.interpolation import Interpolation
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 
+VLLM = VllmBackend.own_kernels
 SIZES = st.floats(min_value=1, max_value=2e9)
-OPERATIONS = {
-    f.__name__: f
-    for f in (
-        all_reduce,
-        all_gather,
-        reduce_scatter,
-        all_to_all,
-        expert_dispatch,
-        expert_combine,
-        point_to_point,
-    )
+OPERATIONS: dict[str, Callable[..., Collective | PointToPoint]] = {
+    **{
+        f.__name__: partial(f, own=VLLM.graphs)
+        for f in (
+            all_reduce,
+            all_gather,
+            reduce_scatter,
+            all_to_all,
+            expert_dispatch,
+            expert_combine,
+        )
+    },
+    "point_to_point": point_to_point,
 }
 CLUSTERS = {
     name: parse_gpus(*name.split("/"))
@@ -135,10 +143,8 @@ def test_an_engine_has_its_own_kernels() -> None:
     """At 64 KiB on eight H100: vLLM's and TensorRT-LLM's kernels, NCCL, and vLLM without graphs."""
     h100 = CLUSTERS["8xH100"]
     graph, own, nccl, eager = (
-        all_reduce(h100, 8).seconds(1 << 16),
-        all_reduce(h100, 8, "tensorrt-llm").seconds(1 << 16),
-        all_reduce(h100, 8, "deepspeed-mii").seconds(1 << 16),
-        all_reduce(h100, 8, eager=True).seconds(1 << 16),
+        all_reduce(h100, 8, own).seconds(1 << 16)
+        for own in (VLLM.graphs, TensorRtLlmBackend.own_kernels.graphs, (), VLLM.eager)
     )
     assert (graph, own, nccl) == pytest.approx((6.41e-6, 4.59e-6, 18.68e-6), rel=0.03)
     assert eager == pytest.approx(nccl, rel=0.03)  # an eager custom kernel takes 22 us
@@ -148,7 +154,7 @@ def test_own_kernels_are_not_made_for_odd_groups() -> None:
     """Three or seven GPUs reduce with NCCL, whatever the engine."""
     h100 = CLUSTERS["8xH100"]
     for group in (3, 5, 7):
-        assert all_reduce(h100, group).curves == all_reduce(h100, group, "other").curves
+        assert all_reduce(h100, group, VLLM.graphs).curves == all_reduce(h100, group).curves
 
 
 def test_a_group_across_sockets_is_slower_than_inside_one() -> None:

@@ -11,14 +11,14 @@ from tpdeploy.profiles.devices.catalog import accelerators, assemble
 from tpdeploy.profiles.devices.pcie import parsed
 
 SIZES = [1 << power for power in range(10, 29)]
-ENGINES = ("vllm", "tensorrt-llm", "sglang")
+OWN: tuple[collectives.Own, ...] = (("vllm-graph",), ("tensorrt-llm",), ())
 OPERATIONS = [
-    *((collectives.all_reduce, engine) for engine in ENGINES),
-    (collectives.all_gather, "vllm"),
-    (collectives.reduce_scatter, "vllm"),
-    (collectives.all_to_all, "vllm"),
-    (collectives.expert_dispatch, "vllm"),
-    (collectives.expert_combine, "vllm"),
+    *((collectives.all_reduce, own) for own in OWN),
+    (collectives.all_gather, OWN[0]),
+    (collectives.reduce_scatter, OWN[0]),
+    (collectives.all_to_all, OWN[0]),
+    (collectives.expert_dispatch, OWN[0]),
+    (collectives.expert_combine, OWN[0]),
 ]
 PLUGGED = [d for d in accelerators() if any(parsed(fabric) for fabric in d.fabrics)]
 
@@ -36,8 +36,8 @@ def times(device: Accelerator, fabric: str) -> dict[str, list[float]]:
     """Seconds of every operation in groups of 2 to 8, and of one message to a neighbour."""
     cluster = assemble(device, fabric, 1, 8)
     found: dict[str, Collective | PointToPoint] = {
-        f"{operation.__name__} of {group} with {engine}": operation(cluster, group, engine)
-        for operation, engine in OPERATIONS
+        f"{operation.__name__} of {group} with {own}": operation(cluster, group, own)
+        for operation, own in OPERATIONS
         for group in (2, 3, 4, 6, 8)
     }
     found["message"] = collectives.point_to_point(cluster, 2)

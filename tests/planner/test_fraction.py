@@ -1,13 +1,15 @@
 """A fraction of memory in another engine's words leaves the same KV cache."""
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
 
+from tests.planner.questions import VLLM
 from tpdeploy.planner.memory.footprint import fraction_for, room_for_kv
 from tpdeploy.planner.memory.sizing import step_size, tightest_stage, usable_bytes
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -23,7 +25,7 @@ def test_the_kv_cache_is_the_plans_by_either_rule(
 ) -> None:
     """vLLM's fraction and TensorRT-LLM's are different numbers for one and the same cache."""
     shape, cluster = load_model("llama-70b"), parse_gpus("8xH100")
-    rules = EngineRules("either", 0.88, fraction_of=made_for)
+    rules = replace(VLLM, memory_fraction=0.88, fraction_of=made_for)
     question = Question(shape, cluster, Workload(concurrency=8), rules, shape.dtype, tensor=4)
     made = plan(question, search(question))
     split = Parallelism(tensor=4, replicas=2)

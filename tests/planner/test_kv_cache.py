@@ -9,7 +9,6 @@ from tpdeploy.planner.model.kv_cache import (
     request_bytes,
     sequence_bytes,
     token_bytes,
-    windowed_tokens,
 )
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
@@ -90,4 +89,3 @@ def test_a_request_holds_its_kv_and_its_state(model: str, tokens: int, tp: int) 
     assert held <= request_bytes(shape, tokens + 1, tp, Dtype.BF16)
     assert held >= request_bytes(shape, tokens, 2 * tp, Dtype.BF16)
     assert held <= tokens * token_bytes(shape, tp, Dtype.BF16) + sequence_bytes(shape, tp)
-    assert 0 < windowed_tokens(shape, tokens) <= tokens

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.planner.questions import ask
+from tests.planner.questions import VLLM, ask
 from tpdeploy.planner.memory.footprint import (
     GIB,
     MemoryNeeds,
@@ -60,7 +60,9 @@ def needs(
     """What the first rank needs."""
     shape = served_shape(load_model(model), H100.accelerator, None, quantization)
     split = Parallelism(tensor=tp, pipeline=pp)
-    return memory_needs(shape, split, stages(shape, pp)[0], step, H100.accelerator)
+    return memory_needs(
+        shape, split, stages(shape, pp)[0], step, H100.accelerator, overheads=VLLM.overheads
+    )
 
 
 def sized(
@@ -81,7 +83,7 @@ def sized(
         shape,
         cluster,
         Workload(input_tokens=tokens - 256, output_tokens=256, concurrency=1),
-        rules or EngineRules("vllm", 0.92),
+        rules or VLLM,
         Dtype.BF16,
         quantization=quantization,
     )
@@ -126,7 +128,7 @@ def test_the_kv_cache_holds_the_tokens_vllm_logged() -> None:
 @pytest.mark.parametrize(("layers", "logged"), [(32, 0.91), (24, 0.82)])
 def test_graphs_take_what_vllm_logged(layers: int, logged: float) -> None:
     """Pools of Llama 3.1 8B (0.91 GiB) and, as estimated, Qwen1.5-MoE (0.82 GiB)."""
-    assert graph_bytes(layers, 1024) / GIB == pytest.approx(logged, abs=0.15)
+    assert graph_bytes(layers, 1024, VLLM.overheads) / GIB == pytest.approx(logged, abs=0.15)
 
 
 @pytest.mark.parametrize(("sequences", "graphs"), [(512, 51), (256, 35), (16, 5), (1024, 51)])
@@ -154,7 +156,7 @@ def test_mxfp4_experts_are_held_in_whole_tiles() -> None:
 def test_70b_in_fp8_barely_fits_one_h100() -> None:
     """It fits, with KV for a few requests: vLLM logged 22,096 tokens at 0.98 of the card
     (vllm-project/vllm pull request 12569), and less is left at 0.92."""
-    rules = EngineRules("vllm", 0.98)
+    rules = replace(VLLM, memory_fraction=0.98)
     generous = sized("llama-70b", "1xH100", tp=1, quantization="fp8", rules=rules)
     assert generous.memory.kv_cache_tokens == pytest.approx(22_096, rel=0.25)
     usual = sized("llama-70b", "1xH100", tp=1, quantization="fp8")
@@ -225,8 +227,8 @@ def test_kv_never_takes_what_is_not_free(fraction: float, total: int) -> None:
 
 def test_the_engines_rule_reaches_the_plan() -> None:
     """The same fraction leaves an 8B model more KV where it is of free memory."""
-    of_total = sized("llama-8b", "1xH100", tp=1, rules=EngineRules("vllm", 0.9))
-    rules = EngineRules("trtllm", 0.9, fraction_of="free after weights")
+    of_total = sized("llama-8b", "1xH100", tp=1, rules=replace(VLLM, memory_fraction=0.9))
+    rules = replace(VLLM, memory_fraction=0.9, fraction_of="free after weights")
     of_free = sized("llama-8b", "1xH100", tp=1, rules=rules)
     assert of_free.memory.kv_cache_bytes > of_total.memory.kv_cache_bytes
     for memory in (of_total.memory, of_free.memory):

@@ -27,3 +27,11 @@ def test_experts_are_split_over_all_ranks_or_whole_on_each() -> None:
     """There is nothing between: two of four ranks cannot share experts."""
     with pytest.raises(ValidationError, match=r"here 1 or 4, not 2"):
         Parallelism(tensor=4, expert=2)
+
+
+def test_a_whole_expert_is_on_one_rank_and_all_else_is_divided() -> None:
+    """Expert parallelism changes by what a routed expert is divided, and nothing else."""
+    cut, whole = Parallelism.of(8), Parallelism.of(8, expert_parallel=True)
+    assert (cut.shards(routed=True), cut.shards(routed=False)) == (8, 8)
+    assert (whole.shards(routed=True), whole.shards(routed=False)) == (1, 8)
+    assert (whole.kv_shards, whole.with_replicas(3).devices) == (8, 24)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.planner.questions import ask
+from tests.planner.questions import VLLM, ask
 from tpdeploy.errors import InfeasibleError, InputError
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Prepared, prepare, simulate
 from tpdeploy.planner.search.layouts import splits
 from tpdeploy.planner.search.search import Outcome, plan, search
@@ -199,7 +199,7 @@ def test_whole_experts_are_for_models_that_have_experts() -> None:
 
 def test_an_engine_without_stages_or_whole_experts_is_not_planned_with_them() -> None:
     """What the adapter says it cannot do is not looked at, and refused when asked for."""
-    plain = EngineRules("plain", 0.9, pipeline=False, expert_parallel=False, multi_node=False)
+    plain = replace(VLLM, name="plain", pipeline=False, expert_parallel=False, multi_node=False)
     outcome = search(ask("mixtral-8x7b", "2x8xH100", engine=plain))
     splits = [c.parallelism for c in outcome.ranked] + [r.parallelism for r in outcome.refused]
     assert all(p.pipeline == p.expert == 1 for p in splits)

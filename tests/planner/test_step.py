@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.planner.questions import VLLM
 from tpdeploy.learning.corrections import Factors, corrected
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.operators import imbalance, touched
@@ -18,6 +19,7 @@ from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.models.shape import Attention
 from tpdeploy.profiles.record import Dtype
 
+OWN = VLLM.own_kernels
 NAMES = ["llama-70b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-120b", "gemma-3-27b"]
 
 
@@ -26,7 +28,7 @@ def model_of(
 ) -> StepModel:
     cluster = parse_gpus(gpus, link or None)
     split = Parallelism(tensor=tp, pipeline=pp, expert=expert)
-    return step_model(load_model(name), cluster, split, Dtype.BF16)
+    return step_model(load_model(name), cluster, split, Dtype.BF16, own=OWN)
 
 
 MODELS = {name: model_of(name) for name in NAMES}
@@ -68,7 +70,8 @@ def test_long_kernels_hide_their_launches() -> None:
     shape, cluster, split = load_model("llama-8b"), parse_gpus("1xH100"), Parallelism(tensor=1)
     step = Step(prefill_tokens=8192, prefill_context=4096, prefills_done=1)
     eager, usual = (
-        step_model(shape, cluster, split, Dtype.BF16, eager=on).time(step) for on in (True, False)
+        step_model(shape, cluster, split, Dtype.BF16, eager=on, own=OWN).time(step)
+        for on in (True, False)
     )
     assert eager == usual
 
@@ -78,7 +81,7 @@ def test_an_all_reduce_costs_more_without_graphs() -> None:
     shape, cluster, split = load_model("llama-70b"), parse_gpus("8xH100"), Parallelism(tensor=8)
     step = Step(decode_sequences=8, decode_context=512)
     eager, usual = (
-        step_model(shape, cluster, split, Dtype.BF16, eager=on).time(step).communication
+        step_model(shape, cluster, split, Dtype.BF16, eager=on, own=OWN).time(step).communication
         for on in (True, False)
     )
     assert eager > 1.5 * usual

@@ -159,6 +159,25 @@ def test_the_text_model_of_a_multimodal_config_is_read() -> None:
     assert (attention.sliding_window, attention.sliding_layers) == (1024, 29)
 
 
+def test_a_text_config_relies_on_the_defaults_of_its_class() -> None:
+    """LLaVA 1.5 states nothing of its Llama but the vocabulary and the context."""
+    text = {"model_type": "llama", "vocab_size": 32064, "max_position_embeddings": 4096}
+    shape = shape_from_config({"model_type": "llava", "text_config": text}, id="x")
+    assert (shape.layers, shape.hidden, shape.vocab) == (32, 4096, 32064)
+    assert shape.mlp
+    assert shape.mlp.intermediate == 11008
+
+
+@pytest.mark.parametrize("outer", [True, False])
+def test_what_the_wrapper_says_of_the_tie_holds(outer: bool) -> None:
+    """The head is the multimodal model's own; `text_config` is asked where it says nothing."""
+    text = {**LLAMA, "tie_word_embeddings": not outer}
+    config = {"model_type": "llava", "text_config": text, "tie_word_embeddings": outer}
+    assert shape_from_config(config, id="x").tied_embeddings is outer
+    del config["tie_word_embeddings"]
+    assert shape_from_config(config, id="x").tied_embeddings is not outer
+
+
 @pytest.mark.parametrize(
     ("changes", "window"),
     [

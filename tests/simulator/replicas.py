@@ -1,12 +1,12 @@
 """Real replicas, as the planner sizes them and as the plain simulator takes them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.planner.questions import ask
+from tests.planner.questions import VLLM, ask
 from tests.simulator.plain import Engine, EngineLimits, Lengths
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Prepared, prepare
 from tpdeploy.planner.serving.scheduler import Engine as PlannedEngine
 from tpdeploy.planner.workload import Workload
@@ -35,9 +35,8 @@ class Replica:
 
     def question(self, workload: Workload, gpus: str | None = None) -> Question:
         """What the planner is asked."""
-        rules = EngineRules(
-            "vllm",
-            0.92,
+        rules = replace(
+            VLLM,
             prefill_priority=self.prefill_priority,
             async_scheduling=self.async_scheduling,
         )

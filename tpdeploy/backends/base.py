@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from tpdeploy.backends.metrics import MetricNames
+from tpdeploy.backends.overheads import MEASURED_ON_VLLM
 from tpdeploy.planner.model.sharding import head_problem
 from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.question import NCCL_ALONE, EngineOverheads, OwnKernels
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
@@ -29,10 +31,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Widths:
-    """Tensor-parallel widths an engine can run for one model, and why it refuses the others."""
+    """Tensor-parallel widths an engine can run for one model, and why it refuses the others.
+
+    `needs`: what a legal width needs that not every release of the engine has, in words.
+    """
 
     legal: tuple[int, ...]
     refused: dict[int, str]
+    needs: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,24 @@ class MemoryRule:
 
 
 @dataclass(frozen=True)
+class Release:
+    """A release of an engine, and the day it came out (YYYY-MM-DD)."""
+
+    major: int
+    minor: int
+    date: str
+
+    def is_after(self, version: str, date: str = "") -> bool:
+        """Whether `version`, or without one what there was on `date`, is older than this.
+
+        False where neither tells.
+        """
+        if told := re.match(r"v?(\d{1,9})\.(\d{1,9})", version):
+            return (int(told[1]), int(told[2])) < (self.major, self.minor)
+        return not version and bool(date) and date < self.date
+
+
+@dataclass(frozen=True)
 class Capability:
     """What an engine can run on one platform; None where it has no limit of its own."""
 
@@ -122,6 +146,7 @@ class Capability:
     multi_node: bool = False  # one replica over several machines
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding goes on
     async_scheduling: bool = False  # the next step is scheduled while one runs
+    async_since: Release | None = None  # by default; None: in every release
     eager: bool = False  # it can be told to run without CUDA graphs
 
 
@@ -146,6 +171,8 @@ class Backend(ABC):
     api_key_variable: ClassVar[str | None] = None  # how the engine is told its clients' key
     # Arguments that only the plan may set, beside those that `render` gives; all their spellings.
     reserved_arguments: ClassVar[frozenset[str]] = frozenset()
+    own_kernels: ClassVar[OwnKernels] = NCCL_ALONE  # collectives beside NCCL's and DeepEP's
+    overheads: ClassVar[EngineOverheads] = MEASURED_ON_VLLM  # an estimate for other engines
     spare_ports: ClassVar[int] = 0  # ports a replica needs beside its own
     stop_grace_s: ClassVar[float] = 10.0
     metrics: ClassVar[MetricNames | None] = None  # None: it has none

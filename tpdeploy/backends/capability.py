@@ -54,9 +54,9 @@ def _device_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]
 
 def _split_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:
     platform = plan.cluster.platform
-    if plan.parallelism.pipeline > 1 and not can.pipeline:
+    if plan.parallelism.pipelined and not can.pipeline:
         yield Problem(f"no pipeline parallelism on {platform}", "plan again with --pp 1")
-    if plan.parallelism.expert > 1 and not can.expert_parallel:
+    if plan.parallelism.expert_parallel and not can.expert_parallel:
         yield Problem(f"no expert parallelism on {platform}", "plan again with --no-ep")
     if plan.limits.enforce_eager and not can.eager:
         yield Problem("it cannot be told to leave out CUDA graphs", "plan without --enforce-eager")

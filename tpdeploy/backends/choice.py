@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tpdeploy.backends.base import Backend
+from tpdeploy.backends.rules import NotHereError
 from tpdeploy.errors import InfeasibleError, InputError, TpdeployError
 from tpdeploy.planner.plan import DeploymentPlan, EngineAnswer
 from tpdeploy.planner.question import Question
@@ -53,7 +54,11 @@ def choose(
         (t for t in tried if t is not best),
         key=lambda t: (t.plan is None, bool(t.engine.legacy), -_worth(t, "value")),
     )
-    lines = [_line(best, "chosen", most), *(_line(t, _why_not(t, best), most) for t in others)]
+    ahead = most > _worth(best, "value")
+    chosen = (
+        "chosen; as good as the best within the error of the predictions" if ahead else "chosen"
+    )
+    lines = [_line(best, chosen), *(_line(t, _why_not(t, best)) for t in others)]
     assert best.solved is not None  # noqa: S101 - it has a plan
     return Choice(best.solved, tuple(lines))
 
@@ -75,7 +80,7 @@ def ask_one(
     if problems:
         raise InputError(f"{engine.name} cannot run this plan: {problems}")
     tried = _Tried(engine, solved, made)
-    return Choice(solved, (_line(tried, "asked for", 0.0),) if engine.legacy else ())
+    return Choice(solved, (_line(tried, "asked for"),) if engine.legacy else ())
 
 
 def _try(
@@ -103,7 +108,7 @@ def _solved(asked: Question, solve: Callable[[Question], Solved]) -> Solved:
 
 def _nothing(tried: Sequence[_Tried]) -> Choice:
     """No engine has a plan: the first one that at least understood the question tells why."""
-    lines = tuple(_line(t, str(t.refusal), 0.0) for t in tried)
+    lines = tuple(_line(t, str(t.refusal)) for t in tried)
     for t in tried:
         if t.solved and isinstance(t.refusal, InfeasibleError):
             return Choice(t.solved, lines)
@@ -128,20 +133,14 @@ def _worth(tried: _Tried, bound: str) -> float:
     return rate if optimize == "throughput" else rate / tried.plan.parallelism.devices
 
 
-def _line(tried: _Tried, reason: str, most: float) -> EngineAnswer:
+def _line(tried: _Tried, reason: str) -> EngineAnswer:
     made, legacy = tried.plan, tried.engine.legacy
     if made is None:
         return EngineAnswer(name=tried.engine.name, feasible=False, reason=reason)
-    ahead = most > _worth(tried, "value") and reason == "chosen"
-    words = [reason]
-    if ahead:
-        words.append("as good as the best within the error of the predictions")
-    if legacy:
-        words.append(f"legacy: {legacy}")
     return EngineAnswer(
         name=tried.engine.name,
         feasible=True,
-        reason="; ".join(words),
+        reason=f"{reason}; legacy: {legacy}" if legacy else reason,
         parallelism=made.parallelism,
         ttft_ms=made.prediction.ttft_ms.value,
         tpot_ms=made.prediction.tpot_ms.value,
@@ -150,8 +149,10 @@ def _line(tried: _Tried, reason: str, most: float) -> EngineAnswer:
 
 
 def _why_not(tried: _Tried, best: _Tried) -> str:
+    if isinstance(tried.refusal, NotHereError):
+        return tried.refusal.why
     if tried.refusal:
-        return str(tried.refusal).removeprefix(f"--backend {tried.engine.name}: ")
+        return str(tried.refusal)
     assert best.solved is not None  # noqa: S101 - it was chosen
     assert tried.solved is not None  # noqa: S101 - it was not refused
     taken_from = tried.solved[0].cluster.efficiency.engine

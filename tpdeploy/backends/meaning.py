@@ -1,6 +1,6 @@
 """What each engine calls each field of a plan, found by changing the field and looking what moves.
 
-`python -m tpdeploy.backends.meaning` writes docs/engines.md.
+The conformance class holds adapters to it, and `scripts/list_engines.py` writes docs/engines.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,7 @@ from typing import Any
 import yaml
 
 from tpdeploy.backends.base import Backend, Command, Site
-from tpdeploy.backends.registry import load_backends
 from tpdeploy.backends.rules import engine_rules
-from tpdeploy.files import write_whole
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
@@ -22,17 +20,7 @@ from tpdeploy.profiles.devices.catalog import with_engine
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "engines.md"
 SITE = Site("127.0.0.1", 8001, Path("replica-0"), (9001, 9002, 9003), head="MACHINE_0")
-INTRODUCTION = """\
-# One plan, three engines
-
-What each engine is told for each field of a plan. Made by `python -m tpdeploy.backends.meaning`: \
-every field is changed in a plan of Llama 3.3 70B at TP 4 on 8 H100, and what changes in the \
-engine's command, environment or files is listed. Where a change is refused, the adapter's own \
-words stand. A fraction of memory means something else to each engine; each is told the one that \
-leaves the plan's KV cache.
-"""
 
 
 @dataclass(frozen=True)
@@ -93,31 +81,15 @@ def moved(engine: Backend, change: Change, made: DeploymentPlan) -> str:
     problems = engine.check(other)
     if problems:
         return "; ".join(problem.what for problem in problems)
-    names = _differences(told(engine, made), told(engine, other))
+    names = differences(told(engine, made), told(engine, other))
     if change is not OTHER_DEVICES:
-        placed = _differences(told(engine, made), told(engine, changed(made, OTHER_DEVICES)))
+        placed = differences(told(engine, made), told(engine, changed(made, OTHER_DEVICES)))
         names = [name for name in names if name not in placed]
     return ", ".join(f"`{name.rstrip('=')}`" for name in names) or "nothing"
 
 
-def page() -> str:
-    """The whole page."""
-    engines = sorted(load_backends()[0], key=lambda engine: engine.order)
-    engines = [engine for engine in engines if type(engine).__module__.startswith("tpdeploy.")]
-    names = [engine.name for engine in engines]
-    plans = {engine.name: example_plan(engine) for engine in engines}
-    rows = [
-        [f"`{c.field}`", *(moved(engine, c, plans[engine.name]) for engine in engines)]
-        for c in CHANGES
-    ]
-    rows.append(["address", *(_address(engine) for engine in engines)])
-    rows.append(["API key", *(_key(engine) for engine in engines)])
-    rows.append(["run so far", *(engine.verified for engine in engines)])
-    rows.append(["maintained", *(engine.legacy or "yes" for engine in engines)])
-    return INTRODUCTION + "\n" + _table(["plan", *names], rows)
-
-
-def _differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+def differences(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """The names whose values differ, or that one of them lacks."""
     return [n for n in {**after, **before} if before.get(n) != after.get(n)]
 
 
@@ -156,24 +128,3 @@ def _leaves(tree: object, path: str = "") -> list[tuple[str, str]]:
         below = [(f"{path}.{key}".lstrip("."), value) for key, value in tree.items()]
         return [leaf for at, value in below for leaf in _leaves(value, at)]
     return [(path, str(tree))]
-
-
-def _address(engine: Backend) -> str:
-    made = example_plan(engine)
-    elsewhere = replace(SITE, host="0.0.0.0", port=8002)  # noqa: S104
-    names = _differences(told(engine, made), told(engine, made, elsewhere))
-    return ", ".join(f"`{name}`" for name in names)
-
-
-def _key(engine: Backend) -> str:
-    variable = engine.api_key_variable
-    return f"`{variable}` in the environment" if variable else "has none"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [titles, ["---"] * len(titles), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-if __name__ == "__main__":
-    write_whole(PAGE, page())

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -13,17 +12,13 @@ from tpdeploy.profiles.record import Record
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
 
-# Endings of names whose values are shares of something.
-SHARES = ("_perc", "_usage", "_utilization", "_rate")
-
 
 @dataclass(frozen=True)
 class MetricNames:
     """Where an engine shows its metrics, and what it calls those that have a name of ours."""
 
     path: str
-    gauges: dict[str, str]  # field of EngineMetrics -> the engine's name
-    histograms: dict[str, str]
+    histograms: dict[str, str]  # field of EngineMetrics -> the engine's name
     prefix: str = ""  # what some releases put before every name, and others do not
 
 
@@ -33,23 +28,14 @@ class Summed(Record):
     count: float = Field(ge=0)
     sum: float = Field(ge=0, description="seconds")
 
-    @property
-    def mean_s(self) -> float | None:
-        """Mean in seconds; None before the first observation."""
-        return self.sum / self.count if self.count else None
-
     def since(self, before: "Summed") -> "Summed":
         """What was observed after `before`."""
         return Summed(count=self.count - before.count, sum=self.sum - before.sum)
 
 
 class EngineMetrics(Record):
-    """What engines tell of themselves; None where this one does not."""
+    """What engines tell of their times; None where this one does not."""
 
-    requests_running: float | None = None
-    requests_waiting: float | None = None
-    kv_cache_usage: float | None = Field(default=None, description="share in use, 0 to 1")
-    preemptions: float | None = Field(default=None, description="since the engine started")
     ttft: Summed | None = None
     itl: Summed | None = None
     tpot: Summed | None = None
@@ -60,7 +46,7 @@ class EngineMetrics(Record):
 
 
 def read_metrics(text: str, names: MetricNames) -> EngineMetrics:
-    """The metrics in `text`; of several of a name (ranks, workers) the sum, of shares the mean.
+    """The metrics in `text`; of several of a name (ranks, workers) the sum.
 
     Raises:
         TpdeployError: it is no Prometheus text.
@@ -69,9 +55,7 @@ def read_metrics(text: str, names: MetricNames) -> EngineMetrics:
         samples = list(_samples(text, names.prefix))
     except ValueError as error:
         raise TpdeployError(f"{names.path} is no Prometheus text: {error}") from error
-    found: dict[str, float | Summed | None] = {}
-    for field, name in names.gauges.items():
-        found[field] = _value(samples, name)
+    found: dict[str, Summed | None] = {}
     for field, name in names.histograms.items():
         count, total = _value(samples, f"{name}_count"), _value(samples, f"{name}_sum")
         found[field] = None if count is None or total is None else Summed(count=count, sum=total)
@@ -88,7 +72,5 @@ def _samples(text: str, prefix: str) -> Iterator["Sample"]:
 
 
 def _value(samples: list["Sample"], name: str) -> float | None:
-    values = [sample.value for sample in samples if sample.name in {name, f"{name}_total"}]
-    if not values:
-        return None
-    return fmean(values) if name.endswith(SHARES) else sum(values)
+    values = [sample.value for sample in samples if sample.name == name]
+    return sum(values) if values else None

@@ -36,7 +36,7 @@ def pose(
     """
     shape = served_shape(stored, cluster.accelerator, request.dtype, request.quantization)
     if stored.quantization:  # asked for by its name: the engine finds that out by itself
-        request = request.model_copy(update={"quantization": None})
+        request = request.changed(quantization=None)
     here = with_engine_measured(cluster, engine.name)
     if corrected:
         here = with_engine_here(cluster, engine.name, shape)
@@ -64,7 +64,7 @@ def question_of(plan: DeploymentPlan, *, corrected: bool = True) -> Question:
     cluster = _cluster(plan.cluster, request)
     engine = load_backend(plan.backend)
     # What was left open is as the plan says, even where the same words would mean another today.
-    meant = request.model_copy(update={"dtype": model.dtype, "quantization": model.quantization})
+    meant = request.changed(dtype=model.dtype, quantization=model.quantization)
     question = pose(meant, stored, cluster, plan.workload, engine, corrected=corrected)
     return replace(question, dtype=request.dtype, kv_cache_dtype=model.kv_cache_dtype)
 
@@ -75,7 +75,7 @@ def request_behind(plan: DeploymentPlan) -> Request:
     return Request(
         tensor=split.tensor,
         pipeline=split.pipeline,
-        expert_parallel=split.expert > 1,
+        expert_parallel=split.expert_parallel,
         replicas=split.replicas,
         dtype=model.dtype,
         quantization=model.quantization,
@@ -95,10 +95,11 @@ def _cluster(planned: PlannedCluster, request: Request) -> Cluster:
         usual = cluster.network.name if cluster.network else None
         if planned.network not in {usual, request.network}:  # another one is usual by now
             cluster = _assembled(planned, planned.network)
-    peaks = cluster.accelerator.peaks.model_copy(update={"memory_bytes": planned.memory_bytes})
-    device = cluster.accelerator.model_copy(update={"peaks": peaks})
-    kept = {"accelerator": device, "assumptions": planned.assumptions, "origin": planned.origin}
-    return cluster.model_copy(update=kept)
+    peaks = cluster.accelerator.peaks.changed(memory_bytes=planned.memory_bytes)
+    device = cluster.accelerator.changed(peaks=peaks)
+    return cluster.changed(
+        accelerator=device, assumptions=planned.assumptions, origin=planned.origin
+    )
 
 
 def _assembled(planned: PlannedCluster, network: str | None) -> Cluster:

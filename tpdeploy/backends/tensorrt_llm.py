@@ -35,6 +35,7 @@ from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
 from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.question import OwnKernels
 from tpdeploy.profiles.record import Dtype
 
 OPTIONS = "options.yaml"
@@ -77,11 +78,6 @@ ON_CUDA = Capability(
 METRICS = MetricNames(
     path="/prometheus/metrics",
     prefix="trtllm_",
-    gauges={  # all from 1.3 on (pull requests 11243 and 12545)
-        "requests_running": "num_requests_running",
-        "requests_waiting": "num_requests_waiting",
-        "kv_cache_usage": "kv_cache_utilization",
-    },
     histograms={
         "ttft": "time_to_first_token_seconds",
         "tpot": "time_per_output_token_seconds",
@@ -122,6 +118,7 @@ class TensorRtLlmBackend(Backend):
 
     name: ClassVar[str] = "tensorrt-llm"
     reserved_arguments: ClassVar[frozenset[str]] = RESERVED
+    own_kernels: ClassVar[OwnKernels] = OwnKernels(("tensorrt-llm",), ("tensorrt-llm",))
     stop_grace_s: ClassVar[float] = 20.0  # it waits 10 s for its child, and kills it
     metrics: ClassVar[MetricNames | None] = METRICS
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
@@ -161,7 +158,7 @@ class TensorRtLlmBackend(Backend):
             *("--max_seq_len", str(limits.max_model_len)),
             *("--extra_llm_api_options", str(site.folder / OPTIONS)),
         ]
-        if split.expert > 1:
+        if split.expert_parallel:
             argv += ["--ep_size", str(split.expert)]
         if len(place.machines) > 1:
             argv = [*_slurm(place, len(here)), *argv]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 from tpdeploy.backends import capability
@@ -14,12 +15,17 @@ from tpdeploy.backends.base import (
     MemoryRule,
     Platform,
     Problem,
+    Release,
     Site,
+    Widths,
 )
 from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
+from tpdeploy.planner.model.sharding import cuts_expert_blocks
 from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.question import OwnKernels
+from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 GB = 10**9
@@ -75,21 +81,23 @@ ON_GPU = Capability(
     expert_parallel=True,
     multi_node=True,
     eager=True,
-    async_scheduling=True,  # asynchronous scheduling, the default since 0.14; not on CPUs
+    async_scheduling=True,  # not on CPUs
+    async_since=Release(0, 14, "2026-01-17"),
 )
 ON_CPU = Capability(
     dtypes=frozenset(DTYPES), kv_cache_dtypes=frozenset({Dtype.BF16, Dtype.FP16}), eager=True
 )
 CAPABILITIES: dict[Platform, Capability] = {"cuda": ON_GPU, "rocm": ON_GPU, "cpu": ON_CPU}
 
+# fused_moe/oracle/fp8.py of 0.32 has refine_fp8_moe_block_shape, which earlier ones had not: they
+# end with "not divisible by weight quantization block_n" (vllm-project/vllm issues 25292, 54178).
+FINER_BLOCKS = (
+    "vLLM 0.32 or later, which cuts the scales of quantized experts finer; earlier releases may "
+    "refuse it"
+)
+
 METRICS = MetricNames(
     path="/metrics",
-    gauges={
-        "requests_running": "vllm:num_requests_running",
-        "requests_waiting": "vllm:num_requests_waiting",
-        "kv_cache_usage": "vllm:kv_cache_usage_perc",
-        "preemptions": "vllm:num_preemptions",
-    },
     histograms={
         "ttft": "vllm:time_to_first_token_seconds",
         "itl": "vllm:inter_token_latency_seconds",
@@ -143,6 +151,7 @@ class VllmBackend(Backend):
     name: ClassVar[str] = "vllm"
     api_key_variable: ClassVar[str | None] = "VLLM_API_KEY"
     reserved_arguments: ClassVar[frozenset[str]] = RESERVED
+    own_kernels: ClassVar[OwnKernels] = OwnKernels(graphs=("vllm-graph",), eager=("vllm-eager",))
     spare_ports: ClassVar[int] = 1  # where machines that share a replica meet
     metrics: ClassVar[MetricNames | None] = METRICS
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
@@ -165,6 +174,12 @@ class VllmBackend(Backend):
     def memory_rule(self, platform: Platform) -> MemoryRule:
         """vLLM takes a fraction of total memory, 0.92 by default; CPUs leave more to the rest."""
         return MemoryRule(0.8 if platform == "cpu" else 0.92, "total")
+
+    def widths(self, model: ModelShape, up_to: int) -> Widths:
+        """Those of the heads; some need a release that cuts the scales of FP8 experts finer."""
+        found = super().widths(model, up_to)
+        fine = [tp for tp in found.legal if tp > 1 and cuts_expert_blocks(model, tp)]
+        return replace(found, needs=dict.fromkeys(fine, FINER_BLOCKS))
 
     def check(self, plan: DeploymentPlan) -> list[Problem]:
         """Problems of running `plan` with this adapter."""
@@ -189,7 +204,7 @@ class VllmBackend(Backend):
             *("--max-num-seqs", str(limits.max_num_seqs)),
             *("--max-num-batched-tokens", str(limits.max_num_batched_tokens)),
         ]
-        if plan.parallelism.expert > 1:
+        if plan.parallelism.expert_parallel:
             argv.append("--enable-expert-parallel")
         if model.quantization:
             argv += ["--quantization", model.quantization]

@@ -41,7 +41,7 @@ class Environment:
 
     @property
     def python(self) -> Path:
-        """Its Python."""
+        """Path of the interpreter inside it."""
         return self.executables / "python"
 
     def program(self, name: str) -> Path:

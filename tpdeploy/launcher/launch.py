@@ -76,7 +76,7 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
 
 def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
     """Why the model cannot be split so; a plan may have been edited since it was made."""
-    width, expert_parallel = plan.parallelism.tensor, plan.parallelism.expert > 1
+    width, expert_parallel = plan.parallelism.tensor, plan.parallelism.expert_parallel
     if plan.model.path is None and width == 1:
         return
     try:

@@ -6,7 +6,7 @@ from threading import Thread
 import httpx
 
 from tpdeploy.backends.base import Backend
-from tpdeploy.backends.metrics import EngineMetrics, Summed, read_metrics
+from tpdeploy.backends.metrics import EngineMetrics, read_metrics
 from tpdeploy.errors import TpdeployError
 from tpdeploy.launcher.commands import ROUTER
 from tpdeploy.launcher.runtimes.registry import runtime_of
@@ -50,7 +50,7 @@ class OwnMetrics:
         for text in reversed(self.before):
             before = self._parse(text)
             if len(before) == len(after):
-                found = {name: _between(name, before, after) for name in _histograms()}
+                found = {name: _between(name, before, after) for name in EngineMetrics.model_fields}
                 if told := {name: 1000 * mean for name, mean in found.items() if mean is not None}:
                     return told
         return {}
@@ -69,10 +69,6 @@ class OwnMetrics:
         with suppress(TpdeployError):
             return [read_metrics(text, self.names) for text in texts]
         return []
-
-
-def _histograms() -> list[str]:
-    return [n for n, f in EngineMetrics.model_fields.items() if f.annotation == Summed | None]
 
 
 def _between(name: str, before: list[EngineMetrics], after: list[EngineMetrics]) -> float | None:

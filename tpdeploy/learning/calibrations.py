@@ -11,10 +11,8 @@ from tpdeploy.errors import InputError
 from tpdeploy.files import data_home, kind_of, write_whole
 from tpdeploy.profiles.devices.accelerator import (
     Efficiency,
-    Errors,
     Formats,
     Kernel,
-    Kernels,
     Peaks,
 )
 from tpdeploy.profiles.devices.cluster import Cluster
@@ -122,14 +120,12 @@ def measured_here(cluster: Cluster, machine: MeasuredMachine) -> Cluster:
     """`cluster`, whose efficiency is of the machine's engine, with what was measured."""
     peaks = _peaks(cluster.accelerator.peaks, machine) if cluster.cpus else None
     device = cluster.accelerator
-    device = device.model_copy(update={"peaks": peaks}) if peaks else device
-    return cluster.model_copy(
-        update={
-            "accelerator": device,
-            "efficiency": _efficiency(cluster.efficiency, device.peaks, machine, bool(peaks)),
-            "fabric": _fabric(cluster.fabric, machine),
-            "measured": (*cluster.measured, f"kernels {machine.source}"),
-        }
+    device = device.changed(peaks=peaks) if peaks else device
+    return cluster.changed(
+        accelerator=device,
+        efficiency=_efficiency(cluster.efficiency, device.peaks, machine, bool(peaks)),
+        fabric=_fabric(cluster.fabric, machine),
+        measured=(*cluster.measured, f"kernels {machine.source}"),
     )
 
 
@@ -137,13 +133,12 @@ def _peaks(peaks: Peaks, machine: MeasuredMachine) -> Peaks:
     """A CPU's peaks: the most that any kernel reached. No datasheet tells a share's."""
     kinds = (machine.matmul, machine.prefill_attention, machine.decode_attention)
     flops = max(kind.flops_per_s for kind in kinds)
-    measured = {
-        "memory_bytes_per_s": max(machine.read_bytes_per_s, *(k.bytes_per_s for k in kinds)),
-        "flops_per_s": {**peaks.flops_per_s, Dtype.BF16: flops},
-        "source": machine.source,
-        "date": machine.measured_at.date(),
-    }
-    return peaks.model_copy(update=measured)
+    return peaks.changed(
+        memory_bytes_per_s=max(machine.read_bytes_per_s, *(k.bytes_per_s for k in kinds)),
+        flops_per_s={**peaks.flops_per_s, Dtype.BF16: flops},
+        source=machine.source,
+        date=machine.measured_at.date(),
+    )
 
 
 def _efficiency(
@@ -171,18 +166,12 @@ def _efficiency(
     serving = efficiency.serving
     if machine.small:
         kernels["small"] = min(1.0, machine.small.bytes_per_s / peaks.memory_bytes_per_s)
-        serving = serving.model_copy(update={"layer_s": machine.small.start_s, **told})
-    return efficiency.model_copy(
-        update={
-            "serving": serving,
-            "kernels": Kernels(**{**_fields(efficiency.kernels), **kernels, **told}),
-            "errors": Errors(**{**_fields(errors), **narrowed}) if all_kinds else errors,
-        }
+        serving = serving.changed(layer_s=machine.small.start_s, **told)
+    return efficiency.changed(
+        serving=serving,
+        kernels=efficiency.kernels.changed(**kernels, **told),
+        errors=errors.changed(**narrowed) if all_kinds else errors,
     )
-
-
-def _fields(record: Record) -> dict[str, object]:
-    return {name: getattr(record, name) for name in type(record).model_fields}
 
 
 def _formats(known: Formats, peaks: Peaks, reached: Reached) -> Formats:
@@ -204,4 +193,4 @@ def _fabric(fabric: Fabric, machine: MeasuredMachine) -> Fabric:
         return fabric
     replaced = {(c.operation, c.algorithm, c.group_size) for c in machine.curves}
     kept = (c for c in fabric.curves if (c.operation, c.algorithm, c.group_size) not in replaced)
-    return fabric.model_copy(update={"curves": (*machine.curves, *kept)})
+    return fabric.changed(curves=(*machine.curves, *kept))

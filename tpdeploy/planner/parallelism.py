@@ -1,4 +1,9 @@
-"""Parallelism: how the devices are used, as replicas of one engine split over several ranks."""
+"""Parallelism: how the devices are used, and all arithmetic about it.
+
+A replica is `pipeline` stages, each of `stage_ranks` ranks. Attention and experts use the ranks of
+a stage in groups of their own, as vLLM's ParallelConfig has it. Other modules ask here how many
+ranks there are, by what a tensor is divided, and which ranks a collective spans.
+"""
 
 from pydantic import model_validator
 
@@ -20,18 +25,40 @@ class Parallelism(Record):
     replicas: Devices = 1
 
     @model_validator(mode="after")
-    def _experts_over_all_tensor_ranks(self) -> "Parallelism":
-        if self.expert not in {1, self.tensor}:
+    def _experts_over_all_ranks_of_a_stage(self) -> "Parallelism":
+        if self.expert not in {1, self.stage_ranks}:
             raise ValueError(
                 f"expert is 1 (tensor parallel) or tensor (expert parallel), here 1 or "
-                f"{self.tensor}, not {self.expert}"
+                f"{self.stage_ranks}, not {self.expert}"
             )
         return self
+
+    @classmethod
+    def of(
+        cls,
+        tensor: int,
+        *,
+        pipeline: int = 1,
+        expert_parallel: bool = False,
+        replicas: int = 1,
+    ) -> "Parallelism":
+        """The parallelism whose experts are whole on each rank, or split like other layers."""
+        expert = tensor if expert_parallel else 1
+        return cls(tensor=tensor, pipeline=pipeline, expert=expert, replicas=replicas)
+
+    def with_replicas(self, replicas: int) -> "Parallelism":
+        """So many of the same replicas."""
+        return self.model_copy(update={"replicas": replicas})
+
+    @property
+    def stage_ranks(self) -> int:
+        """Devices of one pipeline stage."""
+        return self.tensor
 
     @property
     def ranks(self) -> int:
         """Devices of one replica."""
-        return self.tensor * self.pipeline
+        return self.stage_ranks * self.pipeline
 
     @property
     def devices(self) -> int:
@@ -39,9 +66,43 @@ class Parallelism(Record):
         return self.ranks * self.replicas
 
     @property
+    def pipelined(self) -> bool:
+        """Whether a replica has more than one stage."""
+        return self.pipeline > 1
+
+    @property
+    def expert_parallel(self) -> bool:
+        """Whether each rank holds whole experts."""
+        return self.expert > 1
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is tensor parallelism alone."""
+        return not (self.pipelined or self.expert_parallel)
+
+    @property
+    def lanes(self) -> int:
+        """Batches that a replica has in flight: one for each pipeline stage."""
+        return self.pipeline
+
+    @property
+    def kv_shards(self) -> int:
+        """Ranks over which the KV heads of one request are divided."""
+        return self.tensor
+
+    @property
+    def expert_shards(self) -> int:
+        """Ranks over which one routed expert is divided: a whole one is on one rank."""
+        return 1 if self.expert_parallel else self.tensor
+
+    def shards(self, *, routed: bool) -> int:
+        """Ranks over which one tensor is divided; `routed`: of a routed expert."""
+        return self.expert_shards if routed else self.tensor
+
+    @property
     def words(self) -> str:
         """The split as people write it: `TP 8`, `TP 8 x PP 2`, `TP 8 + EP`."""
         words = f"TP {self.tensor}"
-        if self.pipeline > 1:
+        if self.pipelined:
             words += f" x PP {self.pipeline}"
-        return f"{words} + EP" if self.expert > 1 else words
+        return f"{words} + EP" if self.expert_parallel else words

@@ -9,8 +9,34 @@ from tpdeploy.planner.protocol import STEADY, Protocol
 from tpdeploy.planner.request import Objective, Request
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.fabric import Algorithm
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
+
+
+@dataclass(frozen=True)
+class OwnKernels:
+    """The collectives that an engine has beside NCCL's and DeepEP's; the fastest one is run."""
+
+    graphs: tuple[Algorithm, ...] = ()  # in CUDA graphs
+    eager: tuple[Algorithm, ...] = ()  # without them
+
+
+NCCL_ALONE = OwnKernels()
+
+
+@dataclass(frozen=True)
+class EngineOverheads:
+    """What an engine takes of a device beside weights and KV cache, in bytes."""
+
+    library_bytes: int  # outside its framework, on every rank
+    fused_all_reduce_bytes: int  # on every rank of a group, on devices that have it:
+    fused_all_reduce_from: float  # of this compute capability
+    fused_all_reduce_below: float  # up to, and without, this one
+    first_graph_bytes: int
+    graph_bytes_per_layer: int  # of each captured batch size
+    sampler_bytes_per_logit: int  # of each sequence and word of the vocabulary
+    cpu_process_bytes: int  # of a whole process on a CPU
 
 
 @dataclass(frozen=True)
@@ -20,6 +46,7 @@ class EngineRules:
     name: str
     memory_fraction: float
     refused_widths: Mapping[int, str] = field(default_factory=dict)
+    width_needs: Mapping[int, str] = field(default_factory=dict)  # of a release, in words
     fraction_of: Literal["total", "free after weights"] = "total"
     pipeline: bool = True  # whether it can run pipeline stages here
     expert_parallel: bool = True  # whether it supports expert parallelism
@@ -29,6 +56,8 @@ class EngineRules:
     eager: bool = False  # whether it can be told to leave out CUDA graphs
     quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them
     checkpoints: frozenset[str] | None = None  # methods of quantized checkpoints; None: all
+    own_kernels: OwnKernels = NCCL_ALONE
+    overheads: EngineOverheads = field(kw_only=True)
 
 
 @dataclass(frozen=True)

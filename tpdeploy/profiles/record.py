@@ -2,7 +2,7 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -14,6 +14,10 @@ class Record(BaseModel):
     """A strict, immutable record: no unknown key, no wrong type, no number that is not finite."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
+
+    def changed(self, **values: Any) -> Self:
+        """A copy with other `values`, names and all checked as those of a new record."""
+        return type(self)(**{**dict(self), **values})
 
 
 class Provenance(Record):

@@ -113,8 +113,7 @@ def _engine_status(backend: Backend, platform: Platform) -> EngineStatus:
         status = _status(backend.name, backend.environment(platform))
     except InputError as error:
         status = EngineStatus(name=backend.name, version="-", installed=False, remedy=str(error))
-    told = {"verified": backend.verified, "legacy": backend.legacy}
-    return status.model_copy(update=told)
+    return status.changed(verified=backend.verified, legacy=backend.legacy)
 
 
 def _status(name: str, spec: EnvironmentSpec) -> EngineStatus:

@@ -116,9 +116,9 @@ def _answer(
     question, outcome = choice.solved
     chosen = make_plan(question, outcome)
     depends_on = (*turning_points(question, outcome.ranked), *([defaults] if defaults else []))
-    chosen = chosen.model_copy(update={"engines": choice.engines, "depends_on": depends_on})
+    chosen = chosen.changed(engines=choice.engines, depends_on=depends_on)
     if pareto:
-        chosen = chosen.model_copy(update={"pareto": sweep(question, outcome.ranked)})
+        chosen = chosen.changed(pareto=sweep(question, outcome.ranked))
     path = write_plan(chosen, output)
     if report:
         write_report(report, question, chosen)

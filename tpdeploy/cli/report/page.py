@@ -11,6 +11,7 @@ from tpdeploy.cli.report import plots, tables
 from tpdeploy.cli.report.content import Content
 from tpdeploy.cli.views.plan import assumptions
 from tpdeploy.cli.views.sweep import findings
+from tpdeploy.harness.measure.comparison import Metric
 from tpdeploy.harness.measure.metrics import DEFINITIONS
 from tpdeploy.numbers import number
 from tpdeploy.planner.performance.communication import decoding
@@ -105,11 +106,11 @@ def surroundings(content: Content, made_at: datetime) -> dict[str, str]:
     return {**found, "Written": f"{made_at:%Y-%m-%d %H:%M} UTC"}
 
 
-def _measured(content: Content) -> dict[str, float]:
-    """What was measured at the plan's own load, by the first word of its row's name."""
+def _measured(content: Content) -> dict[Metric, float]:
+    """What was measured at the plan's own load, by its metric."""
     planned = content.plan.workload
     own = [point for point in content.points if point.workload == planned]
-    return {row.name.split()[0]: row.measured for point in own for row in point.rows}
+    return {row.metric: row.measured for point in own for row in point.rows}
 
 
 def _latency(name: str, target: Target | None, expected: Estimate, measured: float | None) -> Key:

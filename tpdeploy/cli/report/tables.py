@@ -148,9 +148,8 @@ def _compared(point: Point, row: Row) -> tuple[str, ...]:
 
 def _with_confidence(point: Point, row: Row) -> str:
     """A measured latency with its 95 % confidence interval, if there is one; a rate has none."""
-    name, _, at = row.name.partition(" ")
-    spread = {"TTFT": point.measured.ttft_ms, "TPOT": point.measured.tpot_ms}.get(name)
-    low, high = spread.confidence.get(at, (None, None)) if spread else (None, None)
+    spread = {"TTFT": point.measured.ttft_ms, "TPOT": point.measured.tpot_ms}.get(row.metric)
+    low, high = spread.confidence.get(row.at, (None, None)) if spread and row.at else (None, None)
     if low is None or high is None:
         return number(row.measured)
     return f"{number(row.measured)} ({number(low)} to {number(high)})"

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tpdeploy.backends.registry import load_backend
 from tpdeploy.learning.calibrations import MeasuredMachine, Reached, measured_here
 from tpdeploy.planner.performance.collectives import all_reduce
 from tpdeploy.planner.performance.kernels import Roofline, Workshop
@@ -61,8 +62,9 @@ def _add_small(table: Table, found: Reached, catalog: Cluster) -> None:
 
 def _add_reductions(table: Table, machine: MeasuredMachine, catalog: Cluster) -> None:
     measured = measured_here(catalog, machine)
+    own = load_backend(machine.engine).own_kernels.graphs
     for width in sorted({curve.group_size for curve in machine.curves}):
-        ours, theirs = (all_reduce(c, width, machine.engine) for c in (measured, catalog))
+        ours, theirs = (all_reduce(c, width, own) for c in (measured, catalog))
         for name, size in MESSAGES.items():
             pair = _pair(ours.seconds(size), theirs.seconds(size), 1e-6)
             table.add_row(f"all-reduce of {width}, {name}", *pair, "us", "")

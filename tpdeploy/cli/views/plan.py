@@ -35,7 +35,7 @@ def show_plan(
         _bullets(console, plan.depends_on)
     device = "CPU share" if plan.cluster.platform == "cpu" else "GPU"
     total = plan.memory_per_gpu.total_bytes / GIB
-    deep = ", fullest stage" if plan.parallelism.pipeline > 1 else ""
+    deep = ", fullest stage" if plan.parallelism.pipelined else ""
     _section(console, f"Memory per {device}{deep}: {total:.1f} GiB")
     _memory(console, plan.memory_per_gpu)
     if plan.alternatives:

@@ -41,7 +41,7 @@ def show_sweep(console: Console, sweep: SweepReport, path: Path) -> None:
 
 def shown_rows(point: Point) -> list[Row]:
     """The figures of a load that a person reads."""
-    return [row for row in point.rows if row.name.split()[0] in SHOWN]
+    return [row for row in point.rows if row.metric in SHOWN]
 
 
 def counted(sweep: SweepReport) -> str:

@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, isqrt
 
+from tpdeploy.backends.overheads import MEASURED_ON_VLLM
+from tpdeploy.backends.registry import load_backend
+from tpdeploy.backends.rules import rules_on
 from tpdeploy.bounds import MOST_CLIENTS, MOST_DEVICES, MOST_REQUESTS, MOST_TOKENS
 from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.harness.backtest.gpu_names import find_gpu
@@ -28,16 +31,15 @@ from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
-# Memory rules of the engines' own defaults; runs do not state theirs.
-ENGINES = {
-    "vllm": EngineRules("vllm", 0.92, async_scheduling=True),
-    "sglang": EngineRules("sglang", 0.88, prefill_priority=True, async_scheduling=True),
-    "trtllm": EngineRules(
-        "tensorrt-llm", 0.9, fraction_of="free after weights", async_scheduling=True
+# Engines as tables write them, in letters alone, and the names of their adapters.
+ENGINES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt-llm"}
+# The rules of engines that have published runs and no adapter among the built-in ones: those of
+# the example adapter. Runs do not state their share of the memory: it is the engine's default.
+WITHOUT_ADAPTER = {
+    "sglang": EngineRules(
+        "sglang", 0.88, prefill_priority=True, async_scheduling=True, overheads=MEASURED_ON_VLLM
     ),
 }
-# From this release on vLLM makes a step ready while the one before runs (asynchronous scheduling).
-ASYNC_VLLM, ASYNC_VLLM_DATE = (0, 14), "2026-01-17"
 # The lengths of the largest public benchmark, InferenceMAX, which draws them evenly from 80 % to
 # 100 % of these: a tenth of them, a ninth of their mean, to either side of 90 %. It starts all
 # clients at once and counts all of ten requests a client.
@@ -87,9 +89,9 @@ def case_of(row: Row) -> Case:
             "GPUs the row does not state; give the GPUs of one engine that prefills and decodes"
         )
     split = Parallelism(tensor=tensor, pipeline=pipeline, replicas=replicas)
-    engine = _rules(row)
     workload = _workload(row)
-    cluster = cluster_of(row["gpu"], split.devices, engine.name)
+    cluster = cluster_of(row["gpu"], split.devices, adapter_of(row["engine"]))
+    engine = _rules(row, cluster.accelerator.name)
     served = _served(row)
     if not served:
         alone = cluster.efficiency.without_server()
@@ -137,8 +139,9 @@ def _protocol(row: Row, workload: Workload) -> Protocol:
     return Protocol(requests_per_client=each, fewest_requests=1, warm_up=0, together=True)
 
 
-def _rules(row: Row) -> EngineRules:
-    rules = rules_of(row["engine"], row.get("engine_version", ""), row.get("date", ""))
+def _rules(row: Row, gpu: str) -> EngineRules:
+    version, date = row.get("engine_version", ""), row.get("date", "")
+    rules = rules_of(adapter_of(row["engine"]), gpu, version, date)
     text = stated(row, "memory_fraction")
     if not text:
         return rules
@@ -181,10 +184,11 @@ def ranks_of_group(tensor: int, copies: int) -> int:
     return tensor * copies
 
 
-def rules_of(engine: str, version: str = "", date: str = "") -> EngineRules:
-    """What the planner has to know of an engine by its name; `TensorRT-LLM` is trtllm.
+def adapter_of(engine: str) -> str:
+    """The name under which an engine of a table is known here.
 
-    An engine whose version is not known is that of the run's `date` (YYYY-MM-DD), else today's.
+    >>> adapter_of("TensorRT-LLM")
+    'tensorrt-llm'
 
     Raises:
         InputError: an engine that is not known here.
@@ -192,18 +196,21 @@ def rules_of(engine: str, version: str = "", date: str = "") -> EngineRules:
     name = re.sub(r"[^a-z]", "", engine.lower()).replace("tensorrt", "trt")
     if name not in ENGINES:
         raise InputError(f"unknown engine {shown(engine)!r}; {nearest(engine, ENGINES)}")
-    rules = ENGINES[name]
-    return replace(
-        rules, async_scheduling=rules.async_scheduling and not _sync_vllm(name, version, date)
-    )
+    return ENGINES[name]
 
 
-def _sync_vllm(engine: str, version: str, date: str) -> bool:
-    if engine != "vllm":
-        return False
-    if release := re.match(r"v?(\d{1,9})\.(\d{1,9})", version):
-        return (int(release[1]), int(release[2])) < ASYNC_VLLM
-    return not version and bool(date) and date < ASYNC_VLLM_DATE
+@cache
+def rules_of(adapter: str, gpu: str, version: str = "", date: str = "") -> EngineRules:
+    """What the planner has to know of an engine on `gpu`: its adapter's word.
+
+    An engine whose version is not known is that of the run's `date` (YYYY-MM-DD), else today's.
+    """
+    if adapter in WITHOUT_ADAPTER:
+        return WITHOUT_ADAPTER[adapter]
+    engine, device = load_backend(adapter), find_accelerator(gpu)
+    if engine.capability(device.platform) is None:  # it did run there
+        device = device.model_copy(update={"platform": "cuda"})
+    return rules_on(engine, device, version, date)
 
 
 @cache
@@ -305,7 +312,7 @@ def _splits(shape: ModelShape, split: Parallelism) -> Iterator[tuple[Parallelism
     copies = split.replicas
     if copies > 1 and shape.experts:
         width = ranks_of_group(split.tensor, copies)
-        wide = Parallelism(tensor=width, pipeline=split.pipeline, expert=width)
+        wide = Parallelism.of(width, pipeline=split.pipeline, expert_parallel=True)
         yield wide, (f"dp {copies} with experts taken as one group of {width} ranks + EP",)
         yield split, (f"dp {copies} with experts taken as {copies} replicas",)
     else:

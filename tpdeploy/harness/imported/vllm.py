@@ -85,7 +85,7 @@ def read_vllm(content: object, planned: Workload) -> ImportedRun:
         if all(exchange.failure for exchange in exchanges):
             raise InputError(f"not one of {len(exchanges)} requests succeeded")
         measured = measure(exchanges, result.duration, workload)
-        measured = measured.model_copy(update={"client_lag_ms": None})
+        measured = measured.changed(client_lag_ms=None)
         own = ("goodput", "percentiles", "95 %")
         meaning = MEANING | {name: DEFINITIONS[name] for name in own}
     else:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tpdeploy.harness.measure.confidence import requests_needed
 from tpdeploy.harness.measure.metrics import Measured, Spread
@@ -14,12 +14,15 @@ from tpdeploy.profiles.record import Record, Text
 # unknown: so few requests tell neither that the target is met nor that it is missed.
 Verdict = Literal["pass", "fail", "unknown", "no target"]
 Place = Literal["below", "in range", "above"]
+Metric = Literal["TTFT", "TPOT", "throughput", "requests"]
 
 
 class Row(Record):
     """One figure: predicted, measured, and the most it may be."""
 
-    name: Text
+    name: Text = Field(description="the metric, and the statistic of a latency")
+    metric: Metric
+    at: Percentile | None = Field(description="the statistic of a latency; None: a rate")
     unit: Text
     predicted: Estimate | None
     measured: float
@@ -29,6 +32,15 @@ class Row(Record):
         default=None, description="requests of which the verdict can be told; None: it is"
     )
     place: Place | None = Field(description="of the measured value, seen from the predicted range")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_version(cls, content: object) -> object:
+        """Earlier versions wrote metric and statistic as the name alone."""
+        if not isinstance(content, dict) or "metric" in content:
+            return content
+        metric, _, at = str(content.get("name")).partition(" ")
+        return {**content, "metric": metric, "at": at or None}
 
 
 def verdict(measured: Spread, target: Target | None, requests: int) -> Verdict:
@@ -76,7 +88,7 @@ def compare(
     rows.append(_rate("throughput", "output tokens/s", measured.output_tokens_per_s, tokens))
     rows.append(_rate("requests", "requests/s", measured.requests_per_s, requests))
     if not comparable:
-        rows = [row.model_copy(update={"place": None}) for row in rows]
+        rows = [row.changed(place=None) for row in rows]
     return tuple(rows)
 
 
@@ -96,12 +108,18 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def _latency(
-    name: str, measured: Spread, predicted: Estimate | None, target: Target | None, requests: int
+    metric: Metric,
+    measured: Spread,
+    predicted: Estimate | None,
+    target: Target | None,
+    requests: int,
 ) -> Row:
     at: Percentile = target.at if target else "p50"
     told = verdict(measured, target, requests)
     return Row(
-        name=f"{name} {at}",
+        name=f"{metric} {at}",
+        metric=metric,
+        at=at,
         unit="ms",
         predicted=predicted,
         measured=measured.at(at),
@@ -112,9 +130,11 @@ def _latency(
     )
 
 
-def _rate(name: str, unit: str, measured: float, predicted: Estimate | None) -> Row:
+def _rate(metric: Metric, unit: str, measured: float, predicted: Estimate | None) -> Row:
     return Row(
-        name=name,
+        name=metric,
+        metric=metric,
+        at=None,
         unit=unit,
         predicted=predicted,
         measured=measured,

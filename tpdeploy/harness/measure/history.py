@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from tpdeploy.bounds import LEAST_TTFT_MS
-from tpdeploy.harness.measure.comparison import Row
+from tpdeploy.harness.measure.comparison import Metric, Row
 from tpdeploy.harness.measure.relearning import validations
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.planner.parallelism import Parallelism
@@ -66,8 +66,8 @@ def _entry(report: ValidationReport) -> Entry:
     )
 
 
-def _held(row: Row, name: str) -> Held | None:
-    if not row.name.startswith(name):
+def _held(row: Row, metric: Metric) -> Held | None:
+    if row.metric != metric:
         return None
     predicted = row.predicted.value if row.predicted else None
     told = predicted is not None and row.measured > LEAST_TTFT_MS

@@ -74,7 +74,7 @@ def predicted(report: ValidationReport, prediction: Prediction) -> ValidationRep
     """`report` held against the prediction for its own load."""
     comparable = report.not_comparable is None
     rows = compare(report.measured, prediction, report.workload, comparable=comparable)
-    return report.model_copy(update={"rows": rows})
+    return report.changed(rows=rows)
 
 
 def sweep_report(
@@ -108,7 +108,7 @@ def in_range(points: Sequence[Point]) -> tuple[int, int]:
 
     Requests/s are not counted: they are tokens/s by the tokens of an answer.
     """
-    rows = [row for point in points for row in point.rows if row.name != "requests"]
+    rows = [row for point in points for row in point.rows if row.metric != "requests"]
     places = [row.place for row in rows if row.place]
     return places.count("in range"), len(places)
 

@@ -1,9 +1,7 @@
 """Memory per device: what the weights take, what the engine takes, what is left for KV.
 
-The constants below come from vLLM 0.18 and 0.19 start-up logs of 28 models on H100-SXM-80GB
-(llm-d-incubation/llm-d-planner@3fdf824d, accuracy/accuracy_report.md and accuracy/results/v0.19.0),
-started with 8,192 tokens and 1,024 sequences a step; `tests/planner/test_memory.py` holds the
-formulas against those logs. On other devices and engines they are estimates.
+What the engine itself takes comes with its rules, from its adapter. The two constants below are
+CUDA's, from the logs that `backends/overheads.py` names.
 """
 
 from dataclasses import dataclass
@@ -14,11 +12,11 @@ from tpdeploy.planner.model.kv_cache import request_bytes
 from tpdeploy.planner.model.stages import Stage, stage_weight_bytes
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import MemoryPerGpu
+from tpdeploy.planner.question import EngineOverheads
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
-KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
@@ -27,21 +25,6 @@ GIB = 1 << 30
 DRIVER_BYTES = 512 * MIB
 # CUDA context of a worker: `cuda_memory` in its first snapshot.
 CUDA_CONTEXT_BYTES = 520 * MIB
-# Memory outside PyTorch that profiling adds on one GPU: 0.24 to 0.27 GiB.
-LIBRARY_BYTES = 256 * MIB
-# What it adds beyond that at TP 2 and 4: 1.81 to 1.96 GiB, for models of 7B to 72B alike. These
-# are the fused all-reduce's buffers, which vLLM has on Hopper and data-center Blackwell; without
-# them nothing is added (RTX 4090 and 3090: 0.25 and 0.20 GiB in all, vllm-project/vllm issue 13061
-# and pull request 14447), and with pipeline stages alone neither.
-FUSED_ALL_REDUCE_BYTES = 1920 * MIB
-FUSED_ALL_REDUCE_CAPABILITY = (9.0, 12.0)  # from the first up to below the second
-# Graph pools of 0.51 to 1.85 GiB: 260 MiB for the first graph, then 6 MiB each for 32 layers.
-FIRST_GRAPH_BYTES = 260 * MIB
-GRAPH_BYTES_PER_LAYER = 200 * KIB
-# One sequence and word of the vocabulary: a logit in 16 and in 32 bits, sorted, and as probability.
-SAMPLER_BYTES_PER_LOGIT = 2 + 4 + 4 + 4
-# A vLLM server on a CPU, without weights and KV: 2.5 to 4 GiB resident were observed.
-CPU_PROCESS_BYTES = 3 * GIB
 
 
 @dataclass(frozen=True)
@@ -73,7 +56,7 @@ class MemoryNeeds:
 
     @property
     def total(self) -> float:
-        """Sum of all parts."""
+        """Bytes of all parts together."""
         return self.counted + self.context
 
 
@@ -84,25 +67,31 @@ def memory_needs(
     step: StepSize,
     device: Accelerator,
     *,
+    overheads: EngineOverheads,
     eager: bool = False,
 ) -> MemoryNeeds:
     """What one rank of `stage` needs on a GPU, or as a process on a CPU; no graphs if `eager`."""
     weights = stage_weight_bytes(shape, parallelism, stage)
-    activations = activation_bytes(shape, parallelism, stage, step)
+    logit = overheads.sampler_bytes_per_logit
+    activations = activation_bytes(shape, parallelism, stage, step, logit)
     if device.platform == "cpu":
-        return MemoryNeeds(weights, activations, 0, 0, CPU_PROCESS_BYTES, 0)
+        return MemoryNeeds(weights, activations, 0, 0, overheads.cpu_process_bytes, 0)
     return MemoryNeeds(
         weights=weights,
         activations=activations,
-        graphs=0 if eager else graph_bytes(stage.layers, step.sequences),
-        communicators=communicator_bytes(parallelism, device),
-        libraries=LIBRARY_BYTES,
+        graphs=0 if eager else graph_bytes(stage.layers, step.sequences, overheads),
+        communicators=communicator_bytes(parallelism, device, overheads),
+        libraries=overheads.library_bytes,
         context=CUDA_CONTEXT_BYTES,
     )
 
 
 def activation_bytes(
-    shape: ModelShape, parallelism: Parallelism, stage: Stage, step: StepSize
+    shape: ModelShape,
+    parallelism: Parallelism,
+    stage: Stage,
+    step: StepSize,
+    sampler_bytes_per_logit: int,
 ) -> float:
     """Peak activations of one step on one rank of `stage`.
 
@@ -114,7 +103,7 @@ def activation_bytes(
     copies = 3 if stage.first and stage.last else 5
     hidden = step.batched_tokens * copies * shape.hidden * value
     experts = step.batched_tokens * _expert_values(shape, parallelism) * value
-    logits = step.sequences * shape.vocab * SAMPLER_BYTES_PER_LOGIT if stage.last else 0
+    logits = step.sequences * shape.vocab * sampler_bytes_per_logit if stage.last else 0
     return (
         hidden
         + experts
@@ -122,17 +111,19 @@ def activation_bytes(
     )
 
 
-def communicator_bytes(parallelism: Parallelism, device: Accelerator) -> float:
+def communicator_bytes(
+    parallelism: Parallelism, device: Accelerator, overheads: EngineOverheads
+) -> float:
     """Buffers of the fused all-reduce, where there is one."""
-    least, below = FUSED_ALL_REDUCE_CAPABILITY
+    least, below = overheads.fused_all_reduce_from, overheads.fused_all_reduce_below
     fused = device.compute_capability and least <= device.compute_capability < below
-    return FUSED_ALL_REDUCE_BYTES if fused and parallelism.tensor > 1 else 0
+    return overheads.fused_all_reduce_bytes if fused and parallelism.tensor > 1 else 0
 
 
-def graph_bytes(layers: int, sequences: int) -> float:
+def graph_bytes(layers: int, sequences: int, overheads: EngineOverheads) -> float:
     """CUDA graphs of vLLM: in pieces for mixed batches, whole for decode batches."""
     graphs = captured_sizes(2 * sequences) + captured_sizes(sequences)
-    return FIRST_GRAPH_BYTES + graphs * layers * GRAPH_BYTES_PER_LAYER
+    return overheads.first_graph_bytes + graphs * layers * overheads.graph_bytes_per_layer
 
 
 def captured_sizes(up_to: int) -> int:
@@ -194,7 +185,7 @@ def _mlp_values(shape: ModelShape, parallelism: Parallelism) -> float:
     """Gate, up and their product of one token in a dense layer, on one rank."""
     dense = shape.mlp.intermediate if shape.mlp else 0
     shared = shape.experts.shared_intermediate if shape.experts else 0
-    return 3 * max(dense, shared) / parallelism.tensor
+    return 3 * max(dense, shared) / parallelism.shards(routed=False)
 
 
 def _expert_values(shape: ModelShape, parallelism: Parallelism) -> float:
@@ -205,5 +196,5 @@ def _expert_values(shape: ModelShape, parallelism: Parallelism) -> float:
     experts = shape.experts
     if experts is None:
         return 0
-    wide = experts.intermediate / (1 if parallelism.expert > 1 else parallelism.tensor)
+    wide = experts.intermediate / parallelism.expert_shards
     return experts.per_token * (3 * wide + shape.hidden)

@@ -89,7 +89,7 @@ def size(question: Question, parallelism: Parallelism) -> Sized:
         kv_bytes = _kv_on_cpu(question, parallelism, step, tightest.room)
     shape, stage = question.shape, tightest.stage
     whole = kv_bytes * shape.layers / stage.layers
-    longest = longest_context(shape, parallelism.tensor, question.kv_cache_dtype, whole)
+    longest = longest_context(shape, parallelism.kv_shards, question.kv_cache_dtype, whole)
     limits = Limits(
         max_model_len=question.max_model_len or longest,
         max_num_seqs=step.sequences,
@@ -121,7 +121,13 @@ def tightest_stage(question: Question, parallelism: Parallelism, step: StepSize)
     device, found = question.cluster.accelerator, []
     for stage in set(stages(question.shape, parallelism.pipeline)):
         needs = memory_needs(
-            question.shape, parallelism, stage, step, device, eager=question.enforce_eager
+            question.shape,
+            parallelism,
+            stage,
+            step,
+            device,
+            overheads=question.engine.overheads,
+            eager=question.enforce_eager,
         )
         room = room_for_kv(
             needs,
@@ -142,14 +148,14 @@ def usable_bytes(question: Question) -> int:
 
 def kv_bytes_of(question: Question, parallelism: Parallelism, stage: Stage, tokens: float) -> float:
     """Bytes one request of `tokens` holds on a rank of `stage`."""
-    whole = request_bytes(question.shape, tokens, parallelism.tensor, question.kv_cache_dtype)
+    whole = request_bytes(question.shape, tokens, parallelism.kv_shards, question.kv_cache_dtype)
     return whole * stage.layers / question.shape.layers
 
 
 def _kv_on_cpu(question: Question, parallelism: Parallelism, step: StepSize, room: float) -> float:
     """On a CPU the KV cache is asked for by size: what the load needs, in whole GiB."""
     tokens = question.max_model_len or question.workload.context_tokens
-    one = request_bytes(question.shape, tokens, parallelism.tensor, question.kv_cache_dtype)
+    one = request_bytes(question.shape, tokens, parallelism.kv_shards, question.kv_cache_dtype)
     wanted = ceil(step.sequences * one / GIB) * GIB
     return float(max(GIB, min(wanted, room // GIB * GIB)))
 

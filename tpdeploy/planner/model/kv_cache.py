@@ -125,11 +125,6 @@ def sequence_bytes(shape: ModelShape, tp: int) -> float:
     return shape.linear.layers * state_bytes(shape.linear, tp, shape.dtype)
 
 
-def windowed_tokens(shape: ModelShape, tokens: float) -> float:
-    """Tokens of KV a request of `tokens` holds, averaged over layers (windows hold fewer)."""
-    return kv_bytes(shape, tokens, 1, shape.dtype) / token_bytes(shape, 1, shape.dtype)
-
-
 def request_bytes(shape: ModelShape, tokens: float, tp: int, dtype: Dtype) -> float:
     """Bytes one request of `tokens` of context holds on one rank, states included."""
     return kv_bytes(shape, tokens, tp, dtype) + sequence_bytes(shape, tp)

@@ -17,6 +17,7 @@ __all__ = [
     "Split",
     "Tensor",
     "columns_per_rank",
+    "cuts_expert_blocks",
     "head_problem",
     "legal_widths",
     "padded_vocabulary",
@@ -73,6 +74,20 @@ def legal_widths(
         tp
         for tp in range(1, up_to + 1)
         if head_problem(shape, tp, expert_parallel=expert_parallel) is None
+    )
+
+
+def cuts_expert_blocks(shape: ModelShape, tp: int) -> bool:
+    """Whether `tp` ranks each hold a part of an expert that cuts through a block with one scale."""
+    stored = shape.quantization
+    if stored is None or not stored.input_block or not stored.output_block:
+        return False
+    cut = [t for t in tensors(shape) if t.routed and t.dtype is stored.weights]
+    return any(
+        _rank_inputs(t, tp) % stored.input_block
+        if t.split is Split.ROW
+        else _rank_outputs(t, tp) % stored.output_block
+        for t in cut
     )
 
 

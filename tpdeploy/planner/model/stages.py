@@ -41,7 +41,7 @@ def stage_weight_bytes(shape: ModelShape, parallelism: Parallelism, stage: Stage
     """Bytes of all weights on each rank of `stage`, as an engine holds them."""
     return sum(
         tensors_on_rank(t, shape, parallelism, stage)
-        * rank_bytes(t, width(t, parallelism))
+        * rank_bytes(t, parallelism.shards(routed=is_expert(t)))
         * padding(t, shape, parallelism)
         for t in tensors(shape)
         if t.stored
@@ -67,11 +67,6 @@ def tensors_on_rank(
     return layers * ceil(shape.experts.count / parallelism.expert)
 
 
-def width(tensor: Tensor, parallelism: Parallelism) -> int:
-    """Ranks that share one such tensor: a whole expert is on one."""
-    return 1 if parallelism.expert > 1 and is_expert(tensor) else parallelism.tensor
-
-
 def padding(tensor: Tensor, shape: ModelShape, parallelism: Parallelism) -> float:
     """What kernels add to one such tensor, as a factor: MXFP4 experts are padded to whole tiles.
 
@@ -82,7 +77,7 @@ def padding(tensor: Tensor, shape: ModelShape, parallelism: Parallelism) -> floa
     stored, experts = shape.quantization, shape.experts
     if stored is None or stored.method != "mxfp4" or experts is None or not tensor.routed:
         return 1.0
-    wide, inner = ceil(experts.intermediate / width(tensor, parallelism)), shape.hidden
+    wide, inner = ceil(experts.intermediate / parallelism.expert_shards), shape.hidden
     return _rounded_up(wide, 128) / wide * _rounded_up(inner, 256) / inner
 
 
@@ -96,11 +91,11 @@ def split_problem(shape: ModelShape, parallelism: Parallelism) -> str | None:
     experts = shape.experts
     if parallelism.pipeline > shape.layers:
         return f"{shape.layers} layers cannot be dealt to {parallelism.pipeline} stages"
-    if parallelism.expert > 1 and experts is None:
+    if parallelism.expert_parallel and experts is None:
         return "a model without experts has none to place whole"
     if experts and parallelism.expert > experts.count:
         return f"{experts.count} experts are fewer than {parallelism.expert} ranks"
-    return head_problem(shape, parallelism.tensor, expert_parallel=parallelism.expert > 1)
+    return head_problem(shape, parallelism.tensor, expert_parallel=parallelism.expert_parallel)
 
 
 def _rounded_up(size: int, multiple: int) -> int:

@@ -20,19 +20,16 @@ from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.fabric import Algorithm, Curve, Fabric, LinkModel, Operation
 from tpdeploy.profiles.devices.pcie import parsed
 
-# What an engine takes the fastest of, for the size of the message.
+# What every engine takes the fastest of, for the size of the message, beside kernels of its own.
 COMMON: tuple[Algorithm, ...] = ("nccl", "shared-memory")
 EXPERTS: tuple[Algorithm, ...] = ("deepep", "deepep-low-latency")
-ENGINES: dict[str, tuple[Algorithm, ...]] = {
-    "vllm": (*COMMON, *EXPERTS, "vllm-graph"),
-    "tensorrt-llm": (*COMMON, *EXPERTS, "tensorrt-llm"),
-}
-EAGER: dict[Algorithm, Algorithm] = {"vllm-graph": "vllm-eager"}
 
 # Engines' own all-reduce kernels are built for these group sizes (vLLM's custom_all_reduce.py,
 # TensorRT-LLM's customAllReduceKernels.cu); others fall back to NCCL, but for NVL72's own.
 OWN_KERNELS = frozenset({"vllm-graph", "vllm-eager", "tensorrt-llm"})
 OWN_GROUPS = frozenset({2, 4, 6, 8})
+# The kernels of its own that an engine has, by `EngineRules.own_kernels`.
+Own = tuple[Algorithm, ...]
 # The GPU that curves of `tpdeploy calibrate` name.
 THIS_MACHINE = "this machine"
 
@@ -88,46 +85,41 @@ class PointToPoint:
         return self.model(message_bytes) if message_bytes > 0 else 0.0
 
 
-def all_reduce(
-    cluster: Cluster, group: int, engine: str = "vllm", *, eager: bool = False
-) -> Collective:
-    """Every rank begins with a message of its own and ends with the sum. Message: its bytes.
-
-    `eager`: the engine runs without CUDA graphs.
-    """
-    return _collective("all-reduce", cluster, group, _algorithms(engine, eager=eager))
+def all_reduce(cluster: Cluster, group: int, own: Own = ()) -> Collective:
+    """Every rank begins with a message of its own and ends with the sum. Message: its bytes."""
+    return _collective("all-reduce", cluster, group, own)
 
 
-def all_gather(cluster: Cluster, group: int, engine: str = "vllm") -> Collective:
+def all_gather(cluster: Cluster, group: int, own: Own = ()) -> Collective:
     """Every rank begins with a share and ends with all. Message: bytes each rank ends with."""
-    return _collective("all-gather", cluster, group, _algorithms(engine))
+    return _collective("all-gather", cluster, group, own)
 
 
-def reduce_scatter(cluster: Cluster, group: int, engine: str = "vllm") -> Collective:
+def reduce_scatter(cluster: Cluster, group: int, own: Own = ()) -> Collective:
     """Every rank ends with a share of the sum. Message: bytes each rank begins with."""
-    return _collective("reduce-scatter", cluster, group, _algorithms(engine))
+    return _collective("reduce-scatter", cluster, group, own)
 
 
-def all_to_all(cluster: Cluster, group: int, engine: str = "vllm") -> Collective:
+def all_to_all(cluster: Cluster, group: int, own: Own = ()) -> Collective:
     """Every rank sends each rank an equal part. Message: bytes each rank sends, its own part too.
 
     The part for itself, 1/n, stays where it is.
     """
-    return _collective("all-to-all", cluster, group, _algorithms(engine))
+    return _collective("all-to-all", cluster, group, own)
 
 
-def expert_dispatch(cluster: Cluster, group: int, engine: str = "vllm") -> Collective:
+def expert_dispatch(cluster: Cluster, group: int, own: Own = ()) -> Collective:
     """Every rank sends its tokens to the ranks of their experts, with a kernel made for it.
 
     Message: tokens of one rank x experts a token x hidden x 2 bytes (BF16), whatever narrower
     format the measured kernel sent. From an all-to-all where no such kernel was measured.
     """
-    return _expert_exchange("expert-dispatch", cluster, group, engine)
+    return _expert_exchange("expert-dispatch", cluster, group, own)
 
 
-def expert_combine(cluster: Cluster, group: int, engine: str = "vllm") -> Collective:
+def expert_combine(cluster: Cluster, group: int, own: Own = ()) -> Collective:
     """The way back of `expert_dispatch`, summed for each token. Message: the same bytes."""
-    return _expert_exchange("expert-combine", cluster, group, engine)
+    return _expert_exchange("expert-combine", cluster, group, own)
 
 
 def point_to_point(cluster: Cluster, group: int) -> PointToPoint:
@@ -146,23 +138,17 @@ def point_to_point(cluster: Cluster, group: int) -> PointToPoint:
     return PointToPoint(lambda message_bytes: pair.seconds(2 * message_bytes), source)
 
 
-def _expert_exchange(operation: Operation, cluster: Cluster, group: int, engine: str) -> Collective:
-    found = _collective(operation, cluster, group, _algorithms(engine))
-    plain = all_to_all(cluster, group, engine)
+def _expert_exchange(operation: Operation, cluster: Cluster, group: int, own: Own) -> Collective:
+    found = _collective(operation, cluster, group, own)
+    plain = all_to_all(cluster, group, own)
     if not found.curves:
         return plain
     # Inside a machine a plain all-to-all would do as well.
     return found if _spans_machines(cluster, group) else replace(found, most=(plain,))
 
 
-def _algorithms(engine: str, *, eager: bool = False) -> tuple[Algorithm, ...]:
-    known = ENGINES.get(engine, (*COMMON, *EXPERTS))
-    return tuple(EAGER.get(name, name) for name in known) if eager else known
-
-
-def _collective(
-    operation: Operation, cluster: Cluster, group: int, algorithms: tuple[Algorithm, ...]
-) -> Collective:
+def _collective(operation: Operation, cluster: Cluster, group: int, own: Own) -> Collective:
+    algorithms = (*COMMON, *EXPERTS, *own)
     if _spans_machines(cluster, group):
         return _across(operation, cluster, group, algorithms)
     return _within(operation, cluster, group, algorithms, spanned=group)

@@ -49,6 +49,7 @@ def cost_by_width(question: Question, plan: DeploymentPlan) -> tuple[WidthCost, 
             Parallelism(tensor=width),
             question.kv_cache_dtype,
             eager=question.graphless,
+            own=question.engine.own_kernels,
         )
         found.append(WidthCost(width, model.time(decode), model.time(prefill)))
     return tuple(found)

@@ -36,5 +36,5 @@ class StepTime:
 
     @property
     def total(self) -> float:
-        """Sum of the parts."""
+        """Seconds of the whole step."""
         return self.linear + self.attention + self.communication + self.overhead

@@ -7,7 +7,7 @@ from functools import cache, cached_property
 from typing import NamedTuple
 
 from tpdeploy.planner.model.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
-from tpdeploy.planner.model.stages import stages, width
+from tpdeploy.planner.model.stages import stages
 from tpdeploy.planner.model.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.attention import (
@@ -25,8 +25,10 @@ from tpdeploy.planner.performance.collectives import (
 from tpdeploy.planner.performance.kernels import Roofline, Workshop, cache_format, weight_format
 from tpdeploy.planner.performance.operators import Attention, Exchange, Linear, RoutedExperts, State
 from tpdeploy.planner.performance.step import Step, StepTime
+from tpdeploy.planner.question import NCCL_ALONE, OwnKernels
 from tpdeploy.profiles.devices.accelerator import Serving
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.fabric import Algorithm
 from tpdeploy.profiles.models.shape import Attention as GroupedAttention
 from tpdeploy.profiles.models.shape import CompressedAttention, LatentAttention, ModelShape
 from tpdeploy.profiles.record import Dtype
@@ -196,13 +198,16 @@ def step_model(
     kv_dtype: Dtype,
     *,
     eager: bool = False,
+    own: OwnKernels = NCCL_ALONE,
 ) -> StepModel:
     """The step model of `shape` on one replica of `parallelism` on `cluster`.
 
-    `eager`: the engine runs without CUDA graphs, on GPUs that otherwise have them.
+    `eager`: the engine runs without CUDA graphs, on GPUs that otherwise have them. `own`: its
+    collectives.
     """
     kernels = Workshop(cluster.accelerator, cluster.efficiency)
-    build = _Builder(shape, parallelism, kernels, eager)
+    collectives = own.eager if eager else own.graphs
+    build = _Builder(shape, parallelism, kernels, collectives)
     linear = [t for t in tensors(shape) if t.matmul]
     *before, last = stages(shape, parallelism.pipeline)
     return StepModel(
@@ -229,7 +234,7 @@ class _Builder:
     shape: ModelShape
     parallelism: Parallelism
     kernels: Workshop
-    eager: bool
+    own: tuple[Algorithm, ...]  # collectives of the engine
 
     @property
     def tp(self) -> int:
@@ -245,9 +250,9 @@ class _Builder:
 
     def exchanges(self, cluster: Cluster) -> tuple[Exchange, ...]:
         """The end of each block, norms of Q and K over the heads of all ranks, and the logits."""
-        shape, engine = self.shape, cluster.efficiency.engine
-        reduce = all_reduce(cluster, self.tp, engine, eager=self.eager)
-        gather = all_gather(cluster, self.tp, engine)
+        shape = self.shape
+        reduce = all_reduce(cluster, self.tp, self.own)
+        gather = all_gather(cluster, self.tp, self.own)
         logits = shape.vocab * self.activation_bytes
         return (
             Exchange(all_reduces(shape), reduce, self.hidden_bytes),
@@ -282,9 +287,10 @@ class _Builder:
         if experts is None:
             return None
         share = experts.per_token / experts.count
-        held = [(t, width(t, self.parallelism), t.count / experts.layers / ranks) for t in chosen]
-        elements = sum(each * rank_elements(t, over) for t, over, each in held)
-        wide = experts.intermediate / (1 if ranks > 1 else self.tp)
+        over = self.parallelism.expert_shards
+        held = [(t, t.count / experts.layers / ranks) for t in chosen]
+        elements = sum(each * rank_elements(t, over) for t, each in held)
+        wide = experts.intermediate / over
         inner = 3 * wide if experts.gated else 2 * wide
         values = experts.per_token / ranks * 2 * (2 * self.shape.hidden + inner)
         return RoutedExperts(
@@ -292,7 +298,7 @@ class _Builder:
             ranks=ranks,
             per_token=experts.per_token,
             share=share,
-            weight_bytes=sum(each * rank_bytes(t, over) for t, over, each in held),
+            weight_bytes=sum(each * rank_bytes(t, over) for t, each in held),
             flops_per_token=2 * elements * share,
             moved_per_token=values * self.activation_bytes,
             kernel=self._kernel(chosen[0]),

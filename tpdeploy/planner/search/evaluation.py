@@ -48,7 +48,7 @@ class Candidate:
 
     @property
     def replicas(self) -> int:
-        """Its replicas."""
+        """Engines that serve side by side."""
         return self.parallelism.replicas
 
     @property
@@ -68,11 +68,7 @@ class Refusal:
 
     parallelism: Parallelism
     reason: str
-
-    @property
-    def does_not_fit(self) -> bool:
-        """Whether memory is what it lacks."""
-        return self.reason.startswith("does not fit")
+    does_not_fit: bool = False  # whether memory is what it lacks
 
 
 def evaluate(
@@ -93,14 +89,14 @@ def prepare(
     try:
         sized = size(question, parallelism)
     except DoesNotFit as shortage:
-        return Refusal(parallelism, str(shortage))
+        return Refusal(parallelism, str(shortage), does_not_fit=True)
     serving = question.cluster.efficiency.serving
     replica = Engine(
         model or _step_model(question, parallelism),
         sized.limits.max_num_seqs,
         sized.limits.max_num_batched_tokens,
         sized.held * question.workload.context_tokens,
-        parallelism.pipeline,
+        parallelism.lanes,
         question.engine.prefill_priority,
         question.engine.async_scheduling,
         serving.turnaround_s,
@@ -116,6 +112,7 @@ def _step_model(question: Question, parallelism: Parallelism) -> StepModel:
         parallelism,
         question.kv_cache_dtype,
         eager=question.graphless,
+        own=question.engine.own_kernels,
     )
 
 
@@ -147,11 +144,11 @@ def _overrun(rate: float, capacity: float) -> str:
 def engine_problem(question: Question, parallelism: Parallelism) -> str | None:
     """Why the engine of the question cannot run such a split, in words; None if it can."""
     engine = question.engine
-    if parallelism.pipeline > 1 and not engine.pipeline:
+    if parallelism.pipelined and not engine.pipeline:
         return f"{engine.name} runs no pipeline stages here"
-    if parallelism.expert > 1 and not engine.expert_parallel:
+    if parallelism.expert_parallel and not engine.expert_parallel:
         return f"{engine.name} has no expert parallelism here"
-    if parallelism.expert > 1:
+    if parallelism.expert_parallel:
         return None  # widths are refused for what they cut, and whole experts are not cut
     return engine.refused_widths.get(parallelism.tensor)
 

@@ -85,7 +85,7 @@ def _smallest(
 def _fewest(question: Question, shape: Prepared, most: int) -> Candidate | Refusal:
     """The split with the fewest replicas that meet the load, else with `most`."""
     if question.replicas:
-        split = shape.parallelism.model_copy(update={"replicas": question.replicas})
+        split = shape.parallelism.with_replicas(question.replicas)
         return evaluate(question, split, shape.replica.model)
     return with_fewest_replicas(question, shape, least_replicas(question, shape), most)
 
@@ -105,7 +105,7 @@ def order(question: Question, candidate: Candidate) -> tuple[float, ...]:
     """The fewest devices first, the simplest, then latency; last those that miss a target."""
     far = shortfall(question, candidate) if candidate.missed else 0.0
     split = candidate.parallelism
-    simple = split.pipeline > 1, split.expert > 1
+    simple = split.pipelined, split.expert_parallel
     return bool(candidate.missed), far, split.devices, *simple, end_to_end_s(question, candidate)
 
 
@@ -114,7 +114,7 @@ def _why_no_fewer(question: Question, best: Candidate) -> str:
     enough = f"{best.parallelism.devices} {question.device}s carry the load"
     if question.replicas or best.replicas == 1:
         return f"{enough}, as {best.parallelism.words} x {best.replicas}."
-    fewer = best.parallelism.model_copy(update={"replicas": best.replicas - 1})
+    fewer = best.parallelism.with_replicas(best.replicas - 1)
     less = evaluate(question, fewer, best.replica.model)
     missed = less.missed if isinstance(less, Candidate) else (less.reason,)
     return f"{enough}; {fewer.devices} would not, as {fewer.words} x {fewer.replicas}: " + (
@@ -123,7 +123,7 @@ def _why_no_fewer(question: Question, best: Candidate) -> str:
 
 
 def _estimated(question: Question, shape: Prepared, replicas: int) -> Estimated:
-    split = shape.parallelism.model_copy(update={"replicas": replicas})
+    split = shape.parallelism.with_replicas(replicas)
     prepared = replace(shape, parallelism=split)
     return Estimated(prepared, steady_state(question, prepared))
 
@@ -144,7 +144,7 @@ def _most_replicas(question: Question, split: Parallelism) -> int:
 def _replica_shapes(question: Question) -> Iterator[Parallelism]:
     seen = set()
     for split in splits(replace(question, replicas=None)):
-        one = split.model_copy(update={"replicas": question.replicas or 1})
+        one = split.with_replicas(question.replicas or 1)
         if one not in seen:
             seen.add(one)
             yield one

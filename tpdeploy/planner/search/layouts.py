@@ -37,11 +37,8 @@ def _of_width(question: Question, tensor: int) -> Iterator[Parallelism]:
             question.cluster, tensor, pipeline, multi_node=question.engine.multi_node
         )
         for replicas in _replicas(question, most):
-            yield Parallelism(
-                tensor=tensor,
-                pipeline=pipeline,
-                expert=tensor if whole else 1,
-                replicas=replicas,
+            yield Parallelism.of(
+                tensor, pipeline=pipeline, expert_parallel=whole, replicas=replicas
             )
 
 

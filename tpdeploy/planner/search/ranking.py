@@ -39,7 +39,7 @@ def rank(question: Question, candidates: Sequence[Candidate]) -> list[Candidate]
         lost = max(0.0, 1 - TIE - objective(question, candidate) / best)
         split = candidate.parallelism
         idle = question.optimize in {"throughput", "latency"} and split.devices < most_used
-        simple = split.pipeline > 1, split.expert > 1, idle
+        simple = split.pipelined, split.expert_parallel, idle
         return (
             bool(candidate.missed),
             far,

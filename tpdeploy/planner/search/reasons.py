@@ -31,7 +31,7 @@ def reasons_for(
     refused: Sequence[Refusal],
 ) -> list[str]:
     """Why `best` was chosen: what fits, what its neighbours would do, what is as good."""
-    reasons = [_fit(question, best), *_too_narrow(refused)]
+    reasons = [_fit(question, best), *_release(question, best), *_too_narrow(refused)]
     told = list(_neighbours(best, ranked))
     reasons += [
         f"{name(c)} instead: {_changes(question, c, best)}. {_steps(c, best)}" for c in told
@@ -144,7 +144,7 @@ def _tied(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> l
 
 def _fit(question: Question, best: Candidate) -> str:
     memory = best.memory
-    deep = " of the fullest stage" if best.parallelism.pipeline > 1 else ""
+    deep = " of the fullest stage" if best.parallelism.pipelined else ""
     return (
         f"Each {question.device}{deep} holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
         f"{memory.kv_cache_bytes / GIB:.1f} GiB of KV cache: {memory.kv_cache_tokens:,} tokens per "
@@ -155,18 +155,25 @@ def _fit(question: Question, best: Candidate) -> str:
 
 def _too_narrow(refused: Sequence[Refusal]) -> list[str]:
     plain = [r.parallelism for r in refused if r.does_not_fit]
-    widths = sorted({p.tensor for p in plain if p.pipeline == 1})
+    widths = sorted({p.tensor for p in plain if not p.pipelined})
     if not widths:
         return []
     return [f"Does not fit: TP {', '.join(map(str, widths))} without pipeline stages."]
+
+
+def _release(question: Question, best: Candidate) -> list[str]:
+    """What the width needs of the engine's release; whole experts are not cut."""
+    split = best.parallelism
+    needs = question.engine.width_needs.get(split.tensor) if split.expert == 1 else None
+    return [f"TP {split.tensor} needs {needs}."] if needs else []
 
 
 def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
     """What pipeline stages and expert parallelism did, against the best split without them."""
     found = []
     split = best.parallelism
-    if split.pipeline > 1:
-        flat = next((c for c in ranked if c.parallelism.pipeline == 1), None)
+    if split.pipelined:
+        flat = next((c for c in ranked if not c.parallelism.pipelined), None)
         why = "as asked" if question.pipeline else "no split without them fits"
         if flat:
             why = f"without them, as {name(flat)}, {reason_for_loser(question, flat, best)}"
@@ -174,7 +181,7 @@ def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate])
             f"{split.pipeline} pipeline stages of TP {split.tensor}: {why}. Each stage holds "
             f"about {question.shape.layers / split.pipeline:.0f} of {question.shape.layers} layers."
         )
-    if split.expert > 1 and question.shape.experts:
+    if split.expert_parallel and question.shape.experts:
         cut = next((c for c in ranked if _same_but_for_experts(c, best)), None)
         count = question.shape.experts.count / split.expert
         lost = f"; {name(cut)} instead: {reason_for_loser(question, cut, best)}" if cut else ""
@@ -206,13 +213,14 @@ def _idle(question: Question, best: Candidate) -> list[str]:
 
 def _same_but_for_width(one: Candidate, other: Candidate) -> bool:
     mine, theirs = one.parallelism, other.parallelism
-    return mine.pipeline == theirs.pipeline and (mine.expert > 1) == (theirs.expert > 1)
+    same = mine.pipeline == theirs.pipeline
+    return same and mine.expert_parallel == theirs.expert_parallel
 
 
 def _same_but_for_experts(one: Candidate, other: Candidate) -> bool:
     mine, theirs = one.parallelism, other.parallelism
     same = (mine.tensor, mine.pipeline) == (theirs.tensor, theirs.pipeline)
-    return same and (mine.expert > 1) != (theirs.expert > 1)
+    return same and mine.expert_parallel != theirs.expert_parallel
 
 
 def _change(share: float) -> str:

@@ -36,5 +36,5 @@ def _wanted(question: Question, candidate: Candidate) -> float:
 
 
 def _evaluate(question: Question, shape: Prepared, replicas: int) -> Candidate | Refusal:
-    split = shape.parallelism.model_copy(update={"replicas": replicas})
+    split = shape.parallelism.with_replicas(replicas)
     return evaluate(question, split, shape.replica.model)

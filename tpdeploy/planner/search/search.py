@@ -108,13 +108,13 @@ def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared 
     alone: dict[tuple[int, int], Prepared | Refusal] = {}
     found = []
     for split in sorted(wanted, key=lambda p: p.pipeline):
-        if split.pipeline > 1 and not question.pipeline and _pipeline_loses(question, split, alone):
+        if split.pipelined and not question.pipeline and _pipeline_loses(question, split, alone):
             continue
         prepared = prepare(question, split)
         cut = alone.get((split.tensor, 1))
-        if split.pipeline == 1:
+        if not split.pipelined:
             alone[split.tensor, split.expert] = prepared
-        if split.expert > 1 and _neither_fits(prepared, cut):
+        if split.expert_parallel and _neither_fits(prepared, cut):
             continue
         found.append(prepared)
     return found
@@ -287,7 +287,7 @@ def _refuse_width(question: Question, refusal: Refusal) -> None:
     per_node = question.cluster.count // question.cluster.nodes
     legal = legal_widths(question.shape, per_node, expert_parallel=whole)
     legal = tuple(w for w in legal if whole or w not in question.engine.refused_widths)
-    asked = f"--tp {split.tensor}" + (f" --pp {split.pipeline}" if split.pipeline > 1 else "")
+    asked = f"--tp {split.tensor}" + (f" --pp {split.pipeline}" if split.pipelined else "")
     raise InputError(
         f"{asked}: {refusal.reason}; legal widths for {question.shape.id} here: "
         f"{', '.join(map(str, legal))}"
@@ -332,5 +332,4 @@ def _neither_fits(whole: Prepared | Refusal, cut: Prepared | Refusal | None) -> 
 def _is_plain(estimated: Estimated, most: dict[int, int]) -> bool:
     """Tensor parallelism alone, with as many replicas as there can be."""
     split = estimated.prepared.parallelism
-    plain = split.pipeline == 1 and split.expert == 1
-    return plain and split.replicas == most[split.tensor]
+    return split.plain and split.replicas == most[split.tensor]

@@ -53,7 +53,7 @@ def solve_tightly(question: Question, solve: Callable[[Question], Solved]) -> So
 def _starved(question: Question, outcome: Outcome) -> bool:
     """Whether stages were chosen for want of memory, in which most of the load has to wait."""
     best = outcome.ranked[0]
-    open_ = question.pipeline is None and best.parallelism.pipeline > 1
+    open_ = question.pipeline is None and best.parallelism.pipelined
     return open_ and best.served.waits_longest
 
 

@@ -89,7 +89,7 @@ def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency
         "tpot": max(found.errors.tpot, BORROWED_TPOT),
         "ttft": max(found.errors.ttft, BORROWED_TTFT),
     }
-    return found.model_copy(update={"errors": found.errors.model_copy(update=wide)})
+    return found.changed(errors=found.errors.changed(**wide))
 
 
 def with_engine(cluster: Cluster, engine: str) -> Cluster:

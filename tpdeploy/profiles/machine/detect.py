@@ -87,9 +87,7 @@ def gpu_cluster(nvml: ModuleType, count: int, interconnect: str | None) -> Clust
             f"--gpus auto: {name} is not in the catalog; name the nearest one, as {count}xH100"
         ) from error
     memory = min(int(nvml.nvmlDeviceGetMemoryInfo(handle).total) for handle in handles)
-    device = known.model_copy(
-        update={"peaks": known.peaks.model_copy(update={"memory_bytes": memory})}
-    )
+    device = known.changed(peaks=known.peaks.changed(memory_bytes=memory))
     fabric = choose_fabric(device, interconnect)
     remarks: tuple[str, ...] = ()
     if interconnect is None and count > 1:
@@ -132,14 +130,12 @@ def _share_of_cores(core: Accelerator, cores: int, memory: int) -> Accelerator:
     if not computes_in_bf16():
         # Without BF16 instructions a product is widened to FP32 first.
         flops[Dtype.BF16] = flops[Dtype.FP32]
-    peaks = core.peaks.model_copy(
-        update={
-            "memory_bytes": memory,
-            "memory_bytes_per_s": core.peaks.memory_bytes_per_s * cores,
-            "flops_per_s": {dtype: rate * cores for dtype, rate in flops.items()},
-        }
+    peaks = core.peaks.changed(
+        memory_bytes=memory,
+        memory_bytes_per_s=core.peaks.memory_bytes_per_s * cores,
+        flops_per_s={dtype: rate * cores for dtype, rate in flops.items()},
     )
-    return core.model_copy(update={"peaks": peaks})
+    return core.changed(peaks=peaks)
 
 
 def _found_fabric(

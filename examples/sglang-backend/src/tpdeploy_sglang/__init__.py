@@ -40,11 +40,6 @@ class SglangBackend(Backend):
     spare_ports: ClassVar[int] = 1  # where its ranks meet
     metrics: ClassVar[MetricNames | None] = MetricNames(
         path="/metrics",
-        gauges={
-            "requests_running": "sglang:num_running_reqs",
-            "requests_waiting": "sglang:num_queue_reqs",
-            "kv_cache_usage": "sglang:token_usage",
-        },
         histograms={
             "ttft": "sglang:time_to_first_token_seconds",
             "itl": "sglang:inter_token_latency_seconds",

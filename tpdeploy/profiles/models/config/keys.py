@@ -57,14 +57,14 @@ class ConfigKeys:
         return self.whole(name, default=0, least=0) or None
 
     def flag(self, name: str, *, default: bool = False) -> bool:
-        """True or false."""
+        """A boolean of `config.json`; `default` where it is left out."""
         value = self.value(name)
         if value is not None and not isinstance(value, bool):
             raise self.refused(name, "need true or false")
         return default if value is None else value
 
     def text(self, name: str, *, default: str | None = None) -> str:
-        """A word."""
+        """A string of `config.json`; `default`, if there is one, where it is left out."""
         value = self.value(name)
         if value is None and default is not None:
             return default

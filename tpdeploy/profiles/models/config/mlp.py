@@ -63,9 +63,9 @@ def _in_line(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
 
 def _apart(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
     """Experts with a width of their own."""
-    names = ("num_experts",) if family.experts == "qwen" else ("n_routed_experts",)
+    name = "num_experts" if family.experts == "qwen" else "n_routed_experts"
     return Experts(
-        count=keys.whole(*names),
+        count=keys.whole(name, "num_local_experts"),
         per_token=keys.whole("num_experts_per_tok"),
         intermediate=_expert_width(keys),
         gated=family.gated_experts,

@@ -18,6 +18,7 @@ from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, layer_kinds
 from tpdeploy.profiles.models.config.mlp import experts_from_config, mlp_from_config
 from tpdeploy.profiles.models.config.quantization import quantization_from_config
+from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
@@ -70,7 +71,10 @@ def _language_part(config: Mapping[str, object]) -> Mapping[str, object]:
     if not isinstance(inner, Mapping):
         return config
     shared = {key: config[key] for key in SHARED_KEYS if key in config}
-    return {"model_type": f"{config.get('model_type')}_text", **shared, **inner}
+    language = {"model_type": f"{config.get('model_type')}_text", **shared, **inner}
+    # The head is the wrapper's: what it says of the tie holds, whatever text_config says.
+    tied = {key: config[key] for key in ("tie_word_embeddings",) if config.get(key) is not None}
+    return {**TEXT_DEFAULTS.get(str(language["model_type"]), {}), **language, **tied}
 
 
 def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:

@@ -1,4 +1,4 @@
-"""The page of all commands, made from their own help: `python -m tpdeploy.cli.reference`."""
+"""The page of all commands, made from their own help: `python scripts/list_commands.py`."""
 
 import importlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from tpdeploy.cli.main import COMMANDS
 from tpdeploy.files import write_whole
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "commands.md"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
 INTRODUCTION = """\
 # Commands
 

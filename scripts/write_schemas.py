@@ -1,6 +1,6 @@
 """JSON schemas of the profile records, generated from their types.
 
-`python -m tpdeploy.profiles.schemas` writes them; editors use them on the YAML files.
+`python scripts/write_schemas.py` writes them; editors use them on the YAML files.
 """
 
 import json

@@ -1,0 +1,16 @@
+"""Scripts of the repository, imported from their files."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+FOLDER = Path(__file__).parents[1] / "scripts"
+
+
+def script(name: str) -> ModuleType:
+    """The module that `scripts/NAME.py` is; its main part does not run."""
+    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
