@@ -1,8 +1,7 @@
-"""Parallelism: how the devices are used, and all arithmetic about it.
+"""Parallelism: how the devices are used, and the arithmetic of it.
 
-A replica is `pipeline` stages, each of `stage_ranks` ranks. Attention and experts use the ranks of
-a stage in groups of their own, as vLLM's ParallelConfig has it. Other modules ask here how many
-ranks there are, by what a tensor is divided, and which ranks a collective spans.
+A replica is `pipeline` stages, each of `stage_ranks` ranks. Other modules ask here how many ranks
+there are, and by what a tensor is divided.
 """
 
 from pydantic import model_validator

@@ -11,6 +11,7 @@ from tpdeploy.profiles.models.shape import (
     LatentAttention,
     LinearAttention,
     ModelShape,
+    Quantization,
 )
 
 __all__ = [
@@ -83,12 +84,7 @@ def cuts_expert_blocks(shape: ModelShape, tp: int) -> bool:
     if stored is None or not stored.input_block or not stored.output_block:
         return False
     cut = [t for t in tensors(shape) if t.routed and t.dtype is stored.weights]
-    return any(
-        _rank_inputs(t, tp) % stored.input_block
-        if t.split is Split.ROW
-        else _rank_outputs(t, tp) % stored.output_block
-        for t in cut
-    )
+    return any(share % block for _, share, block in (_shard(t, tp, stored) for t in cut))
 
 
 def _rank_outputs(tensor: Tensor, tp: int) -> int:
@@ -106,6 +102,13 @@ def _rank_outputs(tensor: Tensor, tp: int) -> int:
 
 def _rank_inputs(tensor: Tensor, tp: int) -> int:
     return columns_per_rank(tensor.inputs, tp) if tensor.split is Split.ROW else tensor.inputs
+
+
+def _shard(tensor: Tensor, tp: int, stored: Quantization) -> tuple[str, int, int]:
+    """The side that `tp` ranks divide, what each holds, and its block with one scale (or 0)."""
+    if tensor.split is Split.ROW:
+        return "inputs", _rank_inputs(tensor, tp), stored.input_block or 0
+    return "outputs", _rank_outputs(tensor, tp), stored.output_block or 0
 
 
 def _problems(shape: ModelShape, tp: int, *, expert_parallel: bool) -> Iterator[str]:
@@ -166,10 +169,7 @@ def _block_problems(shape: ModelShape, tp: int, *, expert_parallel: bool) -> Ite
             continue
         if expert_parallel and tensor.routed:
             continue
-        if tensor.split is Split.ROW:
-            side, share, block = "inputs", _rank_inputs(tensor, tp), stored.input_block
-        else:
-            side, share, block = "outputs", _rank_outputs(tensor, tp), stored.output_block
+        side, share, block = _shard(tensor, tp, stored)
         finer = gcd(block or 1, share, shape.hidden) if tensor.routed and stored.output_block else 1
         if block and share % block and finer < FINEST_EXPERT_BLOCK:
             yield (

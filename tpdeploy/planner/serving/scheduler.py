@@ -31,9 +31,7 @@ class Engine:
     max_num_batched_tokens: int
     kv_tokens: float  # that the KV cache of the replica holds, in requests of the workload's length
     lanes: int = 1  # batches in flight: one for each pipeline stage
-    prefill_priority: bool = (
-        False  # prompt chunks run in steps of their own, before decoding goes on
-    )
+    prefill_priority: bool = False  # prompts run in steps of their own, before decoding goes on
     async_scheduling: bool = False  # the next step is scheduled while one runs
     # From an answer's end to the client's next request: requests that end together do not begin
     # together, since the first of them is in a step when the others arrive.
