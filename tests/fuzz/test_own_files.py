@@ -55,7 +55,7 @@ DEPLOYMENT = Deployment(
     phase="ready",
     started_at=datetime(2026, 1, 2, tzinfo=UTC),
     supervisor=leader_of(os.getpid()),
-    members=(Member(label="replica-0", port=9, devices=(0,), health_url="http://127.0.0.1:9/"),),
+    members=(Member(label="replica-0", port=9, devices=(0,), health_path="/h"),),
 )
 
 

@@ -17,9 +17,9 @@ from tests.launcher.standin_backend import StandinBackend
 from tests.launcher.test_check import plan_for
 from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.launcher.ports import free_ports
 from tpdeploy.launcher.runtimes.base import Engine, Rendered, Runtime
 from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, free_ports
 from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_for, runtime_of
 
 PROGRAM = "standin-engine"
@@ -207,6 +207,33 @@ def test_a_member_answers_at_its_address(place: Place) -> None:
 
     eventually(answers)
     assert place.runtime.listens(member)
+
+
+def test_a_bare_name_adds_no_folder_to_the_search_path(place: Place) -> None:
+    """A program of that name in the folder one launches from must not run instead of another."""
+    member = place.start("import os; print(os.environ['PATH'], flush=True); " + SLEEP)
+    place.inside()
+    searched = place.log.read_text().splitlines()
+    assert "." not in next(line for line in searched if os.pathsep in line).split(os.pathsep)
+    assert place.runtime.observe(member).runs
+
+
+def test_whether_a_member_answers_is_asked_where_it_is_now(place: Place) -> None:
+    """Its address may be known only after its start: nothing of it is kept before."""
+    (port,) = free_ports("127.0.0.1", 1)
+    server = f"import http.server as h; h.HTTPServer(('127.0.0.1', {port}), {{}}).serve_forever()"
+    member = place.start(server.format("h.SimpleHTTPRequestHandler"), port)
+    eventually(lambda: place.runtime.answers(member))
+    lost = member.model_copy(update={"health_path": "/nowhere"})
+    assert not place.runtime.answers(lost)
+    assert not place.runtime.answers(member.model_copy(update={"port": free_ports(LOOPBACK, 1)[0]}))
+
+
+def test_who_listens_everywhere_is_reached_by_the_loopback(place: Place) -> None:
+    """And who listens on one address, there."""
+    everywhere, one = (Member(label="router", host=h, port=9) for h in (EVERYWHERE, "10.0.0.5"))
+    assert place.runtime.address(everywhere) == "http://127.0.0.1:9"
+    assert place.runtime.address(one) == "http://10.0.0.5:9"
 
 
 @pytest.mark.parametrize("place", ["local"], indirect=True)

@@ -1,14 +1,15 @@
 """What a launch runs: the order the user gave, and the command of every member."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from tpdeploy.backends.base import Backend, Site
 from tpdeploy.launcher import router, state
 from tpdeploy.launcher.environments import find_environment
-from tpdeploy.launcher.ports import LOOPBACK, free_ports
 from tpdeploy.launcher.runtimes.base import Engine, Rendered
 from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.launcher.runtimes.ports import LOOPBACK, free_ports
 from tpdeploy.launcher.runtimes.processes import Leader
 from tpdeploy.launcher.runtimes.registry import runtime_for, runtime_of
 from tpdeploy.planner.plan import DeploymentPlan, Placement
@@ -78,9 +79,10 @@ def _replica(
         label += f" on machine {site.machine}"
     member = Member(
         label=label,
+        host=site.host,
         port=site.port,
         devices=place.devices_on(site.machine),
-        health_url=url_of(site.host, site.port) + backend.health_path,
+        health_path=backend.health_path,
     )
     command = backend.render(plan, place, site)
     command = replace(command, argv=(*command.argv, *order.engine_args))
@@ -88,21 +90,20 @@ def _replica(
     return runtime_for(engine).render(engine, member, command, site.folder)
 
 
-def router_command(order: Order, replicas: list[Rendered]) -> Rendered | None:
-    """The router's command, if there are replicas to share the load among."""
-    workers = list(dict.fromkeys(runtime_of(r.member).address(r.member) for r in replicas))
-    if len(workers) == 1:
+def router_member(plan: DeploymentPlan, order: Order) -> Member | None:
+    """The router, if there are replicas to share the load among."""
+    if len(plan.placement) == 1:
         return None
+    return Member(label=ROUTER, host=order.host, port=order.port, health_path=router.HEALTH_PATH)
+
+
+def router_command(order: Order, member: Member, replicas: Iterable[Member]) -> Rendered:
+    """The command of the router `member` over `replicas`, which are started unless it is shown."""
+    # The machines of one replica have one address.
+    workers = list(dict.fromkeys(runtime_of(replica).address(replica) for replica in replicas))
     (metrics,) = free_ports(LOOPBACK, 1)
     command = router.command(order.host, order.port, metrics, workers)
     name, *arguments = command.argv
     found = find_environment(router.ENVIRONMENT)
     program = str(found.program(name)) if found else name
-    health = url_of(order.host, order.port) + router.HEALTH_PATH
-    member = Member(label=ROUTER, port=order.port, health_url=health)
     return Rendered(member, (program, *arguments), command.env, files={})
-
-
-def url_of(host: str, port: int) -> str:
-    """Where a server that listens on `host` is reached from this machine."""
-    return f"http://{LOOPBACK if host == '0.0.0.0' else host}:{port}"  # noqa: S104

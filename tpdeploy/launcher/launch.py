@@ -15,7 +15,7 @@ from tpdeploy.launcher import router, state
 from tpdeploy.launcher.commands import API_KEY, Order, engine_of, replica_commands
 from tpdeploy.launcher.environments import find_environment
 from tpdeploy.launcher.logs import last_words
-from tpdeploy.launcher.ports import LOOPBACK, check_port, claim, is_free
+from tpdeploy.launcher.runtimes.ports import LOOPBACK, check_port, claim, is_free
 from tpdeploy.launcher.runtimes.processes import Leader, end_process, is_alive, start
 from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_for
 from tpdeploy.planner.model.stages import split_problem

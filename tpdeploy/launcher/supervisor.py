@@ -1,7 +1,7 @@
 """The supervisor of one deployment: starts it, watches it, and ends all of it.
 
-It runs in a session of its own (`python -m tpdeploy.launcher.supervisor NAME`) and keeps the
-state on disk true. A replica that dies is not started again: what is left of it is ended at
+It runs by itself (`python -m tpdeploy.launcher.supervisor NAME`) and keeps the state on disk
+true. A replica that dies is not started again: what is left of it is ended at
 once, the others serve on, and the state says `degraded`. When the last one is gone, so is the
 deployment.
 """
@@ -26,7 +26,7 @@ from tpdeploy.launcher.commands import (
     order_of,
     replica_commands,
     router_command,
-    url_of,
+    router_member,
 )
 from tpdeploy.launcher.logs import LogReader, last_words
 from tpdeploy.launcher.runtimes.base import Observed, Rendered
@@ -56,9 +56,10 @@ class Supervisor:
         self.order = order
         self.backend = backend
         self.replicas = replica_commands(plan, backend, order)
-        self.router = router_command(order, self.replicas)
+        self.router = router_member(plan, order)
         self.started: list[str] = []  # and not known to have ended
-        members = [c.member for c in (*self.replicas, self.router) if c]
+        members = [replica.member for replica in self.replicas]
+        members += [self.router] if self.router else []
         self.runtimes = {m.label: runtime for runtime, of in by_runtime(members) for m in of}
         self.logs = {m.label: LogReader(state.log_of(order.name, m.label)) for m in members}
         self.deployment = state.Deployment(
@@ -75,10 +76,8 @@ class Supervisor:
         """Start, watch, end; the state on disk tells how it went."""
         try:
             self._start_replicas()
-            self._wait(self.replicas)
             if self.router:
-                self._start(self.router, {})
-                self._wait([self.router])
+                self._start_router(self.router)
             self._update(phase="ready")
             self._watch()
         except Stopped:
@@ -95,6 +94,13 @@ class Supervisor:
             keys[self.backend.api_key_variable] = os.environ[API_KEY]
         for replica in self.replicas:
             self._start(replica, keys)
+        self._wait([replica.member.label for replica in self.replicas])
+
+    def _start_router(self, member: Member) -> None:
+        """Once the replicas run: not every runtime knows before where that will be."""
+        replicas = [m for m in self.deployment.members if m.label != ROUTER]
+        self._start(router_command(self.order, member, replicas), {})
+        self._wait([ROUTER])
 
     def _start(self, what: Rendered, keys: Mapping[str, str]) -> None:
         label = what.member.label
@@ -102,21 +108,20 @@ class Supervisor:
         self.started.append(label)
         self._keep(started.model_copy(update={"stage": "starting"}))
 
-    def _wait(self, commands: list[Rendered]) -> None:
-        """Until all `commands` are healthy.
+    def _wait(self, waiting: list[str]) -> None:
+        """Until all of the members `waiting` are healthy.
 
         Raises:
             TpdeployError: one of them ended, or they took too long.
         """
         deadline = time.monotonic() + self.order.startup_timeout_s
-        waiting = [what.member.label for what in commands]
         while waiting:
             for label in list(waiting):
                 self._read_stage(label)
                 if not self._observed(label).runs:
                     raise TpdeployError(f"{label} ended while starting: {self._last_words(label)}")
-                member = self._of(label)
-                if member.answers() and self.runtimes[label].listens(member):
+                member, runtime = self._of(label), self.runtimes[label]
+                if runtime.answers(member) and runtime.listens(member):
                     self._member(label, phase="ready", stage="ready")
                     waiting.remove(label)
             if waiting and time.monotonic() > deadline:
@@ -162,7 +167,8 @@ class Supervisor:
         """A member has ended: end the rest of it, and go on if others serve."""
         member, runtime = self._of(label), self.runtimes[label]
         if ROUTER in self.started and label != ROUTER:
-            router.forget(url_of(self.order.host, self.order.port), runtime.address(member))
+            at = self.runtimes[ROUTER].address(self._of(ROUTER))
+            router.forget(at, runtime.address(member))
         runtime.stop([member], grace_s=0.0)
         self.started.remove(label)
         reason = f"{label} {how}: {self._last_words(label)}"

@@ -46,7 +46,7 @@ def _show(deployment: Deployment) -> None:
     if deployment.reason:
         out.print(f"  {deployment.reason}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
-    for title in ("member", "devices", "port", "pid", "state", "health"):
+    for title in ("member", "devices", "port", "runs as", "state", "health"):
         table.add_column(title)
     for member in deployment.members:
         table.add_row(*_row(member))

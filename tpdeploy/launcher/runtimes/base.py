@@ -5,9 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
+
 from tpdeploy.backends.base import Backend, Command, Platform
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.planner.plan import DeploymentPlan
+
+HEALTH_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,20 @@ class Runtime(ABC):
 
     @abstractmethod
     def address(self, member: Member) -> str:
-        """The URL at which the supervisor, the router and commands reach it."""
+        """The URL at which the supervisor, the router and commands reach it.
+
+        While it is not known where the member runs, which may be some time after its start, a
+        word that stands for it, at which nobody answers.
+        """
+
+    def answers(self, member: Member) -> bool:
+        """Whether its health check says that it can serve now."""
+        url = self.address(member) + member.health_path
+        try:
+            answer = httpx.get(url, timeout=HEALTH_TIMEOUT_S, trust_env=False)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return False
+        return answer.status_code == httpx.codes.OK
 
     @abstractmethod
     def left(self, members: Sequence[Member]) -> bool:

@@ -14,11 +14,11 @@ from tpdeploy.launcher.environments import (
     environment_of_python,
     find_environment,
 )
-from tpdeploy.launcher.ports import LOOPBACK, listeners
 from tpdeploy.launcher.runtimes import processes
 from tpdeploy.launcher.runtimes.base import Engine, Observed, Rendered, Runtime
 from tpdeploy.launcher.runtimes.machine import check_machine
 from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, listeners
 from tpdeploy.planner.plan import DeploymentPlan
 
 
@@ -64,9 +64,7 @@ class Local(Runtime):
         """Start it as the leader of a session."""
         for path, text in rendered.files.items():
             write_whole(path, text)
-        # What the engine calls by name comes from its own environment.
-        search = f"{Path(rendered.argv[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        env = {"PATH": search, **rendered.env, **keys}
+        env = {**_search_path(rendered.argv[0]), **rendered.env, **keys}
         child, leader = processes.start(rendered.argv, env, log)
         self.children[rendered.member.label] = child
         return rendered.member.model_copy(update={"leader": leader})
@@ -96,8 +94,9 @@ class Local(Runtime):
         return bool(listening)
 
     def address(self, member: Member) -> str:
-        """On this machine."""
-        return f"http://{LOOPBACK}:{member.port}"
+        """On this machine, where who listens everywhere is reached by the loopback."""
+        host = LOOPBACK if member.host == EVERYWHERE else member.host
+        return f"http://{host}:{member.port}"
 
     def left(self, members: Sequence[Member]) -> bool:
         """Whether a process of their sessions is alive."""
@@ -109,6 +108,13 @@ class Local(Runtime):
         for member in members:
             if child := self.children.pop(member.label, None):
                 child.poll()
+
+
+def _search_path(program: str) -> dict[str, str]:
+    """What an engine calls by name comes from its own environment, where that is known."""
+    if os.sep not in program:
+        return {}
+    return {"PATH": f"{Path(program).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
 
 
 def _leaders(members: Sequence[Member]) -> list[processes.Leader]:
