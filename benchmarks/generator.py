@@ -30,7 +30,7 @@ from tpdeploy.harness.load.loops import closed_loop
 from tpdeploy.harness.load.recorder import Amount, Recorder
 from tpdeploy.harness.load.requests import Draw, random_requests
 from tpdeploy.harness.measure.metrics import Measured, measure
-from tpdeploy.launcher.ports import LOOPBACK, free_ports
+from tpdeploy.launcher.runtimes.ports import LOOPBACK, free_ports
 from tpdeploy.planner.serving.percentiles import percentile
 from tpdeploy.planner.workload import Workload
 

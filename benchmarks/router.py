@@ -30,7 +30,7 @@ from benchmarks.generator import ITL_S, measured, serving
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher import router
 from tpdeploy.launcher.environments import find_environment
-from tpdeploy.launcher.ports import LOOPBACK, free_ports
+from tpdeploy.launcher.runtimes.ports import LOOPBACK, free_ports
 
 REPLICAS = 2
 STREAMS = (1, 16, 64)

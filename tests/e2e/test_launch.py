@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tpdeploy.launcher.ports import free_ports, is_free
+from tpdeploy.launcher.runtimes.ports import free_ports, is_free
 from tpdeploy.launcher.runtimes.processes import members
 from tpdeploy.launcher.small_model import engine_python, prepare_smollm2
 from tpdeploy.launcher.state import Deployment, log_of, running_endpoint

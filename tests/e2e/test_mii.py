@@ -22,7 +22,7 @@ from tpdeploy.backends.deepspeed_mii import CONFIG, PROGRAM, DeepSpeedMiiBackend
 from tpdeploy.backends.meaning import example_plan
 from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.launcher.environments import find_environment
-from tpdeploy.launcher.ports import free_ports, is_free
+from tpdeploy.launcher.runtimes.ports import free_ports, is_free
 from tpdeploy.launcher.runtimes.processes import Leader, end_sessions, members, start
 from tpdeploy.launcher.small_model import engine_python, prepare_smollm2
 from tpdeploy.planner.plan import DeploymentPlan

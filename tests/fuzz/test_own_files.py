@@ -18,8 +18,9 @@ from tests.planner.questions import ask
 from tests.profiles.test_measured import machine
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.harness.measure.history import history
+from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.processes import leader_of
-from tpdeploy.launcher.state import Deployment, Member, deployments
+from tpdeploy.launcher.state import Deployment, deployments
 from tpdeploy.learning import calibrations as measured
 from tpdeploy.learning import corrections as learned
 from tpdeploy.learning.applied import with_engine_here
@@ -54,7 +55,7 @@ DEPLOYMENT = Deployment(
     phase="ready",
     started_at=datetime(2026, 1, 2, tzinfo=UTC),
     supervisor=leader_of(os.getpid()),
-    members=(Member(label="replica-0", port=9, devices=(0,), health_url="http://127.0.0.1:9/"),),
+    members=(Member(label="replica-0", port=9, devices=(0,), health_path="/h"),),
 )
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.planner.questions import VLLM
 from tpdeploy.errors import InputError
-from tpdeploy.launcher import launch
+from tpdeploy.launcher.runtimes import machine
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
@@ -21,9 +21,9 @@ def plan_for(gpus: str) -> DeploymentPlan:
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, gpus: str, here: str) -> str:
-    monkeypatch.setattr(launch, "detect", lambda: parse_gpus(here))
+    monkeypatch.setattr(machine, "detect", lambda: parse_gpus(here))
     with pytest.raises(InputError) as caught:
-        launch.check_machine(plan_for(gpus))
+        machine.check_machine(plan_for(gpus))
     return str(caught.value)
 
 
@@ -46,5 +46,5 @@ def test_a_plan_for_more_gpus_than_there_are_names_both_counts(
 
 def test_enough_gpus_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan for two of this machine's four GPUs can be launched."""
-    monkeypatch.setattr(launch, "detect", lambda: parse_gpus("4xH100"))
-    launch.check_machine(plan_for("2xH100"))
+    monkeypatch.setattr(machine, "detect", lambda: parse_gpus("4xH100"))
+    machine.check_machine(plan_for("2xH100"))

@@ -12,7 +12,7 @@ import pytest
 
 from tests.launcher.test_launch import HERE, Machine, eventually, nothing_left
 from tpdeploy.errors import InputError
-from tpdeploy.launcher import containers
+from tpdeploy.launcher.runtimes import container
 from tpdeploy.launcher.state import Deployment
 
 pytestmark = pytest.mark.processes
@@ -86,10 +86,10 @@ def test_the_command_shows_no_key(machine: Machine) -> None:
 
 def test_folders_that_a_command_names_are_lent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its model read-only, its own folder to write, GPUs where the plan has them."""
-    monkeypatch.setattr(containers, "runtime", lambda: "podman")
+    monkeypatch.setattr(container, "client", lambda: "podman")
     folder = HERE / "replica-0"
     argv = ("serve", str(HERE), str(folder / "options.yaml"))
-    command = containers.argv_in("image", "name", argv, ["KEY"], folder=folder, gpus=True)
+    command = container.argv_in("image", "name", argv, ["KEY"], folder=folder, gpus=True)
     assert f"{HERE}:{HERE}:ro" in command
     assert f"{folder}:{folder}" in command
     assert "nvidia.com/gpu=all" in command
@@ -100,4 +100,4 @@ def test_without_docker_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     """One line."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="--container needs docker or podman"):
-        containers.runtime()
+        container.client()

@@ -20,7 +20,7 @@ from tests.planner.questions import VLLM
 from tpdeploy.files import write_whole
 from tpdeploy.launcher import router
 from tpdeploy.launcher.environments import MARKER
-from tpdeploy.launcher.ports import free_ports, is_free
+from tpdeploy.launcher.runtimes.ports import free_ports, is_free
 from tpdeploy.launcher.runtimes.processes import is_alive, members
 from tpdeploy.launcher.state import Deployment
 from tpdeploy.planner.model.precision import served_shape

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tpdeploy.errors import InputError
-from tpdeploy.launcher.ports import LOOPBACK, check_port, claim, free_ports, is_free
+from tpdeploy.launcher.runtimes.ports import LOOPBACK, check_port, claim, free_ports, is_free
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.launcher.test_launch import eventually, nothing_left
 from tpdeploy.backends import tensorrt_llm
 from tpdeploy.backends.metrics import EngineMetrics, Summed, read_metrics
 from tpdeploy.launcher.environments import MARKER
-from tpdeploy.launcher.ports import free_ports
+from tpdeploy.launcher.runtimes.ports import free_ports
 from tpdeploy.launcher.state import Deployment, log_of
 
 pytestmark = pytest.mark.processes

@@ -1,1 +1,1 @@
-"""Engine environments, process groups, router, state, logs and stop."""
+"""Engine environments, runtimes, router, state, logs and stop."""

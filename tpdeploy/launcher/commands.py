@@ -1,16 +1,17 @@
 """What a launch runs: the order the user gave, and the command of every member."""
 
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
-from tpdeploy.backends.base import Backend, Command, Site
-from tpdeploy.errors import InputError
+from tpdeploy.backends.base import Backend, Site
 from tpdeploy.launcher import router, state
-from tpdeploy.launcher.containers import argv_in
-from tpdeploy.launcher.environments import environment_of_python, find_environment
-from tpdeploy.launcher.ports import LOOPBACK, free_ports
+from tpdeploy.launcher.environments import find_environment
+from tpdeploy.launcher.runtimes.base import Engine, Rendered
+from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.launcher.runtimes.ports import LOOPBACK, free_ports
 from tpdeploy.launcher.runtimes.processes import Leader
+from tpdeploy.launcher.runtimes.registry import runtime_for, runtime_of
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.record import Record
 from tpdeploy.records import read_record
@@ -39,20 +40,13 @@ def order_of(name: str) -> Order:
     return read_record(state.folder_of(name) / "order.yaml", Order)
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """A command of a launch, which member it starts, and where that says whether it is well."""
-
-    label: str
-    port: int
-    devices: tuple[int, ...]
-    health_url: str
-    command: Command
-    folder: Path | None = None  # where the command's files go
-    container: str = ""  # the name of the one it runs in
+def engine_of(plan: DeploymentPlan, backend: Backend, order: Order) -> Engine:
+    """The engine that is ordered, for the devices of `plan`."""
+    where = Engine(backend, plan.cluster.platform, order.executable, order.python)
+    return replace(where, image=order.container or "")
 
 
-def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> list[Labelled]:
+def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> list[Rendered]:
     """The command of every replica on every machine; the only one listens on the endpoint."""
     alone = len(plan.placement) == 1
     found = []
@@ -68,80 +62,48 @@ def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> li
         )
         machines = place.machines[:1] if backend.starts_other_machines else place.machines
         for machine in machines:
-            found.append(_labelled(plan, place, replace(site, machine=machine), backend, order))
+            found.append(_replica(plan, place, replace(site, machine=machine), backend, order))
     return found
 
 
-def _labelled(
+def _replica(
     plan: DeploymentPlan,
     place: Placement,
     site: Site,
     backend: Backend,
     order: Order,
-) -> Labelled:
-    """The command of one replica at `site`, in a container if the order says so."""
-    rendered = backend.render(plan, place, site)
-    argv = _whole_argv(plan, backend, order, rendered)
-    container = f"tpdeploy-{order.name}-{site.folder.name}" if order.container else ""
-    if order.container:
-        keys = [backend.api_key_variable] if backend.api_key_variable else []
-        variables, on_gpu = [*rendered.env, *keys], plan.cluster.platform == "cuda"
-        image, folder = order.container, site.folder
-        argv = argv_in(image, container, argv, variables, folder=folder, gpus=on_gpu)
+) -> Rendered:
+    """The command of one replica at `site`, as its runtime gives it."""
     label = site.folder.name
     if plan.cluster.nodes > 1:
         label += f" on machine {site.machine}"
-    return Labelled(
+    member = Member(
         label=label,
+        host=site.host,
         port=site.port,
         devices=place.devices_on(site.machine),
-        health_url=url_of(site.host, site.port) + backend.health_path,
-        command=replace(rendered, argv=argv),
-        folder=site.folder,
-        container=container,
+        health_path=backend.health_path,
     )
+    command = backend.render(plan, place, site)
+    command = replace(command, argv=(*command.argv, *order.engine_args))
+    engine = engine_of(plan, backend, order)
+    return runtime_for(engine).render(engine, member, command, site.folder)
 
 
-def router_command(order: Order, replicas: list[Labelled]) -> Labelled | None:
-    """The router's command, if there are replicas to share the load among."""
-    ports = list(dict.fromkeys(replica.port for replica in replicas))
-    if len(ports) == 1:
+def router_member(plan: DeploymentPlan, order: Order) -> Member | None:
+    """The router, if there are replicas to share the load among."""
+    if len(plan.placement) == 1:
         return None
+    return Member(label=ROUTER, host=order.host, port=order.port, health_path=router.HEALTH_PATH)
+
+
+def router_command(order: Order, member: Member, replicas: Iterable[Member]) -> Rendered:
+    """The command of the router `member` over `replicas`, which are started unless it is shown."""
+    # The machines of one replica have one address.
+    workers = list(dict.fromkeys(runtime_of(replica).address(replica) for replica in replicas))
     (metrics,) = free_ports(LOOPBACK, 1)
-    workers = [url_of(LOOPBACK, port) for port in ports]
-    rendered = router.command(order.host, order.port, metrics, workers)
+    command = router.command(order.host, order.port, metrics, workers)
+    name, *arguments = command.argv
     found = find_environment(router.ENVIRONMENT)
-    program = str(found.program(rendered.argv[0])) if found else rendered.argv[0]
-    command = Command((program, *rendered.argv[1:]), rendered.env)
-    health = url_of(order.host, order.port) + router.HEALTH_PATH
-    return Labelled(ROUTER, order.port, (), health, command)
-
-
-def _whole_argv(
-    plan: DeploymentPlan, backend: Backend, order: Order, rendered: Command
-) -> tuple[str, ...]:
-    """The argument list with the path of the program and what the user adds.
-
-    The bare name of the program where it is not installed, for a dry run.
-    """
-    name, *arguments = rendered.argv
-    return (_program(plan, backend, order, name), *arguments, *order.engine_args)
-
-
-def _program(plan: DeploymentPlan, backend: Backend, order: Order, name: str) -> str:
-    if order.container:
-        return name
-    if order.executable:
-        return str(order.executable)
-    if order.python:
-        return str(environment_of_python(order.python).program(name))
-    with suppress(InputError):  # no environment is made for the plan's platform
-        found = find_environment(backend.environment(plan.cluster.platform))
-        if found and found.program(name).exists():
-            return str(found.program(name))
-    return name
-
-
-def url_of(host: str, port: int) -> str:
-    """Where a server that listens on `host` is reached from this machine."""
-    return f"http://{LOOPBACK if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+    program = str(found.program(name)) if found else name
+    return Rendered(member, (program, *arguments), command.env, files={})

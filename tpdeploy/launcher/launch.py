@@ -11,19 +11,15 @@ from contextlib import contextmanager
 from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import write_whole
-from tpdeploy.launcher import containers, router, state
-from tpdeploy.launcher.commands import API_KEY, Order, replica_commands
-from tpdeploy.launcher.environments import (
-    environment_of_executable,
-    environment_of_python,
-    find_environment,
-)
+from tpdeploy.launcher import router, state
+from tpdeploy.launcher.commands import API_KEY, Order, engine_of, replica_commands
+from tpdeploy.launcher.environments import find_environment
 from tpdeploy.launcher.logs import last_words
-from tpdeploy.launcher.ports import LOOPBACK, check_port, claim, is_free
-from tpdeploy.launcher.runtimes.processes import Leader, end_process, end_sessions, is_alive, start
+from tpdeploy.launcher.runtimes.ports import LOOPBACK, check_port, claim, is_free
+from tpdeploy.launcher.runtimes.processes import Leader, end_process, is_alive, start
+from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_for
 from tpdeploy.planner.model.stages import split_problem
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.profiles.machine.detect import detect
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.records import dump_record
 
@@ -66,7 +62,7 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
             f"{API_KEY} is set and {backend.name} has no API key: anyone who reaches the port "
             "could use it; unset the variable, or put a proxy that checks keys in front"
         )
-    own = replica_commands(plan, backend, order)[0].command.argv[: -len(order.engine_args) or None]
+    own = replica_commands(plan, backend, order)[0].argv[: -len(order.engine_args) or None]
     own_names = {word for word in own if word.startswith("--")}
     planned = {name.replace("_", "-") for name in backend.reserved_arguments | own_names}
     for argument in order.engine_args:
@@ -99,55 +95,16 @@ def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
         yield f"{widths.refused[width]}: legal widths are {', '.join(map(str, widths.legal))}"
 
 
-def check_installed(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
-    """Nothing, if the engine is installed, and the router where it is needed.
+def check_here(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
+    """Nothing, if the plan can run here, and the router where it is needed.
 
     Raises:
-        InputError: it is not; the message holds the command that installs it.
+        InputError: it cannot; the message says what is missing and the command that installs it.
     """
-    platform = plan.cluster.platform
-    if order.container:
-        containers.runtime()
-    elif order.executable:
-        environment_of_executable(order.executable)
-    elif order.python:
-        environment_of_python(order.python)
-    elif find_environment(backend.environment(platform)) is None:
-        raise InputError(
-            f"{backend.name} for {platform} is not installed; run on a machine with {platform}: "
-            f"tpdeploy backends install {backend.name} --platform {platform}"
-        )
+    engine = engine_of(plan, backend, order)
+    runtime_for(engine).check(plan, engine)
     if len(plan.placement) > 1 and find_environment(router.ENVIRONMENT) is None:
         raise InputError("the router is not installed; run: tpdeploy backends install router")
-
-
-def check_machine(plan: DeploymentPlan) -> None:
-    """Nothing, if this machine has the devices of the plan.
-
-    Raises:
-        InputError: it has fewer, or none of their kind; the engine would say so much later. Or
-            the plan is for several machines.
-    """
-    machines = {machine for place in plan.placement for machine in place.machines}
-    if len(machines) > 1:
-        raise InputError(
-            f"the plan spans {len(machines)} machines and launch starts processes on one: "
-            "--dry-run prints the commands of each, or plan one machine and launch on each"
-        )
-    if plan.cluster.platform != "cuda":
-        return  # every machine has a CPU, and other devices are not detected
-    here = detect()
-    if here.accelerator.platform != "cuda":
-        raise InputError(
-            f"the plan is for {plan.cluster.count}x {plan.cluster.gpu}, this machine shows no "
-            "NVIDIA GPU; plan for what it has: --gpus auto"
-        )
-    wanted = 1 + max(device for place in plan.placement for device in place.devices)
-    if here.count < wanted:
-        raise InputError(
-            f"the plan uses {wanted} GPUs, this machine shows {here.count}; "
-            f"plan again: --gpus {here.count}x{plan.cluster.gpu}"
-        )
 
 
 def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
@@ -227,8 +184,8 @@ def stop(name: str) -> state.Deployment:
     if deployment.supervisor:
         end_process(deployment.supervisor, grace_s=STOP_TIMEOUT_S)
     last = state.load(name) or deployment
-    end_sessions(*(m.leader for m in last.members if m.leader), grace_s=0.0)
-    containers.remove(m.container for m in last.members)
+    for runtime, members in by_runtime(last.members):
+        runtime.stop(members, grace_s=0.0)
     left = [str(m.port) for m in last.members if not _freed(m.port)]
     if left:
         raise TpdeployError(f"ports {', '.join(left)} are still taken")

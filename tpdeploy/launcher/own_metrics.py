@@ -8,8 +8,8 @@ import httpx
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.metrics import EngineMetrics, read_metrics
 from tpdeploy.errors import TpdeployError
-from tpdeploy.launcher.commands import ROUTER, url_of
-from tpdeploy.launcher.ports import LOOPBACK
+from tpdeploy.launcher.commands import ROUTER
+from tpdeploy.launcher.runtimes.registry import runtime_of
 from tpdeploy.launcher.state import Deployment
 
 TIMEOUT_S = 5.0
@@ -26,7 +26,7 @@ class OwnMetrics:
         self.names = backend.metrics
         replicas = [m for m in deployment.members if m.label != ROUTER]
         path = backend.metrics.path if backend.metrics else ""
-        self.urls = [url_of(LOOPBACK, m.port) + path for m in replicas]
+        self.urls = [runtime_of(m).address(m) + path for m in replicas]
         self.client = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
         self.before = [self._fetch()]
         self.reading: Thread | None = None

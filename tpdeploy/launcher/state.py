@@ -3,45 +3,19 @@
 import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
-import httpx
 from pydantic import AwareDatetime, Field
 
-from tpdeploy.bounds import Index
 from tpdeploy.errors import InputError
 from tpdeploy.files import data_home, kind_of, write_whole
-from tpdeploy.launcher.runtimes.processes import Leader, is_alive, members
+from tpdeploy.launcher.runtimes.member import Member, Phase
+from tpdeploy.launcher.runtimes.processes import Leader, is_alive
+from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_of
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record, Text
 from tpdeploy.records import dump_record, read_record
 
 DEFAULT_NAME = "default"
-HEALTH_TIMEOUT_S = 2.0
-MOST_PORT = 65535
-Phase = Literal["starting", "ready", "degraded", "failed", "stopped", "orphaned"]
-
-
-class Member(Record):
-    """One process group of a deployment: a replica or the router."""
-
-    label: Text = Field(description="replica-0, replica-1 … or router")
-    port: int = Field(ge=0, le=MOST_PORT)
-    devices: tuple[Index, ...] = ()
-    leader: Leader | None = Field(default=None, description="None until it is started")
-    phase: Phase = "starting"
-    stage: str = Field(default="", description="what it is doing, in the engine's words")
-    health_url: str = ""
-    container: str = Field(default="", description="the one it runs in, if it does")
-    healthy: bool | None = Field(default=None, description="right now; only status asks")
-
-    def answers(self) -> bool:
-        """Whether its health check says that it can serve now."""
-        try:
-            answer = httpx.get(self.health_url, timeout=HEALTH_TIMEOUT_S, trust_env=False)
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-            return False
-        return answer.status_code == httpx.codes.OK
 
 
 class Deployment(Record):
@@ -62,11 +36,13 @@ class Deployment(Record):
         """Whether any process of it is alive, be it an orphan of a killed supervisor."""
         if self.supervisor and is_alive(self.supervisor):
             return True
-        return bool(members(*(member.leader for member in self.members if member.leader)))
+        return any(runtime.left(members) for runtime, members in by_runtime(self.members))
 
     def seen_now(self) -> "Deployment":
         """The same with what can be seen now: health, and whether the supervisor still lives."""
-        asked = tuple(m.model_copy(update={"healthy": m.answers()}) for m in self.members)
+        asked = tuple(
+            m.model_copy(update={"healthy": runtime_of(m).answers(m)}) for m in self.members
+        )
         supervised = self.supervisor is not None and is_alive(self.supervisor)
         phase = self.phase if supervised else "orphaned"
         return self.model_copy(update={"members": asked, "phase": phase})

@@ -1,7 +1,7 @@
 """The supervisor of one deployment: starts it, watches it, and ends all of it.
 
-It runs in a session of its own (`python -m tpdeploy.launcher.supervisor NAME`) and keeps the
-state on disk true. A replica that dies is not started again: what is left of it is ended at
+It runs by itself (`python -m tpdeploy.launcher.supervisor NAME`) and keeps the state on disk
+true. A replica that dies is not started again: what is left of it is ended at
 once, the others serve on, and the state says `degraded`. When the last one is gone, so is the
 deployment.
 """
@@ -9,38 +9,30 @@ deployment.
 import logging
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import TpdeployError
-from tpdeploy.files import write_whole
-from tpdeploy.launcher import containers, router, state
+from tpdeploy.launcher import router, state
 from tpdeploy.launcher.commands import (
     API_KEY,
     ROUTER,
-    Labelled,
     Order,
     order_of,
     replica_commands,
     router_command,
-    url_of,
+    router_member,
 )
 from tpdeploy.launcher.logs import LogReader, last_words
-from tpdeploy.launcher.ports import LOOPBACK, listeners
-from tpdeploy.launcher.runtimes.processes import (
-    end_sessions,
-    is_alive,
-    members,
-    start,
-    this_process,
-)
+from tpdeploy.launcher.runtimes.base import Observed, Rendered
+from tpdeploy.launcher.runtimes.member import Member, Phase
+from tpdeploy.launcher.runtimes.processes import is_alive, this_process
+from tpdeploy.launcher.runtimes.registry import by_runtime
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.records import read_record
 
@@ -64,26 +56,19 @@ class Supervisor:
         self.order = order
         self.backend = backend
         self.replicas = replica_commands(plan, backend, order)
-        self.router = router_command(order, self.replicas)
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        commands = [*self.replicas, *([self.router] if self.router else [])]
-        self.logs = {c.label: LogReader(state.log_of(order.name, c.label)) for c in commands}
+        self.router = router_member(plan, order)
+        self.started: list[str] = []  # and not known to have ended
+        members = [replica.member for replica in self.replicas]
+        members += [self.router] if self.router else []
+        self.runtimes = {m.label: runtime for runtime, of in by_runtime(members) for m in of}
+        self.logs = {m.label: LogReader(state.log_of(order.name, m.label)) for m in members}
         self.deployment = state.Deployment(
             name=order.name,
             model=plan.model.id,
             backend=backend.name,
             url=f"http://{order.host}:{order.port}",
             supervisor=this_process(),
-            members=tuple(
-                state.Member(
-                    label=c.label,
-                    port=c.port,
-                    devices=c.devices,
-                    health_url=c.health_url,
-                    container=c.container,
-                )
-                for c in commands
-            ),
+            members=tuple(members),
         )
         state.save(self.deployment)
 
@@ -91,10 +76,8 @@ class Supervisor:
         """Start, watch, end; the state on disk tells how it went."""
         try:
             self._start_replicas()
-            self._wait(self.replicas)
             if self.router:
-                self._start(self.router, {})
-                self._wait([self.router])
+                self._start_router(self.router)
             self._update(phase="ready")
             self._watch()
         except Stopped:
@@ -111,33 +94,34 @@ class Supervisor:
             keys[self.backend.api_key_variable] = os.environ[API_KEY]
         for replica in self.replicas:
             self._start(replica, keys)
+        self._wait([replica.member.label for replica in self.replicas])
 
-    def _start(self, what: Labelled, keys: Mapping[str, str]) -> None:
-        command = what.command
-        if what.folder:
-            for name, content in command.files.items():
-                write_whole(what.folder / name, content)
-        # What the engine calls by name comes from its own environment.
-        path = f"{Path(command.argv[0]).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-        env = {"PATH": path, **command.env, **keys}
-        process, leader = start(command.argv, env, self.logs[what.label].path)
-        self.processes[what.label] = process
-        self._member(what.label, leader=leader, stage="starting")
+    def _start_router(self, member: Member) -> None:
+        """Once the replicas run: not every runtime knows before where that will be."""
+        replicas = [m for m in self.deployment.members if m.label != ROUTER]
+        self._start(router_command(self.order, member, replicas), {})
+        self._wait([ROUTER])
 
-    def _wait(self, commands: list[Labelled]) -> None:
-        """Until all `commands` are healthy.
+    def _start(self, what: Rendered, keys: Mapping[str, str]) -> None:
+        label = what.member.label
+        started = self.runtimes[label].start(what, keys, self.logs[label].path)
+        self.started.append(label)
+        self._keep(started.model_copy(update={"stage": "starting"}))
+
+    def _wait(self, waiting: list[str]) -> None:
+        """Until all of the members `waiting` are healthy.
 
         Raises:
             TpdeployError: one of them ended, or they took too long.
         """
         deadline = time.monotonic() + self.order.startup_timeout_s
-        waiting = [what.label for what in commands]
         while waiting:
             for label in list(waiting):
                 self._read_stage(label)
-                if self._has_ended(label):
+                if not self._observed(label).runs:
                     raise TpdeployError(f"{label} ended while starting: {self._last_words(label)}")
-                if self._of(label).answers() and self._is_ours(label):
+                member, runtime = self._of(label), self.runtimes[label]
+                if runtime.answers(member) and runtime.listens(member):
                     self._member(label, phase="ready", stage="ready")
                     waiting.remove(label)
             if waiting and time.monotonic() > deadline:
@@ -146,25 +130,6 @@ class Supervisor:
                     "allow more with --startup-timeout"
                 )
             self._pause()
-
-    def _is_ours(self, label: str) -> bool:
-        """Whether it is the member itself that listens on its port.
-
-        Raises:
-            TpdeployError: somebody else does, who took the port meanwhile.
-        """
-        member = self._of(label)
-        if member.container:
-            return True  # what runs in a container is not of our session
-        ours = {process.pid for process in members(member.leader)} if member.leader else set()
-        listening = listeners(member.port)
-        for process in listening:
-            if process.pid not in ours:
-                raise TpdeployError(
-                    f"port {member.port} of {label} has been taken by {process.name()} "
-                    f"({process.pid}) meanwhile; launch again"
-                )
-        return bool(listening)
 
     def _read_stage(self, label: str) -> None:
         stages = [self.backend.progress(line) for line in self.logs[label].lines()]
@@ -179,9 +144,10 @@ class Supervisor:
             TpdeployError: the router or the last replica ended.
         """
         while True:
-            for label in list(self.processes):
-                if self._has_ended(label):
-                    self._lost(label)
+            for label in list(self.started):
+                seen = self._observed(label)
+                if not seen.runs:
+                    self._lost(label, seen.end)
             self._pause()
 
     def _pause(self) -> None:
@@ -194,41 +160,33 @@ class Supervisor:
         if stop_asked.wait(POLL_S) or (owner and not is_alive(owner)):
             raise Stopped
 
-    def _has_ended(self, label: str) -> bool:
-        """Whether its first process has ended.
+    def _observed(self, label: str) -> Observed:
+        return self.runtimes[label].observe(self._of(label))
 
-        It is not waited for before its session is ended: until then its number is not given to
-        another process.
-        """
-        leader = self._of(label).leader
-        return leader is not None and not is_alive(leader)
-
-    def _lost(self, label: str) -> None:
-        """A member's first process has ended: end the rest of it, and go on if others serve."""
-        member = self._of(label)
-        if ROUTER in self.processes and label != ROUTER:
-            url = url_of(self.order.host, self.order.port)
-            router.forget(url, url_of(LOOPBACK, member.port))
-        if member.leader:
-            end_sessions(member.leader, grace_s=0.0)
-        containers.remove([member.container])
-        code = self.processes.pop(label).wait()
-        how = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+    def _lost(self, label: str, how: str) -> None:
+        """A member has ended: end the rest of it, and go on if others serve."""
+        member, runtime = self._of(label), self.runtimes[label]
+        if ROUTER in self.started and label != ROUTER:
+            at = self.runtimes[ROUTER].address(self._of(ROUTER))
+            router.forget(at, runtime.address(member))
+        runtime.stop([member], grace_s=0.0)
+        self.started.remove(label)
         reason = f"{label} {how}: {self._last_words(label)}"
         self._member(label, phase="failed", stage=how)
-        if not self.router or label == ROUTER or set(self.processes) == {ROUTER}:
+        if not self.router or label == ROUTER or self.started == [ROUTER]:
             raise TpdeployError(reason)
         self._update(phase="degraded", reason=reason)
 
-    def _end(self, phase: state.Phase, reason: str) -> None:
+    def _end(self, phase: Phase, reason: str) -> None:
         """End every member, router first so that nobody is sent to a dying replica."""
         self._update(reason=reason)
         starting = self.deployment.phase == "starting"
         grace = STARTING_GRACE_S if starting else self.backend.stop_grace_s
-        for group in ([ROUTER], [replica.label for replica in self.replicas]):
-            leaders = [m.leader for m in self.deployment.members if m.label in group and m.leader]
-            end_sessions(*leaders, grace_s=grace)
-        containers.remove(m.container for m in self.deployment.members)
+        routers = [m for m in self.deployment.members if m.label == ROUTER]
+        replicas = [m for m in self.deployment.members if m.label != ROUTER]
+        for group in (routers, replicas):
+            if group:
+                self.runtimes[group[0].label].stop(group, grace)
         for member in self.deployment.members:
             if member.phase != "failed":
                 self._member(member.label, phase="stopped", stage="")
@@ -238,14 +196,16 @@ class Supervisor:
         failure = last_exception if label == ROUTER else self.backend.failure
         return last_words(self.logs[label].path, failure)
 
-    def _of(self, label: str) -> state.Member:
+    def _of(self, label: str) -> Member:
         return next(m for m in self.deployment.members if m.label == label)
 
     def _member(self, label: str, **changes: Any) -> None:
-        members = tuple(
-            m.model_copy(update=changes) if m.label == label else m for m in self.deployment.members
-        )
-        self._update(members=members)
+        self._keep(self._of(label).model_copy(update=changes))
+
+    def _keep(self, member: Member) -> None:
+        """Put `member` in the place of what was known of it."""
+        members = self.deployment.members
+        self._update(members=tuple(member if m.label == member.label else m for m in members))
 
     def _update(self, **changes: Any) -> None:
         """Change the state, also on disk; a full disk is no reason to stop serving."""

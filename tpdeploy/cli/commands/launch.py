@@ -8,22 +8,23 @@ from typing import Annotated
 
 import typer
 
+from tpdeploy.backends.base import Backend
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import TpdeployError
-from tpdeploy.launcher.commands import Labelled, Order, replica_commands, router_command
+from tpdeploy.launcher.commands import Order, replica_commands, router_command, router_member
 from tpdeploy.launcher.launch import (
     begin,
     check,
-    check_installed,
-    check_machine,
+    check_here,
     choose_port,
     follow,
     stop,
 )
-from tpdeploy.launcher.ports import LOOPBACK
+from tpdeploy.launcher.runtimes.base import Rendered
+from tpdeploy.launcher.runtimes.ports import LOOPBACK
 from tpdeploy.launcher.runtimes.processes import Leader, this_process
 from tpdeploy.launcher.state import DEFAULT_NAME, Deployment
 from tpdeploy.planner.plan import DeploymentPlan
@@ -100,11 +101,9 @@ def launch(
     if dry_run:
         if chosen.cluster.nodes > 1:
             err.print("MACHINE_0 and so on stand for the addresses of your machines.")
-        replicas = replica_commands(chosen, engine, order)
-        _show_commands([*replicas, router_command(order, replicas)], as_json=json)
+        _show_commands(_commands(chosen, engine, order), as_json=json)
         return
-    check_machine(chosen)
-    check_installed(chosen, engine, order)
+    check_here(chosen, engine, order)
     _run(chosen, order, hold, detach=detach, as_json=json)
 
 
@@ -148,18 +147,24 @@ def _attend(name: str, supervisor: Leader) -> None:
         raise TpdeployError(f"deployment {name} has failed: {last.reason}")
 
 
-def _show_commands(commands: list[Labelled | None], *, as_json: bool) -> None:
+def _commands(plan: DeploymentPlan, engine: Backend, order: Order) -> list[Rendered]:
+    """Those of every member, as they would be."""
+    replicas = replica_commands(plan, engine, order)
+    router = router_member(plan, order)
+    if router is None:
+        return replicas
+    return [*replicas, router_command(order, router, [r.member for r in replicas])]
+
+
+def _show_commands(commands: list[Rendered], *, as_json: bool) -> None:
     found = [
         DryCommand(
-            member=c.label,
-            files={str(c.folder / name): text for name, text in c.command.files.items()}
-            if c.folder
-            else {},
-            env=dict(c.command.env),
-            argv=c.command.argv,
+            member=c.member.label,
+            files={str(path): text for path, text in c.files.items()},
+            env=dict(c.env),
+            argv=c.argv,
         )
         for c in commands
-        if c
     ]
     if as_json:
         print_json(DryRun(commands=tuple(found)))

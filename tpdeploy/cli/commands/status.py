@@ -7,8 +7,9 @@ import typer
 from rich.table import Table
 
 from tpdeploy.cli.output import out, print_json
-from tpdeploy.launcher.runtimes.processes import is_alive
-from tpdeploy.launcher.state import Deployment, Member, deployments, running
+from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.launcher.runtimes.registry import runtime_of
+from tpdeploy.launcher.state import Deployment, deployments, running
 from tpdeploy.profiles.record import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -45,7 +46,7 @@ def _show(deployment: Deployment) -> None:
     if deployment.reason:
         out.print(f"  {deployment.reason}")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
-    for title in ("member", "devices", "port", "pid", "state", "health"):
+    for title in ("member", "devices", "port", "runs as", "state", "health"):
         table.add_column(title)
     for member in deployment.members:
         table.add_row(*_row(member))
@@ -53,15 +54,14 @@ def _show(deployment: Deployment) -> None:
 
 
 def _row(member: Member) -> tuple[str, ...]:
-    alive = member.leader is not None and is_alive(member.leader)
+    alive = runtime_of(member).observe(member).runs
     phase = member.phase if alive or member.phase == "failed" else "gone"
     stage = f": {member.stage}" if member.stage not in {"", member.phase} else ""
-    pid = str(member.leader.pid) if member.leader else "-"
     return (
         member.label,
         ",".join(map(str, member.devices)) or "-",
         str(member.port),
-        pid,
+        member.known_as,
         phase + stage,
         "ok" if member.healthy else "no answer",
     )

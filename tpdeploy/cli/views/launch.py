@@ -6,7 +6,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from tpdeploy.launcher.state import Deployment, Member
+from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.launcher.state import Deployment
 
 
 class Watcher:

@@ -103,6 +103,17 @@ def is_alive(leader: Leader) -> bool:
         return False
 
 
+def end_of(leader: Leader) -> str:
+    """How that child of ours ended; it is left to be waited for. Of other processes, only that."""
+    with suppress(ChildProcessError):
+        end = os.waitid(os.P_PID, leader.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if end and end.si_code == os.CLD_EXITED:
+            return f"ended with code {end.si_status}"
+        if end:
+            return f"was ended by signal {end.si_status}"
+    return "ended"
+
+
 def members(*leaders: Leader) -> list[psutil.Process]:
     """The living processes of the leaders' sessions, and what those started in sessions of theirs.
 

@@ -8,6 +8,7 @@ import psutil
 from tpdeploy.errors import InputError
 
 LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - to be told apart, not to listen on
 PORTS = range(1, 65536)
 
 

@@ -1,0 +1,264 @@
+"""What every runtime promises, shown with each of them and small programs."""
+
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.launcher.standin_backend import StandinBackend
+from tests.launcher.test_check import plan_for
+from tpdeploy.backends.base import Command
+from tpdeploy.errors import InputError, TpdeployError
+from tpdeploy.launcher.runtimes.base import Engine, Rendered, Runtime
+from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, free_ports
+from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_for, runtime_of
+
+PROGRAM = "standin-engine"
+TELL = "import os; print('pid', os.getpid(), flush=True); "
+SLEEP = TELL + "import time; time.sleep(600)"
+DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
+ENGINES = ("local", "container")
+
+
+@dataclass
+class Place:
+    """A runtime, an engine for it, and a folder of the deployment; ends what it has started."""
+
+    engine: Engine
+    deployment: Path
+    runtime: Runtime
+    started: list[Member] = field(default_factory=list)
+
+    @property
+    def log(self) -> Path:
+        return self.deployment / "logs" / "replica-0.log"
+
+    def render(self, program: str, port: int = 9, **env: str) -> Rendered:
+        member = Member(label="replica-0", port=port)
+        command = Command((PROGRAM, "-c", program), env, files={"options.yaml": "a: 1\n"})
+        return self.runtime.render(self.engine, member, command, self.deployment / "replica-0")
+
+    def start(self, program: str, port: int = 9, **keys: str) -> Member:
+        rendered = self.render(program, port, SAID="aloud")
+        self.started.append(self.runtime.start(rendered, keys, self.log))
+        return self.started[-1]
+
+    def inside(self) -> psutil.Process:
+        """The process of the program itself, when it has told its number."""
+        eventually(lambda: "pid" in self.log.read_text())
+        words = self.log.read_text().split()
+        return psutil.Process(int(words[words.index("pid") + 1]))
+
+
+def python_as(target: Path) -> None:
+    target.parent.mkdir(parents=True)
+    target.symlink_to(sys.executable)
+
+
+@pytest.fixture(params=ENGINES)
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """Python is the engine: by its path, and in an "image" by its name."""
+    program = tmp_path / "bin" / PROGRAM
+    python_as(program)
+    backend = StandinBackend()
+    if request.param == "local":
+        engine = Engine(backend, "cpu", executable=program)
+    else:
+        docker = program.with_name("docker")
+        source = (Path(__file__).parent / "standin_docker.py").read_text()
+        docker.write_text(source.replace("/usr/bin/env python3", sys.executable, 1))
+        docker.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.setenv("STANDIN_DOCKER", str(tmp_path))
+        engine = Engine(backend, "cpu", image="vendor/engine:1")
+    made = Place(engine, tmp_path / "deployments" / "default", runtime_for(engine))
+    yield made
+    if made.started:
+        made.runtime.stop(made.started, grace_s=0)
+
+
+def eventually(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen within 30 s"
+        time.sleep(0.05)
+
+
+def gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def kept(member: Member) -> Member:
+    """As another command reads it from the state."""
+    return Member.model_validate_json(member.model_dump_json())
+
+
+def test_rendering_changes_nothing_and_shows_all_but_keys(place: Place) -> None:
+    """Files by their paths, the command, its variables; nothing is written or started."""
+    rendered = place.render(SLEEP, SAID="aloud")
+    assert rendered.files == {place.deployment / "replica-0" / "options.yaml": "a: 1\n"}
+    assert rendered.argv[-2:] == ("-c", SLEEP)
+    assert rendered.env == {"SAID": "aloud"}
+    assert not place.deployment.exists()
+    assert not place.runtime.observe(rendered.member).runs
+    assert not place.runtime.left([rendered.member])
+
+
+def test_the_record_tells_which_runtime_has_a_member(place: Place) -> None:
+    """From before it is started, so that whatever happens it is found and ended."""
+    member = kept(place.render(SLEEP).member)
+    assert type(runtime_of(member)) is type(place.runtime)
+    ((runtime, members),) = by_runtime([member, member])
+    assert type(runtime) is type(place.runtime)
+    assert members == [member, member]
+
+
+def test_a_started_member_has_its_files_variables_and_log(place: Place) -> None:
+    """Keys reach it as well, and neither its record nor the log's beginning holds them."""
+    says = "import os; print(*(os.environ[name] for name in ('SAID', 'STANDIN_KEY')), flush=True); "
+    member = place.start(says + SLEEP, STANDIN_KEY="secret")
+    assert place.runtime.observe(member).runs
+    place.inside()
+    assert "aloud secret" in place.log.read_text()
+    assert (place.deployment / "replica-0" / "options.yaml").read_text() == "a: 1\n"
+    assert "secret" not in member.model_dump_json()
+
+
+def test_how_a_member_ended_is_known_until_it_is_stopped(place: Place) -> None:
+    """Its exit code, however often it is asked for."""
+    member = place.start("import sys; sys.exit(3)")
+    eventually(lambda: not place.runtime.observe(member).runs)
+    ends = [place.runtime.observe(member).end for _ in range(2)]
+    assert ends == ["ended with code 3"] * 2
+
+
+def test_a_signal_that_ended_a_member_is_named(place: Place) -> None:
+    """kill -9, as of one that took too much memory."""
+    member = place.start(SLEEP)
+    place.inside()
+    os.kill(int(member.known_as), signal.SIGKILL)
+    eventually(lambda: not place.runtime.observe(member).runs)
+    assert place.runtime.observe(member).end == "was ended by signal 9"
+
+
+def test_stopping_ends_what_a_killed_member_has_left(place: Place) -> None:
+    """The program inside too, where what was started is only its client."""
+    child = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'import time; "
+    member = place.start(child + "time.sleep(600)']); " + SLEEP)
+    inside = place.inside()
+    (grandchild,) = inside.children()
+    os.kill(int(member.known_as), signal.SIGKILL)
+    eventually(lambda: not place.runtime.observe(member).runs)
+    place.runtime.stop([member], grace_s=0)
+    eventually(lambda: gone(inside) and gone(grandchild))
+    assert not place.runtime.left([member])
+
+
+def test_another_process_can_observe_and_stop_it(place: Place) -> None:
+    """All that it takes is in the record; what has been stopped can be stopped again."""
+    record = kept(place.start(SLEEP))
+    inside, other = place.inside(), runtime_of(record)
+    assert other.observe(record).runs
+    assert other.left([record])
+    other.stop([record], grace_s=5)
+    eventually(lambda: gone(inside))
+    assert not other.observe(record).runs
+    other.stop([record], grace_s=0)
+
+
+def test_a_member_that_does_not_listen_to_reason_is_killed(place: Place) -> None:
+    """As engines are while they start."""
+    member = place.start(DEAF)
+    inside = place.inside()
+    place.runtime.stop([member], grace_s=0.2)
+    eventually(lambda: gone(inside))
+
+
+def test_what_was_never_started_can_be_stopped(place: Place) -> None:
+    """A launch may fail at its first member; the others are rendered only."""
+    place.runtime.stop([place.render(SLEEP).member], grace_s=0)
+
+
+def test_a_member_answers_at_its_address(place: Place) -> None:
+    """And it is the one that listens there."""
+    (port,) = free_ports("127.0.0.1", 1)
+    at = f"('127.0.0.1', {port}), h.BaseHTTPRequestHandler"
+    member = place.start(f"import http.server as h; h.HTTPServer({at}).serve_forever()", port)
+    assert place.runtime.address(member) == f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            connection.request("GET", "/")
+            return connection.getresponse().status == 501
+        except OSError:
+            return False
+
+    eventually(answers)
+    assert place.runtime.listens(member)
+
+
+def test_a_bare_name_adds_no_folder_to_the_search_path(place: Place) -> None:
+    """A program of that name in the folder one launches from must not run instead of another."""
+    member = place.start("import os; print(os.environ['PATH'], flush=True); " + SLEEP)
+    place.inside()
+    searched = place.log.read_text().splitlines()
+    assert "." not in next(line for line in searched if os.pathsep in line).split(os.pathsep)
+    assert place.runtime.observe(member).runs
+
+
+def test_whether_a_member_answers_is_asked_where_it_is_now(place: Place) -> None:
+    """Its address may be known only after its start: nothing of it is kept before."""
+    (port,) = free_ports("127.0.0.1", 1)
+    server = f"import http.server as h; h.HTTPServer(('127.0.0.1', {port}), {{}}).serve_forever()"
+    member = place.start(server.format("h.SimpleHTTPRequestHandler"), port)
+    eventually(lambda: place.runtime.answers(member))
+    lost = member.model_copy(update={"health_path": "/nowhere"})
+    assert not place.runtime.answers(lost)
+    assert not place.runtime.answers(member.model_copy(update={"port": free_ports(LOOPBACK, 1)[0]}))
+
+
+def test_who_listens_everywhere_is_reached_by_the_loopback(place: Place) -> None:
+    """And who listens on one address, there."""
+    everywhere, one = (Member(label="router", host=h, port=9) for h in (EVERYWHERE, "10.0.0.5"))
+    assert place.runtime.address(everywhere) == "http://127.0.0.1:9"
+    assert place.runtime.address(one) == "http://10.0.0.5:9"
+
+
+@pytest.mark.parametrize("place", ["local"], indirect=True)
+def test_a_stranger_on_its_port_is_named(place: Place) -> None:
+    """Whoever answers there must be the member; in a container nobody can tell."""
+    (port,) = free_ports("127.0.0.1", 1)
+    member = place.start(SLEEP, port)
+    assert not place.runtime.listens(member)
+    serve = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    with subprocess.Popen(serve, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as stranger:
+        try:
+            with pytest.raises(TpdeployError, match=f"port {port} of replica-0 has been taken by"):
+                eventually(lambda: place.runtime.listens(member))
+        finally:
+            stranger.kill()
+
+
+def test_what_is_missing_is_said_before_anything_starts(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is here it can be launched; without, one line says what would help."""
+    plan = plan_for("1xCPU")
+    place.runtime.check(plan, place.engine)
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    monkeypatch.setenv("TPDEPLOY_HOME", str(tmp_path / "home"))
+    missing = Engine(place.engine.backend, "cpu", image=place.engine.image)
+    with pytest.raises(InputError, match=r"standin for cpu is not installed|docker or podman"):
+        place.runtime.check(plan, missing)

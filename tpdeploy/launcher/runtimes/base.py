@@ -1,0 +1,125 @@
+"""The interface between a deployment and what runs its members. A runtime is known by it alone."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from tpdeploy.backends.base import Backend, Command, Platform
+from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.planner.plan import DeploymentPlan
+
+HEALTH_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """An engine, the platform it is to run on, and where its program comes from.
+
+    That is `executable`, or the environment of `python`, or the container image `image`, if the
+    user named one of them; else the environment that tpdeploy installed.
+    """
+
+    backend: Backend
+    platform: Platform
+    executable: Path | None = None
+    python: Path | None = None
+    image: str = ""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What will start a member: files to write first, an argument list, and its variables.
+
+    `member` has all that its runtime knows it by before it is started.
+    """
+
+    member: Member
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    files: Mapping[Path, str]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a runtime sees of a member now."""
+
+    runs: bool
+    end: str = ""  # how it ended, as "ended with code 1"
+
+
+class Runtime(ABC):
+    """Runs the members of a deployment, and ends all of what they started.
+
+    `check` and `render` come before a launch and change nothing. `start` gives the member as the
+    state keeps it; every other question is asked with that record, also by another process and
+    after this one has died. So what it takes to find a member again is in `Member`.
+    """
+
+    @abstractmethod
+    def check(self, plan: DeploymentPlan, engine: Engine) -> None:
+        """Nothing, if `plan` can be run here with `engine`.
+
+        Raises:
+            InputError: it cannot; the message says what would work.
+        """
+
+    @abstractmethod
+    def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:
+        """What starts `member`, whose engine says `command`, with its files in `folder`.
+
+        `folder` is one in the deployment's, and no other member's.
+        """
+
+    @abstractmethod
+    def start(self, rendered: Rendered, keys: Mapping[str, str], log: Path) -> Member:
+        """Write its files and start it; what it writes is appended to `log` for as long as it runs.
+
+        `keys` are variables that nobody else may see: they go into no file and no command line.
+
+        Raises:
+            TpdeployError: it cannot be started.
+        """
+
+    @abstractmethod
+    def observe(self, member: Member) -> Observed:
+        """Whether a member runs; how it ended is known to who started it, until it is stopped."""
+
+    @abstractmethod
+    def listens(self, member: Member) -> bool:
+        """Whether it is the member that listens on its port; it has been asked and answers.
+
+        Raises:
+            TpdeployError: somebody else does, who took the port meanwhile.
+        """
+
+    @abstractmethod
+    def address(self, member: Member) -> str:
+        """The URL at which the supervisor, the router and commands reach it.
+
+        While it is not known where the member runs, which may be some time after its start, a
+        word that stands for it, at which nobody answers.
+        """
+
+    def answers(self, member: Member) -> bool:
+        """Whether its health check says that it can serve now."""
+        url = self.address(member) + member.health_path
+        try:
+            answer = httpx.get(url, timeout=HEALTH_TIMEOUT_S, trust_env=False)
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return False
+        return answer.status_code == httpx.codes.OK
+
+    @abstractmethod
+    def left(self, members: Sequence[Member]) -> bool:
+        """Whether anything of them still runs, be it what an ended one had started."""
+
+    @abstractmethod
+    def stop(self, members: Sequence[Member], grace_s: float) -> None:
+        """End all of them: ask, wait up to `grace_s`, then kill. Also what ended ones have left.
+
+        Raises:
+            TpdeployError: something of them cannot be ended.
+        """

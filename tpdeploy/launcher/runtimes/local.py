@@ -1,0 +1,134 @@
+"""Members as processes of this machine, each the leader of a session."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from subprocess import Popen
+
+from tpdeploy.backends.base import Command
+from tpdeploy.errors import InputError, TpdeployError
+from tpdeploy.files import write_whole
+from tpdeploy.launcher.environments import (
+    environment_of_executable,
+    environment_of_python,
+    find_environment,
+)
+from tpdeploy.launcher.runtimes import processes
+from tpdeploy.launcher.runtimes.base import Engine, Observed, Rendered, Runtime
+from tpdeploy.launcher.runtimes.machine import check_machine
+from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, listeners
+from tpdeploy.planner.plan import DeploymentPlan
+
+
+class Local(Runtime):
+    """Starts processes in this user's name."""
+
+    def __init__(self) -> None:
+        # Kept until they are stopped: Python waits for children whose objects are gone, after
+        # which their numbers may be given to others.
+        self.children: dict[str, Popen[bytes]] = {}
+
+    def check(self, plan: DeploymentPlan, engine: Engine) -> None:
+        """The machine has the devices, and the engine's program is there."""
+        check_machine(plan)
+        self.check_program(engine)
+
+    def check_program(self, engine: Engine) -> None:
+        """Nothing, if the engine is installed.
+
+        Raises:
+            InputError: it is not; the message holds the command that installs it.
+        """
+        platform = engine.platform
+        if engine.executable:
+            environment_of_executable(engine.executable)
+        elif engine.python:
+            environment_of_python(engine.python)
+        elif find_environment(engine.backend.environment(platform)) is None:
+            name = engine.backend.name
+            raise InputError(
+                f"{name} for {platform} is not installed; run on a machine with {platform}: "
+                f"tpdeploy backends install {name} --platform {platform}"
+            )
+
+    def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:
+        """The engine's own command, with the path of its program if that is known here."""
+        name, *arguments = command.argv
+        argv = (_program(engine, name), *arguments)
+        files = {folder / name: text for name, text in command.files.items()}
+        return Rendered(member, argv, command.env, files)
+
+    def start(self, rendered: Rendered, keys: Mapping[str, str], log: Path) -> Member:
+        """Start it as the leader of a session."""
+        for path, text in rendered.files.items():
+            write_whole(path, text)
+        env = {**_search_path(rendered.argv[0]), **rendered.env, **keys}
+        child, leader = processes.start(rendered.argv, env, log)
+        self.children[rendered.member.label] = child
+        return rendered.member.model_copy(update={"leader": leader})
+
+    def observe(self, member: Member) -> Observed:
+        """Whether its first process is alive.
+
+        That one is not waited for before its session is ended: until then its number is not given
+        to another process.
+        """
+        if member.leader is None:
+            return Observed(runs=False)
+        if processes.is_alive(member.leader):
+            return Observed(runs=True)
+        return Observed(runs=False, end=processes.end_of(member.leader))
+
+    def listens(self, member: Member) -> bool:
+        """Whether a process of its session does, and no other."""
+        ours = {process.pid for process in processes.members(*_leaders([member]))}
+        listening = listeners(member.port)
+        for process in listening:
+            if process.pid not in ours:
+                raise TpdeployError(
+                    f"port {member.port} of {member.label} has been taken by {process.name()} "
+                    f"({process.pid}) meanwhile; launch again"
+                )
+        return bool(listening)
+
+    def address(self, member: Member) -> str:
+        """On this machine, where who listens everywhere is reached by the loopback."""
+        host = LOOPBACK if member.host == EVERYWHERE else member.host
+        return f"http://{host}:{member.port}"
+
+    def left(self, members: Sequence[Member]) -> bool:
+        """Whether a process of their sessions is alive."""
+        return bool(processes.members(*_leaders(members)))
+
+    def stop(self, members: Sequence[Member], grace_s: float) -> None:
+        """End their sessions."""
+        processes.end_sessions(*_leaders(members), grace_s=grace_s)
+        for member in members:
+            if child := self.children.pop(member.label, None):
+                child.poll()
+
+
+def _search_path(program: str) -> dict[str, str]:
+    """What an engine calls by name comes from its own environment, where that is known."""
+    if os.sep not in program:
+        return {}
+    return {"PATH": f"{Path(program).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+
+
+def _leaders(members: Sequence[Member]) -> list[processes.Leader]:
+    return [member.leader for member in members if member.leader]
+
+
+def _program(engine: Engine, name: str) -> str:
+    """The path of the engine's program `name`; its bare name where it is not installed."""
+    if engine.executable:
+        return str(engine.executable)
+    if engine.python:
+        return str(environment_of_python(engine.python).program(name))
+    with suppress(InputError):  # no environment is made for the plan's platform
+        found = find_environment(engine.backend.environment(engine.platform))
+        if found and found.program(name).exists():
+            return str(found.program(name))
+    return name

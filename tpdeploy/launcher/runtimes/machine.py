@@ -1,0 +1,34 @@
+"""Whether this machine has the devices that a plan is for."""
+
+from tpdeploy.errors import InputError
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.profiles.machine.detect import detect
+
+
+def check_machine(plan: DeploymentPlan) -> None:
+    """Nothing, if this machine has the devices of the plan.
+
+    Raises:
+        InputError: it has fewer, or none of their kind; the engine would say so much later. Or
+            the plan is for several machines.
+    """
+    machines = {machine for place in plan.placement for machine in place.machines}
+    if len(machines) > 1:
+        raise InputError(
+            f"the plan spans {len(machines)} machines and launch starts processes on one: "
+            "--dry-run prints the commands of each, or plan one machine and launch on each"
+        )
+    if plan.cluster.platform != "cuda":
+        return  # every machine has a CPU, and other devices are not detected
+    here = detect()
+    if here.accelerator.platform != "cuda":
+        raise InputError(
+            f"the plan is for {plan.cluster.count}x {plan.cluster.gpu}, this machine shows no "
+            "NVIDIA GPU; plan for what it has: --gpus auto"
+        )
+    wanted = 1 + max(device for place in plan.placement for device in place.devices)
+    if here.count < wanted:
+        raise InputError(
+            f"the plan uses {wanted} GPUs, this machine shows {here.count}; "
+            f"plan again: --gpus {here.count}x{plan.cluster.gpu}"
+        )
