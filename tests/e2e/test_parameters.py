@@ -8,6 +8,7 @@ import pytest
 from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.launcher.environments import find_environment
 from tpdeploy.planner.model.sharding import parameter_count
+from tpdeploy.profiles.models.config.encoders.wrappers import WRAPPERS
 from tpdeploy.profiles.models.config.families import FAMILIES
 from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
@@ -28,7 +29,7 @@ ALSO_KNOWN_AS = {
 NOT_THERE = {
     *("glm4v_text", "glm4v_moe_text", "paddleocr_vl_text"),
     *("chatglm", "deepseek", "exaone", "internlm2", "internlm3", "iquestcoder", "mimo", "minicpm"),
-    *("orion", "sarvam_mla"),
+    *("orion", "sarvam_mla", "nemotron-nas"),
 }
 # What a default config of transformers leaves out, but its modules or its shape need.
 NEEDED: dict[str, dict[str, object]] = {
@@ -45,6 +46,7 @@ NEEDED: dict[str, dict[str, object]] = {
         "swa_v_head_dim": 128,
     },
     "hunyuan_v1_dense": {"head_dim": 128},
+    "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
     "nemotron": {"num_key_value_heads": 8},
     "ministral": {"head_dim": 128},
     "minimax_m3_vl_text": {
@@ -103,6 +105,20 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
             "moe_intermediate_size": 2048,
         },
     ),
+    "Bamba with attention": ("bamba", {"attn_layer_indices": [9, 18, 27]}),
+    "Falcon-H1 with norms and biases": (
+        "falcon_h1",
+        {"mamba_rms_norm": True, "attention_bias": True, "mlp_bias": True},
+    ),
+    "Granite 4 without experts": (
+        "granitemoehybrid",
+        {"num_local_experts": 0, "layer_types": ["mamba"] * 31 + ["attention"]},
+    ),
+    "Jamba without experts": ("jamba", {"num_experts": 1}),
+    "LFM2 with convolutions that have biases": (
+        "lfm2",
+        {"full_attn_idxs": [2, 5, 8], "conv_bias": True},
+    ),
     "Granite's experts with a shared one": (
         "granitemoeshared",
         {"shared_intermediate_size": 1024},
@@ -126,6 +142,25 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
         {"indexer_types": (["full"] + ["shared"] * 2) * 26},
     ),
 }
+
+# Multimodal models whose default config transformers refuses itself (a padding token outside the
+# vocabulary), or is one of heads that do not divide the hidden size.
+REFUSED = {"idefics3", "smolvlm", "glm4v_moe"}
+
+COUNT_MULTIMODAL = """
+import json, sys, torch
+from transformers import AutoConfig, AutoModelForMultimodalLM
+answers = {}
+for kind in json.load(sys.stdin):
+    config = AutoConfig.for_model(kind)
+    with torch.device("meta"):
+        model = AutoModelForMultimodalLM.from_config(config)
+    model.tie_weights()
+    keys = config.to_dict()
+    stated = {key: keys[key] for key in keys if not key.startswith(("_", "id2", "label2"))}
+    answers[kind] = {"config": stated, "parameters": sum(p.numel() for p in model.parameters())}
+print(json.dumps(answers))
+"""
 
 COUNT_PARAMETERS = """
 import json, sys, torch
@@ -223,6 +258,17 @@ def test_every_known_architecture_is_counted_as_transformers_counts_it() -> None
         asked[kind] = {"model_type": kind, **NEEDED.get(kind, {})}
         counted[kind] = parameter_count(shape_from_config(config, id=kind))
     assert ask_transformers(COUNT_PARAMETERS, asked) == counted
+
+
+def test_multimodal_models_are_counted_with_their_encoders() -> None:
+    """transformers' default config of each has the parameters of its module, encoders included."""
+    answers = ask_transformers(COUNT_MULTIMODAL, sorted(set(WRAPPERS) - REFUSED))
+    counted, whole = {}, {}
+    for kind, answer in answers.items():
+        assert isinstance(answer, dict)
+        counted[kind] = parameter_count(shape_from_config(answer["config"], id=kind))
+        whole[kind] = answer["parameters"]
+    assert counted == whole
 
 
 def test_switches_that_few_configs_turn_are_counted_too() -> None:

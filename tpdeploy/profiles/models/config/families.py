@@ -15,6 +15,7 @@ from tpdeploy.profiles.models.config.family_parts import (
     LLAMA,
     MIXTRAL_MODULES,
 )
+from tpdeploy.profiles.models.config.hybrid_families import HYBRID_FAMILIES
 from tpdeploy.profiles.models.config.kin_families import KIN_FAMILIES
 from tpdeploy.profiles.models.config.mixed_families import MIXED_FAMILIES
 
@@ -35,6 +36,7 @@ FAMILIES: Mapping[str, Family] = {
     **MIXED_FAMILIES,
     **CLASSIC_FAMILIES,
     **KIN_FAMILIES,
+    **HYBRID_FAMILIES,
     "llama": LLAMA,
     "granite": LLAMA,
     "smollm3": replace(

@@ -13,11 +13,24 @@ class Family:
     """The structure of one architecture."""
 
     attention: Literal["grouped", "latent", "compressed"] = "grouped"
-    linear: Literal["none", "delta", "mamba2"] = "none"
+    linear: Literal["none", "delta", "kda", "mamba", "mamba2", "convolution"] = "none"
+    # What tells the layers with full attention from recurrent ones: each has both, or one in a few
+    # ("interval": the last of each; "period": at an offset), or they are listed.
+    hybrid: Literal["interval", "period", "listed", "both"] = "interval"
     indexer: Literal["none", "latent", "hidden", "compressed"] = "none"
     blocks: bool = False  # a layer is one block: a mixer or an MLP
+    searched: bool = False  # block_configs says of each layer what it has, and how wide it is
     experts: Literal[
-        "none", "mixtral", "qwen", "deepseek", "gpt-oss", "llama4", "gemma4", "ernie"
+        "none",
+        "mixtral",
+        "qwen",
+        "deepseek",
+        "gpt-oss",
+        "llama4",
+        "gemma4",
+        "ernie",
+        "jamba",
+        "granite",
     ] = "none"
     gated_experts: bool = True
     shared_gate: bool = False
@@ -39,9 +52,11 @@ class Family:
     other_heads: Literal["none", "swa", "global"] = "none"
     parallel_blocks: Switch = False
     norms_per_layer: int = 2
+    post_norms: str | None = None  # a key that adds a norm behind each mixer and MLP
     final_norm: bool = True
     gated: bool = True
     mlp_factor: int | None = None  # times the hidden size, where no width is stated
+    adjusted_mlp: bool = False  # two thirds of the stated width, rounded up (LFM2)
     extra_positions: int | None = None  # rows of the position table beyond the context
     windows: Literal["none", "all", "alternate", "pattern", "flagged", "chunked"] = "none"
     # What transformers takes for keys that published configs leave out.

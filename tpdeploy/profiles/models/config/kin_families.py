@@ -31,7 +31,27 @@ KIN_FAMILIES: Mapping[str, Family] = {
             "head_dim": "kv_channels",
         },
     ),
+    "helium": replace(LLAMA, output_bias=False, defaults={"head_dim": 128}),
+    "hyperclovax": replace(LLAMA, post_norms="use_post_norm", defaults={"use_post_norm": True}),
+    # Of Gemma 2.
+    "vaultgemma": replace(
+        _BIASED,
+        windows="alternate",
+        defaults={
+            "tie_word_embeddings": True,
+            "num_key_value_heads": 4,
+            "head_dim": 256,
+            "sliding_window": 4096,
+        },
+    ),
     # With experts.
+    "dots1": replace(
+        _BIASED,
+        qk_norm="head",
+        experts="deepseek",
+        defaults={"num_key_value_heads": 32, "first_k_dense_replace": 0},
+        windows="flagged",
+    ),
     "deepseek": replace(_BIASED, experts="deepseek", only={"moe_layer_freq": 1}),
     "granitemoe": _GRANITE_MOE,
     "granitemoeshared": _GRANITE_MOE,
@@ -43,6 +63,11 @@ KIN_FAMILIES: Mapping[str, Family] = {
     ),
     # With a latent.
     "sarvam_mla": DEEPSEEK,
+    "youtu": Family(
+        attention="latent",
+        defaults={"tie_word_embeddings": True, "q_lora_rank": 1536},
+        only={ATTENTION_BIAS: False},
+    ),
     "minicpm3": Family(
         attention="latent",
         defaults={"tie_word_embeddings": True, "q_lora_rank": 768},
