@@ -109,6 +109,11 @@ def lfm2_vl(model: Wrapper) -> Parameters:
     return into + linear(wide, merged, bias=bias) + linear(model.hidden, wide, bias=bias)
 
 
+def hyperclovax(model: Wrapper) -> Parameters:
+    """One linear layer behind what the tower's merger gives."""
+    return linear(model.hidden, model.tower.whole("out_hidden_size"))
+
+
 def idefics2(model: Wrapper) -> Parameters:
     """A gated MLP, and a perceiver that picks a fixed number of embeddings."""
     hidden, inner = model.hidden, model.size
@@ -249,6 +254,7 @@ WRAPPERS: Mapping[str, Kind] = {
     "instructblipvideo": Kind("instructblipvideo_vision_model", instructblip),
     "qwen2_vl": Kind("qwen2_vl_vision"),
     "qwen2_5_vl": Kind("qwen2_5_vl_vision"),
+    "hyperclovax_vision_v2": Kind("qwen2_5_vl_vision", hyperclovax),
     "exaone4_5": Kind("exaone4_5_vision"),
     "qwen3_vl": Kind("qwen3_vl_vision"),
     "qwen3_vl_moe": Kind("qwen3_vl_moe_vision"),
