@@ -46,8 +46,8 @@ class ContextLayers:
 
     def attended(self, context: float) -> float:
         """Tokens (or entries) that a query with `context` tokens before it attends to."""
-        entries = context / self.tokens_per_entry
-        return entries if self.most_tokens is None else min(entries, self.most_tokens)
+        entries, most = context / self.tokens_per_entry, self.most_tokens
+        return entries if most is None or entries < most else most
 
 
 @dataclass(frozen=True)

@@ -81,18 +81,15 @@ class Attention:
 
     def seconds(self, step: Step) -> float:
         """Seconds of all of them in `step`."""
-        seconds = self._prefill_seconds(step) if step.prefill_tokens else 0.0
-        cost = self.cost
-        if step.decode_sequences:
-            contexts = step.decode_sequences * cost.attended(step.decode_context)
+        cost, seconds = self.cost, 0.0
+        if tokens := step.prefill_tokens:
+            pairs = tokens * cost.attended(step.prefill_context)
+            seconds = self.prefill.seconds(pairs * cost.pair_flops, tokens * self.prompt_bytes)
+        if sequences := step.decode_sequences:
+            contexts = sequences * cost.attended(step.decode_context)
             flops = contexts * step.verified * cost.decode_pair_flops
             seconds += self.decode.seconds(flops, contexts * cost.token_bytes)
         return cost.layers * seconds
-
-    def _prefill_seconds(self, step: Step) -> float:
-        pairs = step.prefill_tokens * self.cost.attended(step.prefill_context)
-        moved = step.prefill_tokens * self.prompt_bytes
-        return self.prefill.seconds(pairs * self.cost.pair_flops, moved)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from tpdeploy.planner.model.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
@@ -53,6 +53,8 @@ NORM_PASSES = 8
 # eager and 13 with graphs (vllm-project/vllm-omni issue 7960), 0.8 ms; 8B on H100, 8.4 and 5.1 ms
 # (cloudai.pt, "CUDA Graphs + torch.compile"), 0.26 ms.
 EAGER_LAYER_S = 4.5e-4
+# Counts of which the seconds are kept; a long simulation meets some thousands.
+STEPS_KEPT = 8192
 
 
 class _Rows(NamedTuple):
@@ -100,17 +102,18 @@ class StepModel:
 
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
-        parts = self._parts(step.tokens, step.sampled, step.prefill_tokens > 0)
+        counted = step.tokens, step.sampled, step.prefill_tokens > 0
+        linear, communication, overhead = self._parts(*counted)
         attention = self._attention_seconds(step)
-        linear, communication = parts.linear, parts.communication
         waiting = max(0.0, self.launch_s - linear - attention - communication)
-        return StepTime(linear, attention, communication, parts.overhead + waiting)
+        return StepTime(linear, attention, communication, overhead + waiting)
 
     def seconds(self, step: Step) -> float:
         """Seconds of `step` in all."""
         if self.launch_s:
             return self.time(step).total
-        counted = self._counted(step.tokens, step.sampled, step.prefill_tokens > 0)
+        decoded, reads = step.decode_sequences * step.verified, step.prefill_tokens
+        counted = self._counted(decoded + reads, decoded + step.prefills_done, reads > 0)
         return counted + self._attention_seconds(step)
 
     def stage_seconds(self, step: Step, alone: float) -> tuple[float, float]:
@@ -134,39 +137,39 @@ class StepModel:
 
     @cached_property
     def _counted(self) -> Callable[[int, int, bool], float]:
-        return cache(lambda tokens, sampled, reads: self._parts(tokens, sampled, reads).total)
+        return lru_cache(STEPS_KEPT)(lambda *counted: sum(self._parts_of(*counted)))
 
     @cached_property
-    def _parts(self) -> Callable[[int, int, bool], StepTime]:
-        return cache(self._parts_of)
+    def _parts(self) -> Callable[[int, int, bool], tuple[float, float, float]]:
+        return lru_cache(STEPS_KEPT)(self._parts_of)
 
     @cached_property
     def _rows(self) -> Callable[[int], _Rows]:
-        return cache(self._rows_seconds)
+        return lru_cache(STEPS_KEPT)(self._rows_seconds)
 
     @cached_property
     def _logits(self) -> Callable[[int], _Logits]:
-        return cache(self._logits_seconds)
+        return lru_cache(STEPS_KEPT)(self._logits_seconds)
 
-    def _parts_of(self, tokens: int, sampled: int, reads: bool) -> StepTime:
-        """All but attention; `reads`: of a prompt."""
-        rows, logits, engine = self._rows(tokens), self._logits(sampled), self.serving
-        exchanged = engine.communication * (rows.exchanges + logits.exchanges)
+    def _parts_of(self, tokens: int, sampled: int, reads: bool) -> tuple[float, float, float]:
+        """Products, communication and the engine's own time; `reads`: of a prompt."""
+        (products, exchanges, hand_on), engine = self._rows(tokens), self.serving
+        sampling, gathers, _ = self._logits(sampled)
+        exchanged = engine.communication * (exchanges + gathers)
         each = self.layers * engine.layer_s + sampled * engine.sequence_s
-        return StepTime(
-            linear=rows.products + logits.products + tokens * self.small_kernels,
-            attention=0.0,
-            communication=exchanged + self._waited_s + (self.stages - 1) * rows.hand_on,
+        return (
+            products + sampling + tokens * self.small_kernels,
+            exchanged + self._waited_s + (self.stages - 1) * hand_on,
             # Every stage of a pipeline is given its part of the step by itself.
-            overhead=self.stages * self._step_overheads_s[reads] + each,
+            self.stages * self._step_overheads_s[reads] + each,
         )
 
     def _rows_seconds(self, tokens: int) -> _Rows:
         routed = self.experts.seconds(tokens) if self.experts else 0.0
         moved = tokens * self.hidden_bytes
         return _Rows(
-            products=sum(product.seconds(tokens) for product in self.products) + routed,
-            exchanges=sum(e.seconds(tokens) for e in self.exchanges if not e.sampled),
+            products=sum([product.seconds(tokens) for product in self.products]) + routed,
+            exchanges=sum([e.seconds(tokens) for e in self.exchanges if not e.sampled]),
             hand_on=self.hand_on.seconds(moved) if self.stages > 1 else 0.0,
         )
 

@@ -1,6 +1,7 @@
 """Candidate: one split of the devices into replicas, sized, predicted, or refused."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 from tpdeploy.numbers import duration
 from tpdeploy.planner.memory.sizing import DoesNotFit, Sized, size
@@ -9,13 +10,18 @@ from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.step import Step, StepTime
 from tpdeploy.planner.performance.step_model import StepModel, step_model
 from tpdeploy.planner.plan import Limits, MemoryPerGpu, Prediction
-from tpdeploy.planner.question import Question, share_of_load
+from tpdeploy.planner.question import OwnKernels, Question, share_of_load
 from tpdeploy.planner.serving.prediction import predict
 from tpdeploy.planner.serving.scheduler import Engine
 from tpdeploy.planner.serving.simulation import Served, serve
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.models.shape import ModelShape
+from tpdeploy.profiles.record import Dtype
 
 # Where the fewest devices are looked for, a queue that is longer than its answers is too little.
 LEAST_DEVICES = {"cost", "fewest"}
+# Searches under another load, or with smaller steps, come back to the same replicas.
+MODELS_KEPT = 32
 
 
 @dataclass(frozen=True)
@@ -105,14 +111,36 @@ def prepare(
     return Prepared(parallelism, sized, replica)
 
 
+@dataclass(frozen=True)
+class _Serving:
+    """All that the time of a step depends on."""
+
+    parallelism: Parallelism  # of one replica
+    kv_cache_dtype: Dtype
+    eager: bool
+    own: OwnKernels
+    # They have no hash, and are compared by all that they hold.
+    shape: ModelShape = field(hash=False)
+    cluster: Cluster = field(hash=False)
+
+
 def _step_model(question: Question, parallelism: Parallelism) -> StepModel:
+    one = parallelism.with_replicas(1)
+    kernels, eager = question.engine.own_kernels, question.graphless
+    return _known(
+        _Serving(one, question.kv_cache_dtype, eager, kernels, question.shape, question.cluster)
+    )
+
+
+@lru_cache(maxsize=MODELS_KEPT)
+def _known(serving: _Serving) -> StepModel:
     return step_model(
-        question.shape,
-        question.cluster,
-        parallelism,
-        question.kv_cache_dtype,
-        eager=question.graphless,
-        own=question.engine.own_kernels,
+        serving.shape,
+        serving.cluster,
+        serving.parallelism,
+        serving.kv_cache_dtype,
+        eager=serving.eager,
+        own=serving.own,
     )
 
 

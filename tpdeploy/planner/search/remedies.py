@@ -13,7 +13,7 @@ from tpdeploy.planner.request import Request
 from tpdeploy.planner.search.fleet import fewest_devices
 from tpdeploy.planner.search.machines import MOST_MACHINES, assembled, per_machine
 from tpdeploy.planner.search.replay import at_load, load_of
-from tpdeploy.planner.search.search import Outcome, Solved, search
+from tpdeploy.planner.search.search import Outcome, Solved, is_met
 from tpdeploy.planner.search.squeeze import Change, fits, fitting, squeeze
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.models.library import bundled_ids, load_model
@@ -86,7 +86,8 @@ def _for_targets(question: Question, solve: Callable[[Question], Solved]) -> Ite
     cluster = found.question.cluster
     if found.outcome.best is None or cluster.count <= question.cluster.count:
         return
-    if solve(replace(question, cluster=cluster))[1].best:
+    enough = replace(question, cluster=cluster)
+    if is_met(enough) or solve(enough)[1].best:
         yield _in_gpus(cluster)
 
 
@@ -198,8 +199,9 @@ def _lighter_load(question: Question) -> Iterator[str]:
 
     def met(load: float) -> bool:
         asked = replace(question, workload=at_load(question.workload, load))
-        fewest = question.optimize == "fewest"
-        return bool((fewest_devices(asked).outcome if fewest else search(asked)).best)
+        if question.optimize == "fewest":
+            return fewest_devices(asked).outcome.best is not None
+        return is_met(asked)
 
     halves = [load / 2**n for n in range(1, HALVINGS + 1)]
     loads = [float(f"{h:.3g}") if rate else float(h // 1) for h in halves if rate or h >= 1]

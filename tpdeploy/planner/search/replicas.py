@@ -1,9 +1,13 @@
 """Replicas: how few of a split carry the load."""
 
-from math import ceil
+from math import floor
 
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate, Prepared, Refusal, evaluate
+from tpdeploy.planner.serving.simulation import KEEPS_UP
+
+# Near what replicas serve at most, one for so many of them is added, then twice as many as before.
+FINE = 16
 
 
 def with_fewest_replicas(
@@ -11,28 +15,33 @@ def with_fewest_replicas(
 ) -> Candidate | Refusal:
     """The split of `shape` with the fewest replicas that meet the load, else with `most` of them.
 
-    More replicas never have more load each. From the `guess` on the count is doubled while the load
-    is not met; what lies between is halved.
+    More replicas never have more load each. From the `guess` on more are tried while the load is
+    not met; once it is, what lies between is halved.
     """
     found = _evaluate(question, shape, most)
     if isinstance(found, Refusal) or found.missed:
         return found
-    failing, enough, tried = 0, most, min(guess, most - 1)
+    failing, enough, tried, step = 0, most, min(guess, most - 1), 0
     while enough - failing > 1:
         fewer = _evaluate(question, shape, tried)
-        if isinstance(fewer, Refusal):
-            failing, tried = tried, (tried + enough) // 2
-        elif fewer.missed:
-            failing, tried = tried, min(enough - 1, max(tried + 1, ceil(_wanted(question, fewer))))
-        else:
+        if isinstance(fewer, Candidate) and not fewer.missed:
             found, enough, tried = fewer, tried, (failing + tried) // 2
+            continue
+        overloaded = _overloaded(question, fewer)
+        if overloaded == tried:
+            step = 2 * step or max(1, tried // FINE)
+        failing = max(tried, overloaded)
+        more = failing + (step or 1) if overloaded else 2 * tried
+        tried = min(more if enough == most else enough, (failing + enough) // 2)
     return found
 
 
-def _wanted(question: Question, candidate: Candidate) -> float:
-    """Replicas to try next: what the rate asks for where the queue grows, else twice as many."""
-    rate, full = question.workload.rate, candidate.served.full_per_s
-    return rate / full if rate and full else 2 * candidate.replicas
+def _overloaded(question: Question, tried: Candidate | Refusal) -> int:
+    """The most replicas for which the queue grows, at least those tried; 0 if it does not."""
+    if isinstance(tried, Refusal) or not tried.served.full_per_s:
+        return 0
+    most = floor((question.workload.rate or 0.0) / (KEEPS_UP * tried.served.full_per_s))
+    return max(tried.replicas, most)
 
 
 def _evaluate(question: Question, shape: Prepared, replicas: int) -> Candidate | Refusal:

@@ -71,23 +71,46 @@ def search(question: Question) -> Outcome:
     Raises:
         InputError: a width, replica count or context that cannot be had here.
     """
+    estimated, refused = _estimates(question)
+    chosen = worth_simulating(question, estimated)
+    candidates = [_simulated(question, e.prepared) for e in chosen]
+    rest = [e for e in estimated if e not in chosen]
+    if rest and all(c.missed for c in candidates):
+        # A target that the likely ones miss may be met by one of the others.
+        more = _quickest(rest)
+        candidates += [_simulated(question, e.prepared) for e in more]
+        rest = [e for e in rest if e not in more]
+    rest.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
+    return Outcome(tuple(rank(question, candidates)), refused, tuple(rest))
+
+
+def is_met(question: Question) -> bool:
+    """Whether a split that `search` looks at meets every target; the first that does is enough.
+
+    Raises:
+        InputError: as `search` does.
+    """
+    estimated, _ = _estimates(question)
+    chosen = worth_simulating(question, estimated)
+    rest = [e for e in estimated if e not in chosen]
+    chosen.sort(key=lambda e: e.steady.latency_s)
+    likely = chosen + _quickest(rest)
+    return any(not simulate(question, e.prepared).missed for e in likely)
+
+
+def _estimates(question: Question) -> tuple[list[Estimated], tuple[Refusal, ...]]:
+    """Every split that fits with its steady state, and those that cannot run."""
     check_context(question)
     prepared = prepare_all(question, splits(question))
     refused = tuple(p for p in prepared if isinstance(p, Refusal))
     fitting = [p for p in prepared if isinstance(p, Prepared)]
     if question.tensor and refused and not fitting:
         _refuse_width(question, refused[0])
-    estimated = [Estimated(p, steady_state(question, p)) for p in fitting]
-    chosen = worth_simulating(question, estimated)
-    candidates = [_simulated(question, e.prepared) for e in chosen]
-    rest = [e for e in estimated if e not in chosen]
-    if rest and all(c.missed for c in candidates):
-        # A target that the likely ones miss may be met by one of the others.
-        more = sorted(rest, key=lambda e: e.steady.latency_s)[:MOST_SIMULATED]
-        candidates += [_simulated(question, e.prepared) for e in more]
-        rest = [e for e in rest if e not in more]
-    rest.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
-    return Outcome(tuple(rank(question, candidates)), refused, tuple(rest))
+    return [Estimated(p, steady_state(question, p)) for p in fitting], refused
+
+
+def _quickest(estimated: list[Estimated]) -> list[Estimated]:
+    return sorted(estimated, key=lambda e: e.steady.latency_s)[:MOST_SIMULATED]
 
 
 def _simulated(question: Question, prepared: Prepared) -> Candidate:

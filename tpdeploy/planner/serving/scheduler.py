@@ -64,6 +64,7 @@ class Request:
     started: float | None = None  # the first step that read of its prompt
     first_token: float = 0.0
     end: float = 0.0
+    grown: float = 0.0  # context at its end: its prompt, and what its decode steps added
 
     @property
     def context(self) -> int:
@@ -102,9 +103,10 @@ class Seen:
 
     def add(self, step: Step, repeats: int) -> None:
         """Count `repeats` such steps."""
+        sequences = repeats * step.decode_sequences
         self.steps += repeats
-        self.sequences += repeats * step.decode_sequences
-        self.context += repeats * step.decode_sequences * step.decode_context
+        self.sequences += sequences
+        self.context += sequences * step.decode_context
 
 
 class Scheduler:
@@ -116,6 +118,8 @@ class Scheduler:
         self.gain = speculation.tokens_per_step if speculation else 1.0  # tokens a step
         self.verified = workload.verified_tokens
         self.drafting = speculation.tokens * speculation.draft_cost if speculation else 0.0
+        self._budget = engine.max_num_batched_tokens
+        self._prompts_first = engine.prefill_priority
         self._alone = self._drafted if self.drafting else engine.model.seconds
         self.most_sequences = engine.most_sequences(workload)
         self.now = 0.0
@@ -181,8 +185,13 @@ class Scheduler:
                 return
             request = self._waiting.popleft()
             self.held += needed
-            min(self._lanes, key=_Lane.running).prefilling.append(request)
+            self._emptiest().prefilling.append(request)
             self.running += 1
+
+    def _emptiest(self) -> _Lane:
+        if len(self._lanes) == 1:
+            return self._lanes[0]
+        return min(self._lanes, key=_Lane.running)
 
     def _busy(self) -> Sequence[_Lane]:
         """The lanes that have something to do: the only one has."""
@@ -191,42 +200,37 @@ class Scheduler:
         return [lane for lane in self._lanes if lane.decoding or lane.prefilling]
 
     def _read(self, lane: _Lane) -> bool:
-        """Let the next step of `lane` read of its prompts, if it has room for any of them."""
-        lane.chunks = self._chunks(lane)
-        if lane.chunks:
-            lane.step = self._mixed_step(lane)
-        return bool(lane.chunks)
+        """Let the next step of `lane` read of its prompts, if it has room for any of them.
 
-    def _chunks(self, lane: _Lane) -> Chunks:
-        """The prompt chunks of the next step of `lane`."""
-        decodes = 0 if self.engine.prefill_priority else len(lane.decoding) * self.verified
-        budget = self.engine.max_num_batched_tokens - decodes
+        It reads them beside its decoding sequences, or before they go on.
+        """
+        step = Step(verified=self.verified) if self._prompts_first else self._decode_step(lane)
+        budget = self._budget - step.decode_sequences * self.verified
         chunks: list[tuple[Request, int]] = []
+        tokens, pairs = 0, 0.0
         for request in lane.prefilling:
-            chunk = min(request.prompt_left, budget)
+            left = request.prompt_left
+            chunk = left if left < budget else budget
             if chunk <= 0:
                 break
             if request.started is None:
                 request.started = self.now
             chunks.append((request, chunk))
             budget -= chunk
-        return chunks
+            tokens += chunk
+            pairs += chunk * (request.prompt - left + chunk / 2)
+            step.prefills_done += chunk == left
+        if not chunks:
+            return False
+        step.prefill_tokens, step.prefill_context = tokens, pairs / tokens
+        lane.chunks, lane.step = chunks, step
+        return True
 
     def _decode_step(self, lane: _Lane) -> Step:
         decodes = len(lane.decoding)
-        return Step(decodes, lane.context / decodes if decodes else 0.0, verified=self.verified)
-
-    def _mixed_step(self, lane: _Lane) -> Step:
-        """Its prompt chunks beside its decoding sequences, or before they go on."""
-        first = self.engine.prefill_priority
-        step = Step(verified=self.verified) if first else self._decode_step(lane)
-        pairs = 0.0
-        for request, chunk in lane.chunks:
-            step.prefill_tokens += chunk
-            pairs += chunk * (request.prompt - request.prompt_left + chunk / 2)
-            step.prefills_done += chunk == request.prompt_left
-        step.prefill_context = pairs / step.prefill_tokens
-        return step
+        if not decodes:
+            return Step(verified=self.verified)
+        return Step(decodes, lane.context / decodes, 0, 0.0, 0, self.verified)
 
     def _seconds(self, lanes: Sequence[_Lane]) -> float:
         """Seconds of a cycle in which each of `lanes` takes its step."""
@@ -251,7 +255,10 @@ class Scheduler:
 
     def _repeats(self, lanes: Sequence[_Lane], seconds: float, until: float) -> int:
         """Decode steps before a sequence ends or the next request arrives; at least one."""
-        to_finish = min([lane.decoding[0][0] - lane.steps for lane in lanes])
+        first, *others = lanes
+        to_finish = first.decoding[0][0] - first.steps
+        for lane in others:
+            to_finish = min(to_finish, lane.decoding[0][0] - lane.steps)
         if until == inf or to_finish <= 1:
             return max(1, to_finish)
         to_arrival = ceil((until - self.now) / seconds)
@@ -274,16 +281,9 @@ class Scheduler:
         finished: list[Request] = []
         while lane.decoding and lane.decoding[0][0] <= lane.steps:
             finished.append(heapq.heappop(lane.decoding)[2])
-        left = lane.context - sum(self._grown(request) for request in finished)
+        left = lane.context - sum([request.grown for request in finished])
         lane.context = left if lane.decoding else 0.0
         return finished
-
-    def _grown(self, request: Request) -> float:
-        """Context of a request that ends: its prompt, and what its steps added."""
-        return request.prompt + 1 + self._decode_steps(request) * self.gain
-
-    def _decode_steps(self, request: Request) -> int:
-        return ceil((request.answer - 1) / self.gain)
 
     def _finish_prefills(self, lane: _Lane) -> list[Request]:
         finished = []
@@ -296,7 +296,8 @@ class Scheduler:
             if request.answer == 1:
                 finished.append(request)
                 continue
-            last_step = lane.steps + self._decode_steps(request)
-            heapq.heappush(lane.decoding, (last_step, next(self._order), request))
+            steps = ceil((request.answer - 1) / self.gain)
+            request.grown = request.prompt + 1 + steps * self.gain
+            heapq.heappush(lane.decoding, (lane.steps + steps, next(self._order), request))
             lane.context += request.prompt + 1
         return finished
