@@ -137,7 +137,7 @@ def _most_replicas(question: Question, split: Parallelism) -> int:
     if question.replicas:
         return question.replicas
     machines = _machines(question, MOST_MACHINES)
-    most = replica_capacity(machines, split.tensor, split.pipeline)
+    most = replica_capacity(machines, split.stage_ranks, split.pipeline)
     return min(most, question.workload.concurrency or most)
 
 
@@ -154,11 +154,11 @@ def _holding(question: Question, split: Parallelism) -> Cluster:
     """The smallest cluster on which the replicas can be placed."""
     if split.devices <= per_machine(question.cluster):
         exact = _assumed(question, 1, split.devices)
-        if replica_capacity(exact, split.tensor, split.pipeline) >= split.replicas:
+        if replica_capacity(exact, split.stage_ranks, split.pipeline) >= split.replicas:
             return exact
     machines = 1
     while (
-        replica_capacity(_machines(question, machines), split.tensor, split.pipeline)
+        replica_capacity(_machines(question, machines), split.stage_ranks, split.pipeline)
         < split.replicas
     ):
         machines += 1

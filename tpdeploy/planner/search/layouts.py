@@ -49,7 +49,7 @@ def _depths(question: Question, tensor: int) -> Iterator[int]:
     yield 1
     if question.on_cpu or not question.engine.pipeline:
         return
-    if head_problem(question.shape, tensor, expert_parallel=True):
+    if head_problem(question.shape, tensor, expert_shards=1):
         return
     groups = group_capacity(question.cluster, tensor)
     for depth in range(2, min(groups, question.shape.layers) + 1):
@@ -64,7 +64,7 @@ def _whole_experts(question: Question, tensor: int) -> Iterator[bool]:
         yield question.expert_parallel
     else:
         yield False
-        heads_divide = head_problem(question.shape, tensor, expert_parallel=True) is None
+        heads_divide = head_problem(question.shape, tensor, expert_shards=1) is None
         if question.engine.expert_parallel and heads_divide:
             yield True
 
