@@ -16,10 +16,12 @@ from tpdeploy.profiles.record import Dtype
 
 @dataclass(frozen=True)
 class OwnKernels:
-    """The collectives that an engine has beside NCCL's and DeepEP's; the fastest one is run."""
+    """The collectives that an engine runs beside NCCL's; the fastest one is run."""
 
     graphs: tuple[Algorithm, ...] = ()  # in CUDA graphs
     eager: tuple[Algorithm, ...] = ()  # without them
+    # Those that bring tokens of data ranks to their experts by default; none: all are gathered.
+    experts: tuple[Algorithm, ...] = ()
 
 
 NCCL_ALONE = OwnKernels()
