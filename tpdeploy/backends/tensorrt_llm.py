@@ -118,7 +118,9 @@ class TensorRtLlmBackend(Backend):
 
     name: ClassVar[str] = "tensorrt-llm"
     reserved_arguments: ClassVar[frozenset[str]] = RESERVED
-    own_kernels: ClassVar[OwnKernels] = OwnKernels(*[("tensorrt-llm",)] * 3)
+    own_kernels: ClassVar[OwnKernels] = OwnKernels(
+        graphs=("tensorrt-llm",), eager=("tensorrt-llm",), experts=("tensorrt-llm",)
+    )
     stop_grace_s: ClassVar[float] = 20.0  # it waits 10 s for its child, and kills it
     metrics: ClassVar[MetricNames | None] = METRICS
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES

@@ -95,12 +95,13 @@ def prepare(
         model or _step_model(question, parallelism),
         sized.limits.max_num_seqs,
         sized.limits.max_num_batched_tokens,
-        sized.held * question.workload.context_tokens,
+        sized.held * question.workload.context_tokens / parallelism.data,
         parallelism.lanes,
         question.engine.prefill_priority,
         question.engine.async_scheduling,
         serving.turnaround_s,
         serving.request_s,
+        parallelism.data,
     )
     return Prepared(parallelism, sized, replica)
 
@@ -129,7 +130,7 @@ def simulate(question: Question, prepared: Prepared) -> Candidate:
         kv_requests=prepared.sized.kv_requests,
         prediction=prediction,
         served=served,
-        decode=replica.model.time(mean_decode(served)),
+        decode=replica.model.time(mean_decode(served, prepared.parallelism.data)),
         missed=tuple(missed(question, prediction, served, replicas)),
     )
 
@@ -153,9 +154,10 @@ def engine_problem(question: Question, parallelism: Parallelism) -> str | None:
     return engine.refused_widths.get(parallelism.tensor)
 
 
-def mean_decode(served: Served) -> Step:
-    """The mean decode step of what was served."""
-    return Step(max(1, round(served.decode_sequences)), served.decode_context)
+def mean_decode(served: Served, data: int) -> Step:
+    """The mean decode step of what was served, on each of `data` ranks."""
+    sequences = max(1, round(served.decode_sequences))
+    return Step(sequences, served.decode_context, elsewhere=(data - 1) * sequences)
 
 
 def missed(question: Question, prediction: Prediction, served: Served, replicas: int) -> list[str]:
