@@ -52,6 +52,8 @@ class EngineRules:
     fraction_of: Literal["total", "free after weights"] = "total"
     pipeline: bool = True  # whether it can run pipeline stages here
     expert_parallel: bool = True  # whether it supports expert parallelism
+    data_parallel: bool = False  # whether attention can be data-parallel
+    data_or_tensor: bool = False  # whether it is then never tensor-parallel too
     multi_node: bool = True  # whether one replica may span machines
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding
     async_scheduling: bool = False  # the next step is scheduled while one runs
