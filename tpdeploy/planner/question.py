@@ -84,6 +84,7 @@ class Question:
     enforce_eager: bool = False
     tensor: int | None = None
     pipeline: int | None = None
+    data: int | None = None
     expert_parallel: bool | None = None
     replicas: int | None = None
     optimize: Objective = "throughput"

@@ -91,10 +91,10 @@ def split_problem(shape: ModelShape, parallelism: Parallelism) -> str | None:
     experts = shape.experts
     if parallelism.pipeline > shape.layers:
         return f"{shape.layers} layers cannot be dealt to {parallelism.pipeline} stages"
-    if parallelism.expert_parallel and experts is None:
-        return "a model without experts has none to place whole"
     if parallelism.data_parallel and experts is None:
         return "data-parallel attention of a model without experts is as many replicas"
+    if parallelism.expert_parallel and experts is None:
+        return "a model without experts has none to place whole"
     if experts and parallelism.expert > experts.count:
         return f"{experts.count} experts are fewer than {parallelism.expert} ranks"
     return head_problem(shape, parallelism.tensor, expert_shards=parallelism.expert_shards)

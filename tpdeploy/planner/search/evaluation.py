@@ -9,7 +9,7 @@ from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.step import Step, StepTime
 from tpdeploy.planner.performance.step_model import StepModel, step_model
 from tpdeploy.planner.plan import Limits, MemoryPerGpu, Prediction
-from tpdeploy.planner.question import EngineRules, Question, share_of_load
+from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.serving.prediction import predict
 from tpdeploy.planner.serving.scheduler import Engine
 from tpdeploy.planner.serving.simulation import Served, serve
@@ -147,21 +147,15 @@ def engine_problem(question: Question, parallelism: Parallelism) -> str | None:
     engine = question.engine
     if parallelism.pipelined and not engine.pipeline:
         return f"{engine.name} runs no pipeline stages here"
+    if parallelism.data_parallel and not engine.data_parallel:
+        return f"{engine.name} has no data-parallel attention here"
+    if parallelism.data_parallel and engine.data_or_tensor and parallelism.tensor > 1:
+        return f"attention of {engine.name} is either data-parallel or tensor-parallel"
     if parallelism.expert_parallel and not engine.expert_parallel:
         return f"{engine.name} has no expert parallelism here"
-    if parallelism.data_parallel:
-        return _data_problem(engine, parallelism)
-    if parallelism.expert_parallel:
+    if parallelism.expert_parallel or parallelism.data_parallel:
         return None  # widths are refused for what they cut, and whole experts are not cut
     return engine.refused_widths.get(parallelism.tensor)
-
-
-def _data_problem(engine: EngineRules, parallelism: Parallelism) -> str | None:
-    if not engine.data_parallel:
-        return f"{engine.name} has no data-parallel attention here"
-    if engine.data_or_tensor and parallelism.tensor > 1:
-        return f"attention of {engine.name} is either data-parallel or tensor-parallel"
-    return None
 
 
 def mean_decode(served: Served, data: int) -> Step:

@@ -105,7 +105,7 @@ def order(question: Question, candidate: Candidate) -> tuple[float, ...]:
     """The fewest devices first, the simplest, then latency; last those that miss a target."""
     far = shortfall(question, candidate) if candidate.missed else 0.0
     split = candidate.parallelism
-    simple = split.pipelined, split.expert_parallel
+    simple = split.pipelined, split.data_parallel, split.expert_parallel
     return bool(candidate.missed), far, split.devices, *simple, end_to_end_s(question, candidate)
 
 

@@ -14,7 +14,7 @@ CLIENTS = (1, 4, 16, 64, 256, 1024)
 BEYOND = 8
 # The same for a rate, as shares of the one that was asked about.
 SHARES_OF_RATE = (0.25, 0.5, 2.0)
-# The best split of so many widths.
+# The best split of so many widths, with data-parallel attention and without.
 CONTENDERS = 3
 
 
@@ -39,9 +39,9 @@ def turning_points(question: Question, ranked: Sequence[Candidate]) -> tuple[str
 
 def _contenders(ranked: Sequence[Candidate]) -> list[Candidate]:
     """The best split of each width, the best widths first."""
-    best: dict[int, Candidate] = {}
+    best: dict[tuple[int, int], Candidate] = {}
     for candidate in ranked:
-        best.setdefault(candidate.tensor, candidate)
+        best.setdefault((candidate.tensor, candidate.parallelism.data), candidate)
     return list(best.values())[:CONTENDERS]
 
 
