@@ -143,7 +143,7 @@ def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Est
     plain = [e for e in estimated if _is_plain(e, most)]
     others = [e for e in estimated if not _is_plain(e, most)]
     others.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
-    if question.pipeline or question.expert_parallel or question.data or not plain:
+    if question.pipeline or question.expert_parallel or not plain:
         return plain + others[:MOST_SIMULATED]
     best = max(score(question, e.prepared, e.steady) for e in estimated)
     near = [e for e in others if score(question, e.prepared, e.steady) >= best * (1 - MARGIN)]
