@@ -251,6 +251,23 @@ def test_a_step_counts_the_tokens_of_the_other_data_ranks() -> None:
     assert both.decode_sequences == pytest.approx(4, rel=0.02)
 
 
+def test_prompts_wait_for_the_other_data_ranks_as_many_steps_as_they_are_told() -> None:
+    """Ranks that read their prompts together hold each other up less, and start them later."""
+    load = closed(32, inputs=400, outputs=60, spread=0.2)
+    now = serve(data_ranks(engine(), 4), load)
+    later = serve(replace(data_ranks(engine(), 4), prompt_wait_steps=40), load)
+    assert median(later.tpot_s) < 0.9 * median(now.tpot_s)
+    assert later.waiting_s > now.waiting_s
+    bounded = serve(replace(data_ranks(engine(), 4), prompt_wait_steps=1), load)
+    assert now.waiting_s <= bounded.waiting_s < later.waiting_s
+
+
+def test_a_prompt_never_waits_for_data_ranks_that_have_nothing_to_do() -> None:
+    """One client of four ranks: the others do not decode, so that nobody waits for them."""
+    replica = replace(data_ranks(engine(), 4), prompt_wait_steps=40)
+    assert serve(replica, closed(1)).ttft_s == serve(data_ranks(engine(), 4), closed(1)).ttft_s
+
+
 def test_data_ranks_of_several_stages_have_a_lane_for_each() -> None:
     """Four lanes of two ranks: as two pipelines in lock-step, each with its own KV cache."""
     staged = serve(engine(lanes=2), closed(8, inputs=1, outputs=1000))

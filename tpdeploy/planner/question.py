@@ -56,6 +56,8 @@ class EngineRules:
     data_or_tensor: bool = False  # whether it is then never tensor-parallel too
     multi_node: bool = True  # whether one replica may span machines
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding
+    # Steps that prompts of a data rank wait for all others to have one too, while all decode.
+    prompt_wait_steps: int = 0
     async_scheduling: bool = False  # the next step is scheduled while one runs
     eager: bool = False  # whether it can be told to leave out CUDA graphs
     quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them

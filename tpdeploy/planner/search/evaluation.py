@@ -102,6 +102,7 @@ def prepare(
         serving.turnaround_s,
         serving.request_s,
         parallelism.data,
+        question.engine.prompt_wait_steps if parallelism.data_parallel else 0,
     )
     return Prepared(parallelism, sized, replica)
 

@@ -12,7 +12,8 @@ busiest stage needs for all lanes: a lane without prompts waits behind one that 
 With data-parallel attention each data rank has a lane (for each stage), a KV cache and a sequence
 limit of its own. A request goes to the rank with the fewest that has room for it. The lanes of all
 ranks take their steps together: the experts of each layer need the tokens of all, so the slowest
-rank decides. In reality each rank also has a queue of its own.
+rank decides. In reality each rank also has a queue of its own. An engine may hold prompts back for
+some steps until all ranks have one (`prompt_wait_steps`), so that they wait for each other less.
 """
 
 import heapq
@@ -44,6 +45,7 @@ class Engine:
     turnaround_s: float = 0.0
     request_s: float = 0.0  # spent on a request outside the steps, before its first token
     data: int = 1  # ranks with attention and KV cache of their own
+    prompt_wait_steps: int = 0  # that a data rank's prompts wait for all others to have one
 
     @property
     def stages(self) -> int:
@@ -144,6 +146,7 @@ class Scheduler:
         self.ready = 0.0  # when it was settled what the coming step does
         self.seen = Seen()
         self._hit_rate = workload.prefix_hit_rate
+        self._waited = 0  # steps in which prompts were held back
         self._waiting = deque[Request]()
         self._ranks = tuple(_Rank() for _ in range(engine.data))
         self._lanes = tuple(_Lane(r, n) for r in self._ranks for n in range(engine.stages))
@@ -171,13 +174,17 @@ class Scheduler:
         if self._waiting:
             self._admit()
         lanes, reads = self._busy(), False
+        wait = self._prompt_wait(lanes) if self.engine.prompt_wait_steps else 0
         for lane in lanes:
-            if lane.prefilling and self._read(lane):
+            if lane.prefilling and not wait and self._read(lane):
                 reads = True
             else:
                 lane.step = self._decode_step(lane)
         seconds = self._seconds(lanes)
         repeats = 1 if reads else self._repeats(lanes, seconds, until)
+        if wait:
+            repeats = min(repeats, wait)
+        self._waited = self._waited + repeats if wait else 0
         if repeats > FEW:
             grown = self.gain * (repeats - 1) / 2
             for lane in lanes:
@@ -217,6 +224,14 @@ class Scheduler:
         if len(self._lanes) == 1:
             return self._lanes
         return [lane for lane in self._lanes if lane.decoding or lane.prefilling]
+
+    def _prompt_wait(self, lanes: Sequence[_Lane]) -> int:
+        """Steps that prompts are held back still: while all ranks decode, and not all have one."""
+        prompts = sum([bool(lane.prefilling) for lane in lanes])
+        decoding = sum([bool(lane.decoding) for lane in lanes])
+        if not 0 < prompts < len(self._lanes) or decoding < len(self._lanes):
+            return 0
+        return max(0, self.engine.prompt_wait_steps - self._waited)
 
     def _read(self, lane: _Lane) -> bool:
         """Let the next step of `lane` read of its prompts, if it has room for any of them."""
