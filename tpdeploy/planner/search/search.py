@@ -143,11 +143,19 @@ def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Est
     plain = [e for e in estimated if _is_plain(e, most)]
     others = [e for e in estimated if not _is_plain(e, most)]
     others.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
+    if question.data is None:
+        others = _likely(others)
     if question.pipeline or question.expert_parallel or not plain:
         return plain + others[:MOST_SIMULATED]
     best = max(score(question, e.prepared, e.steady) for e in estimated)
     near = [e for e in others if score(question, e.prepared, e.steady) >= best * (1 - MARGIN)]
     return plain + near[:MOST_SIMULATED]
+
+
+def _likely(others: list[Estimated]) -> list[Estimated]:
+    """Of several splits with data-parallel attention the first: they are alike, and slow to run."""
+    first = next((e for e in others if e.prepared.parallelism.data_parallel), None)
+    return [e for e in others if e is first or not e.prepared.parallelism.data_parallel]
 
 
 def plan(question: Question, outcome: Outcome) -> DeploymentPlan:

@@ -22,7 +22,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from math import ceil, inf
-from operator import itemgetter
 
 from tpdeploy.planner.performance.step import Step
 from tpdeploy.planner.performance.step_model import StepModel
@@ -287,18 +286,34 @@ class Scheduler:
         return max(slowest, of_most, of_last)
 
     def _together(self, lanes: Sequence[_Lane]) -> Iterator[list[Step]]:
-        """The steps that data ranks take together, each told the tokens of the others."""
+        """The steps that data ranks take together."""
+        if self.engine.stages == 1:
+            yield [lane.step for lane in lanes]
+            return
         for stage in range(self.engine.stages):
-            steps = [lane.step for lane in lanes if lane.stage == stage]
-            total = sum([step.tokens for step in steps])
-            for step in steps:
-                step.elsewhere = total - step.tokens
-            if steps:
+            if steps := [lane.step for lane in lanes if lane.stage == stage]:
                 yield steps
 
     def _slowest(self, steps: list[Step]) -> tuple[float, Step]:
-        """Seconds of the one that takes longest of its rank, and which it is."""
-        return max([(self._alone(step), step) for step in steps], key=itemgetter(0))
+        """Seconds of the one that takes longest of its rank, and which it is.
+
+        It is the one with the most tokens or with the most context to decode: the others need not
+        be timed. The experts get the tokens of all.
+        """
+        wide = deep = steps[0]
+        total, most, longest = 0, 0, 0.0
+        for step in steps:
+            tokens, context = step.tokens, step.decode_sequences * step.decode_context
+            total += tokens
+            if tokens > most:
+                wide, most = step, tokens
+            if context > longest:
+                deep, longest = step, context
+        wide.elsewhere, deep.elsewhere = total - wide.tokens, total - deep.tokens
+        seconds = self._alone(wide)
+        if deep is not wide and (deeper := self._alone(deep)) > seconds:
+            return deeper, deep
+        return seconds, wide
 
     def _drafted(self, step: Step) -> float:
         """Seconds of one step through all stages, drafting included."""
