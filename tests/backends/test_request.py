@@ -102,6 +102,7 @@ def test_a_written_plan_asks_the_question_it_answers(
         ("deepseek-v3", "2x8xGB200", Request()),
         ("qwen3-30b-a3b", "4xL40S", Request(expert_parallel=True, kv_cache="fp8")),
         ("qwen3-30b-a3b", "4xL40S", Request(expert_parallel=False)),
+        ("qwen3-30b-a3b", "4xL40S", Request(data=2)),
         ("llama-8b", "2xT4", Request()),
         ("smollm2-135m", "2xCPU", Request(max_model_len=2048)),
         ("Qwen/Qwen2.5-72B-Instruct-AWQ", "4x3090", Request(quantization="awq")),

@@ -80,6 +80,22 @@ def test_whole_experts_an_fp8_cache_and_a_folder_are_told() -> None:
     assert told["HF_HUB_OFFLINE="] == "1"
 
 
+@pytest.mark.parametrize("release", CONTRACT["starts"])
+def test_data_parallel_attention_makes_every_rank_a_data_rank(release: str) -> None:
+    """By an option that every release takes; with tensor-parallel attention it is refused."""
+    parts = plan().model_dump()
+    parts["parallelism"] |= {"tensor": 1, "data": 4, "expert": 4}
+    data = DeploymentPlan.model_validate(parts)
+    told = settings(rendered(data))
+    assert tensorrt_llm.TensorRtLlmBackend().check(data) == []
+    assert (told["--tp_size"], told["--ep_size"], told["--gpus_per_node"]) == ("4", "4", "4")
+    assert told["options.yaml: enable_attention_dp"] == "True"
+    assert "enable_attention_dp" in taken("options", release)
+    parts["parallelism"] |= {"tensor": 2, "data": 2}
+    (problem,) = tensorrt_llm.TensorRtLlmBackend().check(DeploymentPlan.model_validate(parts))
+    assert "either data-parallel or tensor-parallel" in problem.what
+
+
 def test_every_name_of_the_contract_has_a_source() -> None:
     """One of those it lists, and a release it knows."""
     for part in ("flags", "options"):

@@ -73,6 +73,19 @@ def test_stages_and_whole_experts_are_passed() -> None:
     assert command.env["CUDA_VISIBLE_DEVICES"] == "0,1,2,3,4,5,6,7"
 
 
+def test_data_parallel_attention_is_passed_with_whole_experts() -> None:
+    """Two data ranks of two tensor ranks see four devices; the experts are spread over all."""
+    parts = plan(4, cluster={"platform": "cuda"}).model_dump()
+    parts["parallelism"] = Parallelism.of(2, data=2, expert_parallel=True)
+    both = DeploymentPlan.model_validate(parts)
+    command = rendered(both)
+    assert VLLM.check(both) == []
+    assert value_of("--tensor-parallel-size", command) == "2"
+    assert value_of("--data-parallel-size", command) == "2"
+    assert "--enable-expert-parallel" in command.argv
+    assert command.env["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
+
+
 def test_a_replica_over_two_machines_has_a_command_on_each() -> None:
     """They meet at the first, which alone serves clients; each sees its own devices."""
     parts = plan(cluster={"platform": "cuda", "nodes": 2}).model_dump()
@@ -104,6 +117,9 @@ def test_on_a_cpu_there_are_no_stages_and_no_whole_experts() -> None:
     parts = plan(2, cpus=("0", "1")).model_dump()
     parts["parallelism"] = Parallelism(tensor=2, expert=2, replicas=1)
     assert "expert" in VLLM.check(DeploymentPlan.model_validate(parts))[0].what
+    parts["parallelism"] = Parallelism(tensor=1, data=2)
+    (problem,) = VLLM.check(DeploymentPlan.model_validate(parts))
+    assert problem.what == "no data-parallel attention on cpu"
 
 
 def test_on_a_cpu_each_rank_has_its_cores_and_its_kv_cache() -> None:

@@ -113,6 +113,9 @@ def test_json_has_the_promised_keys(tmp_path: Path) -> None:
         (["llama-8b", "--gpus", "8xH100", "--pp", "0"], "--pp 0"),
         (["llama-8b", "--gpus", "8xH100", "--pp", "9"], "--pp up to 8"),
         (["llama-8b", "--gpus", "8xH100", "--ep"], "has no experts"),
+        (["llama-8b", "--gpus", "8xH100", "--dp", "2"], "no experts to share; use --replicas"),
+        (["mixtral-8x7b", "--gpus", "8xH100", "--dp", "0"], "--dp 0"),
+        (["mixtral-8x7b", "--gpus", "8xH100", "--dp", "9"], "--tp x --dp up to 8"),
         (["llama-8b", "--gpus", "8xH100", "--max-num-seqs", "0"], "--max-num-seqs 0"),
         (["llama-8b", "--gpus", "8xH100", "--memory-fraction", "1.5"], "and at most 1, as 0.95"),
         (["llama-8b", "--gpus", "8xH100", "--memory-fraction", "0"], "--memory-fraction 0"),
@@ -195,6 +198,31 @@ def test_the_frontier_is_shown_when_asked(tmp_path: Path) -> None:
     assert len(planned(*args, "--pareto", home=tmp_path)["pareto"]) > len(
         planned(*args, home=tmp_path)["pareto"]
     )
+
+
+def test_data_parallel_attention_is_shown_written_and_launched(tmp_path: Path) -> None:
+    """In the headline, the plan and vLLM's command; limits are said to be of each data rank."""
+    args = ["mixtral-8x7b", "--gpus", "8xH100", "--tp", "2", "--data-parallel", "4"]
+    result = tpdeploy("plan", *args, "--backend", "vllm", home=tmp_path)
+    shown = " ".join(result.stdout.split())
+    assert "attention DP 4 x TP 2 + EP x 1 replica" in shown
+    assert "tokens a step of each data rank" in shown
+    made = read_plan(tmp_path / "plan.yaml")
+    assert (made.parallelism.tensor, made.parallelism.data, made.parallelism.expert) == (2, 4, 8)
+    started = tpdeploy("launch", "--dry-run", home=tmp_path).stdout
+    told = " ".join(started.replace("\\", " ").split())
+    assert "--tensor-parallel-size 2" in told
+    assert "--data-parallel-size 4 --enable-expert-parallel" in told
+
+
+def test_a_plan_from_before_there_was_data_parallel_attention_is_read(tmp_path: Path) -> None:
+    """Its splits have no `data`, which means one data rank."""
+    tpdeploy("plan", "mixtral-8x7b", "--gpus", "4xH100", "--tp", "4", home=tmp_path)
+    path = tmp_path / "plan.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if line.split(":")[0].strip() != "data"))
+    assert len(path.read_text().splitlines()) < len(lines)
+    assert read_plan(path).parallelism.data == 1
 
 
 def test_a_smaller_step_reads_fewer_prompts_at_once(tmp_path: Path) -> None:

@@ -128,12 +128,41 @@ def test_what_a_row_does_not_state_is_said() -> None:
 
 
 def test_experts_are_not_replicated_with_attention() -> None:
-    """dp of a model with experts is one group with whole experts, else replicas."""
+    """dp of a model with experts is data-parallel attention with whole experts, else replicas."""
     row = run(model="openai/gpt-oss-120b", tp="2", dp="4", gpu_count="8")
     first, second, *_ = case_of(row).readings
-    assert first.parallelism == Parallelism(tensor=8, expert=8)
+    assert first.parallelism == Parallelism(tensor=2, data=4, expert=8)
     assert "dp 4" in first.assumed[-1]
     assert second.parallelism == Parallelism(tensor=2, replicas=4)
+
+
+@pytest.mark.parametrize(
+    ("engine", "tensor", "copies", "expected"),
+    [
+        ("trtllm", "1", "8", Parallelism(tensor=1, data=8, expert=8)),
+        ("trtllm", "1", "64", Parallelism(tensor=1, data=8, expert=8)),
+        ("vllm", "4", "4", Parallelism(tensor=4, expert=4)),
+        ("sglang", "1", "8", Parallelism(tensor=8, expert=8)),
+    ],
+)
+def test_data_ranks_are_counted_as_the_table_counts_them(
+    engine: str, tensor: str, copies: str, expected: Parallelism
+) -> None:
+    """One group where tp and dp name the same GPUs, or the engine is not known to have them."""
+    row = run(model="openai/gpt-oss-120b", engine=engine, tp=tensor, dp=copies, gpu_count="64")
+    assert case_of(row).readings[0].parallelism == expected
+
+
+@pytest.mark.parametrize(
+    ("engine", "tokens", "steps"),
+    [("trtllm", "1024", 60), ("trtllm", "1000", 0), ("vllm", "1024", 0)],
+)
+def test_prompts_wait_for_other_data_ranks_where_the_benchmark_says_so(
+    engine: str, tokens: str, steps: int
+) -> None:
+    """InferenceMAX tells TensorRT-LLM to; its lengths are known, and no column says it."""
+    row = run(engine=engine, input_tokens=tokens, output_tokens=tokens)
+    assert case_of(row).readings[0].question.engine.prompt_wait_steps == steps
 
 
 @pytest.mark.parametrize(

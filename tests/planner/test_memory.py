@@ -11,6 +11,7 @@ from tpdeploy.planner.memory.footprint import (
     GIB,
     MemoryNeeds,
     StepSize,
+    activation_bytes,
     captured_sizes,
     graph_bytes,
     memory_needs,
@@ -255,3 +256,33 @@ def test_fewer_sequences_leave_more_kv_cache() -> None:
     assert [sized.limits.max_num_seqs for sized in kept] == [256, 64, 16]
     cache = [sized.memory.kv_cache_bytes for sized in kept]
     assert cache == sorted(set(cache))
+
+
+def test_each_data_rank_has_a_kv_cache_of_its_own() -> None:
+    """MLA's latent is whole on every tensor rank: eight data ranks hold far more requests."""
+    question = ask("deepseek-v3", "8xH200", workload=Workload(concurrency=256))
+    wide = size(question, Parallelism.of(8, expert_parallel=True))
+    data = size(question, Parallelism.of(1, data=8, expert_parallel=True))
+    each = data.memory.kv_cache_bytes / wide.memory.kv_cache_bytes
+    assert data.memory.kv_cache_tokens == pytest.approx(8 * each * wide.memory.kv_cache_tokens)
+    assert data.held == pytest.approx(8 * each * wide.held)
+
+
+def test_experts_hold_the_tokens_of_all_data_ranks() -> None:
+    """Their buffers are for eight times the tokens of a step; everything else is as at TP 1."""
+    shape = load_model("qwen3-30b-a3b")
+    step, (stage,) = StepSize(batched_tokens=1024, sequences=256), stages(shape, 1)
+    one, eight = (
+        activation_bytes(shape, Parallelism.of(1, data=data, expert_parallel=True), stage, step, 0)
+        for data in (1, 8)
+    )
+    assert shape.experts
+    per_token = shape.experts.per_token * (3 * shape.experts.intermediate + shape.hidden)
+    assert eight - one == 2 * 1024 * (7 * per_token + 8 * 2 * shape.hidden)
+
+
+def test_the_limits_of_a_step_are_those_of_a_data_rank() -> None:
+    """1,024 clients are 512 of each of two data ranks, and so are the sequences of a step."""
+    question = ask("qwen3-30b-a3b", "2xH200", workload=Workload(concurrency=1024))
+    sized = size(question, Parallelism.of(1, data=2, expert_parallel=True))
+    assert sized.limits.max_num_seqs == 512

@@ -14,6 +14,9 @@ from tpdeploy.planner.parallelism import Parallelism
         (Parallelism(tensor=8, pipeline=2, replicas=3), 16, 48, "TP 8 x PP 2"),
         (Parallelism(tensor=8, expert=8), 8, 8, "TP 8 + EP"),
         (Parallelism(tensor=4, pipeline=2, expert=4), 8, 8, "TP 4 x PP 2 + EP"),
+        (Parallelism(tensor=1, data=8, expert=8), 8, 8, "attention DP 8 + EP"),
+        (Parallelism(tensor=2, data=4, replicas=2), 8, 16, "attention DP 4 x TP 2"),
+        (Parallelism(tensor=2, data=2, pipeline=2), 8, 8, "attention DP 2 x TP 2 x PP 2"),
     ],
 )
 def test_a_split_is_counted_and_named(
@@ -27,6 +30,8 @@ def test_experts_are_split_over_all_ranks_or_whole_on_each() -> None:
     """There is nothing between: two of four ranks cannot share experts."""
     with pytest.raises(ValidationError, match=r"here 1 or 4, not 2"):
         Parallelism(tensor=4, expert=2)
+    with pytest.raises(ValidationError, match=r"here 1 or 8, not 4"):
+        Parallelism(tensor=4, data=2, expert=4)
 
 
 def test_a_whole_expert_is_on_one_rank_and_all_else_is_divided() -> None:
@@ -35,3 +40,17 @@ def test_a_whole_expert_is_on_one_rank_and_all_else_is_divided() -> None:
     assert (cut.shards(routed=True), cut.shards(routed=False)) == (8, 8)
     assert (whole.shards(routed=True), whole.shards(routed=False)) == (1, 8)
     assert (whole.kv_shards, whole.with_replicas(3).devices) == (8, 24)
+
+
+def test_data_parallel_attention_divides_the_experts_alone() -> None:
+    """Each of 4 data ranks has 2 tensor ranks of its own; the experts are spread over all 8."""
+    whole = Parallelism.of(2, data=4, expert_parallel=True)
+    assert (whole.stage_ranks, whole.lanes, whole.kv_shards, whole.expert) == (8, 4, 2, 8)
+    assert (whole.shards(routed=True), whole.shards(routed=False)) == (1, 2)
+    assert Parallelism.of(2, data=4).shards(routed=True) == 8
+    assert not whole.plain
+
+
+def test_a_split_written_before_there_was_data_parallel_attention_has_none() -> None:
+    """An old plan is read as it was meant."""
+    assert Parallelism.model_validate({"tensor": 8, "expert": 8}).data == 1

@@ -208,6 +208,73 @@ def test_stages_share_one_kv_cache() -> None:
     )
 
 
+def data_ranks(replica: Engine, data: int) -> Engine:
+    return replace(replica, lanes=data, data=data)
+
+
+def test_data_ranks_serve_what_as_many_replicas_do_while_none_reads_prompts() -> None:
+    """In lock-step, with the same work each, nobody waits; experts cost nothing more here."""
+    free = serve(engine(), closed(8, inputs=1, outputs=1000))
+    both = serve(data_ranks(engine(), 2), closed(16, inputs=1, outputs=1000))
+    assert both.requests_per_s == pytest.approx(2 * free.requests_per_s, rel=0.02)
+    assert both.decode_sequences == pytest.approx(free.decode_sequences, rel=0.02)
+
+
+def test_a_data_rank_waits_for_one_that_reads_a_prompt() -> None:
+    """The experts of each layer need the tokens of all ranks: the slowest decides."""
+    alone = serve(engine(), closed(8, inputs=400, spread=0.2))
+    both = serve(data_ranks(engine(), 2), closed(16, inputs=400, spread=0.2))
+    assert both.requests_per_s < 0.95 * 2 * alone.requests_per_s
+    assert median(both.tpot_s) > median(alone.tpot_s)
+
+
+def test_each_data_rank_has_a_kv_cache_and_sequences_of_its_own() -> None:
+    """With room for one request, or sequence, each, four ranks run four at once."""
+    for one in (engine(kv_tokens=111), engine(sequences=1)):
+        four = data_ranks(one, 4)
+        assert (one.running_limit(closed(4)), four.running_limit(closed(4))) == (1, 4)
+        assert serve(four, closed(4)).waiting_s == 0
+        assert serve(one, closed(4)).waiting_s > 0
+
+
+def test_a_step_counts_the_tokens_of_the_other_data_ranks() -> None:
+    """If every token of any rank costs as much, two ranks of 4 take as long as one of 8."""
+
+    class Experts(LinearModel):
+        def seconds(self, step: Step) -> float:
+            return 0.010 + 0.001 * (step.tokens + step.elsewhere)
+
+    one = replace(engine(), model=cast(StepModel, Experts()))
+    alone = serve(one, closed(8, inputs=1, outputs=200))
+    both = serve(data_ranks(one, 2), closed(8, inputs=1, outputs=200))
+    assert median(both.tpot_s) == pytest.approx(median(alone.tpot_s), rel=1e-6)
+    assert both.decode_sequences == pytest.approx(4, rel=0.02)
+
+
+def test_prompts_wait_for_the_other_data_ranks_as_many_steps_as_they_are_told() -> None:
+    """Ranks that read their prompts together hold each other up less, and start them later."""
+    load = closed(32, inputs=400, outputs=60, spread=0.2)
+    now = serve(data_ranks(engine(), 4), load)
+    later = serve(replace(data_ranks(engine(), 4), prompt_wait_steps=40), load)
+    assert median(later.tpot_s) < 0.9 * median(now.tpot_s)
+    assert later.waiting_s > now.waiting_s
+    bounded = serve(replace(data_ranks(engine(), 4), prompt_wait_steps=1), load)
+    assert now.waiting_s <= bounded.waiting_s < later.waiting_s
+
+
+def test_a_prompt_never_waits_for_data_ranks_that_have_nothing_to_do() -> None:
+    """One client of four ranks: the others do not decode, so that nobody waits for them."""
+    replica = replace(data_ranks(engine(), 4), prompt_wait_steps=40)
+    assert serve(replica, closed(1)).ttft_s == serve(data_ranks(engine(), 4), closed(1)).ttft_s
+
+
+def test_data_ranks_of_several_stages_have_a_lane_for_each() -> None:
+    """Four lanes of two ranks: as two pipelines in lock-step, each with its own KV cache."""
+    staged = serve(engine(lanes=2), closed(8, inputs=1, outputs=1000))
+    both = serve(replace(engine(), lanes=4, data=2), closed(16, inputs=1, outputs=1000))
+    assert both.requests_per_s == pytest.approx(2 * staged.requests_per_s, rel=0.02)
+
+
 def test_a_drafting_step_is_no_larger_than_the_cap() -> None:
     """16 tokens in a step are 4 sequences of 3 drafts and one token each; the others wait."""
     draft = Speculation(tokens=3, acceptance=0.5)

@@ -160,10 +160,13 @@ def test_whole_experts_make_narrow_ones_legal() -> None:
         ("llama-8b", Parallelism(tensor=2, expert=2), "has none to place whole"),
         ("mixtral-8x7b", Parallelism(tensor=16, expert=16), "8 experts are fewer than 16"),
         ("llama-8b", Parallelism(tensor=3, pipeline=2), "32 attention heads"),
+        ("llama-8b", Parallelism(tensor=2, data=2), "without experts is as many replicas"),
+        ("mixtral-8x7b", Parallelism(tensor=2, data=8, expert=16), "8 experts are fewer than 16"),
+        ("deepseek-v3", Parallelism(tensor=1, data=128), "of 'expert gate' would be 16"),
     ],
 )
 def test_splits_no_engine_can_run_are_refused(model: str, split: Parallelism, words: str) -> None:
-    """More stages than layers, experts that are not there, heads that do not divide."""
+    """Stages without a layer, experts that are not there, heads and blocks that do not divide."""
     assert words in (split_problem(load_model(model), split) or "")
 
 
@@ -173,3 +176,17 @@ def test_each_rank_holds_its_share_of_the_experts(tensor: int) -> None:
     (split,) = weights("mixtral-8x7b", Parallelism(tensor=tensor))
     (whole,) = weights("mixtral-8x7b", Parallelism(tensor=tensor, expert=tensor))
     assert whole == pytest.approx(split, rel=1e-12)
+
+
+@given(split=st.sampled_from([(1, 8), (2, 4), (4, 2)]), whole=st.booleans())
+def test_data_ranks_share_the_experts_and_hold_all_else_each(
+    split: tuple[int, int], *, whole: bool
+) -> None:
+    """A rank holds what it would at its own TP width, but of the experts its part of all ranks'."""
+    tensor, data = split
+    shape = load_model("mixtral-8x7b")
+    assert shape.experts
+    experts = shape.layers * shape.experts.count * 3 * shape.experts.intermediate * shape.hidden * 2
+    (held,) = weights("mixtral-8x7b", Parallelism.of(tensor, data=data, expert_parallel=whole))
+    (alone,) = weights("mixtral-8x7b", Parallelism(tensor=tensor))
+    assert held == pytest.approx(alone - experts / tensor + experts / (tensor * data), rel=1e-12)

@@ -13,6 +13,7 @@ from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.operators import imbalance, touched
 from tpdeploy.planner.performance.step import Step
 from tpdeploy.planner.performance.step_model import StepModel, step_model
+from tpdeploy.planner.question import OwnKernels
 from tpdeploy.planner.serving.prediction import EAGER_ERROR
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
@@ -227,3 +228,80 @@ def test_imbalance_vanishes_with_many_choices_and_is_bounded() -> None:
     assert imbalance(0.1, 8) == 8
     assert 1 < imbalance(1e6, 8) < 1.01
     assert imbalance(100, 1) == 1
+
+
+def data_parallel(name: str, data: int, tp: int = 1, own: OwnKernels = OWN) -> StepModel:
+    cluster = parse_gpus("8xH200")
+    split = Parallelism.of(tp, data=data, expert_parallel=True)
+    return step_model(load_model(name), cluster, split, Dtype.BF16, own=own)
+
+
+@settings(max_examples=20)
+@given(
+    data=st.sampled_from([2, 4, 8]), sequences=st.integers(1, 256), elsewhere=st.integers(0, 4096)
+)
+def test_tokens_of_other_data_ranks_cost_experts_and_exchanges_alone(
+    data: int, sequences: int, elsewhere: int
+) -> None:
+    """Attention and the engine's own work are those of this rank; what is shared never shrinks."""
+    model = data_parallel("qwen3-30b-a3b", data)
+    alone = model.time(Step(sequences, 1000.0))
+    beside = model.time(Step(sequences, 1000.0, elsewhere=elsewhere))
+    assert (beside.attention, beside.overhead) == (alone.attention, alone.overhead)
+    assert beside.linear >= alone.linear
+    assert beside.communication >= alone.communication
+
+
+def test_data_ranks_gather_all_tokens_and_scatter_the_sums() -> None:
+    """vLLM's usual way: one all-gather and one reduce-scatter per layer with experts."""
+    model = data_parallel("deepseek-v3", 8)
+    shape = load_model("deepseek-v3")
+    assert shape.experts
+    exchanged = model.expert_exchanges
+    assert [e.collective.operation for e in exchanged] == ["all-gather", "reduce-scatter"]
+    assert {e.count for e in exchanged} == {shape.experts.layers}
+    assert {e.token_bytes for e in exchanged} == {2 * shape.hidden}
+    assert sum(e.count for e in model.exchanges if e.collective.group > 1) == 0
+
+
+def test_an_all_reduce_less_for_each_layer_with_experts() -> None:
+    """Tensor ranks of a data rank reduce after attention, and gather what the experts gave."""
+    shape, model = load_model("deepseek-v3"), data_parallel("deepseek-v3", 4, tp=2)
+    assert shape.experts
+    counts = [e.count for e in model.exchanges]
+    assert counts[0] == 2 * shape.layers - shape.experts.layers
+    assert counts[-1] == shape.experts.layers
+    assert {e.collective.group for e in model.exchanges} == {2}
+    assert {e.collective.group for e in model.expert_exchanges} == {8}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "data", "operations"),
+    [
+        ("4x4xGB200", 16, ["expert-dispatch", "expert-combine"]),
+        ("2x4xGB200", 8, ["all-gather", "reduce-scatter"]),
+    ],
+)
+def test_an_engine_with_kernels_for_experts_uses_them_in_groups_wider_than_its_choices(
+    gpus: str, data: int, operations: list[str]
+) -> None:
+    """TensorRT-LLM's on NVL72: of eight ranks nearly each gets every token of eight experts."""
+    own = OwnKernels(experts=("tensorrt-llm",))
+    split = Parallelism.of(1, data=data, expert_parallel=True)
+    model = step_model(load_model("deepseek-v3"), parse_gpus(gpus), split, Dtype.BF16, own=own)
+    assert [e.collective.operation for e in model.expert_exchanges] == operations
+
+
+def test_data_parallel_attention_wins_once_kv_is_read_more_than_weights() -> None:
+    """MLA's latent is read whole by every tensor rank, and by one data rank only."""
+    wide = step_model(
+        load_model("deepseek-v3"),
+        parse_gpus("8xH200"),
+        Parallelism.of(8, expert_parallel=True),
+        Dtype.BF16,
+        own=OWN,
+    )
+    data = data_parallel("deepseek-v3", 8)
+    assert data.seconds(Step(1, 2000.0, elsewhere=7)) > wide.seconds(Step(8, 2000.0))
+    many = Step(128, 2000.0, elsewhere=7 * 128)
+    assert data.seconds(many) < wide.seconds(Step(1024, 2000.0))

@@ -11,6 +11,7 @@ from typing import Any
 from tests.cli.commands import tpdeploy
 
 Json = dict[str, Any]
+Split = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True)
@@ -98,15 +99,15 @@ class Answer:
         return int(self.json["memory_per_gpu"]["kv_cache_tokens"])
 
     @property
-    def split(self) -> tuple[int, int, int, int]:
-        """Tensor, pipeline, expert, replicas."""
+    def split(self) -> Split:
+        """Tensor, pipeline, data, expert, replicas."""
         return split_of(self.json["parallelism"])
 
     @property
     def devices(self) -> int:
         """Devices that are used."""
-        tensor, pipeline, _, replicas = self.split
-        return tensor * pipeline * replicas
+        tensor, pipeline, data, _, replicas = self.split
+        return tensor * pipeline * data * replicas
 
 
 # What the running check has asked, to be repeated by hand if it fails.
@@ -141,23 +142,24 @@ def text(case: Case) -> str:
     return tpdeploy(*case.args, home=Path(_home().name), width=200).stdout
 
 
-def only(case: Case, split: tuple[int, int, int, int]) -> Case:
+def only(case: Case, split: Split) -> Case:
     """The case with one split asked for."""
-    tensor, pipeline, expert, replicas = split
-    fixed = case.given(tp=tensor, pp=pipeline, replicas=replicas, ep=None, no_ep=None)
-    if tensor == 1:
+    tensor, pipeline, data, expert, replicas = split
+    fixed = case.given(tp=tensor, pp=pipeline, dp=data, replicas=replicas, ep=None, no_ep=None)
+    if tensor * data == 1:
         return fixed
     return fixed.given(ep=True) if expert > 1 else fixed.given(no_ep=True)
 
 
-def exactly(case: Case, split: tuple[int, int, int, int], limits: Json) -> Case:
+def exactly(case: Case, split: Split, limits: Json) -> Case:
     """The case with one split, and the steps that it was given, asked for."""
     return only(case, split).given(max_num_batched_tokens=limits["max_num_batched_tokens"])
 
 
-def split_of(part: Json) -> tuple[int, int, int, int]:
-    """Tensor, pipeline, expert and replicas of a plan's split or of an alternative."""
-    return part["tensor"], part["pipeline"], part["expert"], part["replicas"]
+def split_of(part: Json) -> Split:
+    """Tensor, pipeline, data, expert and replicas of a plan's split or of an alternative."""
+    tensor, pipeline, data = part["tensor"], part["pipeline"], part["data"]
+    return tensor, pipeline, data, part["expert"], part["replicas"]
 
 
 def numbers(value: Any) -> list[float]:

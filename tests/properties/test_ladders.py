@@ -44,7 +44,7 @@ factors = st.sampled_from((2, 1.3, 4))
 
 def on_one(case: Case, tensor: int) -> Case:
     """The case with one replica of a width, so that only the load differs."""
-    return case.given(tp=tensor, pp=1, replicas=1)
+    return case.given(tp=tensor, pp=1, dp=1, replicas=1)
 
 
 def more_arrivals_never_help(case: Case, tensor: int, rate: float, factor: float) -> None:

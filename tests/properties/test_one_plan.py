@@ -77,23 +77,24 @@ def kv_is_not_overdrawn(case: Case, answer: Answer) -> None:
     gap = answer.json["prediction"]["tpot_distribution"]["mean"] / 1000
     decoding = answer.requests_per_s * (outputs - 1) * gap
     held = decoding * (int(case.option("--input-tokens") or 0) + outputs)
-    assert held <= 1.03 * answer.kv_tokens * answer.split[3]
+    assert held <= 1.03 * answer.kv_tokens * answer.split[-1]
 
 
 def physics_is_obeyed(case: Case, answer: Answer) -> None:
     """TPOT reads the weights, TTFT computes the prompt, and all of it is within the peak."""
     if not answer.feasible:
         return
-    bounds, (tensor, pipeline, _, replicas) = bounds_of(case), answer.split
+    bounds, (tensor, pipeline, data, _, replicas) = bounds_of(case), answer.split
+    ranks = tensor * data
     prompt, outputs = (int(case.option(o) or 0) for o in ("--input-tokens", "--output-tokens"))
     # Stages take turns, so that their bandwidth does not add up for one token.
     if outputs > 1:
-        read_ms = 1000 * bounds.bytes_per_step / (tensor * bounds.bytes_per_s)
+        read_ms = 1000 * bounds.bytes_per_step / (ranks * bounds.bytes_per_s)
         assert answer.tpot_ms >= read_ms
     computed = SHORTEST * prompt * bounds.flops_per_token
-    assert answer.ttft_ms >= 1000 * computed / (tensor * pipeline * bounds.flops_per_s)
+    assert answer.ttft_ms >= 1000 * computed / (ranks * pipeline * bounds.flops_per_s)
     per_s = answer.requests_per_s * (prompt + outputs - 1) * bounds.flops_per_token
-    assert per_s <= tensor * pipeline * replicas * bounds.flops_per_s
+    assert per_s <= ranks * pipeline * replicas * bounds.flops_per_s
 
 
 def the_choice_is_the_best_of_its_table(case: Case, answer: Answer) -> None:
@@ -169,7 +170,7 @@ def worth(case: Case, row: Json) -> float:
     if case.option("--optimize") == "latency":
         gaps = int(case.option("--output-tokens") or 0) - 1
         return 1 / float(row["ttft_ms"] + gaps * row["tpot_ms"])
-    devices = row["tensor"] * row["pipeline"] * row["replicas"]
+    devices = row["tensor"] * row["pipeline"] * row["data"] * row["replicas"]
     each = devices if case.option("--optimize") == "cost" else 1
     return float(row["output_tokens_per_s"]) / each
 

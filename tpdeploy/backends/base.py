@@ -144,6 +144,8 @@ class Capability:
     least_compute_capability: float = 0.0
     pipeline: bool = False
     expert_parallel: bool = False
+    data_parallel: bool = False  # attention per data rank, the experts over all of them
+    data_or_tensor: bool = False  # its attention is data- or tensor-parallel, never both
     multi_node: bool = False  # one replica over several machines
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding goes on
     async_scheduling: bool = False  # the next step is scheduled while one runs

@@ -67,10 +67,22 @@ def _split_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:
         yield Problem(f"no pipeline parallelism on {platform}", "plan again with --pp 1")
     if plan.parallelism.expert_parallel and not can.expert_parallel:
         yield Problem(f"no expert parallelism on {platform}", "plan again with --no-ep")
+    if plan.parallelism.data_parallel:
+        yield from _data_problems(can, plan)
     if plan.limits.enforce_eager and not can.eager:
         yield Problem("it cannot be told to leave out CUDA graphs", "plan without --enforce-eager")
     if any(place.nodes for place in plan.placement) and not can.multi_node:
         yield Problem("a replica spans several machines", "plan for one machine with larger GPUs")
+
+
+def _data_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:
+    if not can.data_parallel:
+        platform = plan.cluster.platform
+        yield Problem(f"no data-parallel attention on {platform}", "plan again with --dp 1")
+    elif can.data_or_tensor and plan.parallelism.tensor > 1:
+        yield Problem(
+            "attention is either data-parallel or tensor-parallel", "plan again with --tp 1"
+        )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -140,6 +140,7 @@ class BackendConformance:
                 Change("parallelism.pipeline", 2, (("placement.0.devices", [*range(8)]),)),
             ),
             ("expert_parallel", Change("parallelism.expert", 4)),
+            ("data_parallel", Change("parallelism.data", 4, (("parallelism.tensor", 1),))),
             ("eager", Change("limits.enforce_eager", True)),
             (
                 "multi_node",

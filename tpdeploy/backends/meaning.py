@@ -40,6 +40,7 @@ CHANGES = (
     Change("model.kv_cache_dtype", "fp8"),
     Change("parallelism.tensor", 2, (("placement.0.devices", [0, 1]),)),
     Change("parallelism.pipeline", 2, (("placement.0.devices", list(range(8))),)),
+    Change("parallelism.data", 4, (("parallelism.tensor", 1),)),
     Change("parallelism.expert", 4),
     OTHER_DEVICES,
     Change("limits.max_model_len", 4096),

@@ -75,6 +75,7 @@ def request_behind(plan: DeploymentPlan) -> Request:
     return Request(
         tensor=split.tensor,
         pipeline=split.pipeline,
+        data=split.data,
         expert_parallel=split.expert_parallel,
         replicas=split.replicas,
         dtype=model.dtype,

@@ -70,6 +70,8 @@ ON_CUDA = Capability(
     least_compute_capability=8.0,
     pipeline=True,
     expert_parallel=True,
+    data_parallel=True,
+    data_or_tensor=True,  # enable_attention_dp makes every rank of --tp_size a data rank
     multi_node=True,
     eager=True,
     async_scheduling=True,  # its overlap scheduler
@@ -118,7 +120,9 @@ class TensorRtLlmBackend(Backend):
 
     name: ClassVar[str] = "tensorrt-llm"
     reserved_arguments: ClassVar[frozenset[str]] = RESERVED
-    own_kernels: ClassVar[OwnKernels] = OwnKernels(("tensorrt-llm",), ("tensorrt-llm",))
+    own_kernels: ClassVar[OwnKernels] = OwnKernels(
+        graphs=("tensorrt-llm",), eager=("tensorrt-llm",), experts=("tensorrt-llm",)
+    )
     stop_grace_s: ClassVar[float] = 20.0  # it waits 10 s for its child, and kills it
     metrics: ClassVar[MetricNames | None] = METRICS
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
@@ -151,7 +155,7 @@ class TensorRtLlmBackend(Backend):
         argv = [
             *("trtllm-serve", model.path or model.id),
             *("--host", site.host, "--port", str(site.port)),
-            *("--tp_size", str(split.tensor), "--pp_size", str(split.pipeline)),
+            *("--tp_size", str(split.stage_ranks), "--pp_size", str(split.pipeline)),
             *("--gpus_per_node", str(len(here))),
             *("--max_batch_size", str(limits.max_num_seqs)),
             *("--max_num_tokens", str(limits.max_num_batched_tokens)),
@@ -195,12 +199,14 @@ def options(plan: DeploymentPlan, fraction: float) -> dict[str, Any]:
     dtype = "fp8" if model.kv_cache_dtype is Dtype.FP8 else "auto"
     # Left out it would mean graphs all the same.
     graphs = {"enable_padding": True, "max_batch_size": limits.max_num_seqs}
+    attention = {"enable_attention_dp": True} if plan.parallelism.data_parallel else {}
     return {
         "kv_cache_config": {"free_gpu_memory_fraction": fraction, "dtype": dtype},
         "enable_chunked_prefill": True,
         "cuda_graph_config": None if limits.enforce_eager else graphs,
         "enable_iter_perf_stats": True,
         "return_perf_metrics": True,
+        **attention,
     }
 
 

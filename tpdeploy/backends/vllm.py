@@ -91,6 +91,7 @@ ON_GPU = Capability(
     quantizes=frozenset({"fp8"}),
     pipeline=True,
     expert_parallel=True,
+    data_parallel=True,
     multi_node=True,
     eager=True,
     async_scheduling=True,  # not on CPUs
@@ -174,7 +175,7 @@ class VllmBackend(Backend):
     order: ClassVar[int] = 10
 
     def capability(self, platform: Platform) -> Capability | None:
-        """Pipelines, expert parallelism and several machines on GPUs, none of them on CPUs."""
+        """Pipelines, experts and attention in parallel, several machines: on GPUs, not on CPUs."""
         return CAPABILITIES.get(platform)
 
     def environment(self, platform: Platform) -> EnvironmentSpec:
@@ -219,6 +220,8 @@ class VllmBackend(Backend):
             *("--max-num-seqs", str(limits.max_num_seqs)),
             *("--max-num-batched-tokens", str(limits.max_num_batched_tokens)),
         ]
+        if plan.parallelism.data_parallel:
+            argv += ["--data-parallel-size", str(plan.parallelism.data)]
         if plan.parallelism.expert_parallel:
             argv.append("--enable-expert-parallel")
         if model.quantization:

@@ -76,8 +76,8 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
 
 def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
     """Why the model cannot be split so; a plan may have been edited since it was made."""
-    width, expert_parallel = plan.parallelism.tensor, plan.parallelism.expert_parallel
-    if plan.model.path is None and width == 1:
+    split, width = plan.parallelism, plan.parallelism.tensor
+    if plan.model.path is None and width == 1 and not split.data_parallel:
         return
     try:
         shape = load_model(plan.model.path or plan.model.id)
@@ -85,8 +85,8 @@ def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
         if plan.model.path:
             raise
         return  # the hub is out of reach; the engine may have the model all the same
-    if expert_parallel:
-        problem = split_problem(shape, plan.parallelism)
+    if split.expert_parallel or split.data_parallel:
+        problem = split_problem(shape, split)
         if problem:
             yield problem
         return

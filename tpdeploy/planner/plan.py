@@ -106,7 +106,10 @@ class Placement(Record):
 
 
 class Limits(Record):
-    """Engine-neutral limits; every engine is told each of them explicitly."""
+    """Engine-neutral limits; every engine is told each of them explicitly.
+
+    With data-parallel attention those of a step are of each data rank.
+    """
 
     max_model_len: Whole = Field(gt=0, description="tokens of one request, prompt and answer")
     max_num_seqs: Clients = Field(description="requests in one step")
@@ -167,6 +170,7 @@ class Alternative(Record):
 
     tensor: Devices
     pipeline: Devices = 1
+    data: Devices = 1
     expert: Devices = 1
     replicas: Devices
     feasible: bool | None = Field(default=None, description="None: not simulated, and so not known")
@@ -260,7 +264,7 @@ class DeploymentPlan(Record):
             if len(place.devices) != ranks:
                 raise ValueError(
                     f"placement of replica {place.replica} has {len(place.devices)} devices, "
-                    f"tensor x pipeline is {ranks}"
+                    f"tensor x data x pipeline is {ranks}"
                 )
             if place.nodes and len(place.nodes) != ranks:
                 raise ValueError(f"placement of replica {place.replica}: give a node for each rank")

@@ -16,10 +16,12 @@ from tpdeploy.profiles.record import Dtype
 
 @dataclass(frozen=True)
 class OwnKernels:
-    """The collectives that an engine has beside NCCL's and DeepEP's; the fastest one is run."""
+    """The collectives that an engine runs beside NCCL's; the fastest one is run."""
 
     graphs: tuple[Algorithm, ...] = ()  # in CUDA graphs
     eager: tuple[Algorithm, ...] = ()  # without them
+    # Those that bring tokens of data ranks to their experts by default; none: all are gathered.
+    experts: tuple[Algorithm, ...] = ()
 
 
 NCCL_ALONE = OwnKernels()
@@ -50,8 +52,12 @@ class EngineRules:
     fraction_of: Literal["total", "free after weights"] = "total"
     pipeline: bool = True  # whether it can run pipeline stages here
     expert_parallel: bool = True  # whether it supports expert parallelism
+    data_parallel: bool = False  # whether attention can be data-parallel
+    data_or_tensor: bool = False  # whether it is then never tensor-parallel too
     multi_node: bool = True  # whether one replica may span machines
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding
+    # Steps that prompts of a data rank wait for all others to have one too, while all decode.
+    prompt_wait_steps: int = 0
     async_scheduling: bool = False  # the next step is scheduled while one runs
     eager: bool = False  # whether it can be told to leave out CUDA graphs
     quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them
@@ -80,6 +86,7 @@ class Question:
     enforce_eager: bool = False
     tensor: int | None = None
     pipeline: int | None = None
+    data: int | None = None
     expert_parallel: bool | None = None
     replicas: int | None = None
     optimize: Objective = "throughput"

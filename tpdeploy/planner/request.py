@@ -17,6 +17,7 @@ class Request(Record):
 
     tensor: int | None = Field(default=None, gt=0)
     pipeline: int | None = Field(default=None, gt=0)
+    data: int | None = Field(default=None, gt=0)
     expert_parallel: bool | None = None
     replicas: int | None = Field(default=None, gt=0)
     optimize: Objective = Field(

@@ -61,6 +61,7 @@ def plan(
     enforce_eager: given.EnforceEager = False,
     tp: given.Tp = None,
     pp: given.Pp = None,
+    dp: given.Dp = None,
     ep: given.Ep = None,
     replicas: given.Replicas = None,
     interconnect: given.Interconnect = None,
@@ -73,7 +74,7 @@ def plan(
     report: given.Report = None,
     json: given.Json = False,
 ) -> None:
-    """Choose how MODEL is split over these GPUs: TP width, pipeline stages, experts, replicas."""
+    """Choose how MODEL is split over these GPUs: TP, pipeline, experts, attention, replicas."""
     check_report(report)
     cluster = parse_gpus(gpus, interconnect, network=network)
     stored = load_model(model)

@@ -188,6 +188,14 @@ def experts(shape: ModelShape, *, asked: bool | None) -> bool | None:
     return asked
 
 
+def data_ranks(shape: ModelShape, asked: int | None) -> int | None:
+    """What `--dp` asks for; without experts there is nothing that data ranks would share."""
+    count = devices("--dp", asked)
+    if count and count > 1 and shape.experts is None:
+        raise InputError(f"--dp {count}: {shape.id} has no experts to share; use --replicas")
+    return count
+
+
 def leaves_count_open(gpus: str, cluster: Cluster) -> bool:
     """Whether `--gpus` names a GPU without saying how many, as H100."""
     stated = cluster.origin == "stated" and cluster.accelerator.platform != "cpu"

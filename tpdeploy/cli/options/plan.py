@@ -66,6 +66,15 @@ EnforceEager = Annotated[
 ]
 Tp = Annotated[int | None, typer.Option(help="Only this tensor-parallel width.")]
 Pp = Annotated[int | None, typer.Option(help="Only this many pipeline stages.")]
+Dp = Annotated[
+    int | None,
+    typer.Option(
+        "--dp",
+        "--data-parallel",
+        help="Only this many data-parallel attention ranks of a model with experts: each has its "
+        "own requests and KV cache, all share the experts. 1: none. [default: what serves better]",
+    ),
+]
 Ep = Annotated[
     bool | None,
     typer.Option(

@@ -29,6 +29,7 @@ def request_of(asked: Asked, stored: ModelShape) -> Request:
     return Request(
         tensor=options.devices("--tp", asked["tp"]),
         pipeline=options.devices("--pp", asked["pp"]),
+        data=options.data_ranks(stored, asked["dp"]),
         expert_parallel=options.experts(stored, asked=asked["ep"]),
         replicas=options.devices("--replicas", asked["replicas"]),
         gpu_price_per_hour=options.price("--gpu-price", asked["gpu_price"]),

@@ -138,11 +138,12 @@ def assumptions(plan: DeploymentPlan) -> list[str]:
     """What was taken for granted: number formats, limits, prompts, drafting."""
     limits, model = plan.limits, plan.model
     weights = model.quantization or "as the checkpoint is"
+    ranks = " of each data rank" if plan.parallelism.data_parallel else ""
     return [
         f"Activations {model.dtype}, weights {weights}, KV cache {model.kv_cache_dtype}.",
         f"Requests up to {limits.max_model_len:,} tokens; {limits.max_num_seqs:,} sequences and "
-        f"{limits.max_num_batched_tokens:,} tokens a step; {limits.memory_fraction:.0%} of memory "
-        f"for {plan.backend}{'; no CUDA graphs' if limits.enforce_eager else ''}.",
+        f"{limits.max_num_batched_tokens:,} tokens a step{ranks}; {limits.memory_fraction:.0%} of "
+        f"memory for {plan.backend}{'; no CUDA graphs' if limits.enforce_eager else ''}.",
         *_encoders(plan),
         _prompts(plan.workload),
         *_speculation(plan.workload),

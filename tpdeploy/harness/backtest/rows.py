@@ -49,6 +49,9 @@ COUNTED = Protocol(requests_per_client=10, warm_up=0, together=True)
 # What aiconfigurator gives vLLM and TensorRT-LLM, whose own runs have other lengths: a step holds
 # the input, the requests in flight and this many tokens (its generator/rule_plugin/benchmark).
 SPARE_TOKENS = 1500
+# It tells TensorRT-LLM's data ranks to hold prompts back until all have one, for so many steps
+# (attention_dp_config with enable_balance and timeout_iters in its benchmarks/dsr1_*_b200_trt*.sh).
+PROMPT_WAIT_STEPS = 60
 GPUS_A_MACHINE = 8
 # A run that did not fit into its engine's default share of the memory was given more.
 MOST_MEMORY = 0.97
@@ -142,6 +145,8 @@ def _protocol(row: Row, workload: Workload) -> Protocol:
 def _rules(row: Row, gpu: str) -> EngineRules:
     version, date = row.get("engine_version", ""), row.get("date", "")
     rules = rules_of(adapter_of(row["engine"]), gpu, version, date)
+    if rules.data_or_tensor and _of_grid(row):
+        rules = replace(rules, prompt_wait_steps=PROMPT_WAIT_STEPS)
     text = stated(row, "memory_fraction")
     if not text:
         return rules
@@ -162,11 +167,15 @@ def _batched_tokens(row: Row, engine: EngineRules, workload: Workload, replicas:
     """Tokens of the engine's largest step; None: its default."""
     if stated(row, "max_num_batched_tokens"):
         return whole(row, "max_num_batched_tokens", 1, MOST_TOKENS)
-    inputs = whole(row, "input_tokens", 1, MOST_TOKENS)
-    lengths = inputs, whole(row, "output_tokens", 1, MOST_TOKENS)
-    if lengths in GRID or engine.name == "sglang" or workload.rate:
+    if _of_grid(row) or engine.name == "sglang" or workload.rate:
         return None
     return workload.input_tokens + ceil((workload.concurrency or 1) / replicas) + SPARE_TOKENS
+
+
+def _of_grid(row: Row) -> bool:
+    """Whether a run has the lengths of the largest public benchmark."""
+    inputs = whole(row, "input_tokens", 1, MOST_TOKENS)
+    return (inputs, whole(row, "output_tokens", 1, MOST_TOKENS)) in GRID
 
 
 def ranks_of_group(tensor: int, copies: int) -> int:
@@ -299,21 +308,33 @@ def _readings(question: Question, split: Parallelism, gpus: int) -> Iterator[Rea
         (question, ()),
         (roomy, (f"{MOST_MEMORY:.0%} of the memory assumed for {generous.name}",)),
     ):
-        for parallelism, how in _splits(question.shape, split):
+        for parallelism, how in _splits(question, split):
             yield Reading(used, parallelism, (*assumed, *more, *how))
 
 
-def _splits(shape: ModelShape, split: Parallelism) -> Iterator[tuple[Parallelism, tuple[str, ...]]]:
+def _splits(
+    question: Question, split: Parallelism
+) -> Iterator[tuple[Parallelism, tuple[str, ...]]]:
     """Data parallelism of a model with experts: attention alone is replicated, experts are not.
 
-    Predicted as one group with whole experts on each rank, and as replicas where that cannot be
-    split so.
+    As replicas where that cannot be split so.
     """
     copies = split.replicas
-    if copies > 1 and shape.experts:
-        width = ranks_of_group(split.tensor, copies)
-        wide = Parallelism.of(width, pipeline=split.pipeline, expert_parallel=True)
-        yield wide, (f"dp {copies} with experts taken as one group of {width} ranks + EP",)
+    if copies > 1 and question.shape.experts:
+        wide = _sharing_experts(question.engine, split)
+        yield wide, (f"dp {copies} with experts taken as {wide.words}",)
         yield split, (f"dp {copies} with experts taken as {copies} replicas",)
     else:
         yield split, ()
+
+
+def _sharing_experts(engine: EngineRules, split: Parallelism) -> Parallelism:
+    """Data ranks with whole experts; one group where tp and dp name the same GPUs.
+
+    One group, too, for an engine that is not known to have data-parallel attention.
+    """
+    width = ranks_of_group(split.tensor, split.replicas)
+    tensor = split.tensor if engine.data_parallel else width
+    return Parallelism.of(
+        tensor, data=width // tensor, pipeline=split.pipeline, expert_parallel=True
+    )

@@ -96,12 +96,16 @@ def activation_bytes(
 
     Three copies of the hidden state live through a step, five where stages hand it on, and the
     experts' buffers; beside them the dense MLP's gate, up and product, or, on the last stage, what
-    sampling makes of the logits of every sequence, which every rank gathers whole.
+    sampling makes of the logits of every sequence, which every rank gathers whole. With
+    data-parallel attention the experts get the tokens of all data ranks, and hold them and what
+    they make of them (an estimate: nobody has published logs of it).
     """
     value = shape.dtype.bits / 8
     copies = 3 if stage.first and stage.last else 5
     hidden = step.batched_tokens * copies * shape.hidden * value
-    experts = step.batched_tokens * _expert_values(shape, parallelism) * value
+    together = step.batched_tokens * parallelism.data
+    gathered = 2 * together * shape.hidden * value if parallelism.data_parallel else 0
+    experts = together * _expert_values(shape, parallelism) * value + gathered
     logits = step.sequences * shape.vocab * sampler_bytes_per_logit if stage.last else 0
     return (
         hidden

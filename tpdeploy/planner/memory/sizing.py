@@ -37,7 +37,7 @@ class Sized:
 
     limits: Limits
     memory: MemoryPerGpu
-    held: float  # requests of the workload's mean length that its KV cache holds at once
+    held: float  # requests of the workload's mean length that its KV caches hold at once
 
     @property
     def kv_requests(self) -> int:
@@ -57,14 +57,15 @@ class Tightest:
 def step_size(
     question: Question, parallelism: Parallelism, most_sequences: int = MOST_SEQUENCES
 ) -> StepSize:
-    """The largest step: enough sequences for the load, tokens as asked or by the memory.
+    """The largest step of a data rank: enough sequences for its load, tokens as asked or by memory.
 
     Engines refuse a step of fewer tokens than sequences: the tokens that were asked for count.
     """
     memory = question.cluster.accelerator.peaks.memory_bytes
     fitting = next(tokens for least, tokens in BATCHED_TOKENS_BY_MEMORY if memory >= least)
     tokens = question.max_num_batched_tokens or fitting
-    clients = share_of_load(question.workload, parallelism.replicas).concurrency or 0
+    of_replica = share_of_load(question.workload, parallelism.replicas).concurrency or 0
+    clients = ceil(of_replica / parallelism.data)
     most = min(clients, most_sequences, MOST_SEQUENCES)
     usual = max(most, CPU_SEQUENCES if question.on_cpu else SEQUENCES)
     sequences = question.max_num_seqs or usual
@@ -101,7 +102,8 @@ def size(question: Question, parallelism: Parallelism) -> Sized:
         enforce_eager=question.enforce_eager,
     )
     one = kv_bytes_of(question, parallelism, stage, question.workload.context_tokens)
-    return Sized(limits, _memory(question, parallelism, tightest, kv_bytes), kv_bytes / one)
+    held = parallelism.data * kv_bytes / one
+    return Sized(limits, _memory(question, parallelism, tightest, kv_bytes), held)
 
 
 def _step_held(question: Question, parallelism: Parallelism) -> StepSize:
@@ -183,7 +185,7 @@ def _memory(
         communicator_bytes=fixed[1],
         context_bytes=fixed[2],
         reserved_bytes=max(0, total - sum(used) - sum(fixed)),
-        kv_cache_tokens=int(kv_bytes / one * longest),
+        kv_cache_tokens=int(parallelism.data * kv_bytes / one * longest),
     )
 
 

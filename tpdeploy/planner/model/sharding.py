@@ -60,12 +60,12 @@ def padded_vocabulary(vocab: int) -> int:
     return ceil(vocab / VOCABULARY_MULTIPLE) * VOCABULARY_MULTIPLE
 
 
-def head_problem(shape: ModelShape, tp: int, *, expert_parallel: bool = False) -> str | None:
+def head_problem(shape: ModelShape, tp: int, *, expert_shards: int | None = None) -> str | None:
     """Why `shape` cannot be split over `tp` ranks by any engine, in words; None if it can.
 
-    With `expert_parallel` (expert parallelism) routed experts are not split.
+    A routed expert is divided over `expert_shards` ranks, 1 with expert parallelism; None: `tp`.
     """
-    return next(_problems(shape, tp, expert_parallel=expert_parallel), None)
+    return next(_problems(shape, tp, expert_shards or tp), None)
 
 
 def legal_widths(
@@ -75,7 +75,7 @@ def legal_widths(
     return tuple(
         tp
         for tp in range(1, up_to + 1)
-        if head_problem(shape, tp, expert_parallel=expert_parallel) is None
+        if head_problem(shape, tp, expert_shards=1 if expert_parallel else tp) is None
     )
 
 
@@ -112,18 +112,17 @@ def _shard(tensor: Tensor, tp: int, stored: Quantization) -> tuple[str, int, int
     return "outputs", _rank_outputs(tensor, tp), stored.output_block or 0
 
 
-def _problems(shape: ModelShape, tp: int, *, expert_parallel: bool) -> Iterator[str]:
+def _problems(shape: ModelShape, tp: int, expert_shards: int) -> Iterator[str]:
     if shape.attention_layers:
         yield from _attention_problems(shape.attention, tp)
     if shape.windowed:
         yield from _attention_problems(shape.windowed, tp)
     if shape.linear:
         yield from RECURRENT[shape.linear.kind].problems(shape.linear, tp)
-    for name, width in _widths(shape, expert_parallel=expert_parallel):
-        if width % tp:
-            yield f"{name} of {width:,} cannot be divided by {tp}"
-    if tp > 1:
-        yield from _block_problems(shape, tp, expert_parallel=expert_parallel)
+    for name, width, over in _widths(shape, tp, expert_shards):
+        if width % over:
+            yield f"{name} of {width:,} cannot be divided by {over}"
+    yield from _block_problems(shape, tp, expert_shards)
     vocabulary = padded_vocabulary(shape.vocab)
     if vocabulary % tp:
         yield f"vocabulary of {vocabulary:,} (padded) cannot be divided by {tp}"
@@ -142,17 +141,17 @@ def _attention_problems(
         yield f"{attention.output_groups} groups of outputs cannot be divided by {tp}"
 
 
-def _widths(shape: ModelShape, *, expert_parallel: bool) -> Iterator[tuple[str, int]]:
+def _widths(shape: ModelShape, tp: int, expert_shards: int) -> Iterator[tuple[str, int, int]]:
+    """Each width that is divided, and by what."""
     for mlp, _ in shape.mlps:
-        yield "MLP width", mlp.intermediate
+        yield "MLP width", mlp.intermediate, tp
     if shape.experts:
-        if not expert_parallel:
-            yield "expert width", shape.experts.intermediate
+        yield "expert width", shape.experts.intermediate, expert_shards
         if shape.experts.shared_intermediate:
-            yield "shared expert width", shape.experts.shared_intermediate
+            yield "shared expert width", shape.experts.shared_intermediate, tp
 
 
-def _block_problems(shape: ModelShape, tp: int, *, expert_parallel: bool) -> Iterator[str]:
+def _block_problems(shape: ModelShape, tp: int, expert_shards: int) -> Iterator[str]:
     """Shards of quantized weights that would cut through a block that shares a scale."""
     stored = shape.quantization
     if stored is None:
@@ -160,9 +159,10 @@ def _block_problems(shape: ModelShape, tp: int, *, expert_parallel: bool) -> Ite
     for tensor in tensors(shape):
         if tensor.dtype is not stored.weights or tensor.split is Split.REPLICATED:
             continue
-        if expert_parallel and tensor.routed:
+        over = expert_shards if tensor.routed else tp
+        if over == 1:
             continue
-        side, share, block = _shard(tensor, tp, stored)
+        side, share, block = _shard(tensor, over, stored)
         finer = gcd(block or 1, share, shape.hidden) if tensor.routed and stored.output_block else 1
         if block and share % block and finer < FINEST_EXPERT_BLOCK:
             yield (

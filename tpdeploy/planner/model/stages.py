@@ -134,11 +134,13 @@ def split_problem(shape: ModelShape, parallelism: Parallelism) -> str | None:
     experts = shape.experts
     if parallelism.pipeline > shape.layers:
         return f"{shape.layers} layers cannot be dealt to {parallelism.pipeline} stages"
+    if parallelism.data_parallel and experts is None:
+        return "data-parallel attention of a model without experts is as many replicas"
     if parallelism.expert_parallel and experts is None:
         return "a model without experts has none to place whole"
     if experts and parallelism.expert > experts.count:
         return f"{experts.count} experts are fewer than {parallelism.expert} ranks"
-    return head_problem(shape, parallelism.tensor, expert_parallel=parallelism.expert_parallel)
+    return head_problem(shape, parallelism.tensor, expert_shards=parallelism.expert_shards)
 
 
 def _rounded_up(size: int, multiple: int) -> int:

@@ -27,7 +27,7 @@ def decoding(plan: DeploymentPlan) -> int:
     if running is None:  # Little's law: what arrives in the time that one request stays
         answers = (plan.workload.output_tokens - 1) * plan.prediction.tpot_ms.value
         running = ceil((load.rate or 0.0) * (plan.prediction.ttft_ms.value + answers) / 1e3)
-    return max(1, min(running, plan.limits.max_num_seqs))
+    return max(1, min(running, plan.parallelism.data * plan.limits.max_num_seqs))
 
 
 def cost_by_width(question: Question, plan: DeploymentPlan) -> tuple[WidthCost, ...]:

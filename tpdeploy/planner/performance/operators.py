@@ -114,7 +114,7 @@ class State:
 
 @dataclass(frozen=True)
 class Exchange:
-    """Equal collectives of the tensor-parallel group in one step."""
+    """Equal collectives of a group of ranks in one step."""
 
     count: int
     collective: Collective

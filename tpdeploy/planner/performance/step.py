@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Step:
-    """What one engine step processes on one replica."""
+    """What one engine step processes on one data rank, the only one where attention has one."""
 
     decode_sequences: int = 0
     decode_context: float = 0.0  # mean tokens of context of the decoding sequences
@@ -13,10 +13,11 @@ class Step:
     prefill_context: float = 0.0  # mean tokens each prefill token attends to
     prefills_done: int = 0  # prefills that end in this step and are sampled
     verified: int = 1  # tokens of each decoding sequence: one, and what was drafted
+    elsewhere: int = 0  # tokens of the other data ranks in the same step; experts get them too
 
     @property
     def tokens(self) -> int:
-        """Tokens that go through every linear layer; prefill and decode share one product."""
+        """Tokens that go through each layer here; prefill and decode share one product."""
         return self.decode_sequences * self.verified + self.prefill_tokens
 
     @property

@@ -20,7 +20,10 @@ from tpdeploy.planner.performance.collectives import (
     PointToPoint,
     all_gather,
     all_reduce,
+    expert_combine,
+    expert_dispatch,
     point_to_point,
+    reduce_scatter,
 )
 from tpdeploy.planner.performance.kernels import Roofline, Workshop, cache_format, weight_format
 from tpdeploy.planner.performance.operators import Attention, Exchange, Linear, RoutedExperts, State
@@ -65,6 +68,13 @@ class _Rows(NamedTuple):
     hand_on: float  # from one pipeline stage to the next
 
 
+class _Routed(NamedTuple):
+    """Seconds of the routed experts, and of bringing the tokens of all ranks there and back."""
+
+    products: float
+    exchanges: float
+
+
 class _Logits(NamedTuple):
     """Seconds of the logits of a step, of gathering them, and of both and sampling."""
 
@@ -75,7 +85,7 @@ class _Logits(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class StepModel:
-    """Everything about one model on one tensor-parallel group that a step's time depends on.
+    """Everything about one model on one data rank that a step's time depends on.
 
     All but attention depends on counts of which a simulation meets the same ones often: their
     seconds are kept.
@@ -90,6 +100,7 @@ class StepModel:
     small_kernels: float  # seconds per token outside the products, all layers
     serving: Serving
     exchanges: tuple[Exchange, ...]  # first the all-reduces that end each block
+    expert_exchanges: tuple[Exchange, ...]  # among data ranks: tokens to the experts, and back
     stages: int
     stage_layers: tuple[int, int]  # of the fullest pipeline stage before the last, and of the last
     hand_on: PointToPoint  # from one pipeline stage to the next
@@ -100,9 +111,15 @@ class StepModel:
         """The all-reduce that ends each block."""
         return self.exchanges[0].collective
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """How the collectives that take longest are known."""
+        main = (self.exchanges[0], *self.expert_exchanges)
+        return tuple(e.collective.source for e in main if e.collective.group > 1)
+
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
-        counted = step.tokens, step.sampled, step.prefill_tokens > 0
+        counted = step.tokens, step.sampled, step.prefill_tokens > 0, step.elsewhere
         linear, communication, overhead = self._parts(*counted)
         attention = self._attention_seconds(step)
         waiting = max(0.0, self.launch_s - linear - attention - communication)
@@ -113,7 +130,8 @@ class StepModel:
         if self.launch_s:
             return self.time(step).total
         decoded, reads = step.decode_sequences * step.verified, step.prefill_tokens
-        counted = self._counted(decoded + reads, decoded + step.prefills_done, reads > 0)
+        sampled = decoded + step.prefills_done
+        counted = self._counted(decoded + reads, sampled, reads > 0, step.elsewhere)
         return counted + self._attention_seconds(step)
 
     def stage_seconds(self, step: Step, alone: float) -> tuple[float, float]:
@@ -136,11 +154,11 @@ class StepModel:
         return seconds
 
     @cached_property
-    def _counted(self) -> Callable[[int, int, bool], float]:
+    def _counted(self) -> Callable[[int, int, bool, int], float]:
         return lru_cache(STEPS_KEPT)(lambda *counted: sum(self._parts_of(*counted)))
 
     @cached_property
-    def _parts(self) -> Callable[[int, int, bool], tuple[float, float, float]]:
+    def _parts(self) -> Callable[[int, int, bool, int], tuple[float, float, float]]:
         return lru_cache(STEPS_KEPT)(self._parts_of)
 
     @cached_property
@@ -148,29 +166,44 @@ class StepModel:
         return lru_cache(STEPS_KEPT)(self._rows_seconds)
 
     @cached_property
+    def _routed(self) -> Callable[[int], _Routed]:
+        return lru_cache(STEPS_KEPT)(self._routed_seconds)
+
+    @cached_property
     def _logits(self) -> Callable[[int], _Logits]:
         return lru_cache(STEPS_KEPT)(self._logits_seconds)
 
-    def _parts_of(self, tokens: int, sampled: int, reads: bool) -> tuple[float, float, float]:
-        """Products, communication and the engine's own time; `reads`: of a prompt."""
+    def _parts_of(
+        self, tokens: int, sampled: int, reads: bool, elsewhere: int
+    ) -> tuple[float, float, float]:
+        """Products, communication and the engine's own time.
+
+        `reads`: of a prompt; `elsewhere`: tokens of other data ranks.
+        """
         (products, exchanges, hand_on), engine = self._rows(tokens), self.serving
+        routed, brought = self._routed(tokens + elsewhere)
         sampling, gathers, _ = self._logits(sampled)
-        exchanged = engine.communication * (exchanges + gathers)
+        exchanged = engine.communication * (exchanges + brought + gathers)
         each = self.layers * engine.layer_s + sampled * engine.sequence_s
         return (
-            products + sampling + tokens * self.small_kernels,
+            products + routed + sampling + tokens * self.small_kernels,
             exchanged + self._waited_s + (self.stages - 1) * hand_on,
             # Every stage of a pipeline is given its part of the step by itself.
             self.stages * self._step_overheads_s[reads] + each,
         )
 
     def _rows_seconds(self, tokens: int) -> _Rows:
-        routed = self.experts.seconds(tokens) if self.experts else 0.0
         moved = tokens * self.hidden_bytes
         return _Rows(
-            products=sum([product.seconds(tokens) for product in self.products]) + routed,
+            products=sum([product.seconds(tokens) for product in self.products]),
             exchanges=sum([e.seconds(tokens) for e in self.exchanges if not e.sampled]),
             hand_on=self.hand_on.seconds(moved) if self.stages > 1 else 0.0,
+        )
+
+    def _routed_seconds(self, tokens: int) -> _Routed:
+        return _Routed(
+            products=self.experts.seconds(tokens) if self.experts else 0.0,
+            exchanges=sum(exchange.seconds(tokens) for exchange in self.expert_exchanges),
         )
 
     def _logits_seconds(self, sampled: int) -> _Logits:
@@ -182,15 +215,19 @@ class StepModel:
     @cached_property
     def _waited_s(self) -> float:
         """Seconds that ranks wait for the last of them before collectives begin."""
-        if self.reduce.group == 1:
-            return 0.0
-        return self.serving.arrival_s * sum(exchange.count for exchange in self.exchanges)
+        return self.serving.arrival_s * sum(exchange.count for exchange in self._shared)
+
+    @property
+    def _shared(self) -> list[Exchange]:
+        """The exchanges that more than one rank takes part in."""
+        both = (*self.exchanges, *self.expert_exchanges)
+        return [exchange for exchange in both if exchange.collective.group > 1]
 
     @cached_property
     def _step_overheads_s(self) -> tuple[float, float]:
         """Seconds that the engine spends on one step of one stage, without prompts and with."""
         engine = self.serving
-        group = engine.group_step_s if self.reduce.group > 1 else 0.0
+        group = engine.group_step_s if self._shared else 0.0
         return engine.step_s + group, engine.step_s + engine.prompt_step_s + group
 
 
@@ -223,6 +260,7 @@ def step_model(
         small_kernels=build.small_kernels(),
         serving=cluster.efficiency.serving,
         exchanges=build.exchanges(cluster),
+        expert_exchanges=build.expert_exchanges(cluster, own.experts),
         stages=parallelism.pipeline,
         stage_layers=(max((s.layers for s in before), default=0), last.layers),
         hand_on=point_to_point(cluster, parallelism.ranks),
@@ -252,16 +290,43 @@ class _Builder:
         return self.shape.hidden * self.activation_bytes
 
     def exchanges(self, cluster: Cluster) -> tuple[Exchange, ...]:
-        """The end of each block, norms of Q and K over the heads of all ranks, and the logits."""
+        """The end of each block, norms of Q and K over the heads of all ranks, and the logits.
+
+        With data-parallel attention the tensor ranks of a group gather their parts of what comes
+        back from the experts.
+        """
         shape = self.shape
         reduce = all_reduce(cluster, self.tp, self.own)
         gather = all_gather(cluster, self.tp, self.own)
         logits = shape.vocab * self.activation_bytes
+        apart = shape.experts.layers if self.parallelism.data_parallel and shape.experts else 0
         return (
-            Exchange(all_reduces(shape), reduce, self.hidden_bytes),
+            Exchange(all_reduces(shape) - apart, reduce, self.hidden_bytes),
             Exchange(norm_all_reduces(shape), reduce, QK_NORM_BYTES),
             Exchange(1, gather, logits, sampled=True),
+            *([Exchange(apart, gather, self.hidden_bytes)] if apart else []),
         )
+
+    def expert_exchanges(
+        self, cluster: Cluster, kernels: tuple[Algorithm, ...]
+    ) -> tuple[Exchange, ...]:
+        """With data-parallel attention: every layer's tokens to its experts, and back.
+
+        By `kernels` of the engine where they were measured, for groups of more ranks than a token
+        has experts: in a smaller one nearly every rank gets every token. Else every rank gathers
+        the tokens of all, and the sums are scattered.
+        """
+        experts, ranks = self.shape.experts, self.parallelism.stage_ranks
+        if experts is None or not self.parallelism.data_parallel:
+            return ()
+        if kernels and ranks > experts.per_token:
+            there = expert_dispatch(cluster, ranks, kernels)
+            back = expert_combine(cluster, ranks, kernels)
+            if there.operation == "expert-dispatch":
+                sent = experts.per_token * self.hidden_bytes / ranks  # of each token of all ranks
+                return tuple(Exchange(experts.layers, each, sent) for each in (there, back))
+        both = all_gather(cluster, ranks, self.own), reduce_scatter(cluster, ranks, self.own)
+        return tuple(Exchange(experts.layers, each, self.hidden_bytes) for each in both)
 
     def products(self, chosen: list[Tensor]) -> tuple[Linear, ...]:
         """One product for each group of tensors that engines merge."""

@@ -101,12 +101,14 @@ def prepare(
         model or _step_model(question, parallelism),
         sized.limits.max_num_seqs,
         sized.limits.max_num_batched_tokens,
-        sized.held * question.workload.context_tokens,
+        sized.held * question.workload.context_tokens / parallelism.data,
         parallelism.lanes,
         question.engine.prefill_priority,
         question.engine.async_scheduling,
         serving.turnaround_s,
         serving.request_s,
+        parallelism.data,
+        question.engine.prompt_wait_steps if parallelism.data_parallel else 0,
     )
     return Prepared(parallelism, sized, replica)
 
@@ -157,7 +159,7 @@ def simulate(question: Question, prepared: Prepared) -> Candidate:
         kv_requests=prepared.sized.kv_requests,
         prediction=prediction,
         served=served,
-        decode=replica.model.time(mean_decode(served)),
+        decode=replica.model.time(mean_decode(served, prepared.parallelism.data)),
         missed=tuple(missed(question, prediction, served, replicas)),
     )
 
@@ -174,16 +176,21 @@ def engine_problem(question: Question, parallelism: Parallelism) -> str | None:
     engine = question.engine
     if parallelism.pipelined and not engine.pipeline:
         return f"{engine.name} runs no pipeline stages here"
+    if parallelism.data_parallel and not engine.data_parallel:
+        return f"{engine.name} has no data-parallel attention here"
+    if parallelism.data_parallel and engine.data_or_tensor and parallelism.tensor > 1:
+        return f"attention of {engine.name} is either data-parallel or tensor-parallel"
     if parallelism.expert_parallel and not engine.expert_parallel:
         return f"{engine.name} has no expert parallelism here"
-    if parallelism.expert_parallel:
+    if parallelism.expert_parallel or parallelism.data_parallel:
         return None  # widths are refused for what they cut, and whole experts are not cut
     return engine.refused_widths.get(parallelism.tensor)
 
 
-def mean_decode(served: Served) -> Step:
-    """The mean decode step of what was served."""
-    return Step(max(1, round(served.decode_sequences)), served.decode_context)
+def mean_decode(served: Served, data: int) -> Step:
+    """The mean decode step of what was served, on each of `data` ranks."""
+    sequences = max(1, round(served.decode_sequences))
+    return Step(sequences, served.decode_context, elsewhere=(data - 1) * sequences)
 
 
 def missed(question: Question, prediction: Prediction, served: Served, replicas: int) -> list[str]:

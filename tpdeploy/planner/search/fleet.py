@@ -14,6 +14,7 @@ from tpdeploy.planner.search.ranking import end_to_end_s, shortfall
 from tpdeploy.planner.search.replicas import with_fewest_replicas
 from tpdeploy.planner.search.search import Estimated, Outcome, check_context, prepare_all
 from tpdeploy.planner.search.steady_state import least_replicas, steady_state
+from tpdeploy.planner.serving.simulation import rough_capacity
 from tpdeploy.profiles.devices.cluster import Cluster
 
 # The rough estimate of what a full replica serves may be this much too low.
@@ -64,10 +65,11 @@ def _smallest(
     found: list[Candidate] = []
     skipped: list[Estimated] = []
     fewest = below - 1 if below else MOST_MACHINES * per_machine(question.cluster)
+    unlikely = _unlikely(question, fitting)
     for shape in sorted(fitting, key=lambda p: (_least(question, p), p.parallelism.ranks)):
         split = shape.parallelism
         most = min(_most_replicas(question, split), fewest // split.ranks)
-        too_many = found and _least(question, shape) > ROUGH * fewest
+        too_many = shape in unlikely or (found and _least(question, shape) > ROUGH * fewest)
         if too_many or most < (question.replicas or 1):
             replicas = min(least_replicas(question, shape), _most_replicas(question, split))
             skipped.append(_estimated(question, shape, max(1, replicas)))
@@ -80,6 +82,15 @@ def _smallest(
             fewest = min(fewest, candidate.parallelism.devices)
     found.sort(key=lambda c: order(question, c))
     return _fleet(question, Outcome(tuple(found), refused, tuple(skipped)))
+
+
+def _unlikely(question: Question, fitting: list[Prepared]) -> list[Prepared]:
+    """Of data-parallel attention over as many devices, all but what serves most, roughly."""
+    best: dict[int, Prepared] = {}
+    data = [p for p in fitting if p.parallelism.data_parallel and question.data is None]
+    for shape in sorted(data, key=lambda p: rough_capacity(p.replica, question.workload)):
+        best[shape.parallelism.ranks] = shape
+    return [p for p in data if best[p.parallelism.ranks] is not p]
 
 
 def _fewest(question: Question, shape: Prepared, most: int) -> Candidate | Refusal:
@@ -105,7 +116,7 @@ def order(question: Question, candidate: Candidate) -> tuple[float, ...]:
     """The fewest devices first, the simplest, then latency; last those that miss a target."""
     far = shortfall(question, candidate) if candidate.missed else 0.0
     split = candidate.parallelism
-    simple = split.pipelined, split.expert_parallel
+    simple = split.pipelined, split.data_parallel, split.expert_parallel
     return bool(candidate.missed), far, split.devices, *simple, end_to_end_s(question, candidate)
 
 
@@ -137,7 +148,7 @@ def _most_replicas(question: Question, split: Parallelism) -> int:
     if question.replicas:
         return question.replicas
     machines = _machines(question, MOST_MACHINES)
-    most = replica_capacity(machines, split.tensor, split.pipeline)
+    most = replica_capacity(machines, split.stage_ranks, split.pipeline)
     return min(most, question.workload.concurrency or most)
 
 
@@ -154,11 +165,11 @@ def _holding(question: Question, split: Parallelism) -> Cluster:
     """The smallest cluster on which the replicas can be placed."""
     if split.devices <= per_machine(question.cluster):
         exact = _assumed(question, 1, split.devices)
-        if replica_capacity(exact, split.tensor, split.pipeline) >= split.replicas:
+        if replica_capacity(exact, split.stage_ranks, split.pipeline) >= split.replicas:
             return exact
     machines = 1
     while (
-        replica_capacity(_machines(question, machines), split.tensor, split.pipeline)
+        replica_capacity(_machines(question, machines), split.stage_ranks, split.pipeline)
         < split.replicas
     ):
         machines += 1

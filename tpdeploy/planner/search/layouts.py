@@ -18,7 +18,7 @@ def splits(question: Question) -> list[Parallelism]:
 
     Tensor parallelism stays within a node. Deep pipelines are looked at where they use every device
     that tensor parallelism alone would, or where fewest devices are asked for; whole experts on
-    each rank wherever there are experts.
+    each rank, and data-parallel attention on the ranks of a node, wherever there are experts.
 
     Raises:
         InputError: the user's choices need more devices than there are.
@@ -32,14 +32,47 @@ def splits(question: Question) -> list[Parallelism]:
 
 
 def _of_width(question: Question, tensor: int) -> Iterator[Parallelism]:
-    for pipeline, whole in product(_depths(question, tensor), _whole_experts(question, tensor)):
+    for one in (*_replica_shapes(question, tensor), *_data_parallel(question, tensor)):
+        # Data ranks stay within a node: over a network every layer with experts would wait.
+        multi_node = question.engine.multi_node and not one.data_parallel
         most = replica_capacity(
-            question.cluster, tensor, pipeline, multi_node=question.engine.multi_node
+            question.cluster, one.stage_ranks, one.pipeline, multi_node=multi_node
         )
         for replicas in _replicas(question, most):
-            yield Parallelism.of(
-                tensor, pipeline=pipeline, expert_parallel=whole, replicas=replicas
-            )
+            yield one.with_replicas(replicas)
+
+
+def _replica_shapes(question: Question, tensor: int) -> Iterator[Parallelism]:
+    """One replica of each kind whose attention is not data-parallel."""
+    if question.data not in {None, 1}:
+        return
+    for pipeline, whole in product(_depths(question, tensor), _whole_experts(question, tensor)):
+        yield Parallelism.of(tensor, pipeline=pipeline, expert_parallel=whole)
+
+
+def _data_parallel(question: Question, tensor: int) -> Iterator[Parallelism]:
+    """One replica of each kind with data-parallel attention: of a model with experts alone."""
+    for data in _data_ranks(question, tensor):
+        whole = question.expert_parallel is not False
+        yield Parallelism.of(
+            tensor, pipeline=question.pipeline or 1, data=data, expert_parallel=whole
+        )
+
+
+def _data_ranks(question: Question, tensor: int) -> Iterator[int]:
+    if question.data is not None:
+        if question.data > 1:
+            yield question.data
+        return
+    engine, experts, node = question.engine, question.shape.experts, question.cluster.per_node
+    mixed = engine.data_or_tensor and tensor > 1
+    if experts is None or not engine.data_parallel or mixed or question.pipeline not in {None, 1}:
+        return
+    if head_problem(question.shape, tensor, expert_shards=1):
+        return
+    for data in range(2, min(node // tensor, experts.count // tensor) + 1):
+        if node % (tensor * data) == 0:
+            yield data
 
 
 def _depths(question: Question, tensor: int) -> Iterator[int]:
@@ -49,7 +82,7 @@ def _depths(question: Question, tensor: int) -> Iterator[int]:
     yield 1
     if question.on_cpu or not question.engine.pipeline:
         return
-    if head_problem(question.shape, tensor, expert_parallel=True):
+    if head_problem(question.shape, tensor, expert_shards=1):
         return
     groups = group_capacity(question.cluster, tensor)
     for depth in range(2, min(groups, question.shape.layers) + 1):
@@ -64,7 +97,7 @@ def _whole_experts(question: Question, tensor: int) -> Iterator[bool]:
         yield question.expert_parallel
     else:
         yield False
-        heads_divide = head_problem(question.shape, tensor, expert_parallel=True) is None
+        heads_divide = head_problem(question.shape, tensor, expert_shards=1) is None
         if question.engine.expert_parallel and heads_divide:
             yield True
 
@@ -79,12 +112,19 @@ def _replicas(question: Question, most: int) -> Iterator[int]:
 
 def _refuse_count(question: Question) -> None:
     cluster, per_node = question.cluster, question.cluster.count // question.cluster.nodes
-    asked = {"--tp": question.tensor, "--pp": question.pipeline, "--replicas": question.replicas}
+    asked = {
+        "--tp": question.tensor,
+        "--pp": question.pipeline,
+        "--dp": question.data,
+        "--replicas": question.replicas,
+    }
     words = " ".join(f"{name} {value}" for name, value in asked.items() if value)
-    tensor, pipeline = question.tensor or 1, question.pipeline or 1
+    tensor, pipeline = (question.tensor or 1) * (question.data or 1), question.pipeline or 1
     most = replica_capacity(cluster, tensor, pipeline)
     depth = group_capacity(cluster, tensor)
-    if most:
+    if (question.data or 1) > 1 and not most:
+        works = f"--tp x --dp up to {per_node}"
+    elif most:
         of = f"--tp {tensor} --pp {pipeline}" if question.pipeline else f"--tp {tensor}"
         works = f"--replicas up to {most} with {of}"
     elif depth:

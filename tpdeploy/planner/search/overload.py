@@ -6,7 +6,8 @@ from tpdeploy.planner.search.evaluation import Candidate
 
 def requests_at_once(candidate: Candidate) -> int:
     """Requests of mean length that run at once on all replicas: what memory and limits allow."""
-    most = min(candidate.kv_requests, candidate.limits.max_num_seqs)
+    of_steps = candidate.parallelism.data * candidate.limits.max_num_seqs
+    most = min(candidate.kv_requests, of_steps)
     return candidate.replicas * max(1, most)
 
 
@@ -15,8 +16,9 @@ def overload(question: Question, best: Candidate) -> str | None:
     clients, running = question.workload.concurrency, requests_at_once(best)
     if clients is None or running >= clients:
         return None
-    held = best.kv_requests > best.limits.max_num_seqs
-    why = f"{best.limits.max_num_seqs:,} sequences a step" if held else "KV cache"
+    held = best.kv_requests > best.parallelism.data * best.limits.max_num_seqs
+    ranks = " of each data rank" if best.parallelism.data_parallel else ""
+    why = f"{best.limits.max_num_seqs:,} sequences a step{ranks}" if held else "KV cache"
     verb = "fits" if running == 1 else "fit"
     return (
         f"{running:,} of your {clients:,} requests {verb} at once ({why}): the others wait for "

@@ -48,7 +48,7 @@ def replica_capacity(cluster: Cluster, tp: int, pp: int, *, multi_node: bool = T
 
 def place(cluster: Cluster, parallelism: Parallelism) -> tuple[Placement, ...]:
     """The first replicas that fit, with the cores of each rank on CPUs."""
-    chosen = pipelines(cluster, parallelism.tensor, parallelism.pipeline)
+    chosen = pipelines(cluster, parallelism.stage_ranks, parallelism.pipeline)
     return tuple(
         _placement(cluster, number, groups)
         for number, groups in enumerate(chosen[: parallelism.replicas])

@@ -37,6 +37,7 @@ def reasons_for(
         f"{name(c)} instead: {_changes(question, c, best)}. {_steps(c, best)}" for c in told
     ]
     reasons += _deepening(question, best, ranked)
+    reasons += _attention(question, best, ranked, told)
     reasons += _tied(question, best, ranked)
     runner_up = next((c for c in ranked if c is not best and not c.missed), None)
     if runner_up and runner_up not in told:
@@ -155,7 +156,7 @@ def _fit(question: Question, best: Candidate) -> str:
 
 def _too_narrow(refused: Sequence[Refusal]) -> list[str]:
     plain = [r.parallelism for r in refused if r.does_not_fit]
-    widths = sorted({p.tensor for p in plain if not p.pipelined})
+    widths = sorted({p.tensor for p in plain if not (p.pipelined or p.data_parallel)})
     if not widths:
         return []
     return [f"Does not fit: TP {', '.join(map(str, widths))} without pipeline stages."]
@@ -164,7 +165,8 @@ def _too_narrow(refused: Sequence[Refusal]) -> list[str]:
 def _release(question: Question, best: Candidate) -> list[str]:
     """What the width needs of the engine's release; whole experts are not cut."""
     split = best.parallelism
-    needs = question.engine.width_needs.get(split.tensor) if split.expert == 1 else None
+    cut = split.expert == 1 and not split.data_parallel
+    needs = question.engine.width_needs.get(split.tensor) if cut else None
     return [f"TP {split.tensor} needs {needs}."] if needs else []
 
 
@@ -192,6 +194,22 @@ def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate])
     return found
 
 
+def _attention(
+    question: Question, best: Candidate, ranked: Sequence[Candidate], told: Sequence[Candidate]
+) -> list[str]:
+    """What data-parallel attention does, or would do, against the best split of the other kind."""
+    data = best.parallelism.data_parallel
+    other = next((c for c in ranked if c.parallelism.data_parallel != data), None)
+    compared = f"{name(other)} instead: {reason_for_loser(question, other, best)}" if other else ""
+    if not data:
+        return [f"{compared}. {_steps(other, best)}"] if other and other not in told else []
+    found = (
+        f"Attention is data-parallel: each of {best.parallelism.data} ranks answers requests of "
+        "its own from its own KV cache, and the experts get the tokens of all"
+    )
+    return [f"{found}; {compared}. {_steps(other, best)}" if other else f"{found}."]
+
+
 def _idle(question: Question, best: Candidate) -> list[str]:
     """Which devices no replica uses."""
     cluster = question.cluster
@@ -213,13 +231,13 @@ def _idle(question: Question, best: Candidate) -> list[str]:
 
 def _same_but_for_width(one: Candidate, other: Candidate) -> bool:
     mine, theirs = one.parallelism, other.parallelism
-    same = mine.pipeline == theirs.pipeline
+    same = (mine.pipeline, mine.data) == (theirs.pipeline, theirs.data)
     return same and mine.expert_parallel == theirs.expert_parallel
 
 
 def _same_but_for_experts(one: Candidate, other: Candidate) -> bool:
     mine, theirs = one.parallelism, other.parallelism
-    same = (mine.tensor, mine.pipeline) == (theirs.tensor, theirs.pipeline)
+    same = (mine.tensor, mine.pipeline, mine.data) == (theirs.tensor, theirs.pipeline, theirs.data)
     return same and mine.expert_parallel != theirs.expert_parallel
 
 

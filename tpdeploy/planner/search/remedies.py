@@ -31,11 +31,12 @@ BINDING = {
     "max_num_seqs": "--max-num-seqs",
     "memory_fraction": "--memory-fraction",
     "expert_parallel": "--ep",
+    "data": "--dp",
     "replicas": "--replicas",
     "pipeline": "--pp",
     "tensor": "--tp",
 }
-LAYOUT = ("expert_parallel", "replicas", "pipeline", "tensor")
+LAYOUT = ("expert_parallel", "data", "replicas", "pipeline", "tensor")
 
 
 def remedies(

@@ -32,8 +32,8 @@ from tpdeploy.planner.search.replicas import with_fewest_replicas
 from tpdeploy.planner.search.steady_state import SteadyState, steady_state
 from tpdeploy.profiles.models.shape import ModelShape
 
-# Splits with pipeline stages, whole experts or fewer replicas than fit are simulated when their
-# steady state is at most this much worse than the best, and at most so many of them.
+# Splits with pipeline stages, whole experts, data-parallel attention or fewer replicas than fit are
+# simulated when their steady state is at most this much worse than the best, and at most so many.
 MARGIN = 0.15
 MOST_SIMULATED = 4
 
@@ -128,15 +128,15 @@ def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared 
     they are of use only where that width alone does not fit, or has less KV cache than its load
     fills. Where links are direct, more of them are better used by a wider group.
     """
-    alone: dict[tuple[int, int], Prepared | Refusal] = {}
+    alone: dict[tuple[int, int, int], Prepared | Refusal] = {}
     found = []
     for split in sorted(wanted, key=lambda p: p.pipeline):
         if split.pipelined and not question.pipeline and _pipeline_loses(question, split, alone):
             continue
         prepared = prepare(question, split)
-        cut = alone.get((split.tensor, 1))
+        cut = alone.get((split.tensor, split.data, 1))
         if not split.pipelined:
-            alone[split.tensor, split.expert] = prepared
+            alone[split.tensor, split.data, split.expert] = prepared
         if split.expert_parallel and _neither_fits(prepared, cut):
             continue
         found.append(prepared)
@@ -146,10 +146,10 @@ def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared 
 def _pipeline_loses(
     question: Question,
     split: Parallelism,
-    alone: Mapping[tuple[int, int], Prepared | Refusal],
+    alone: Mapping[tuple[int, int, int], Prepared | Refusal],
 ) -> bool:
     """Whether a split without stages is the better use of the same devices."""
-    flat = alone.get((split.tensor, split.expert))
+    flat = alone.get((split.tensor, split.data, split.expert))
     if flat and not _lacks(question, flat):
         return True
     cluster = question.cluster
@@ -166,11 +166,19 @@ def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Est
     plain = [e for e in estimated if _is_plain(e, most)]
     others = [e for e in estimated if not _is_plain(e, most)]
     others.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
+    if question.data is None:
+        others = _likely(others)
     if question.pipeline or question.expert_parallel or not plain:
         return plain + others[:MOST_SIMULATED]
     best = max(score(question, e.prepared, e.steady) for e in estimated)
     near = [e for e in others if score(question, e.prepared, e.steady) >= best * (1 - MARGIN)]
     return plain + near[:MOST_SIMULATED]
+
+
+def _likely(others: list[Estimated]) -> list[Estimated]:
+    """Of several splits with data-parallel attention the first: they are alike, and slow to run."""
+    first = next((e for e in others if e.prepared.parallelism.data_parallel), None)
+    return [e for e in others if e is first or not e.prepared.parallelism.data_parallel]
 
 
 def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
@@ -312,6 +320,8 @@ def _refuse_width(question: Question, refusal: Refusal) -> None:
     legal = legal_widths(question.shape, per_node, expert_parallel=whole)
     legal = tuple(w for w in legal if whole or w not in question.engine.refused_widths)
     asked = f"--tp {split.tensor}" + (f" --pp {split.pipeline}" if split.pipelined else "")
+    if split.data_parallel:
+        raise InputError(f"{asked} --dp {split.data}: {refusal.reason}; leave --tp or --dp out")
     raise InputError(
         f"{asked}: {refusal.reason}; legal widths for {question.shape.id} here: "
         f"{', '.join(map(str, legal))}"

@@ -14,7 +14,7 @@ CLIENTS = (1, 4, 16, 64, 256, 1024)
 BEYOND = 8
 # The same for a rate, as shares of the one that was asked about.
 SHARES_OF_RATE = (0.25, 0.5, 2.0)
-# The best split of so many widths.
+# The best split of so many widths, and of data-parallel attention at any.
 CONTENDERS = 3
 
 
@@ -41,7 +41,8 @@ def _contenders(ranked: Sequence[Candidate]) -> list[Candidate]:
     """The best split of each width, the best widths first."""
     best: dict[int, Candidate] = {}
     for candidate in ranked:
-        best.setdefault(candidate.tensor, candidate)
+        kind = 0 if candidate.parallelism.data_parallel else candidate.tensor
+        best.setdefault(kind, candidate)
     return list(best.values())[:CONTENDERS]
 
 

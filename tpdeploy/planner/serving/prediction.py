@@ -69,6 +69,5 @@ def _source(question: Question, model: StepModel) -> str:
     parts += question.cluster.measured
     if question.graphless:
         parts.append("without CUDA graphs: estimated (low confidence)")
-    if model.reduce.group > 1:
-        parts.append(model.reduce.source)
+    parts += model.sources
     return "; ".join(parts)

@@ -8,6 +8,12 @@ An engine with P pipeline stages has P batches in flight, each a lane here: lane
 cache, the sequence limit and the queue, and go through the stages one behind the other. In a cycle
 each lane takes one step. A cycle lasts as long as the slowest lane needs for all stages, and as the
 busiest stage needs for all lanes: a lane without prompts waits behind one that reads them.
+
+With data-parallel attention each data rank has a lane (for each stage), a KV cache and a sequence
+limit of its own. A request goes to the rank with the fewest that has room for it. The lanes of all
+ranks take their steps together: the experts of each layer need the tokens of all, so the slowest
+rank decides. In reality each rank also has a queue of its own. An engine may hold prompts back for
+some steps until all ranks have one (`prompt_wait_steps`), so that they wait for each other less.
 """
 
 import heapq
@@ -27,29 +33,36 @@ class Engine:
     """One replica: its step model and its limits."""
 
     model: StepModel
-    max_num_seqs: int
+    max_num_seqs: int  # of each data rank, as the next two
     max_num_batched_tokens: int
-    kv_tokens: float  # that the KV cache of the replica holds, in requests of the workload's length
-    lanes: int = 1  # batches in flight: one for each pipeline stage
+    kv_tokens: float  # that its KV cache holds, in requests of the workload's length
+    lanes: int = 1  # batches in flight: one for each data rank and pipeline stage
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding goes on
     async_scheduling: bool = False  # the next step is scheduled while one runs
     # From an answer's end to the client's next request: requests that end together do not begin
     # together, since the first of them is in a step when the others arrive.
     turnaround_s: float = 0.0
     request_s: float = 0.0  # spent on a request outside the steps, before its first token
+    data: int = 1  # ranks with attention and KV cache of their own
+    prompt_wait_steps: int = 0  # that a data rank's prompts wait for all others to have one
+
+    @property
+    def stages(self) -> int:
+        """Lanes of one data rank."""
+        return self.lanes // self.data
 
     def running_limit(self, workload: Workload) -> int:
-        """Requests of the workload's mean length that may run at once; at least one."""
+        """Requests of the workload's mean length that may run at once; at least one each rank."""
         held = int(self.kv_tokens // workload.context_tokens)
-        return max(1, min(self.most_sequences(workload), held))
+        return self.data * max(1, min(self.most_sequences(workload), held))
 
     def most_sequences(self, workload: Workload) -> int:
-        """Sequences that one engine decodes at once: a step of each lane verifies all of its own.
+        """Sequences that a data rank decodes at once: a step of each lane verifies all of its own.
 
         Drafted tokens count as tokens of a step.
         """
         in_a_step = self.max_num_batched_tokens // workload.verified_tokens
-        return min(self.max_num_seqs, max(1, in_a_step) * self.lanes)
+        return min(self.max_num_seqs, max(1, in_a_step) * self.stages)
 
 
 @dataclass(slots=True)
@@ -78,9 +91,19 @@ FEW = 8
 
 
 @dataclass(slots=True)
-class _Lane:
-    """One batch in flight, each of them on another stage."""
+class _Rank:
+    """What the requests of one data rank hold of it."""
 
+    running: int = 0  # requests with a place
+    held: int = 0  # KV tokens promised to them
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One batch in flight of one data rank, each of them on another stage."""
+
+    rank: _Rank
+    stage: int  # the lanes of all ranks with the same one take their steps together
     steps: int = 0  # that decoded
     context: float = 0.0  # tokens of context of all its decoding sequences together
     prefilling: deque[Request] = field(default_factory=deque)
@@ -124,18 +147,18 @@ class Scheduler:
         self.most_sequences = engine.most_sequences(workload)
         self.now = 0.0
         self.ready = 0.0  # when it was settled what the coming step does
-        self.running = 0  # requests with a place
-        self.held = 0  # KV tokens promised to them
         self.seen = Seen()
         self._hit_rate = workload.prefix_hit_rate
+        self._waited = 0  # steps in which prompts were held back
         self._waiting = deque[Request]()
-        self._lanes = tuple(_Lane() for _ in range(engine.lanes))
+        self._ranks = tuple(_Rank() for _ in range(engine.data))
+        self._lanes = tuple(_Lane(r, n) for r in self._ranks for n in range(engine.stages))
         self._order: Iterator[int] = count()
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.running or self._waiting)
+        return not self._waiting and not any(rank.running for rank in self._ranks)
 
     def skip_to(self, when: float) -> None:
         """Let the time pass in which there is nothing to do."""
@@ -154,13 +177,17 @@ class Scheduler:
         if self._waiting:
             self._admit()
         lanes, reads = self._busy(), False
+        wait = self._prompt_wait(lanes) if self.engine.prompt_wait_steps else 0
         for lane in lanes:
-            if lane.prefilling and self._read(lane):
+            if lane.prefilling and not wait and self._read(lane):
                 reads = True
             else:
                 lane.step = self._decode_step(lane)
         seconds = self._seconds(lanes)
         repeats = 1 if reads else self._repeats(lanes, seconds, until)
+        if wait:
+            repeats = min(repeats, wait)
+        self._waited = self._waited + repeats if wait else 0
         if repeats > FEW:
             grown = self.gain * (repeats - 1) / 2
             for lane in lanes:
@@ -170,34 +197,50 @@ class Scheduler:
         self.ready = self.now - seconds if self.engine.async_scheduling else self.now
         finished: list[Request] = []
         for lane in lanes:
-            self._finish(lane, repeats, finished)
-        for request in finished:
-            request.end = self.now
-            self.running -= 1
-            self.held -= request.context
+            for request in self._finish(lane, repeats):
+                request.end = self.now
+                lane.rank.running -= 1
+                lane.rank.held -= request.context
+                finished.append(request)
         return finished
 
     def _admit(self) -> None:
         """Give waiting requests a place while there is one, each in the emptiest lane."""
-        while self._waiting and self.running < self.most_sequences:
-            needed = self._waiting[0].context
-            if self.held + needed > self.engine.kv_tokens and self.running:
+        while self._waiting:
+            lane = self._free_lane(self._waiting[0].context)
+            if lane is None:
                 return
             request = self._waiting.popleft()
-            self.held += needed
-            self._emptiest().prefilling.append(request)
-            self.running += 1
+            lane.prefilling.append(request)
+            lane.rank.held += request.context
+            lane.rank.running += 1
 
-    def _emptiest(self) -> _Lane:
+    def _free_lane(self, needed: int) -> _Lane | None:
+        """The emptiest lane whose rank has room for a request of `needed` tokens."""
         if len(self._lanes) == 1:
-            return self._lanes[0]
-        return min(self._lanes, key=_Lane.running)
+            return self._lanes[0] if self._has_room(self._lanes[0].rank, needed) else None
+        free = [lane for lane in self._lanes if self._has_room(lane.rank, needed)]
+        return min(free, key=_Lane.running, default=None)
+
+    def _has_room(self, rank: _Rank, needed: int) -> bool:
+        """Whether one more request fits; alone on its rank one always does."""
+        if rank.held + needed > self.engine.kv_tokens and rank.running:
+            return False
+        return rank.running < self.most_sequences
 
     def _busy(self) -> Sequence[_Lane]:
         """The lanes that have something to do: the only one has."""
         if len(self._lanes) == 1:
             return self._lanes
         return [lane for lane in self._lanes if lane.decoding or lane.prefilling]
+
+    def _prompt_wait(self, lanes: Sequence[_Lane]) -> int:
+        """Steps that prompts are held back still: while all ranks decode, and not all have one."""
+        prompts = sum([bool(lane.prefilling) for lane in lanes])
+        decoding = sum([bool(lane.decoding) for lane in lanes])
+        if not 0 < prompts < len(self._lanes) or decoding < len(self._lanes):
+            return 0
+        return max(0, self.engine.prompt_wait_steps - self._waited)
 
     def _read(self, lane: _Lane) -> bool:
         """Let the next step of `lane` read of its prompts, if it has room for any of them.
@@ -237,19 +280,52 @@ class Scheduler:
         if len(lanes) == 1:
             return self._alone(lanes[0].step)
         slowest = of_most = of_last = 0.0
-        for lane in lanes:
-            alone = self._alone(lane.step)
-            most, last = self.engine.model.stage_seconds(lane.step, alone)
+        for together in self._together(lanes):
+            alone, step = self._slowest(together)
+            if self.engine.stages == 1:
+                return alone
+            most, last = self.engine.model.stage_seconds(step, alone)
             slowest = max(slowest, alone)
             of_most += most
             of_last += last
         return max(slowest, of_most, of_last)
 
+    def _together(self, lanes: Sequence[_Lane]) -> Iterator[list[Step]]:
+        """The steps that data ranks take together."""
+        if self.engine.stages == 1:
+            yield [lane.step for lane in lanes]
+            return
+        for stage in range(self.engine.stages):
+            if steps := [lane.step for lane in lanes if lane.stage == stage]:
+                yield steps
+
+    def _slowest(self, steps: list[Step]) -> tuple[float, Step]:
+        """Seconds of the one that takes longest of its rank, and which it is.
+
+        It is the one with the most tokens or with the most context to decode: the others need not
+        be timed. The experts get the tokens of all.
+        """
+        wide = deep = steps[0]
+        total, most, longest = 0, 0, 0.0
+        for step in steps:
+            tokens, context = step.tokens, step.decode_sequences * step.decode_context
+            total += tokens
+            if tokens > most:
+                wide, most = step, tokens
+            if context > longest:
+                deep, longest = step, context
+        wide.elsewhere, deep.elsewhere = total - wide.tokens, total - deep.tokens
+        seconds = self._alone(wide)
+        if deep is not wide and (deeper := self._alone(deep)) > seconds:
+            return deeper, deep
+        return seconds, wide
+
     def _drafted(self, step: Step) -> float:
         """Seconds of one step through all stages, drafting included."""
         seconds = self.engine.model.seconds(step)
         if step.decode_sequences:
-            alone = Step(step.decode_sequences, step.decode_context)
+            others = step.elsewhere // step.verified
+            alone = Step(step.decode_sequences, step.decode_context, elsewhere=others)
             seconds += self.drafting * self.engine.model.seconds(alone)
         return seconds
 
@@ -264,9 +340,9 @@ class Scheduler:
         to_arrival = ceil((until - self.now) / seconds)
         return max(1, min(to_finish, to_arrival))
 
-    def _finish(self, lane: _Lane, repeats: int, finished: list[Request]) -> None:
-        """Let `lane` have taken its step `repeats` times; add what ends with it to `finished`."""
-        step = lane.step
+    def _finish(self, lane: _Lane, repeats: int) -> list[Request]:
+        """Let `lane` have taken its step `repeats` times; what ends with it."""
+        step, finished = lane.step, list[Request]()
         if step.decode_sequences:
             lane.steps += repeats
             lane.context += repeats * self.gain * step.decode_sequences
@@ -276,6 +352,7 @@ class Scheduler:
         if lane.chunks:
             finished += self._finish_prefills(lane)
             lane.chunks = ()
+        return finished
 
     def _finish_decodes(self, lane: _Lane) -> list[Request]:
         finished: list[Request] = []

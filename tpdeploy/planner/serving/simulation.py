@@ -320,14 +320,18 @@ def round_seconds(engine: Engine, workload: Workload, running: float) -> float:
     """Seconds in which each of `running` requests is prefilled once and answered once.
 
     The lanes of a pipeline share the requests, and every stage works for each of them in turn.
+    Data ranks decode, and read prompts, at the same time.
     """
     model, lanes = engine.model, min(float(engine.lanes), running)
+    others = min(engine.data, ceil(running)) - 1
     prompt, cached = workload.computed_tokens, workload.input_tokens - workload.computed_tokens
     decode = Step(
         decode_sequences=max(1, round(running / lanes)),
         decode_context=workload.input_tokens + workload.output_tokens / 2,
     )
+    decode.elsewhere = others * decode.tokens
     prefill = Step(prefill_tokens=prompt, prefill_context=cached + prompt / 2, prefills_done=1)
+    prefill.elsewhere = others * prompt
     answers = workload.output_tokens * model.time(decode).total * workload.steps_per_token
     return answers + running / lanes * model.time(prefill).total
 
