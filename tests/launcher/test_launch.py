@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from tests.planner.questions import VLLM
 from tpdeploy.files import write_whole
 from tpdeploy.launcher import router
 from tpdeploy.launcher.environments import MARKER
-from tpdeploy.launcher.runtimes.ports import free_ports, is_free
+from tpdeploy.launcher.runtimes.ports import EVERYWHERE, free_ports, is_free
 from tpdeploy.launcher.runtimes.processes import is_alive, members
 from tpdeploy.launcher.state import Deployment
 from tpdeploy.planner.model.precision import served_shape
@@ -344,7 +345,10 @@ def test_stop_with_nothing_running_is_refused(machine: Machine) -> None:
     ("args", "words"),
     [
         (["--engine-arg=--port=1"], "--port is set by the plan"),
-        (["--engine-arg=--api-key=x"], "TPDEPLOY_API_KEY"),
+        (["--engine-arg=--api-key=x"], "--api-key would show in the process list"),
+        (["--engine-arg=--api-k=x"], "set TPDEPLOY_API_KEY"),
+        (["--engine-arg=--hf_tok=x"], "set HF_TOKEN"),
+        (["--host", EVERYWHERE], "without a key lets in everyone who reaches it"),
         (["--name", "../x"], "letters, digits"),
         (["--port", "99999"], "ports go from 1 to 65535"),
         (["--port", "-1"], "ports go from 1 to 65535"),
@@ -366,6 +370,43 @@ def test_what_cannot_be_launched_is_one_clear_line(
     assert done.returncode == 2, done.stderr
     assert words in done.stderr
     assert not (machine.home / "deployments").exists()
+
+
+@pytest.mark.parametrize(("key", "words"), [("", "is empty"), ("a b", "keys consist of")])
+def test_a_key_that_can_be_none_is_refused(machine: Machine, key: str, words: str) -> None:
+    """An empty one would look like protection."""
+    machine.plan()
+    done = machine.run("launch", TPDEPLOY_API_KEY=key)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"TPDEPLOY_API_KEY{': ' if key else ' '}{words}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("id", "words"),
+    [("--config=evil", "would be taken for an option"), ("a\x1b[2Jb", "control characters")],
+)
+def test_a_model_that_would_be_an_option_is_refused(machine: Machine, id: str, words: str) -> None:
+    """Engines are given its name on their command line, and terminals show it."""
+    machine.plan()
+    plan = machine.home / "plan.yaml"
+    content = yaml.safe_load(plan.read_text())
+    content["model"]["id"] = id
+    plan.write_text(yaml.safe_dump(content))
+    done = machine.run("launch", "--dry-run")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert words in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_nobody_else_can_look_into_a_deployment(machine: Machine) -> None:
+    """Engines may log prompts: every folder and file is this user's alone."""
+    machine.plan(replicas=2)
+    machine.launched()
+    folder = machine.home / "deployments" / "default"
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (folder, folder / "logs")} == {0o700}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {"lock", "order.yaml", "replica-0.log", "supervisor.log"} <= {p.name for p in files}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
 
 
 def test_a_plan_the_engine_cannot_run_is_refused_with_the_remedy(machine: Machine) -> None:

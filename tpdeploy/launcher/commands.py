@@ -17,7 +17,6 @@ from tpdeploy.profiles.record import Record
 from tpdeploy.records import read_record
 
 ROUTER = "router"
-API_KEY = "TPDEPLOY_API_KEY"
 
 
 class Order(Record):
@@ -32,6 +31,7 @@ class Order(Record):
     container: str | None = None  # an image that has the engine
     startup_timeout_s: float
     engine_args: tuple[str, ...] = ()
+    insecure: bool = False  # open to everyone who reaches it, because the user insists
     owner: Leader | None = None  # the deployment ends when this process does; None: it stays
 
 

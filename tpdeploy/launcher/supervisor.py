@@ -7,7 +7,6 @@ deployment.
 """
 
 import logging
-import os
 import signal
 import sys
 import threading
@@ -19,8 +18,8 @@ from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import TpdeployError
 from tpdeploy.launcher import router, state
+from tpdeploy.launcher.access import client_key
 from tpdeploy.launcher.commands import (
-    API_KEY,
     ROUTER,
     Order,
     order_of,
@@ -90,8 +89,8 @@ class Supervisor:
 
     def _start_replicas(self) -> None:
         keys: dict[str, str] = {}
-        if self.backend.api_key_variable and API_KEY in os.environ:
-            keys[self.backend.api_key_variable] = os.environ[API_KEY]
+        if self.backend.api_key_variable and (key := client_key()):
+            keys[self.backend.api_key_variable] = key
         for replica in self.replicas:
             self._start(replica, keys)
         self._wait([replica.member.label for replica in self.replicas])

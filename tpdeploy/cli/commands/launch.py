@@ -58,7 +58,12 @@ def launch(
     port: Annotated[
         int | None, typer.Option(help="Port of the endpoint. [default: first free from 8000]")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = LOOPBACK,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine's need a key.")
+    ] = LOOPBACK,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let others reach it without a key.")
+    ] = False,
     name: Annotated[str, typer.Option(help="Name of the deployment.")] = DEFAULT_NAME,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")] = False,
@@ -95,6 +100,7 @@ def launch(
         container=container,
         startup_timeout_s=startup_timeout,
         engine_args=tuple(engine_arg or ()),
+        insecure=insecure,
         owner=None if detach else this_process(),
     )
     check(chosen, engine, order)
