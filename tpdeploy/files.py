@@ -115,6 +115,15 @@ def make_private(folder: Path) -> None:
         raise TpdeployError(f"cannot write {folder}: {_reason(error)}") from error
 
 
+def is_private(path: Path) -> bool:
+    """Whether no other user may read `path`, which need not exist.
+
+    Raises:
+        InputError: a name that no file can have, or in a folder that may not be looked into.
+    """
+    return not kind_of(path) or not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+
+
 def append_privately(path: Path) -> BinaryIO:
     """`path`, open to append to; no other user may read it.
 

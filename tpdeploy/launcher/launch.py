@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import append_privately, make_private, write_whole
-from tpdeploy.launcher import router, state
-from tpdeploy.launcher.access import API_KEY, check_host, client_key
+from tpdeploy.launcher import front, state
+from tpdeploy.launcher.access import API_KEY, check_certificate, check_host, generate_key, read_keys
 from tpdeploy.launcher.commands import Order, engine_of, replica_commands
-from tpdeploy.launcher.environments import find_environment
 from tpdeploy.launcher.logs import last_words
 from tpdeploy.launcher.runtimes.ports import LOOPBACK, check_port, claim, is_free
 from tpdeploy.launcher.runtimes.processes import Leader, end_process, is_alive, start
@@ -59,13 +58,7 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
     problems += _width_problems(plan, backend)
     if problems:
         raise InputError(f"{backend.name} cannot run this plan: {'; '.join(problems)}")
-    if client_key() is None:
-        check_host(order.host, insecure=order.insecure)
-    elif backend.api_key_variable is None:
-        raise InputError(
-            f"{API_KEY} is set and {backend.name} has no API key: anyone who reaches the port "
-            "could use it; unset the variable, or put a proxy that checks keys in front"
-        )
+    _check_access(order)
     own = replica_commands(plan, backend, order)[0].argv[: -len(order.engine_args) or None]
     own_names = {word for word in own if word.startswith("--")}
     planned = {name.replace("_", "-") for name in backend.reserved_arguments | own_names}
@@ -76,6 +69,17 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
                 raise InputError(f"{secret} would show in the process list; set {variable}")
         if any(_means(flag, name) for name in planned):
             raise InputError(f"{flag} is set by the plan; plan again with another value instead")
+
+
+def _check_access(order: Order) -> None:
+    if order.key_file and not order.generate_key:
+        read_keys(order.key_file)
+    elif not (order.keyed or order.generate_key):
+        check_host(order.host, insecure=order.insecure)
+    if order.tls_cert and order.tls_key:
+        check_certificate(order.tls_cert, order.tls_key)
+    elif order.tls_cert or order.tls_key:
+        raise InputError("--tls-cert and --tls-key go together: name both files")
 
 
 def _means(flag: str, name: str) -> bool:
@@ -105,15 +109,14 @@ def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
 
 
 def check_here(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
-    """Nothing, if the plan can run here, and the router where it is needed.
+    """Nothing, if the plan can run here, and the front before it.
 
     Raises:
         InputError: it cannot; the message says what is missing and the command that installs it.
     """
     engine = engine_of(plan, backend, order)
     runtime_for(engine).check(plan, engine)
-    if len(plan.placement) > 1 and find_environment(router.ENVIRONMENT) is None:
-        raise InputError("the router is not installed; run: tpdeploy backends install router")
+    front.program()
 
 
 def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
@@ -133,6 +136,8 @@ def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
             old.unlink()
         write_whole(folder / "plan.yaml", dump_record(plan))
         write_whole(folder / "order.yaml", dump_record(order))
+        if order.generate_key:
+            generate_key(folder)
         program = [sys.executable, "-m", "tpdeploy.launcher.supervisor", order.name]
         return start(program, {}, log, keep=[lock, hold.fileno()])[1]
 
