@@ -6,7 +6,7 @@ Two stand-in servers stream on a known schedule, each in a process of its own. T
 sends every other request to each of them, then all to the front of `tpdeploy launch` before them,
 which checks a key; the two ways take turns, and the order changes each round. Medians of the
 rounds; servers, front and generator share the cores of this machine. `added` is the median of the
-rounds' differences.
+rounds' differences. Before that: single requests by both ways in turns, answered at once.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from tpdeploy.launcher.runtimes.ports import LOOPBACK, free_ports
 REPLICAS = 2
 STREAMS = (1, 16, 64, 200)
 KEY = "a-key"
+SINGLE = 1000
 START_S = 30.0
 TITLES = ("TTFT p50", "TTFT p99", "ITL p50", "ITL p99", "requests/s")
 
@@ -64,11 +65,31 @@ def main() -> None:
     for title in TITLES:
         table.add_column(title, justify="right")
     try:
+        straight, fronted = one_by_one()
+        print(f"One request at a time, p50: {straight:.2f} ms straight, {fronted:.2f} ms fronted")
         for streams in asked.streams:
             _add_rows(table, streams, rounds(streams, asked.rounds))
     except TpdeployError as error:
         sys.exit(f"Error: {error}")
     Console(width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def one_by_one() -> tuple[float, float]:
+    """Medians (ms) of single requests straight and through the front, taken in turns."""
+    with ExitStack() as stack:
+        workers = [stack.enter_context(serving(0.01)) for _ in range(REPLICAS)]
+        before = stack.enter_context(fronting(workers))
+        headers = {"Authorization": f"Bearer {KEY}"}
+        client = stack.enter_context(httpx.Client(headers=headers, trust_env=False))
+
+        def taken(url: str) -> float:
+            began = time.perf_counter()
+            client.get(f"{url}/v1/models").raise_for_status()
+            return 1000 * (time.perf_counter() - began)
+
+        pairs = [(taken(workers[0]), taken(before)) for _ in range(SINGLE)]
+    straight, fronted = medians(pairs)
+    return straight, fronted
 
 
 def rounds(streams: int, times: int) -> list[Round]:
