@@ -161,6 +161,7 @@ def test_quantization_while_loading_is_asked_for() -> None:
         (plan(model={"kv_cache_dtype": "int4"}), "no int4 KV cache"),
         (plan(model={"dtype": "fp8", "kv_cache_dtype": "fp8"}), "no fp8 activations"),
         (plan(tensor=2, cpus=("0",)), "cores for every rank"),
+        (plan(model={"architecture": "BambaForCausalLM"}), "no BambaForCausalLM since 0.23.0"),
     ],
 )
 def test_what_vllm_cannot_run_is_found_before_it_starts(

@@ -12,6 +12,7 @@ from tpdeploy.cli.planfile import read_plan
 from tpdeploy.errors import InputError
 from tpdeploy.planner.workload import DRAFT_COST
 
+CONFIGS = Path(__file__).parents[1] / "profiles" / "configs"
 JSON_KEYS = {
     "model",
     "cluster",
@@ -47,6 +48,29 @@ def test_nothing_is_wider_than_the_terminal(tmp_path: Path, args: list[str], wid
     result = tpdeploy("plan", *args, home=tmp_path, width=width)
     lines = [line for line in result.stdout.splitlines() if str(tmp_path) not in line]
     assert max(len(line.rstrip()) for line in lines) <= width
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("blip-2", "2.0 GiB of the weights are encoders of images and sound"),
+        ("got_ocr2", "what config.json describes as vision_config takes memory besides"),
+        ("arcee", ""),
+    ],
+)
+def test_the_encoders_of_a_multimodal_model_are_shown(
+    tmp_path: Path, name: str, words: str
+) -> None:
+    """How much of the weights they are, or that they are not counted; of text models nothing."""
+    record = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(record["config"]), encoding="utf-8")
+    args = ("--gpus", "1xH100", "--input-tokens", "100", "--output-tokens", "50")
+    result = tpdeploy("plan", str(folder), *args, home=tmp_path, width=300)
+    assert result.returncode == 0, result.stderr
+    assert words in result.stdout
+    assert bool(words) == ("are encoders" in result.stdout or "takes memory" in result.stdout)
 
 
 def test_json_has_the_promised_keys(tmp_path: Path) -> None:

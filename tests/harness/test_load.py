@@ -57,6 +57,18 @@ def test_a_closed_loop_keeps_its_number_in_flight() -> None:
     assert asyncio.run(run()).most_in_flight == 5
 
 
+def test_clients_of_a_closed_loop_can_begin_one_after_the_other() -> None:
+    """Of four clients within 0.2 s each begins at least 50 ms after the one before."""
+
+    async def run() -> list[float]:
+        server, begun = Server(holds=4), time.monotonic()
+        async with asyncio.timeout(30):
+            await closed_loop(server.send, 4, until(4), over_s=0.2)
+        return [due - begun for due in server.due[:4]]
+
+    assert all(sent >= number * 0.05 for number, sent in enumerate(asyncio.run(run())))
+
+
 def test_an_open_loop_arrives_on_schedule_though_the_server_lags() -> None:
     """Twelve requests are sent before the first is answered, each exactly a gap after the last."""
 

@@ -1,5 +1,8 @@
 """KV cache and state of every kind of layer, on one rank."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,9 +13,11 @@ from tpdeploy.planner.model.kv_cache import (
     sequence_bytes,
     token_bytes,
 )
+from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
 
+CONFIGS = Path(__file__).parents[1] / "profiles" / "configs"
 MODELS = (
     "llama-70b",
     "gpt-oss-120b",
@@ -72,6 +77,34 @@ def test_a_sequence_has_a_state_in_every_linear_layer(model: str, tp: int, expec
     shape = load_model(model)
     assert sequence_bytes(shape, tp) == expected
     assert request_bytes(shape, 0, tp, Dtype.BF16) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "tp", "expected"),
+    [
+        # 8,192 values, each with 16 of state and 3 tokens of convolution, in 28 of 32 layers.
+        ("jamba", 2, 28 * (8192 * 16 + 3 * 8192) * 2 / 2),
+        # 128 heads of 8 x 256, and 3 tokens of 1,024 channels beside B's and C's 256 each, in all.
+        ("falcon_h1", 1, 32 * (128 * 8 * 256 + 3 * (1024 + 2 * 256)) * 2),
+        # 2 tokens of 2,048 values in 10 of 16 layers.
+        ("LFM2.5-VL-1.6B", 1, 10 * 2 * 2048 * 2),
+    ],
+)
+def test_the_state_is_in_the_models_type_where_none_is_named(
+    name: str, tp: int, expected: float
+) -> None:
+    """Mamba's, Mamba-2's beside attention, and a short convolution's."""
+    record = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
+    shape = shape_from_config(record["config"], id=name)
+    assert sequence_bytes(shape, tp) == expected
+
+
+def test_attention_beside_mamba_has_its_kv_in_every_layer() -> None:
+    """Falcon-H1: 8 KV heads of 128 in each of 32 layers, and Mamba-2 in each too."""
+    record = json.loads((CONFIGS / "falcon_h1.json").read_text(encoding="utf-8"))
+    shape = shape_from_config(record["config"], id="falcon-h1")
+    assert token_bytes(shape, 1, Dtype.BF16) == 32 * 2 * 8 * 128 * 2
+    assert [group.mixer for group in shape.groups] == ["both"]
 
 
 def test_a_full_window_holds_no_more() -> None:

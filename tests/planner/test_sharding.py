@@ -1,6 +1,8 @@
 """Every tensor is split, replicated or padded exactly as engines do it."""
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
@@ -26,11 +28,13 @@ from tpdeploy.profiles.models.shape import (
     DenseMlp,
     Experts,
     LatentAttention,
+    LayerGroup,
     ModelShape,
     Quantization,
 )
 from tpdeploy.profiles.record import Dtype
 
+CONFIGS = Path(__file__).parents[1] / "profiles" / "configs"
 WIDTHS = st.integers(1, 16)
 SIZES = st.sampled_from([64, 96, 128, 256])
 
@@ -74,6 +78,13 @@ def shapes(draw: st.DrawFn) -> ModelShape:
         shared_gate=draw(st.booleans()),
         layers=draw(st.integers(1, layers)),
     )
+    has_experts = draw(st.booleans())
+    sparse = experts.layers if has_experts else 0
+    groups = [
+        LayerGroup(count=count, mixer="full", mlp=mlp)
+        for count, mlp in ((layers - sparse, "dense"), (sparse, "sparse"))
+        if count
+    ]
     fp8 = Quantization(
         method="fp8",
         weights=Dtype.FP8,
@@ -86,6 +97,7 @@ def shapes(draw: st.DrawFn) -> ModelShape:
         id="drawn",
         architecture="Drawn",
         layers=layers,
+        groups=tuple(groups),
         hidden=draw(st.integers(1, 32)) * 64,
         vocab=draw(st.integers(100, 200_000)),
         tied_embeddings=draw(st.booleans()),
@@ -93,7 +105,7 @@ def shapes(draw: st.DrawFn) -> ModelShape:
         dtype=draw(st.sampled_from([Dtype.BF16, Dtype.FP32])),
         attention=draw(attentions()),
         mlp=DenseMlp(intermediate=draw(width), gated=draw(st.booleans()), bias=draw(st.booleans())),
-        experts=draw(st.none() | st.just(experts)),
+        experts=experts if has_experts else None,
         norm_bias=draw(st.booleans()),
         head_bias=draw(st.booleans()),
         learned_positions=draw(st.sampled_from([0, 4098])),
@@ -265,7 +277,9 @@ def test_quantized_scope_is_respected() -> None:
 
 def test_names_of_linear_layers_are_those_of_the_planner() -> None:
     """Every linear layer that a checkpoint may leave unquantized is a tensor of some model."""
-    shapes = [shape_from_config(p.config, id=p.id) for p in model_profiles()]
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in CONFIGS.glob("*.json")]
+    configs = [record["config"] for record in records] + [p.config for p in model_profiles()]
+    shapes = [shape_from_config(config, id="x") for config in configs]
     names = {t.name for shape in shapes for t in tensors(shape) if t.matmul}
     assert set(LinearLayers.names) <= names
 

@@ -1,13 +1,26 @@
 """Pipeline stages and whole experts hold the model once, dealt out as engines deal it."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tpdeploy.planner.model.kv_cache import request_bytes
 from tpdeploy.planner.model.sharding import legal_widths
-from tpdeploy.planner.model.stages import split_problem, stage_weight_bytes, stages
+from tpdeploy.planner.model.stages import (
+    split_problem,
+    stage_request_bytes,
+    stage_weight_bytes,
+    stages,
+)
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.library import load_model
+from tpdeploy.profiles.record import Dtype
+
+CONFIGS = Path(__file__).parents[1] / "profiles" / "configs"
 
 
 def weights(model: str, split: Parallelism) -> list[float]:
@@ -41,6 +54,66 @@ def test_the_stages_together_hold_the_model_once(pipeline: int, tensor: int) -> 
     together = sum(weights("llama-70b", Parallelism(tensor=tensor, pipeline=pipeline)))
     (whole,) = weights("llama-70b", Parallelism(tensor=tensor))
     assert together == pytest.approx(whole, rel=1e-12)
+
+
+@pytest.mark.parametrize("model", ["deepseek-v3", "nemotron-3-nano", "gpt-oss-120b", "gemma-3-27b"])
+def test_stages_of_unlike_layers_hold_every_layer_once(model: str) -> None:
+    """Weights and one request's KV of all stages sum to the model's, whatever the layers are."""
+    shape, split = load_model(model), Parallelism(tensor=1, pipeline=5)
+    dealt, table = stages(shape, 5), shape.vocab * shape.hidden * 2
+    (whole,) = weights(model, Parallelism(tensor=1))
+    twice = table if shape.tied_embeddings else 0
+    assert sum(weights(model, split)) == pytest.approx(whole + twice, rel=1e-12)
+    held = sum(stage_request_bytes(shape, stage, 5000, 1, Dtype.BF16) for stage in dealt)
+    assert held == pytest.approx(request_bytes(shape, 5000, 1, Dtype.BF16), rel=1e-12)
+
+
+def test_stages_of_narrowed_layers_hold_their_own_widths() -> None:
+    """Nemotron-NAS: layers without attention hold no KV, and narrow MLPs are narrow."""
+    name = "nvidia--Llama-3_3-Nemotron-Super-49B-v1.json"
+    record = json.loads((CONFIGS / name).read_text(encoding="utf-8"))
+    shape = shape_from_config(record["config"], id="nemotron")
+    dealt = stages(shape, 80)
+    each = [stage_weight_bytes(shape, Parallelism(tensor=1, pipeline=80), s) for s in dealt]
+    assert sum(each) == pytest.approx(2 * record["parameters"], rel=1e-12)
+    held = [stage_request_bytes(shape, stage, 1000, 1, Dtype.BF16) for stage in dealt]
+    layers = [group for group in shape.groups for _ in range(group.count)]
+    assert [size > 0 for size in held] == [layer.mixer == "full" for layer in layers]
+    narrow = next(i for i, layer in enumerate(layers) if layer.width == 2816)
+    assert each[narrow] == 2 * (3 * 2816 * 8192 + 8192)
+
+
+def test_the_stage_with_the_dense_layers_has_no_share_of_their_experts() -> None:
+    """DeepSeek-V3's three dense layers lead: of 61 stages, three have no experts at all."""
+    shape = load_model("deepseek-v3")
+    assert shape.experts
+    experts = 3 * shape.experts.intermediate * shape.hidden * shape.experts.count
+    first, *others = weights("deepseek-v3", Parallelism(tensor=1, pipeline=61))
+    assert max(first, *others[:2]) < experts < min(others[2:])
+
+
+def test_a_stage_holds_the_kv_of_its_own_attention_layers() -> None:
+    """Gemma 3 sees all of the context in each sixth layer: a stage of five holds windows alone."""
+    shape = load_model("gemma-3-12b")
+    dealt = stages(shape, shape.layers)
+    held = [stage_request_bytes(shape, stage, 100_000, 1, Dtype.BF16) for stage in dealt]
+    assert [held[i] / held[0] for i in (4, 5)] == [1, pytest.approx(100_000 / 1024)]
+
+
+def test_encoders_are_split_over_ranks_and_whole_on_every_stage() -> None:
+    """Their linear layers are shared by the ranks; norms, patches and positions are not."""
+    record = json.loads((CONFIGS / "qwen3_vl.json").read_text(encoding="utf-8"))
+    shape = shape_from_config(record["config"], id="qwen3-vl")
+    assert shape.encoders
+    assert shape.encoders.whole < 0.01 * shape.encoders.split
+    text = shape.model_copy(update={"encoders": None})
+    for split in (Parallelism(tensor=4), Parallelism(tensor=4, pipeline=2)):
+        each = (shape.encoders.split / 4 + shape.encoders.whole) * 2
+        for stage in stages(shape, split.pipeline):
+            beside = stage_weight_bytes(shape, split, stage) - stage_weight_bytes(
+                text, split, stage
+            )
+            assert beside == pytest.approx(each)
 
 
 @pytest.mark.parametrize("model", ["gpt-oss-20b", "gpt-oss-120b"])

@@ -1,5 +1,8 @@
 """config.json is parsed strictly: what is missing or impossible is named, never guessed."""
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +13,7 @@ from tpdeploy.profiles.models.library import load_model, model_profiles
 from tpdeploy.profiles.models.shape import Attention, LatentAttention, ModelProfile, ModelShape
 from tpdeploy.profiles.record import Dtype
 
+CONFIGS = Path(__file__).parent / "configs"
 LLAMA: dict[str, object] = {
     "model_type": "llama",
     "hidden_size": 64,
@@ -115,10 +119,21 @@ def test_attention_and_mlp_biases_are_switched_by_their_keys() -> None:
 
 
 def test_a_structure_that_is_not_known_is_not_guessed() -> None:
-    """DeepSeek with attention biases, OPT with norms behind: refused, with the value."""
+    """DeepSeek with attention biases, OPT with norms behind, MiniCPM with experts: refused."""
     message = refusal(model_type="deepseek_v3", attention_bias=True)
     assert "attention_bias = True: only false is known here for deepseek_v3" in message
     assert "only true is known" in refusal(model_type="opt", do_layer_norm_before=False)
+    assert "num_experts = 8: only 0 is known" in refusal(model_type="minicpm", num_experts=8)
+
+
+def test_gpt_2_has_an_mlp_of_four_hidden_sizes_unless_it_states_one() -> None:
+    """Its `n_inner` is null in most configs."""
+    gpt2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512, "vocab_size": 256}
+    for stated, width in ((None, 256), (96, 96)):
+        shape = shape_from_config({"model_type": "gpt2", **gpt2, "n_inner": stated}, id="x")
+        assert shape.mlp
+        assert shape.mlp.intermediate == width
+        assert shape.learned_positions == 512
 
 
 def test_latent_attention_is_read_from_deepseek() -> None:
@@ -157,6 +172,72 @@ def test_the_text_model_of_a_multimodal_config_is_read() -> None:
     attention = grouped(shape)
     assert (attention.heads, attention.kv_heads, attention.head_size) == (8, 4, 256)
     assert (attention.sliding_window, attention.sliding_layers) == (1024, 29)
+
+
+def test_kimi_counts_its_layers_from_one() -> None:
+    """The published configs list them in a part of their own; transformers' in layer_types."""
+    record = json.loads((CONFIGS / "kimi_linear.json").read_text(encoding="utf-8"))
+    stated: dict[str, object] = {**record["config"], "num_hidden_layers": 4}
+    listed = ("layer_types", "mlp_layer_types", "linear_head_dim", "linear_num_heads")
+    for key in (*listed, "linear_conv_kernel_dim"):
+        del stated[key]
+    own = {"num_heads": 8, "head_dim": 64, "short_conv_kernel_size": 4}
+    layers = {"kda_layers": [1, 2, 3], "full_attn_layers": [4]}
+    config = {**stated, "first_k_dense_replace": 1, "linear_attn_config": {**own, **layers}}
+    shape = shape_from_config(config, id="x")
+    assert [(g.count, g.mixer, g.mlp) for g in shape.groups] == [
+        (1, "linear", "dense"),
+        (2, "linear", "sparse"),
+        (1, "full", "sparse"),
+    ]
+    assert shape.linear
+    assert (shape.linear.values, shape.linear.convolution) == (512, 4)
+    message = "latent_moe_use_norm = True: only false is known"
+    with pytest.raises(InputError, match=message):
+        shape_from_config({**config, "latent_moe_use_norm": True}, id="kimi-k3")
+
+
+def test_a_search_may_leave_out_parts_of_layers_and_narrow_others() -> None:
+    """Nemotron-NAS: every layer says what it has; what differs in a way not known is refused."""
+
+    def block(group: int | None, factor: float | None) -> dict[str, object]:
+        attention = {"n_heads_in_group": group, "no_op": group is None}
+        return {"attention": attention, "ffn": {"ffn_mult": factor, "no_op": factor is None}}
+
+    blocks = [block(2, 3.0), block(None, 3.0), block(2, 1.5), block(2, None)]
+    stated = {"hidden_size": 512, "num_hidden_layers": 4, "block_configs": blocks}
+    shape = llama(model_type="nemotron-nas", **stated)
+    assert [(g.mixer, g.mlp, g.width) for g in shape.groups] == [
+        ("full", "dense", 1024),
+        ("none", "dense", 1024),
+        ("full", "dense", 512),
+        ("full", "none", None),
+    ]
+    assert (grouped(shape).kv_heads, shape.attention_layers) == (2, 3)
+    assert [(mlp.intermediate, layers) for mlp, layers in shape.mlps] == [(1024, 2), (512, 1)]
+    for wrong, words in (
+        ([*blocks[:3], block(4, 1.0)], "need one n_heads_in_group for all layers"),
+        (blocks[:3], "need one for each of the 4 layers"),
+        ([*blocks[:3], block(2, -1)], "need a number above 0"),
+        ([*blocks[:3], {}], "need its attention and its ffn"),
+    ):
+        changes = {**stated, "block_configs": wrong}
+        assert words in refusal(model_type="nemotron-nas", **changes)
+
+
+def test_a_nested_part_is_read_as_if_it_stood_at_the_top() -> None:
+    """DBRX keeps its KV heads and its experts in parts of their own."""
+    dbrx: dict[str, object] = {
+        "model_type": "dbrx",
+        **{"d_model": 64, "n_layers": 2, "n_heads": 4, "vocab_size": 256, "max_seq_len": 512},
+        "attn_config": {"kv_n_heads": 2},
+        "ffn_config": {"ffn_hidden_size": 128, "moe_num_experts": 8, "moe_top_k": 4},
+    }
+    shape = shape_from_config(dbrx, id="x")
+    assert shape.experts
+    assert (grouped(shape).kv_heads, shape.experts.count, shape.experts.per_token) == (2, 8, 4)
+    with pytest.raises(InputError, match="attn_config = 5: need an object"):
+        shape_from_config({**dbrx, "attn_config": 5}, id="x")
 
 
 def test_a_text_config_relies_on_the_defaults_of_its_class() -> None:

@@ -2,17 +2,21 @@
 
 Each file in `configs/` is one config.json, without keys that have no part in the shape: where it
 is from, and the parameters of transformers' module for it, built on the meta device. Of a
-multimodal model whose encoders are not counted, `text_model` is the part without them.
+multimodal model whose encoders are not known, `text_model` is the part that is counted.
 """
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from tpdeploy.planner.model.sharding import parameter_count
+from tpdeploy.profiles.models.config.encoders.wrappers import WRAPPERS
+from tpdeploy.profiles.models.config.families import FAMILIES
 from tpdeploy.profiles.models.config.parser import shape_from_config
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "profiles.md"
 FILES = sorted((Path(__file__).parent / "configs").glob("*.json"))
 
 
@@ -22,6 +26,7 @@ def test_a_public_config_has_exactly_the_parameters_of_its_module(file: Path) ->
     record = json.loads(file.read_text(encoding="utf-8"))
     shape = shape_from_config(record["config"], id=file.stem)
     assert parameter_count(shape) == record.get("text_model", record["parameters"])
+    assert bool(shape.uncounted) == ("text_model" in record)
 
 
 def test_the_configs_say_where_they_are_from() -> None:
@@ -31,3 +36,13 @@ def test_the_configs_say_where_they_are_from() -> None:
         record = json.loads(file.read_text(encoding="utf-8"))
         assert record["source"]
         assert record["counted_with"]
+
+
+def test_the_document_lists_every_known_architecture() -> None:
+    """Neither one too few nor one too many."""
+    text = DOCUMENT.read_text(encoding="utf-8").partition("## Architectures that are known")[2]
+    architectures, multimodal, *_ = re.split("^## .*$", text, flags=re.MULTILINE)
+    exact = architectures.partition("These have exactly")[2]
+    assert sorted(re.findall("`([^`]+)`", exact)) == sorted(FAMILIES)
+    exact = multimodal.partition("These have exactly")[2].partition("\n")[0]
+    assert sorted(re.findall("`([^`]+)`", exact)) == sorted(WRAPPERS)

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from tests.properties.plans import Case
 from tpdeploy.planner.model.precision import served_shape
-from tpdeploy.planner.model.tensors import Tensor, tensors
+from tpdeploy.planner.model.tensor import Tensor
+from tpdeploy.planner.model.tensors import tensors
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
 

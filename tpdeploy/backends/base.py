@@ -139,6 +139,7 @@ class Capability:
     quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them
     checkpoints: frozenset[str] | None = None  # methods of quantized checkpoints
     architectures: frozenset[str] | None = None  # as config.json names them
+    dropped: Mapping[str, str] = field(default_factory=dict)  # and the last release that ran them
     casts: bool = True  # whether it computes in another dtype than the checkpoint's
     least_compute_capability: float = 0.0
     pipeline: bool = False

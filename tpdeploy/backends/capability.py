@@ -12,9 +12,18 @@ def problems(engine: Backend, plan: DeploymentPlan) -> Iterator[Problem]:
     if can is None:
         yield Problem(f"no {engine.name} on {plan.cluster.platform}", "choose another --backend")
         return
+    yield from _dropped(engine, can, plan)
     yield from _model_problems(can, plan)
     yield from _device_problems(can, plan)
     yield from _split_problems(can, plan)
+
+
+def _dropped(engine: Backend, can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:
+    architecture = plan.model.architecture
+    if last := can.dropped.get(architecture):
+        yield Problem(
+            f"{engine.name} has run no {architecture} since {last}", "choose another --backend"
+        )
 
 
 def _model_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:

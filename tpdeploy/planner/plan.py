@@ -57,6 +57,9 @@ class PlannedModel(Record):
     path: ModelName | None = Field(default=None, description="folder; None: the engine downloads")
     architecture: Text
     parameters: int = Field(gt=0, le=MOST_PARAMETERS)
+    uncounted: tuple[Text, ...] = Field(
+        default=(), description="parts of config.json whose parameters and memory are not counted"
+    )
     vocab: Tokens
     dtype: Dtype = Field(description="activations and unquantized weights")
     native_dtype: Dtype | None = Field(default=None, description="of the checkpoint, if known")
@@ -134,6 +137,9 @@ class MemoryPerGpu(Record):
 
     total_bytes: Bytes = Field(gt=0)
     weights_bytes: Bytes
+    encoder_bytes: Bytes = Field(
+        default=0, description="of weights_bytes: encoders of images and sound"
+    )
     kv_cache_bytes: Bytes
     activation_bytes: Bytes
     graph_bytes: Bytes

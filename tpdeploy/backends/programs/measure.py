@@ -3,8 +3,9 @@
 Runs inside an engine's environment and imports nothing of tpdeploy. JOB is JSON: `cpus`, the cores
 of each share, or `devices`, GPU numbers; `seconds` for each figure; `distribution`, the engine's
 package. Every share or GPU works at once, as in serving; the first prints what it found, a JSON
-object a line. The engine's own kernels are taken where they can be called alone (vLLM's on CPUs),
-else PyTorch's; each line names its own.
+object a line. The engine's own kernels are taken where they can be called alone (vLLM's products on
+CPUs, its attention on both), else PyTorch's; each line names its own. On GPUs what is timed are
+replays of a CUDA graph, as in serving: launched one by one, short kernels cost what the CPU needs.
 """
 
 import json
@@ -19,7 +20,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import product
 from pathlib import Path
-from statistics import median, quantiles
+from statistics import quantiles
 from typing import Any
 
 import torch
@@ -44,7 +45,8 @@ HEADS = ((9, 3, 64), (32, 8, 128))
 PROMPTS = (128, 512, 2048)
 CONTEXTS = ((1, 512), (1, 2048), (8, 1024), (16, 2048))  # sequences, tokens of each
 MESSAGES = tuple(4**n for n in range(6, 13))  # bytes: 4 KiB to 16 MiB
-READ_BYTES = 256 * 2**20
+CPU_READ_BYTES = 256 * 2**20
+GPU_READ_BYTES = 2**30  # of an H200: 4.2 TB/s, where 256 MiB reach 3.9
 # Weights of a model are read once a step: copies are used in turn, so that no cache holds them.
 UNCACHED_BYTES = 192 * 2**20
 FEW_ROWS = 64  # with more, a product is bound by arithmetic, and one weight will do
@@ -53,6 +55,9 @@ LEAST_REPEATS = 5
 # What else a machine does slows it for a while: what was slow then is quicker in another pass.
 PASSES = 2
 BLOCK = 128  # tokens of a block of vLLM's KV cache on CPUs
+GPU_BLOCK = 16
+HOPPER = 9  # its compute capability: FlashAttention 3 runs there alone
+LEAST_IN_GRAPH = 16  # kernels, so that the ends of a replay do not count
 REDUCTIONS = 20  # in a row between two looks at the clock
 
 
@@ -86,26 +91,52 @@ class Machine:
 
         All ranks begin together. The spread is the middle half's width over the median.
         """
+        turn = partial(_turn, runs) if self.on_cpu else _replay(runs)
         dist.barrier()
-        self._turn(runs)
-        taken = [self._turn(runs)]
+        turn()
+        taken = [turn()]
         end = time.perf_counter() + self.seconds
         while time.perf_counter() < end or len(taken) < LEAST_REPEATS:
-            taken.append(self._turn(runs))
+            taken.append(turn())
         low, middle, high = quantiles(taken, n=4)
-        return {"seconds": median(taken) / len(runs), "spread": (high - low) / middle}
-
-    def _turn(self, runs: Sequence[Run]) -> float:
-        begun = time.perf_counter()
-        for run in runs:
-            run()
-        if not self.on_cpu:
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter() - begun
+        return {"seconds": middle / len(runs), "spread": (high - low) / middle}
 
     def values(self, *shape: int) -> torch.Tensor:
         """Random values in the dtype of serving."""
         return torch.randn(*shape, device=self.device).to(self.dtype)
+
+
+def _turn(runs: Sequence[Run]) -> float:
+    """Seconds of all of `runs`, one after the other."""
+    begun = time.perf_counter()
+    for run in runs:
+        run()
+    return time.perf_counter() - begun
+
+
+def _replay(runs: Sequence[Run]) -> Callable[[], float]:
+    """What tells the GPU's seconds of all of `runs`: a graph of them is replayed."""
+    times = max(1, LEAST_IN_GRAPH // len(runs))
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):  # what is done once, as choosing a kernel, is not captured
+        _turn(runs)
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    # NCCL's own thread looks at its events meanwhile.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        for _ in range(times):
+            _turn(runs)
+
+    def turn() -> float:
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        return begin.elapsed_time(end) / 1e3 / times
+
+    return turn
 
 
 def main(job: dict[str, Any]) -> None:
@@ -170,9 +201,10 @@ def _identity(machine: Machine, distribution: str) -> dict[str, object]:
 
 def read(machine: Machine) -> None:
     """Reading memory: the sum of more than any cache holds."""
-    values = torch.ones(READ_BYTES // 4, device=machine.device)
+    size = CPU_READ_BYTES if machine.on_cpu else GPU_READ_BYTES
+    values = torch.ones(size // 4, device=machine.device)
     found = machine.time([values.sum])
-    machine.tell("read", shape={"bytes": READ_BYTES}, kernel="torch sum", **found)
+    machine.tell("read", shape={"bytes": size}, kernel="torch sum", **found)
 
 
 def products(machine: Machine) -> None:
@@ -306,11 +338,11 @@ def _attention(
     """Attention of `query` (sequences, heads, last tokens, size) to `tokens`, on several caches."""
     sequences, _, asked, size = query.shape
     copies = min(MOST_COPIES, 1 + UNCACHED_BYTES // (sequences * kv_heads * tokens * size * 4))
-    if machine.on_cpu:
-        try:
-            return _vllm_attention(machine, query, kv_heads, tokens, copies), "vLLM"
-        except ALTERED as error:
-            machine.remark("vLLM's attention", error)
+    attention = _vllm_cpu_attention if machine.on_cpu else _vllm_gpu_attention
+    try:
+        return attention(machine, query, kv_heads, tokens, copies), "vLLM"
+    except ALTERED as error:
+        machine.remark("vLLM's attention", error)
     keys = [machine.values(2, sequences, kv_heads, tokens, size) for _ in range(copies)]
     attend = partial(
         torch.nn.functional.scaled_dot_product_attention, is_causal=asked > 1, enable_gqa=True
@@ -318,7 +350,36 @@ def _attention(
     return [partial(attend, query, key, value) for key, value in keys], "torch attention"
 
 
-def _vllm_attention(
+def _vllm_gpu_attention(
+    machine: Machine, query: torch.Tensor, kv_heads: int, tokens: int, copies: int
+) -> list[Run]:
+    """FlashAttention over vLLM's paged cache, in the version that vLLM takes on this GPU."""
+    from vllm.vllm_flash_attn import flash_attn_varlen_func
+
+    sequences, heads, asked, size = query.shape
+    blocks = -(-tokens // GPU_BLOCK)
+    whole = partial(torch.arange, dtype=torch.int32, device=machine.device)
+    major, _ = torch.cuda.get_device_capability(machine.device)
+    attend = partial(
+        flash_attn_varlen_func,
+        query.transpose(1, 2).reshape(sequences * asked, heads, size),
+        cu_seqlens_q=whole(sequences + 1) * asked,
+        max_seqlen_q=asked,
+        seqused_k=torch.full_like(whole(sequences), tokens),
+        max_seqlen_k=tokens,
+        softmax_scale=size**-0.5,
+        causal=True,
+        block_table=whole(sequences * blocks).view(sequences, blocks),
+        fa_version=3 if major == HOPPER else 2,
+    )
+    shape = (2, sequences * blocks, GPU_BLOCK, kv_heads, size)
+    caches = [machine.values(*shape) for _ in range(copies)]
+    runs: list[Run] = [partial(attend, k=keys, v=values) for keys, values in caches]
+    runs[0]()
+    return runs
+
+
+def _vllm_cpu_attention(
     machine: Machine, query: torch.Tensor, kv_heads: int, tokens: int, copies: int
 ) -> list[Run]:
     """The paged attention of vLLM's CPU build."""

@@ -10,14 +10,14 @@ from tpdeploy.errors import InputError
 from tpdeploy.files import data_home, write_whole
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.sweep import SweepReport, predicted, sweep_report
-from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.plan import DeploymentPlan, Prediction
 from tpdeploy.planner.search.replay import predict_plan
 from tpdeploy.planner.workload import Workload
 
 STAMP = "%Y%m%dT%H%M%S.%fZ"
-# Measures one load. Its number draws the prompts: no two loads of a sweep send the same ones, which
-# the server might still have in its prefix cache.
-Measure = Callable[[Workload, int], ValidationReport]
+# Measures one load, of which this is expected. Its number draws the prompts: no two loads of a
+# sweep send the same ones, which the server might still have in its prefix cache.
+Measure = Callable[[Workload, Prediction, int], ValidationReport]
 
 
 def run_sweep(
@@ -33,7 +33,7 @@ def run_sweep(
     predictions = predict_plan(question, plan, loads)
     reports = []
     for number, (load, prediction) in enumerate(zip(loads, predictions, strict=True)):
-        reports.append(predicted(measure(load, number), prediction))
+        reports.append(predicted(measure(load, prediction, number), prediction))
         keep(reports[-1], None)
     sweep = sweep_report(reports, predictions)
     if html:
@@ -58,11 +58,11 @@ def run_one(
         if html:
             raise
         err.print(f"No prediction under this load: {error}", soft_wrap=True)
-        return measure(load, 0)
-    predictions = predict_plan(question, plan, [load])
-    report = predicted(measure(load, 0), predictions[0])
+        return measure(load, plan.prediction, 0)
+    (prediction,) = predict_plan(question, plan, [load])
+    report = predicted(measure(load, prediction, 0), prediction)
     if html:
-        write_report(html, question, plan, sweep_report([report], predictions))
+        write_report(html, question, plan, sweep_report([report], [prediction]))
     return report
 
 

@@ -35,7 +35,7 @@ from tpdeploy.launcher.commands import order_of
 from tpdeploy.launcher.own_metrics import OwnMetrics
 from tpdeploy.launcher.state import Endpoint, running_endpoint
 from tpdeploy.launcher.state import load as load_deployment
-from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.plan import DeploymentPlan, Prediction
 from tpdeploy.planner.workload import Workload
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -82,12 +82,12 @@ def validate(
     deployment = None if url else load_deployment(name)
     engine = load_backend(deployment.backend if deployment else deployed.backend)
     launched = _launched(name) if deployment else None
-    latency_s = expected_latency_s(deployed.prediction, load)
 
     # Prompts of an earlier run may still be in the server's prefix cache.
     first_seed = secrets.randbelow(2**31)
 
-    def run(sent: Workload, number: int) -> ValidationReport:
+    def run(sent: Workload, prediction: Prediction, number: int) -> ValidationReport:
+        latency_s = expected_latency_s(prediction, sent)
         how = replace(
             measurement(sent, requests, duration, warmup, latency_s),
             arrivals=arrivals,
@@ -117,7 +117,7 @@ def _measured(
         return run_sweep(plan, loads, run, report)
     if report or load != plan.workload:
         return run_one(plan, load, run, report)
-    return run(load, 0)
+    return run(load, plan.prediction, 0)
 
 
 def _tell(

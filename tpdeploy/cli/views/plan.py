@@ -143,9 +143,26 @@ def assumptions(plan: DeploymentPlan) -> list[str]:
         f"Requests up to {limits.max_model_len:,} tokens; {limits.max_num_seqs:,} sequences and "
         f"{limits.max_num_batched_tokens:,} tokens a step; {limits.memory_fraction:.0%} of memory "
         f"for {plan.backend}{'; no CUDA graphs' if limits.enforce_eager else ''}.",
+        *_encoders(plan),
         _prompts(plan.workload),
         *_speculation(plan.workload),
     ]
+
+
+def _encoders(plan: DeploymentPlan) -> list[str]:
+    """What is counted of the encoders of a multimodal model."""
+    size, uncounted = plan.memory_per_gpu.encoder_bytes, plan.model.uncounted
+    if size:
+        return [
+            f"{size / GIB:.1f} GiB of the weights are encoders of images and sound; requests are "
+            "taken to be text."
+        ]
+    if uncounted:
+        return [
+            f"The text model alone is counted: what config.json describes as "
+            f"{', '.join(uncounted)} takes memory besides."
+        ]
+    return []
 
 
 def _prompts(load: Workload) -> str:

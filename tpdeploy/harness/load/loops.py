@@ -20,20 +20,24 @@ Arrivals = Literal["poisson", "constant"]
 MAX_IN_FLIGHT = 10_000
 
 
-async def closed_loop(send: Send, concurrency: int, take: Take) -> None:
+async def closed_loop(send: Send, concurrency: int, take: Take, over_s: float = 0.0) -> None:
     """Keep `concurrency` requests in flight until `take` has enough.
 
-    What is still in flight then is cancelled: the load is full to the end of the measurement.
+    Clients begin one after the other, all of them within `over_s` seconds: begun at once they march
+    in step for many rounds. What is still in flight at the end is cancelled: the load is full until
+    then.
     """
     enough = asyncio.Event()
+    begun, gap = time.monotonic(), over_s / concurrency
 
-    async def client() -> None:
+    async def client(number: int) -> None:
+        await _set_before(enough, begun + number * gap)
         while not enough.is_set():
             if take(await send(None)):
                 enough.set()
 
     async with asyncio.TaskGroup() as group:
-        clients = [group.create_task(client()) for _ in range(concurrency)]
+        clients = [group.create_task(client(n)) for n in range(concurrency)]
         await enough.wait()
         for task in clients:
             task.cancel()

@@ -49,6 +49,7 @@ class Measurement(Sent):
     amount: Amount
     warm_up: int
     round_size: int
+    begin_over_s: float = 0.0  # seconds in which the clients of a closed loop begin, one by one
 
 
 def measurement(
@@ -62,6 +63,7 @@ def measurement(
 
     `latency_s` is what one answer is expected to take. In a closed loop requests are measured in
     whole rounds: those of equal length end together, and part of a round takes as long as all.
+    Where lengths differ clients begin spread over one answer, as the plan predicts them.
     """
     size = round_size(workload, latency_s)
     if requests is None and seconds is None:
@@ -71,8 +73,13 @@ def measurement(
     limit = WARM_UP_ROUNDS * size if warm_up is None else warm_up
     if requests is not None and workload.concurrency:
         requests = ceil(requests / size) * size
-    amount = Amount(requests, seconds)
-    return Measurement(workload=workload, amount=amount, warm_up=limit, round_size=size)
+    return Measurement(
+        workload=workload,
+        amount=Amount(requests, seconds),
+        warm_up=limit,
+        round_size=size,
+        begin_over_s=min(latency_s, MOST_LATENCY_S) if workload.length_spread else 0.0,
+    )
 
 
 def round_size(workload: Workload, latency_s: float) -> int:
@@ -161,7 +168,7 @@ async def _drive(
         return await complete(client, plan.model.id, next(requests), due, exact=how.exact)
 
     if load.concurrency is not None:
-        await closed_loop(send, load.concurrency, recorder.take)
+        await closed_loop(send, load.concurrency, recorder.take, how.begin_over_s)
     elif load.rate is not None:
         await open_loop(send, gaps_between(load.rate, how.arrivals, how.draw.seed), recorder.take)
 

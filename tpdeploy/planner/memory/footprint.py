@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
-from tpdeploy.planner.model.kv_cache import request_bytes
-from tpdeploy.planner.model.stages import Stage, stage_weight_bytes
+from tpdeploy.planner.model.stages import Stage, stage_request_bytes, stage_weight_bytes
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import MemoryPerGpu
 from tpdeploy.planner.question import EngineOverheads
@@ -136,12 +135,14 @@ def captured_sizes(up_to: int) -> int:
     return small + min(up_to, 256) // 8 + max(0, min(up_to, 512) - 256) // 16
 
 
-def longest_context(shape: ModelShape, tp: int, kv_dtype: Dtype, kv_bytes: float) -> int:
+def longest_context(
+    shape: ModelShape, stage: Stage, tp: int, kv_dtype: Dtype, kv_bytes: float
+) -> int:
     """The longest request, in tokens, whose KV fits in `kv_bytes` on a rank; up to the model's."""
     low, high = 0, shape.max_context
     while low < high:
         middle = (low + high + 1) // 2
-        if request_bytes(shape, middle, tp, kv_dtype) <= kv_bytes:
+        if stage_request_bytes(shape, stage, middle, tp, kv_dtype) <= kv_bytes:
             low = middle
         else:
             high = middle - 1

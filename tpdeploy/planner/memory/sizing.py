@@ -1,7 +1,8 @@
 """Engine-neutral limits: step size, sequences, context, and the KV cache they leave room for."""
 
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, copysign, inf
+from operator import itemgetter
 
 from tpdeploy.planner.memory.footprint import (
     DRIVER_BYTES,
@@ -13,7 +14,7 @@ from tpdeploy.planner.memory.footprint import (
     room_for_kv,
 )
 from tpdeploy.planner.model.kv_cache import request_bytes
-from tpdeploy.planner.model.stages import Stage, stages
+from tpdeploy.planner.model.stages import Stage, encoder_bytes, stage_request_bytes, stages
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Limits, MemoryPerGpu
 from tpdeploy.planner.question import Question, share_of_load
@@ -88,8 +89,9 @@ def size(question: Question, parallelism: Parallelism) -> Sized:
     if question.on_cpu:
         kv_bytes = _kv_on_cpu(question, parallelism, step, tightest.room)
     shape, stage = question.shape, tightest.stage
-    whole = kv_bytes * shape.layers / stage.layers
-    longest = longest_context(shape, parallelism.kv_shards, question.kv_cache_dtype, whole)
+    longest = longest_context(
+        shape, stage, parallelism.kv_shards, question.kv_cache_dtype, kv_bytes
+    )
     limits = Limits(
         max_model_len=question.max_model_len or longest,
         max_num_seqs=step.sequences,
@@ -117,8 +119,9 @@ def _step_held(question: Question, parallelism: Parallelism) -> StepSize:
 
 
 def tightest_stage(question: Question, parallelism: Parallelism, step: StepSize) -> Tightest:
-    """The stage whose ranks have the least room per layer; every stage holds as many tokens."""
+    """The stage whose ranks have room for the fewest requests; every stage holds as many tokens."""
     device, found = question.cluster.accelerator, []
+    tokens = question.workload.context_tokens
     for stage in set(stages(question.shape, parallelism.pipeline)):
         needs = memory_needs(
             question.shape,
@@ -135,8 +138,9 @@ def tightest_stage(question: Question, parallelism: Parallelism, step: StepSize)
             question.memory_share,
             question.engine.fraction_of,
         )
-        found.append(Tightest(stage, needs, room))
-    return min(found, key=lambda t: t.room / t.stage.layers)
+        one = kv_bytes_of(question, parallelism, stage, tokens)
+        found.append((room / one if one else copysign(inf, room), Tightest(stage, needs, room)))
+    return min(found, key=itemgetter(0))[1]
 
 
 def usable_bytes(question: Question) -> int:
@@ -148,8 +152,8 @@ def usable_bytes(question: Question) -> int:
 
 def kv_bytes_of(question: Question, parallelism: Parallelism, stage: Stage, tokens: float) -> float:
     """Bytes one request of `tokens` holds on a rank of `stage`."""
-    whole = request_bytes(question.shape, tokens, parallelism.kv_shards, question.kv_cache_dtype)
-    return whole * stage.layers / question.shape.layers
+    shards, dtype = parallelism.kv_shards, question.kv_cache_dtype
+    return stage_request_bytes(question.shape, stage, tokens, shards, dtype)
 
 
 def _kv_on_cpu(question: Question, parallelism: Parallelism, step: StepSize, room: float) -> float:
@@ -172,6 +176,7 @@ def _memory(
     return MemoryPerGpu(
         total_bytes=total,
         weights_bytes=used[0],
+        encoder_bytes=int(encoder_bytes(question.shape, parallelism)),
         kv_cache_bytes=used[1],
         activation_bytes=used[2],
         graph_bytes=fixed[0],

@@ -1,7 +1,10 @@
 """KV cache and state: what one token and one request cost on each rank."""
 
+from collections.abc import Mapping
 from math import ceil
 
+from tpdeploy.planner.model.parts import Part
+from tpdeploy.planner.model.recurrent.kinds import RECURRENT
 from tpdeploy.profiles.models.shape import (
     Attention,
     CompressedAttention,
@@ -87,23 +90,37 @@ def attention_token_bytes(shape: ModelShape, tp: int, dtype: Dtype) -> float:
 
 def token_bytes(shape: ModelShape, tp: int, dtype: Dtype) -> float:
     """Bytes one more token of context costs on one rank while no window is full."""
-    return shape.attention_layers * attention_token_bytes(shape, tp, dtype) + _other_bytes(
-        shape, 1, tp, dtype
-    )
+    return kv_bytes(shape, 1, tp, dtype)
 
 
 def kv_bytes(shape: ModelShape, tokens: float, tp: int, dtype: Dtype) -> float:
     """Bytes of KV that a request of `tokens` of context holds on one rank."""
-    attention, layers = shape.attention, shape.attention_layers
+    return sum(_kv_parts(shape, tokens, tp, dtype).values())
+
+
+def request_parts(shape: ModelShape, tokens: float, tp: int, dtype: Dtype) -> Mapping[Part, float]:
+    """Bytes that one request of `tokens` of context holds on one rank, by kind of layer."""
+    return {**_kv_parts(shape, tokens, tp, dtype), "linear": sequence_bytes(shape, tp)}
+
+
+def _kv_parts(shape: ModelShape, tokens: float, tp: int, dtype: Dtype) -> dict[Part, float]:
+    """Bytes of KV of `tokens` of context in layers that see all of it, and in those that slide."""
+    attention, windowed, layers = shape.attention, shape.windowed, shape.attention_layers
+    full, sliding = 0.0, 0.0
     if isinstance(attention, CompressedAttention):
-        entries = compressed_bytes(attention, layers, tokens, dtype)
-        return entries + _other_bytes(shape, tokens, tp, dtype)
-    held = layers * tokens
-    if isinstance(attention, Attention) and attention.sliding_window is not None:
-        inside = min(tokens, attention.sliding_window)
-        held -= attention.sliding_layers * (tokens - inside)
-    main = held * attention_token_bytes(shape, tp, dtype)
-    return main + _other_bytes(shape, tokens, tp, dtype)
+        full = compressed_bytes(attention, layers, tokens, dtype)
+    else:
+        token, slides = attention_token_bytes(shape, tp, dtype), 0
+        if isinstance(attention, Attention) and attention.sliding_window is not None:
+            slides = attention.sliding_layers
+            sliding = slides * min(tokens, attention.sliding_window) * token
+        full = (layers - slides) * tokens * token
+    if windowed:
+        inside = min(tokens, windowed.sliding_window or tokens)
+        sliding += windowed.sliding_layers * inside * layer_token_bytes(windowed, tp, dtype)
+    if shape.indexer:
+        full += shape.indexer.layers * tokens * index_token_bytes(shape.indexer)
+    return {"full": full, "sliding": sliding}
 
 
 def state_bytes(linear: LinearAttention, tp: int, dtype: Dtype) -> float:
@@ -111,11 +128,9 @@ def state_bytes(linear: LinearAttention, tp: int, dtype: Dtype) -> float:
 
     The recurrent state in its own dtype, and the convolution's last tokens in the model's.
     """
-    heads = ceil(linear.value_heads / tp)
-    recurrent = heads * linear.value_size * linear.key_size * linear.state_dtype.bits
-    groups = kv_heads_per_rank(linear.key_heads, tp)
-    channels = 2 * groups * linear.key_size + heads * linear.value_size
-    return (recurrent + channels * (linear.convolution - 1) * dtype.bits) / 8
+    state = RECURRENT[linear.kind].state(linear, tp)
+    recurrent = state.recurrent * (linear.state_dtype or dtype).bits
+    return (recurrent + state.convolution * dtype.bits) / 8
 
 
 def sequence_bytes(shape: ModelShape, tp: int) -> float:
@@ -128,15 +143,3 @@ def sequence_bytes(shape: ModelShape, tp: int) -> float:
 def request_bytes(shape: ModelShape, tokens: float, tp: int, dtype: Dtype) -> float:
     """Bytes one request of `tokens` of context holds on one rank, states included."""
     return kv_bytes(shape, tokens, tp, dtype) + sequence_bytes(shape, tp)
-
-
-def _other_bytes(shape: ModelShape, tokens: float, tp: int, dtype: Dtype) -> float:
-    """Bytes of `tokens` in windowed layers with other heads, and in indexers."""
-    held = 0.0
-    windowed, indexer = shape.windowed, shape.indexer
-    if windowed:
-        inside = min(tokens, windowed.sliding_window or tokens)
-        held += windowed.sliding_layers * inside * layer_token_bytes(windowed, tp, dtype)
-    if indexer:
-        held += indexer.layers * tokens * index_token_bytes(indexer)
-    return held

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from tpdeploy.errors import InputError
 from tpdeploy.planner.model.kv_cache import kv_heads_per_rank
+from tpdeploy.planner.model.recurrent.kinds import RECURRENT
 from tpdeploy.planner.model.sharding import columns_per_rank, head_problem, legal_widths
 from tpdeploy.planner.model.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
 from tpdeploy.profiles.models.shape import (
@@ -97,10 +98,12 @@ def _blocks(shape: ModelShape, tp: int) -> Iterator[Block]:
         windowed = shape.windowed.sliding_layers
         name = _among("windowed attention", windowed, shape.layers)
         yield _attention_block(shape.windowed, name, tp)
-    name = _among("attention", shape.attention_layers, shape.layers)
-    yield _attention_block(shape.attention, name, tp)
-    if shape.mlp and (shape.experts is None or shape.mlp.layers):
-        yield _mlp_block(shape.mlp, _among("MLP", shape.mlp_layers, shape.layers), tp)
+    if shape.attention_layers:
+        name = _among("attention", shape.attention_layers, shape.layers)
+        yield _attention_block(shape.attention, name, tp)
+    for mlp, layers in shape.mlps:
+        if shape.experts is None or mlp.layers:
+            yield _mlp_block(mlp, _among("MLP", layers, shape.layers), tp)
     if shape.experts:
         yield _experts_block(shape.experts, shape.layers, tp)
 
@@ -114,10 +117,10 @@ def _linear_block(linear: LinearAttention, layers: int, tp: int) -> Block:
     share = columns_per_rank(linear.values, tp)
     heads = f"{linear.value_heads // tp} of {linear.value_heads} heads"
     state = f"{linear.key_size} x {linear.value_size} of state each"
-    kind = "delta net" if linear.kind == "delta" else "Mamba-2"
+    mixer = RECURRENT[linear.kind]
     return Block(
-        name=_among(kind, linear.layers, layers),
-        column_parallel="V of QKV and gate" if linear.kind == "delta" else "x of B, C, x and gate",
+        name=_among(mixer.name, linear.layers, layers),
+        column_parallel=mixer.column_parallel,
         column_outputs=linear.values,
         columns_per_gpu=share,
         middle=f"{heads}, {state}",

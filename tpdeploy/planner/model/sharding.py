@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from math import ceil, gcd
 
 from tpdeploy.planner.model.kv_cache import kv_heads_per_rank
-from tpdeploy.planner.model.tensors import Split, Tensor, parameter_count, tensors
+from tpdeploy.planner.model.recurrent.kinds import RECURRENT
+from tpdeploy.planner.model.tensor import Split, Tensor
+from tpdeploy.planner.model.tensors import parameter_count, tensors
 from tpdeploy.profiles.models.shape import (
     Attention,
     CompressedAttention,
     LatentAttention,
-    LinearAttention,
     ModelShape,
     Quantization,
 )
@@ -112,11 +113,12 @@ def _shard(tensor: Tensor, tp: int, stored: Quantization) -> tuple[str, int, int
 
 
 def _problems(shape: ModelShape, tp: int, *, expert_parallel: bool) -> Iterator[str]:
-    yield from _attention_problems(shape.attention, tp)
+    if shape.attention_layers:
+        yield from _attention_problems(shape.attention, tp)
     if shape.windowed:
         yield from _attention_problems(shape.windowed, tp)
     if shape.linear:
-        yield from _linear_problems(shape.linear, tp)
+        yield from RECURRENT[shape.linear.kind].problems(shape.linear, tp)
     for name, width in _widths(shape, expert_parallel=expert_parallel):
         if width % tp:
             yield f"{name} of {width:,} cannot be divided by {tp}"
@@ -140,18 +142,9 @@ def _attention_problems(
         yield f"{attention.output_groups} groups of outputs cannot be divided by {tp}"
 
 
-def _linear_problems(linear: LinearAttention, tp: int) -> Iterator[str]:
-    """vLLM divides the heads; Mamba's groups too, unless there is one to replicate."""
-    if linear.value_heads % tp:
-        yield f"{linear.value_heads} heads of linear attention cannot be divided by {tp}"
-    if linear.key_heads % tp and (linear.kind == "delta" or linear.key_heads > 1):
-        name = "key heads" if linear.kind == "delta" else "state groups"
-        yield f"{linear.key_heads} {name} of linear attention cannot be divided by {tp}"
-
-
 def _widths(shape: ModelShape, *, expert_parallel: bool) -> Iterator[tuple[str, int]]:
-    if shape.mlp:
-        yield "MLP width", shape.mlp.intermediate
+    for mlp, _ in shape.mlps:
+        yield "MLP width", mlp.intermediate
     if shape.experts:
         if not expert_parallel:
             yield "expert width", shape.experts.intermediate

@@ -1,15 +1,19 @@
 """Stages: what each pipeline stage, and so each rank of it, holds of a model."""
 
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import accumulate
 from math import ceil
 
+from tpdeploy.planner.model.kv_cache import request_parts
+from tpdeploy.planner.model.parts import Part, layers_with, parts_of
 from tpdeploy.planner.model.sharding import head_problem, rank_bytes
-from tpdeploy.planner.model.tensors import Tensor, tensors
+from tpdeploy.planner.model.tensor import Tensor
+from tpdeploy.planner.model.tensors import tensors
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.profiles.models.shape import ModelShape
-
-ON_FIRST = frozenset({"embedding", "positions"})
-ON_LAST = frozenset({"final norm", "head", "head bias"})
+from tpdeploy.profiles.record import Dtype
 
 
 @dataclass(frozen=True)
@@ -17,29 +21,49 @@ class Stage:
     """Some of a model's layers; the first stage also embeds, the last one has the head."""
 
     layers: int
-    first: bool
-    last: bool
+    shares: tuple[tuple[Part, Fraction], ...]  # of what the model has of each part
+
+    @property
+    def first(self) -> bool:
+        """Whether it embeds."""
+        return self.share("before the first") > 0
+
+    @property
+    def last(self) -> bool:
+        """Whether it has the head."""
+        return self.share("behind the last") > 0
+
+    def share(self, part: Part) -> Fraction:
+        """What it has of the model's layers with `part`."""
+        return dict(self.shares).get(part, Fraction(0))
 
 
+@lru_cache(maxsize=64)
 def stages(shape: ModelShape, pipeline: int) -> tuple[Stage, ...]:
     """The stages, dealt out as vLLM does (get_pp_indices in its distributed/utils.py).
 
     Every stage gets as many layers; what is left goes one each to the stages before the last.
     """
     each, left = divmod(shape.layers, pipeline)
+    counts = [each + (pipeline - 1 - left <= n < pipeline - 1) for n in range(pipeline)]
     return tuple(
-        Stage(
-            layers=each + (pipeline - 1 - left <= number < pipeline - 1),
-            first=number == 0,
-            last=number == pipeline - 1,
-        )
-        for number in range(pipeline)
+        _stage(shape, range(end - count, end))
+        for count, end in zip(counts, accumulate(counts), strict=True)
     )
+
+
+def _stage(shape: ModelShape, layers: range) -> Stage:
+    shares: list[tuple[Part, Fraction]] = []
+    for part in parts_of(shape):
+        whole = layers_with(part, shape, range(shape.layers))
+        if whole:
+            shares.append((part, Fraction(layers_with(part, shape, layers), whole)))
+    return Stage(len(layers), tuple(shares))
 
 
 def stage_weight_bytes(shape: ModelShape, parallelism: Parallelism, stage: Stage) -> float:
     """Bytes of all weights on each rank of `stage`, as an engine holds them."""
-    return sum(
+    return encoder_bytes(shape, parallelism) + sum(
         tensors_on_rank(t, shape, parallelism, stage)
         * rank_bytes(t, parallelism.shards(routed=is_expert(t)))
         * padding(t, shape, parallelism)
@@ -48,23 +72,42 @@ def stage_weight_bytes(shape: ModelShape, parallelism: Parallelism, stage: Stage
     )
 
 
+def encoder_bytes(shape: ModelShape, parallelism: Parallelism) -> float:
+    """Bytes of a multimodal model's encoders on each rank, in the model's own dtype.
+
+    vLLM 0.32 splits their linear layers over the ranks of a tensor-parallel group, unless it is
+    told --mm-encoder-tp-mode data, and has them on every stage (_mark_tower_model in its
+    model_executor/models/interfaces.py does not ask which stage it is).
+    """
+    encoders = shape.encoders
+    if encoders is None:
+        return 0.0
+    split = encoders.split / parallelism.shards(routed=False)
+    return (split + encoders.whole) * shape.dtype.bits / 8
+
+
 def tensors_on_rank(
     tensor: Tensor, shape: ModelShape, parallelism: Parallelism, stage: Stage
 ) -> float:
     """How many such tensors a rank of `stage` holds, whole or in part.
 
-    Which layers have which parts is not known here: a stage has its share of those that not every
-    layer has, rounded up for experts.
+    Of what only some layers of a kind have (indexers, layers kept in the native dtype), a stage has
+    its share.
     """
-    if tensor.name in ON_LAST:
-        return tensor.count if stage.last else 0
-    if tensor.name in ON_FIRST:
-        is_head_too = shape.tied_embeddings and stage.last and tensor.name == "embedding"
-        return tensor.count if stage.first or is_head_too else 0
+    if shape.tied_embeddings and stage.last and tensor.name == "embedding":
+        return tensor.count
+    held = float(tensor.count * stage.share(tensor.part))
     if not is_expert(tensor) or shape.experts is None:
-        return tensor.count * stage.layers / shape.layers
-    layers = ceil(tensor.count / shape.experts.count * stage.layers / shape.layers)
-    return layers * ceil(shape.experts.count / parallelism.expert)
+        return held
+    return held / shape.experts.count * ceil(shape.experts.count / parallelism.expert)
+
+
+def stage_request_bytes(
+    shape: ModelShape, stage: Stage, tokens: float, tp: int, dtype: Dtype
+) -> float:
+    """Bytes that one request of `tokens` of context holds on a rank of `stage`."""
+    held = request_parts(shape, tokens, tp, dtype)
+    return sum(bytes_ * float(stage.share(part)) for part, bytes_ in held.items())
 
 
 def padding(tensor: Tensor, shape: ModelShape, parallelism: Parallelism) -> float:

@@ -14,7 +14,7 @@ def linear_format(
     """
     if stored is None:
         return None
-    plain = name.removeprefix("windowed ")
+    plain = name.removeprefix("windowed ").rpartition("-wide ")[2]
     for other in stored.others:
         if name in other.linears or plain in other.linears:
             return other

@@ -13,22 +13,17 @@ from tpdeploy.planner.model.kv_cache import (
     layer_token_bytes,
     state_bytes,
 )
+from tpdeploy.planner.model.recurrent.kinds import RECURRENT
 from tpdeploy.profiles.models.shape import (
     Attention,
     CompressedAttention,
     Indexer,
     LatentAttention,
-    LinearAttention,
     ModelShape,
 )
 from tpdeploy.profiles.record import Dtype
 
 GroupedKind = Literal["full", "windowed", "sparse"]
-
-# Tokens that kernels of linear attention work through at a time in a prefill: 64 in the gated
-# delta net's, 128 in Mamba-2's (chunk_size of Nemotron-H's configs).
-DELTA_CHUNK = 64
-MAMBA_CHUNK = 128
 
 
 @dataclass(frozen=True)
@@ -100,10 +95,11 @@ def state_layers(shape: ModelShape, tp: int) -> StateLayers | None:
     linear = shape.linear
     if linear is None:
         return None
+    mixer = RECURRENT[linear.kind]
     return StateLayers(
         layers=linear.layers,
-        decode_flops=recurrent_flops(linear, tp),
-        prefill_flops=chunked_flops(linear, tp),
+        decode_flops=mixer.decode_flops(linear, tp),
+        prefill_flops=mixer.prefill_flops(linear, tp),
         state_bytes=state_bytes(linear, tp, shape.dtype),
     )
 
@@ -134,40 +130,6 @@ def index_pair_flops(indexer: Indexer, tp: int = 1) -> float:
     if indexer.kind == "hidden":
         heads = kv_heads_per_rank(heads, tp)
     return 2 * heads * (indexer.head_size + 1) / indexer.tokens_per_key
-
-
-def recurrent_flops(linear: LinearAttention, tp: int) -> float:
-    """FLOPs of one token in one layer of linear attention, as its recurrence.
-
-    For each value of the state: decay, update and read; the delta rule reads it once more, to
-    replace what a key holds.
-    """
-    heads = ceil(linear.value_heads / tp)
-    a_value = 7 if linear.kind == "delta" else 5
-    return a_value * heads * linear.key_size * linear.value_size + _convolution_flops(linear, tp)
-
-
-def chunked_flops(linear: LinearAttention, tp: int) -> float:
-    """FLOPs of one token in one layer of linear attention, worked through in chunks.
-
-    Each head reads and updates the state by matrix products, and attends within the chunk; the
-    delta rule solves a triangular system of the chunk's keys besides. An estimate: kernels skip
-    parts of what is masked.
-    """
-    heads = ceil(linear.value_heads / tp)
-    key, value = linear.key_size, linear.value_size
-    is_delta = linear.kind == "delta"
-    chunk = DELTA_CHUNK if is_delta else MAMBA_CHUNK
-    state = (6 if is_delta else 4) * key * value
-    within = 2 * chunk * (key + value)
-    solve = 2 * chunk * (2 * key + value) if is_delta else 0
-    return heads * (state + within + solve) + _convolution_flops(linear, tp)
-
-
-def _convolution_flops(linear: LinearAttention, tp: int) -> float:
-    groups = kv_heads_per_rank(linear.key_heads, tp)
-    channels = 2 * groups * linear.key_size + ceil(linear.value_heads / tp) * linear.value_size
-    return 2 * channels * linear.convolution
 
 
 def _latent_layers(

@@ -264,7 +264,8 @@ class _Builder:
         """One product for each group of tensors that engines merge."""
         groups: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
         for tensor in chosen:
-            groups[MERGED.get(tensor.name, tensor.name), tensor.count].append(tensor)
+            prefix, wide, name = tensor.name.rpartition("-wide ")
+            groups[prefix + wide + MERGED.get(name, name), tensor.count].append(tensor)
         return tuple(self._product(count, group) for (_, count), group in groups.items())
 
     def _product(self, count: int, group: list[Tensor]) -> Linear:

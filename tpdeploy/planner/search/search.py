@@ -249,6 +249,7 @@ def _planned_model(question: Question) -> PlannedModel:
         id=shape.id,
         path=shape.path,
         architecture=shape.architecture,
+        uncounted=shape.uncounted,
         parameters=parameter_count(shape),
         vocab=shape.vocab,
         dtype=shape.dtype,

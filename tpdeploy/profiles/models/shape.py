@@ -2,9 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tpdeploy.profiles.record import Dtype, Provenance, Record, Text
+
+# What mixes tokens in a layer, and what stands behind it.
+Mixer = Literal["full", "sliding", "linear", "both", "none"]
+Mlp = Literal["dense", "sparse", "both", "none"]
 
 
 class Attention(Record):
@@ -17,7 +21,7 @@ class Attention(Record):
     keys_are_values: bool = Field(default=False, description="V is K before its norm (Gemma 4)")
     output_gate: bool = Field(default=False, description="a gate a value, computed beside Q")
     layers: int | None = Field(
-        default=None, gt=0, description="layers with it; None: all that have no other kind"
+        default=None, ge=0, description="layers with it; None: all that have no other kind"
     )
     qkv_bias: bool = False
     output_bias: bool = False
@@ -75,18 +79,23 @@ class CompressedAttention(Record):
 class LinearAttention(Record):
     """Attention through a state of constant size, after a short causal convolution.
 
-    `delta` is the gated delta net of Qwen3-Next and Qwen3.5; in `mamba2` (Nemotron-H) Q and K are
-    called C and B, their heads groups, and their size the state's.
+    `delta` is the gated delta net of Qwen3-Next and Qwen3.5, `kda` Kimi's; in `mamba2` (Nemotron-H)
+    Q and K are called C and B, their heads groups, and their size the state's. In `mamba` (Jamba)
+    every value is a head. A `convolution` (LFM2) has no state but the tokens it spans.
     """
 
-    kind: Literal["delta", "mamba2"]
+    kind: Literal["delta", "kda", "mamba", "mamba2", "convolution"]
     key_heads: int = Field(gt=0)
     key_size: int = Field(gt=0)
     value_heads: int = Field(gt=0)
     value_size: int = Field(gt=0)
     convolution: int = Field(gt=1, description="tokens the convolution spans")
     convolution_bias: bool = False
-    state_dtype: Dtype = Field(default=Dtype.FP32, description="of the state engines keep")
+    output_norm: bool = True
+    rank: int | None = Field(default=None, gt=0, description="of what decay and gate come from")
+    state_dtype: Dtype | None = Field(
+        default=Dtype.FP32, description="of the state engines keep; None: the model's"
+    )
     layers: int = Field(gt=0)
 
     @property
@@ -183,6 +192,27 @@ class Quantization(StoredFormat):
     kv_cache: Dtype | None = Field(default=None, description="what the KV cache is to be stored in")
 
 
+class Encoders(Record):
+    """Parameters of what makes embeddings of images and sound for the text model."""
+
+    split: int = Field(ge=0, description="shared by tensor-parallel ranks")
+    whole: int = Field(ge=0, description="whole on every rank")
+
+    @property
+    def parameters(self) -> int:
+        """All of them."""
+        return self.split + self.whole
+
+
+class LayerGroup(Record):
+    """Equal layers that follow each other: what mixes tokens in them, and what stands behind it."""
+
+    count: int = Field(gt=0)
+    mixer: Mixer
+    mlp: Mlp
+    width: int | None = Field(default=None, gt=0, description="of its dense MLP, if others differ")
+
+
 class ModelShape(Record):
     """A decoder-only transformer, as far as serving it is concerned."""
 
@@ -190,6 +220,7 @@ class ModelShape(Record):
     path: str | None = Field(default=None, description="local folder of the checkpoint")
     architecture: Text
     layers: int = Field(gt=0)
+    groups: tuple[LayerGroup, ...] = Field(description="the layers, first to last")
     hidden: int = Field(gt=0)
     vocab: int = Field(gt=0)
     tied_embeddings: bool
@@ -202,27 +233,51 @@ class ModelShape(Record):
     linear: LinearAttention | None = None
     indexer: Indexer | None = None
     mlp: DenseMlp | None = Field(default=None, description="None when every layer has experts")
+    narrower_mlps: tuple[DenseMlp, ...] = Field(
+        default=(), description="dense MLPs of other layers, if they are not all as wide as `mlp`"
+    )
     experts: Experts | None = None
     parallel_blocks: bool = Field(
         default=False, description="attention and MLP have the same input, and one all-reduce"
     )
     residual_streams: int = Field(default=1, gt=0, description="hyper-connected (DeepSeek-V4)")
     norms_per_layer: int = Field(default=2, ge=0)
+    norms_by_block: bool = Field(
+        default=False, description="one for each mixer and MLP that is there, not for each layer"
+    )
     final_norm: bool = True
     norm_bias: bool = False
+    embedding_norm: bool = Field(default=False, description="a norm behind the embedding (Bloom)")
     head_bias: bool = False
     learned_positions: int = Field(default=0, ge=0, description="rows of a position embedding")
     quantization: Quantization | None = None
+    encoders: Encoders | None = Field(default=None, description="of a multimodal model")
+    uncounted: tuple[Text, ...] = Field(
+        default=(), description="parts of a multimodal config.json whose parameters are not counted"
+    )
+
+    @model_validator(mode="after")
+    def _every_layer_is_in_a_group(self) -> "ModelShape":
+        if sum(group.count for group in self.groups) != self.layers:
+            raise ValueError(f"the groups of layers do not have {self.layers} in sum")
+        return self
 
     @property
     def attention_layers(self) -> int:
         """Layers with `attention`, in all of which a token's context costs KV."""
         others = sum(kind.layers or 0 for kind in (self.windowed, self.linear) if kind)
-        return self.attention.layers or self.layers - others
+        stated = self.attention.layers
+        return self.layers - others if stated is None else stated
+
+    @property
+    def mlps(self) -> tuple[tuple[DenseMlp, int], ...]:
+        """The dense MLPs, the widest first, and how many layers have each."""
+        narrower = tuple((mlp, mlp.layers or 0) for mlp in self.narrower_mlps)
+        return ((self.mlp, self.mlp_layers), *narrower) if self.mlp else narrower
 
     @property
     def mlp_layers(self) -> int:
-        """Layers with the dense MLP."""
+        """Layers with `mlp`."""
         if self.mlp is None:
             return 0
         return self.mlp.layers or self.layers - (self.experts.layers if self.experts else 0)

@@ -3,17 +3,15 @@
 from tpdeploy.profiles.models.config.family import Family, Switch
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, window
+from tpdeploy.profiles.models.config.searched_blocks import kv_heads as searched_kv_heads
 from tpdeploy.profiles.models.shape import (
     Attention,
     CompressedAttention,
     Indexer,
     LatentAttention,
-    LinearAttention,
 )
-from tpdeploy.profiles.record import Dtype
 
 SPARSE, DENSE = "compressed_sparse_attention", "heavily_compressed_attention"
-STATE_DTYPES = {"float32": Dtype.FP32, "bfloat16": Dtype.BF16, "float16": Dtype.FP16}
 
 
 def switched(keys: ConfigKeys, switch: Switch) -> bool:
@@ -29,24 +27,29 @@ def attention_from_config(
     if family.attention == "compressed":
         return _compressed(keys, kinds.layers)
     if family.attention == "latent":
-        return _latent(keys, layers=None if full == kinds.layers else full)
+        return _latent(keys, layers=_stated(full, kinds))
     sliding = 0 if family.other_heads != "none" else kinds.mixing("sliding")
     layers = full + sliding
-    is_falcon = "multi_query" in family.defaults
     size = _head_size(keys)
     if family.other_heads == "global":
         size = keys.whole("global_head_dim", default=512)
     return _grouped(
         keys,
         family,
-        kv_heads=_falcon_kv_heads(keys) if is_falcon else _kv_heads(keys, family),
+        kv_heads=_kv_heads(keys, family),
         head_size=size,
-        layers=None if layers == kinds.layers else layers,
+        layers=_stated(layers, kinds),
         sliding_window=window(keys, family) if sliding else None,
         sliding_layers=sliding,
         keys_are_values=family.other_heads == "global" and keys.flag("attention_k_eq_v"),
         sinks=family.sinks or keys.flag("add_full_attention_sink_bias"),
     )
+
+
+def _stated(layers: int, kinds: LayerKinds) -> int | None:
+    """None where every layer has it, and no other mixer."""
+    alone = kinds.mixers.count("full") + kinds.mixers.count("sliding")
+    return None if alone == layers == kinds.layers else layers
 
 
 def windowed_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Attention | None:
@@ -65,37 +68,6 @@ def windowed_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) ->
         sliding_window=window(keys, family),
         sliding_layers=sliding,
         sinks=keys.flag("add_swa_attention_sink_bias", default=bool(swa)),
-    )
-
-
-def linear_from_config(
-    keys: ConfigKeys, family: Family, kinds: LayerKinds
-) -> LinearAttention | None:
-    """The linear attention of the layers that have it."""
-    layers = kinds.mixing("linear")
-    if family.linear == "none" or not layers:
-        return None
-    if family.linear == "mamba2":
-        return LinearAttention(
-            kind="mamba2",
-            key_heads=keys.whole("n_groups"),
-            key_size=keys.whole("ssm_state_size"),
-            value_heads=keys.whole("mamba_num_heads"),
-            value_size=keys.whole("mamba_head_dim"),
-            convolution=keys.whole("conv_kernel", least=2),
-            convolution_bias=keys.flag("use_conv_bias"),
-            state_dtype=_state_dtype(keys, "mamba_ssm_cache_dtype"),
-            layers=layers,
-        )
-    return LinearAttention(
-        kind="delta",
-        key_heads=keys.whole("linear_num_key_heads"),
-        key_size=keys.whole("linear_key_head_dim"),
-        value_heads=keys.whole("linear_num_value_heads"),
-        value_size=keys.whole("linear_value_head_dim"),
-        convolution=keys.whole("linear_conv_kernel_dim", least=2),
-        state_dtype=_state_dtype(keys, "mamba_ssm_dtype"),
-        layers=layers,
     )
 
 
@@ -234,17 +206,26 @@ def _grouped(
 
 
 def _kv_heads(keys: ConfigKeys, family: Family) -> int:
-    heads = keys.whole("num_key_value_heads", default=keys.whole("num_attention_heads"))
+    all_heads = keys.whole("num_attention_heads")
+    if family.kv_heads == "groups":
+        grouped = keys.flag("multi_query_attention")
+        return keys.whole("multi_query_group_num") if grouped else all_heads
+    if family.searched:
+        return searched_kv_heads(keys)
+    if family.kv_heads != "stated":
+        return _multi_query_heads(keys, family, all_heads)
+    heads = keys.whole("num_key_value_heads", default=all_heads)
     if family.other_heads == "global" and keys.flag("attention_k_eq_v"):
         return keys.whole("num_global_key_value_heads", default=heads)
     return heads
 
 
-def _falcon_kv_heads(keys: ConfigKeys) -> int:
-    """One for all heads in the first Falcons, stated in the later ones."""
-    if keys.flag("new_decoder_architecture") or not keys.flag("multi_query"):
-        return keys.whole("num_kv_heads", default=keys.whole("num_attention_heads"))
-    return 1
+def _multi_query_heads(keys: ConfigKeys, family: Family, heads: int) -> int:
+    """One for all heads in StarCoder and the first Falcons, stated in the later ones."""
+    is_later_falcon = family.kv_heads == "falcon" and keys.flag("new_decoder_architecture")
+    if keys.flag("multi_query") and not is_later_falcon:
+        return 1
+    return keys.whole("num_kv_heads", default=heads)
 
 
 def _head_size(keys: ConfigKeys) -> int:
@@ -253,10 +234,3 @@ def _head_size(keys: ConfigKeys) -> int:
     if stated is None and hidden % heads:
         raise keys.refused("hidden_size", f"need a multiple of the {heads} heads, or a head_dim")
     return stated or hidden // heads
-
-
-def _state_dtype(keys: ConfigKeys, name: str) -> Dtype:
-    dtype = keys.text(name, default="float32")
-    if dtype not in STATE_DTYPES:
-        raise keys.refused(name, f"known here: {', '.join(STATE_DTYPES)}")
-    return STATE_DTYPES[dtype]

@@ -7,11 +7,18 @@ engine tests compare the parameter counts that follow from them with transformer
 from collections.abc import Mapping
 from dataclasses import replace
 
+from tpdeploy.profiles.models.config.classic_families import CLASSIC_FAMILIES
 from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEEK, MIXTRAL_MODULES
+from tpdeploy.profiles.models.config.family_parts import (
+    ATTENTION_BIAS,
+    DEEPSEEK,
+    LLAMA,
+    MIXTRAL_MODULES,
+)
+from tpdeploy.profiles.models.config.hybrid_families import HYBRID_FAMILIES
+from tpdeploy.profiles.models.config.kin_families import KIN_FAMILIES
 from tpdeploy.profiles.models.config.mixed_families import MIXED_FAMILIES
 
-_LLAMA = Family(qkv_bias=ATTENTION_BIAS, output_bias=ATTENTION_BIAS, mlp_bias="mlp_bias")
 _QWEN2_VL = Family(qkv_bias=True, windows="flagged", defaults={"num_key_value_heads": 8})
 _QWEN3 = Family(
     qkv_bias=ATTENTION_BIAS,
@@ -27,19 +34,22 @@ _NUM_EXPERTS = {"n_routed_experts": "num_experts", "n_shared_experts": "num_shar
 
 FAMILIES: Mapping[str, Family] = {
     **MIXED_FAMILIES,
-    "llama": _LLAMA,
-    "granite": _LLAMA,
+    **CLASSIC_FAMILIES,
+    **KIN_FAMILIES,
+    **HYBRID_FAMILIES,
+    "llama": LLAMA,
+    "granite": LLAMA,
     "smollm3": replace(
-        _LLAMA,
+        LLAMA,
         windows="flagged",
         defaults={"tie_word_embeddings": True, "num_key_value_heads": 4},
     ),
     "seed_oss": replace(
-        _LLAMA,
+        LLAMA,
         output_bias="attention_out_bias",
         defaults={ATTENTION_BIAS: True, "num_key_value_heads": 8, "head_dim": 128},
     ),
-    "hunyuan_v1_dense": replace(_LLAMA, mlp_bias=False, qk_norm="head"),
+    "hunyuan_v1_dense": replace(LLAMA, mlp_bias=False, qk_norm="head"),
     "llama4_text": Family(
         experts="llama4",
         qkv_bias=ATTENTION_BIAS,
@@ -243,48 +253,5 @@ FAMILIES: Mapping[str, Family] = {
         experts="mixtral",
         renamed={"num_local_experts": "num_experts"},
     ),
-    "starcoder2": Family(
-        qkv_bias="use_bias",
-        output_bias="use_bias",
-        mlp_bias="use_bias",
-        norm_bias=True,
-        gated=False,
-        windows="all",
-        defaults={"use_bias": True, "tie_word_embeddings": True, "num_key_value_heads": 2},
-    ),
-    "falcon": Family(
-        qkv_bias="bias",
-        output_bias="bias",
-        mlp_bias="bias",
-        norm_bias=True,
-        gated=False,
-        parallel_blocks="parallel_attn",
-        defaults={
-            "tie_word_embeddings": True,
-            "multi_query": True,
-            "parallel_attn": True,
-            "max_position_embeddings": 2048,
-        },
-    ),
     "phi3": Family(windows="all"),
-    "phi": Family(
-        qkv_bias=True,
-        output_bias=True,
-        mlp_bias=True,
-        head_bias=True,
-        norm_bias=True,
-        norms_per_layer=1,
-        gated=False,
-        only={"qk_layernorm": False},
-    ),
-    "opt": Family(
-        qkv_bias=True,
-        output_bias=True,
-        mlp_bias=True,
-        norm_bias=True,
-        gated=False,
-        extra_positions=2,
-        defaults={"tie_word_embeddings": True},
-        only={"enable_bias": True, "do_layer_norm_before": True},
-    ),
 }

@@ -13,11 +13,24 @@ class Family:
     """The structure of one architecture."""
 
     attention: Literal["grouped", "latent", "compressed"] = "grouped"
-    linear: Literal["none", "delta", "mamba2"] = "none"
+    linear: Literal["none", "delta", "kda", "mamba", "mamba2", "convolution"] = "none"
+    # What tells the layers with full attention from recurrent ones: each has both, or one in a few
+    # ("interval": the last of each; "period": at an offset), or they are listed.
+    hybrid: Literal["interval", "period", "listed", "both"] = "interval"
     indexer: Literal["none", "latent", "hidden", "compressed"] = "none"
     blocks: bool = False  # a layer is one block: a mixer or an MLP
+    searched: bool = False  # block_configs says of each layer what it has, and how wide it is
     experts: Literal[
-        "none", "mixtral", "qwen", "deepseek", "gpt-oss", "llama4", "gemma4", "ernie"
+        "none",
+        "mixtral",
+        "qwen",
+        "deepseek",
+        "gpt-oss",
+        "llama4",
+        "gemma4",
+        "ernie",
+        "jamba",
+        "granite",
     ] = "none"
     gated_experts: bool = True
     shared_gate: bool = False
@@ -25,18 +38,25 @@ class Family:
     output_bias: Switch = False
     mlp_bias: Switch = False
     router_bias: bool = False
-    head_bias: bool = False
+    head_bias: Switch = False
+    embedding_norm: bool = False
     norm_bias: bool = False
     qk_norm: Literal["none", "head", "heads", "projection"] = "none"
     qk_norm_key: str | None = None  # a key that switches qk_norm
+    # "one": a single one where multi_query is true; "falcon": in the first Falcons; "groups":
+    # multi_query_group_num where multi_query_attention is true.
+    kv_heads: Literal["stated", "one", "falcon", "groups"] = "stated"
     output_gate: bool = False
     sinks: bool = False
     # Keys of windowed layers whose heads differ: "swa_" before a key, or Gemma 4's for global ones.
     other_heads: Literal["none", "swa", "global"] = "none"
     parallel_blocks: Switch = False
     norms_per_layer: int = 2
+    post_norms: str | None = None  # a key that adds a norm behind each mixer and MLP
     final_norm: bool = True
     gated: bool = True
+    mlp_factor: int | None = None  # times the hidden size, where no width is stated
+    adjusted_mlp: bool = False  # two thirds of the stated width, rounded up (LFM2)
     extra_positions: int | None = None  # rows of the position table beyond the context
     windows: Literal["none", "all", "alternate", "pattern", "flagged", "chunked"] = "none"
     # What transformers takes for keys that published configs leave out.
@@ -45,5 +65,7 @@ class Family:
     only: Mapping[str, object] = field(default_factory=dict)
     # What this family calls a key that most call otherwise.
     renamed: Mapping[str, str] = field(default_factory=dict)
+    # Parts of the config whose keys are read as if they stood beside it.
+    lifted: tuple[str, ...] = ()
     # Paths of linear layers in its checkpoints that differ from most (see quantization_config).
     modules: Mapping[str, str] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from tpdeploy.profiles.models.config.family import Family
 
 ATTENTION_BIAS = "attention_bias"
+LLAMA = Family(qkv_bias=ATTENTION_BIAS, output_bias=ATTENTION_BIAS, mlp_bias="mlp_bias")
 DEEPSEEK = Family(
     attention="latent",
     experts="deepseek",

@@ -32,8 +32,9 @@ class ConfigKeys:
         return self.renamed.get(name, name)
 
     def value(self, name: str) -> object:
-        """Whatever stands under `name`; None when left out."""
-        return self.config.get(self.named(name))
+        """Whatever stands under `name`, or what this config calls it; None when left out."""
+        found = self.config.get(self.named(name))
+        return self.config.get(name) if found is None else found
 
     def whole(
         self, *names: str, default: int | None = None, least: int = 1, most: int = MOST

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from itertools import groupby
 
 from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
-
-Mixer = Literal["full", "sliding", "linear", "none"]
-Mlp = Literal["dense", "sparse", "both", "none"]
+from tpdeploy.profiles.models.config.searched_blocks import blocks_of
+from tpdeploy.profiles.models.shape import LayerGroup, Mixer, Mlp
 
 MIXERS: Mapping[str, Mixer] = {
     "full_attention": "full",
@@ -22,6 +21,8 @@ MIXERS: Mapping[str, Mixer] = {
     "chunked_attention": "sliding",
     "linear_attention": "linear",
     "mamba": "linear",
+    "conv": "linear",
+    "hybrid": "both",
 }
 # Nemotron-H: a layer is one block; its pattern has a letter a layer.
 BLOCKS: Mapping[str, tuple[Mixer, Mlp]] = {
@@ -47,15 +48,27 @@ class LayerKinds:
 
     mixers: tuple[Mixer, ...]
     mlps: tuple[Mlp, ...]
+    widths: tuple[int | None, ...] = ()  # of the dense MLPs, where they differ
 
     @property
     def layers(self) -> int:
         """How many there are."""
         return len(self.mixers)
 
+    @property
+    def groups(self) -> tuple[LayerGroup, ...]:
+        """Equal ones that follow each other, together."""
+        widths = self.widths or (None,) * self.layers
+        layers = groupby(zip(self.mixers, self.mlps, widths, strict=True))
+        return tuple(
+            LayerGroup(count=sum(1 for _ in equal), mixer=mixer, mlp=mlp, width=width)
+            for (mixer, mlp, width), equal in layers
+        )
+
     def mixing(self, kind: Mixer) -> int:
-        """Layers with this mixer."""
-        return self.mixers.count(kind)
+        """Layers with this mixer; full attention and a recurrent one may be in the same layer."""
+        both = self.mixers.count("both") if kind in {"full", "linear"} else 0
+        return self.mixers.count(kind) + both
 
     @property
     def dense(self) -> int:
@@ -76,8 +89,19 @@ def layer_kinds(keys: ConfigKeys, family: Family) -> LayerKinds:
     """
     if family.blocks:
         return _blocks(keys)
+    if family.searched:
+        return _searched(keys)
     layers = keys.whole("num_hidden_layers", most=MOST_LAYERS)
     return LayerKinds(tuple(_mixers(keys, family, layers)), tuple(_mlps(keys, family, layers)))
+
+
+def _searched(keys: ConfigKeys) -> LayerKinds:
+    blocks = blocks_of(keys)
+    return LayerKinds(
+        tuple("full" if block.heads_per_group else "none" for block in blocks),
+        tuple("dense" if block.width else "none" for block in blocks),
+        tuple(block.width for block in blocks),
+    )
 
 
 def _blocks(keys: ConfigKeys) -> LayerKinds:
@@ -103,11 +127,35 @@ def _mixers(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mixer]:
         _need_each(keys, "hybrid_layer_pattern", len(pattern), layers)
         return ["sliding" if slides else "full" for slides in pattern]
     if family.linear != "none":
-        every = keys.whole("full_attention_interval", default=4)
-        return ["full" if (i + 1) % every == 0 else "linear" for i in range(layers)]
+        return _hybrid(keys, family, layers)
     if has_window:
         return _windowed(keys, family, layers)
     return _first(0, layers)
+
+
+def _hybrid(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mixer]:
+    """Layers with full attention, and recurrent ones, where the config does not list them all."""
+    match family.hybrid:
+        case "both":
+            return ["both"] * layers
+        case "period":
+            every = keys.whole("attn_layer_period")
+            offset = keys.whole("attn_layer_offset", least=0)
+            return ["full" if i % every == offset else "linear" for i in range(layers)]
+        case "listed":
+            full = _attention_indices(keys)
+            return ["full" if i in full else "linear" for i in range(layers)]
+        case _:
+            every = keys.whole("full_attention_interval", default=4)
+            return ["full" if (i + 1) % every == 0 else "linear" for i in range(layers)]
+
+
+def _attention_indices(keys: ConfigKeys) -> set[int]:
+    """Layers with full attention: of Bamba and LFM2, or of Kimi, which counts from one."""
+    own = keys.part("linear_attn_config")
+    if own:
+        return {number - 1 for number in own.numbers("full_attn_layers")}
+    return {*keys.numbers("attn_layer_indices"), *keys.numbers("full_attn_idxs")}
 
 
 def _listed(
@@ -155,7 +203,7 @@ def _first(windowed: int, layers: int) -> list[Mixer]:
 
 
 def _mlps(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mlp]:
-    if family.experts == "none":
+    if family.experts == "none" or _has_no_experts(keys, family):
         return ["dense"] * layers
     if family.experts == "gemma4":
         return ["both" if keys.flag("enable_moe_block") else "dense"] * layers
@@ -168,6 +216,17 @@ def _mlps(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mlp]:
         _need_each(keys, "moe_layer_freq", len(pattern), layers)
         return ["sparse" if has_experts else "dense" for has_experts in pattern]
     return _sparse_by_rule(keys, family, layers)
+
+
+def _has_no_experts(keys: ConfigKeys, family: Family) -> bool:
+    """Some of Granite 4 and Jamba have the same `model_type` without experts."""
+    match family.experts:
+        case "granite":
+            return not keys.whole("num_local_experts", default=0, least=0)
+        case "jamba":
+            return keys.whole("num_experts", default=16) == 1
+        case _:
+            return False
 
 
 def _sparse_by_rule(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mlp]:
@@ -189,6 +248,10 @@ def _sparse_by_rule(keys: ConfigKeys, family: Family, layers: int) -> Iterable[M
             return ["dense" if (i + 1) % step else "sparse" for i in range(layers)]
         case "ernie":
             return _ernie_mlps(keys, layers)
+        case "jamba":
+            step = keys.whole("expert_layer_period", default=2)
+            offset = keys.whole("expert_layer_offset", default=1, least=0)
+            return ["sparse" if i % step == offset else "dense" for i in range(layers)]
         case "deepseek":
             dense_first = keys.whole("first_k_dense_replace", default=0, least=0)
             if dense_first >= layers:

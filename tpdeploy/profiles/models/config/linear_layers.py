@@ -30,6 +30,10 @@ LINEAR = {
     "linear gate": "linear_attn.in_proj_z",
     "linear decay": "linear_attn.in_proj_a",
     "linear output": "linear_attn.out_proj",
+    "linear selection": "mamba.x_proj",
+    "linear decay down": "self_attn.f_a_proj",
+    "linear gate down": "self_attn.g_a_proj",
+    "linear strength": "self_attn.b_proj",
 }
 DENSE = {"gate": "mlp.gate_proj", "up": "mlp.up_proj", "down": "mlp.down_proj"}
 SPARSE = {
@@ -92,9 +96,9 @@ class LinearLayers:
             if name in WINDOWED:
                 has = mixer == "sliding" and self.windowed_apart
             elif name in MIXING:
-                has = mixer == "full" or (mixer == "sliding" and not self.windowed_apart)
+                has = mixer in {"full", "both"} or (mixer == "sliding" and not self.windowed_apart)
             elif name in LINEAR:
-                has = mixer == "linear"
+                has = mixer in {"linear", "both"}
             else:
                 has = mlp in ({"dense", "both"} if name in DENSE else {"sparse", "both"})
             if has:

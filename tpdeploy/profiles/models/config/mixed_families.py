@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEEK, MIXTRAL_MODULES
+from tpdeploy.profiles.models.config.family_parts import (
+    ATTENTION_BIAS,
+    DEEPSEEK,
+    LLAMA,
+    MIXTRAL_MODULES,
+)
 
 _SPARSE_DEEPSEEK = replace(DEEPSEEK, indexer="latent")
 # Gated delta nets in three of four layers; full attention with a gate on its output in the rest.
@@ -48,6 +53,7 @@ _MINIMAX_M3 = Family(
 )
 
 MIXED_FAMILIES: Mapping[str, Family] = {
+    "nemotron-nas": replace(LLAMA, searched=True),
     "qwen3_next": replace(
         _QWEN3_5_MOE,
         modules={

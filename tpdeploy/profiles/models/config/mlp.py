@@ -1,5 +1,8 @@
 """What stands behind the attention of a layer: a dense MLP, experts, or both."""
 
+from collections import Counter
+from math import ceil
+
 from tpdeploy.profiles.models.config.attention import switched
 from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
@@ -12,12 +15,29 @@ def mlp_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Dens
     if not kinds.dense:
         return None
     usual = kinds.layers - kinds.sparse
+    if any(kinds.widths):
+        return _by_width(keys, family, kinds)[0]
     return DenseMlp(
         intermediate=_dense_width(keys, family),
         gated=family.gated,
         bias=switched(keys, family.mlp_bias),
         layers=None if kinds.dense == usual else kinds.dense,
     )
+
+
+def narrower_mlps(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> tuple[DenseMlp, ...]:
+    """The dense MLPs of other layers, where they differ from the widest."""
+    return tuple(_by_width(keys, family, kinds)[1:])
+
+
+def _by_width(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> list[DenseMlp]:
+    """The dense MLPs where widths differ, the widest first."""
+    counts = Counter(width for width in kinds.widths if width)
+    bias = switched(keys, family.mlp_bias)
+    return [
+        DenseMlp(intermediate=width, gated=family.gated, bias=bias, layers=layers)
+        for width, layers in sorted(counts.items(), reverse=True)
+    ]
 
 
 def experts_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts | None:
@@ -34,29 +54,47 @@ def experts_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> 
 
 
 def _dense_width(keys: ConfigKeys, family: Family) -> int:
-    """`intermediate_size` is the experts' in Llama 4 and MiniMax-M3; Falcon's may be left out."""
+    """`intermediate_size` is the experts' in Llama 4 and MiniMax-M3; GPT's may be left out."""
     if family.experts == "llama4":
         return keys.whole("intermediate_size_mlp")
-    if "multi_query" in family.defaults:
-        return keys.whole("ffn_hidden_size", default=4 * keys.whole("hidden_size"))
-    return keys.whole("dense_intermediate_size", "intermediate_size", "ffn_dim")
+    if family.experts == "granite":
+        return keys.whole("shared_intermediate_size")
+    if family.adjusted_mlp:
+        return _adjusted_width(keys)
+    usual = family.mlp_factor and family.mlp_factor * keys.whole("hidden_size")
+    names = ("dense_intermediate_size", "intermediate_size", "ffn_dim")
+    return keys.whole(*names, default=usual)
+
+
+def _adjusted_width(keys: ConfigKeys) -> int:
+    """LFM2 takes two thirds of the stated width, times a factor, in whole multiples."""
+    stated = keys.whole("block_ff_dim", "intermediate_size")
+    if not keys.flag("block_auto_adjust_ff_dim"):
+        return stated
+    factor = keys.value("block_ffn_dim_multiplier")
+    if factor is not None and (isinstance(factor, bool) or not isinstance(factor, int | float)):
+        raise keys.refused("block_ffn_dim_multiplier", "need a number")
+    narrow, multiple = int(2 * stated / 3), keys.whole("block_multiple_of")
+    narrow = narrow if factor is None else int(factor * narrow)
+    return max(1, ceil(narrow / multiple)) * multiple
 
 
 def _is_mixtral(family: Family) -> bool:
-    return family.experts in {"mixtral", "gpt-oss", "llama4"}
+    return family.experts in {"mixtral", "gpt-oss", "llama4", "granite"}
 
 
 def _in_line(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
-    """Experts as wide as `intermediate_size`: Mixtral, MiniMax-M2, gpt-oss and Llama 4."""
+    """Experts as wide as `intermediate_size`: Mixtral, MiniMax-M2, gpt-oss, Granite and Llama 4."""
     width = keys.whole("intermediate_size")
     has_bias = family.experts == "gpt-oss"
+    stated = keys.whole("shared_intermediate_size", default=0, least=0)  # Granite
     return Experts(
         count=keys.whole("num_local_experts"),
         per_token=keys.whole("num_experts_per_tok"),
         intermediate=width,
         bias=has_bias,
         router_bias=has_bias,
-        shared_intermediate=width if family.experts == "llama4" else 0,
+        shared_intermediate=width if family.experts == "llama4" else stated,
         layers=kinds.sparse,
     )
 

@@ -8,18 +8,23 @@ from tpdeploy.errors import InputError, nearest
 from tpdeploy.profiles.models.config.attention import (
     attention_from_config,
     indexer_from_config,
-    linear_from_config,
     switched,
     windowed_from_config,
 )
+from tpdeploy.profiles.models.config.encoders.wrappers import beside_the_text
 from tpdeploy.profiles.models.config.families import FAMILIES
 from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, layer_kinds
-from tpdeploy.profiles.models.config.mlp import experts_from_config, mlp_from_config
+from tpdeploy.profiles.models.config.mlp import (
+    experts_from_config,
+    mlp_from_config,
+    narrower_mlps,
+)
 from tpdeploy.profiles.models.config.quantization import quantization_from_config
+from tpdeploy.profiles.models.config.recurrent import linear_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
-from tpdeploy.profiles.models.shape import ModelShape
+from tpdeploy.profiles.models.shape import Encoders, ModelShape
 from tpdeploy.profiles.record import Dtype
 
 DTYPES = {"bfloat16": Dtype.BF16, "float16": Dtype.FP16, "float32": Dtype.FP32}
@@ -38,7 +43,7 @@ def shape_from_config(
 ) -> ModelShape:
     """The shape of the model that `config` describes, called `id`.
 
-    Of a multimodal model it is the text model's.
+    Of a multimodal model it is the text model's, with what its encoders hold beside it.
 
     Raises:
         InputError: an architecture or format that is not known, a key that is missing or has an
@@ -52,17 +57,39 @@ def shape_from_config(
             f"{id}: config.json has model_type {kind!r}, which is not known here; "
             f"{nearest(kind, FAMILIES)}"
         )
-    keys = ConfigKeys({**family.defaults, **language}, id, renamed=family.renamed)
+    lifted = _lifted(ConfigKeys(language, id), family)
+    keys = ConfigKeys({**family.defaults, **lifted, **language}, id, renamed=family.renamed)
     for name, value in family.only.items():
         found = keys.value(name)
         if found is not None and (type(found) is not type(value) or found != value):
             raise keys.refused(name, f"only {str(value).lower()} is known here for {kind}")
     try:
-        return _shape(keys, family, path)
+        return _shape(keys, family, path).model_copy(update=_beside(config, keys))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise InputError(f"{id}: config.json gives no valid {where}: {first['msg']}") from error
+
+
+def _lifted(keys: ConfigKeys, family: Family) -> Mapping[str, object]:
+    """The keys of the parts that this family's configs nest (DBRX)."""
+    parts = [keys.part(name) for name in family.lifted]
+    return {key: value for part in parts if part for key, value in part.config.items()}
+
+
+def _beside(config: Mapping[str, object], text: ConfigKeys) -> Mapping[str, object]:
+    """What a multimodal model has beside its text model, as fields of its shape."""
+    parts = tuple(
+        name
+        for name, part in config.items()
+        if name.endswith(("vision_config", "audio_config", "encoder_config")) and part
+    )
+    if not parts:
+        return {}
+    found = beside_the_text(ConfigKeys(config, text.id), text)
+    if found is None:
+        return {"uncounted": parts}
+    return {"encoders": Encoders(split=found.split, whole=found.whole)}
 
 
 def _language_part(config: Mapping[str, object]) -> Mapping[str, object]:
@@ -87,6 +114,7 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         path=path,
         architecture=architectures[0],
         layers=kinds.layers,
+        groups=kinds.groups,
         hidden=keys.whole("hidden_size"),
         vocab=keys.whole("vocab_size"),
         tied_embeddings=keys.flag("tie_word_embeddings"),
@@ -97,13 +125,16 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         linear=linear_from_config(keys, family, kinds),
         indexer=indexer_from_config(keys, family, kinds),
         mlp=mlp_from_config(keys, family, kinds),
+        narrower_mlps=narrower_mlps(keys, family, kinds),
         experts=experts_from_config(keys, family, kinds),
         parallel_blocks=switched(keys, family.parallel_blocks),
         residual_streams=keys.whole("hc_mult", default=1),
         norms_per_layer=_norms(keys, family, kinds),
+        norms_by_block=family.searched,
         final_norm=family.final_norm,
         norm_bias=family.norm_bias,
-        head_bias=family.head_bias,
+        embedding_norm=family.embedding_norm,
+        head_bias=switched(keys, family.head_bias),
         learned_positions=0 if extra is None else context + extra,
         quantization=quantization_from_config(keys, family, kinds),
     )
@@ -111,13 +142,14 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
 
 def _norms(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> int:
     """Norms of the hidden size in each layer."""
-    if "parallel_attn" in family.defaults:  # Falcon
+    if family.kv_heads == "falcon":
         if not keys.flag("parallel_attn"):
             return 2
         usual = 2 if keys.flag("new_decoder_architecture") else 1
         return keys.whole("num_ln_in_parallel_attn", default=usual)
     # Gemma 4 norms what its dense MLP and its experts give apart, and what the experts get.
-    return family.norms_per_layer + (3 if kinds.mlps[0] == "both" else 0)
+    post = 2 if family.post_norms and keys.flag(family.post_norms) else 0
+    return family.norms_per_layer + post + (3 if kinds.mlps[0] == "both" else 0)
 
 
 def _dtype(keys: ConfigKeys) -> Dtype:

@@ -1,0 +1,1 @@
+"""Recurrent mixers: a kind a file, which answers for its tensors, its state and its cost."""

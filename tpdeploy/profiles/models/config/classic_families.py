@@ -1,0 +1,153 @@
+"""Architectures in the manner of GPT: LayerNorm, biases, an MLP without a gate, older key names."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS
+
+_GPT_NAMES = {
+    "hidden_size": "n_embd",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "max_position_embeddings": "n_positions",
+    "intermediate_size": "n_inner",
+}
+_GPT2 = Family(
+    qkv_bias=True,
+    output_bias=True,
+    mlp_bias=True,
+    norm_bias=True,
+    gated=False,
+    mlp_factor=4,
+    extra_positions=0,
+    defaults={"tie_word_embeddings": True},
+    renamed=_GPT_NAMES,
+    only={"add_cross_attention": False},
+)
+CLASSIC_FAMILIES: Mapping[str, Family] = {
+    "gpt2": _GPT2,
+    "gpt-sw3": _GPT2,
+    "gpt_bigcode": replace(
+        _GPT2,
+        kv_heads="one",
+        defaults={"tie_word_embeddings": True, "multi_query": True},
+    ),
+    "gptj": replace(
+        _GPT2,
+        qkv_bias=False,
+        output_bias=False,
+        head_bias=True,
+        norms_per_layer=1,
+        extra_positions=None,
+        defaults={},
+        only={},
+    ),
+    "gpt_neox": Family(
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        mlp_bias=True,
+        norm_bias=True,
+        gated=False,
+        defaults={ATTENTION_BIAS: True},
+    ),
+    "bloom": Family(
+        qkv_bias=True,
+        output_bias=True,
+        mlp_bias=True,
+        norm_bias=True,
+        embedding_norm=True,
+        gated=False,
+        mlp_factor=4,
+        defaults={"tie_word_embeddings": True, "seq_length": 2048},
+        renamed={
+            "num_hidden_layers": "n_layer",
+            "num_attention_heads": "n_head",
+            "max_position_embeddings": "seq_length",
+        },
+    ),
+    "falcon": Family(
+        qkv_bias="bias",
+        output_bias="bias",
+        mlp_bias="bias",
+        norm_bias=True,
+        gated=False,
+        mlp_factor=4,
+        kv_heads="falcon",
+        parallel_blocks="parallel_attn",
+        defaults={
+            "tie_word_embeddings": True,
+            "multi_query": True,
+            "parallel_attn": True,
+            "max_position_embeddings": 2048,
+        },
+        renamed={"intermediate_size": "ffn_hidden_size"},
+    ),
+    "phi": Family(
+        qkv_bias=True,
+        output_bias=True,
+        mlp_bias=True,
+        head_bias=True,
+        norm_bias=True,
+        norms_per_layer=1,
+        gated=False,
+        only={"qk_layernorm": False},
+    ),
+    "opt": Family(
+        qkv_bias=True,
+        output_bias=True,
+        mlp_bias=True,
+        norm_bias=True,
+        gated=False,
+        extra_positions=2,
+        defaults={"tie_word_embeddings": True},
+        only={"enable_bias": True, "do_layer_norm_before": True},
+    ),
+    "starcoder2": Family(
+        qkv_bias="use_bias",
+        output_bias="use_bias",
+        mlp_bias="use_bias",
+        norm_bias=True,
+        gated=False,
+        windows="all",
+        defaults={"use_bias": True, "tie_word_embeddings": True, "num_key_value_heads": 2},
+    ),
+    "nemotron": Family(
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        mlp_bias="mlp_bias",
+        norm_bias=True,
+        gated=False,
+    ),
+    "stablelm": Family(
+        qkv_bias="use_qkv_bias",
+        norm_bias=True,
+        qk_norm="heads",
+        qk_norm_key="qk_layernorm",
+        only={"use_parallel_residual": False},
+    ),
+    "orion": Family(norm_bias=True),
+    "phimoe": Family(
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        norm_bias=True,
+        head_bias="lm_head_bias",
+        experts="mixtral",
+        windows="all",
+        defaults={"num_key_value_heads": 8},
+    ),
+    "dbrx": Family(
+        experts="mixtral",
+        lifted=("attn_config", "ffn_config"),
+        renamed={
+            "hidden_size": "d_model",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+            "num_key_value_heads": "kv_n_heads",
+            "max_position_embeddings": "max_seq_len",
+            "intermediate_size": "ffn_hidden_size",
+            "num_local_experts": "moe_num_experts",
+            "num_experts_per_tok": "moe_top_k",
+        },
+    ),
+}

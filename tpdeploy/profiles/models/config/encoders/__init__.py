@@ -1,0 +1,1 @@
+"""Encoders of images and sound, whose output a text model reads."""

@@ -1,0 +1,142 @@
+"""Architectures with recurrent mixers beside attention: Mamba, delta nets, short convolutions."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEEK, LLAMA
+
+_MAMBA_NAMES = {
+    "n_groups": "mamba_n_groups",
+    "ssm_state_size": "mamba_d_state",
+    "mamba_num_heads": "mamba_n_heads",
+    "mamba_head_dim": "mamba_d_head",
+    "conv_kernel": "mamba_d_conv",
+    "use_conv_bias": "mamba_conv_bias",
+}
+_MAMBA_MODULES = {
+    "linear q and k": "mamba.in_proj",
+    "linear v": "mamba.in_proj",
+    "linear gate": "mamba.in_proj",
+    "linear decay": "mamba.in_proj",
+    "linear output": "mamba.out_proj",
+}
+_FEED_FORWARD = {name: f"feed_forward.{name}_proj" for name in ("gate", "up", "down")}
+_MAMBA2 = {
+    "mamba_n_groups": 1,
+    "mamba_d_state": 256,
+    "mamba_n_heads": 128,
+    "mamba_d_conv": 4,
+    "mamba_conv_bias": True,
+}
+_BAMBA = replace(
+    LLAMA,
+    linear="mamba2",
+    hybrid="listed",
+    renamed=_MAMBA_NAMES,
+    modules={**_MAMBA_MODULES, **_FEED_FORWARD},
+    only={"mamba_proj_bias": False},
+    defaults={**_MAMBA2, "num_key_value_heads": 8},
+)
+
+HYBRID_FAMILIES: Mapping[str, Family] = {
+    "bamba": _BAMBA,
+    "falcon_h1": replace(
+        _BAMBA,
+        hybrid="both",
+        only={"mamba_proj_bias": False, "projectors_bias": False},
+        defaults={**_BAMBA.defaults, "mamba_rms_norm": False},
+    ),
+    "granitemoehybrid": replace(
+        _BAMBA,
+        mlp_bias=False,
+        experts="granite",
+        modules=_MAMBA_MODULES,
+        defaults=_MAMBA2,
+    ),
+    "jamba": Family(
+        linear="mamba",
+        hybrid="period",
+        experts="jamba",
+        renamed={"n_routed_experts": "num_experts"},
+        modules={
+            **_FEED_FORWARD,
+            "linear v": "mamba.in_proj",
+            "linear gate": "mamba.in_proj",
+            "linear selection": "mamba.x_proj",
+            "linear decay": "mamba.dt_proj",
+            "linear output": "mamba.out_proj",
+            "expert gate": "feed_forward.experts.0.gate_proj",
+            "expert up": "feed_forward.experts.0.up_proj",
+            "expert down": "feed_forward.experts.0.down_proj",
+        },
+        only={"mamba_proj_bias": False},
+        defaults={
+            "num_key_value_heads": 8,
+            "attn_layer_period": 8,
+            "attn_layer_offset": 4,
+            "expert_layer_period": 2,
+            "expert_layer_offset": 1,
+        },
+    ),
+    # Kimi-K3 has the same model_type, and parts that are not known here.
+    "kimi_linear": replace(
+        DEEPSEEK,
+        linear="kda",
+        hybrid="listed",
+        renamed={
+            "n_routed_experts": "num_experts",
+            "n_shared_experts": "num_shared_experts",
+            "num_experts_per_tok": "num_experts_per_token",
+            "max_position_embeddings": "model_max_length",
+        },
+        modules={
+            "linear q and k": "self_attn.q_proj",
+            "linear v": "self_attn.v_proj",
+            "linear decay down": "self_attn.f_a_proj",
+            "linear decay": "self_attn.f_b_proj",
+            "linear gate down": "self_attn.g_a_proj",
+            "linear gate": "self_attn.g_b_proj",
+            "linear strength": "self_attn.b_proj",
+            "linear output": "self_attn.o_proj",
+        },
+        only={ATTENTION_BIAS: False, "mla_use_output_gate": False, "latent_moe_use_norm": False},
+        defaults={"num_shared_experts": 1},
+    ),
+    "olmo_hybrid": Family(
+        linear="delta",
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        qk_norm="projection",
+        modules={
+            "linear q and k": "linear_attn.q_proj",
+            "linear v": "linear_attn.v_proj",
+            "linear gate": "linear_attn.g_proj",
+            "linear decay": "linear_attn.a_proj",
+            "linear output": "linear_attn.o_proj",
+        },
+        defaults={"linear_conv_kernel_dim": 4},
+    ),
+    "lfm2": Family(
+        linear="convolution",
+        hybrid="listed",
+        qk_norm="head",
+        adjusted_mlp=True,
+        modules={
+            "linear v": "conv.in_proj",
+            "linear gate": "conv.in_proj",
+            "linear output": "conv.out_proj",
+            "output": "self_attn.out_proj",
+            "gate": "feed_forward.w1",
+            "up": "feed_forward.w3",
+            "down": "feed_forward.w2",
+        },
+        defaults={
+            "tie_word_embeddings": True,
+            "num_key_value_heads": 8,
+            "conv_L_cache": 3,
+            "block_multiple_of": 256,
+            "block_auto_adjust_ff_dim": True,
+        },
+    ),
+}
