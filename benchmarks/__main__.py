@@ -1,6 +1,6 @@
-"""One line of each benchmark, from short runs: plan speed, the load generator, the router.
+"""One line of each benchmark, from short runs: plan speed, the load generator, the front.
 
-Usage: python -m benchmarks [--router PATH] [--times 3]
+Usage: python -m benchmarks [--times 3]
 
 Each benchmark by itself says more; docs/benchmarks.md tells what they measure.
 """
@@ -9,15 +9,14 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.front import rounds
 from benchmarks.generator import once
 from benchmarks.plan_speed import CASES, TOKENS, timed, tpdeploy
-from benchmarks.router import find_router, rounds
 from tpdeploy.errors import TpdeployError
 
 STREAMS = 16
@@ -28,7 +27,6 @@ Line = tuple[str, str, str]
 def main() -> None:
     """One table; what cannot be run here is said in its line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--router", type=Path, metavar="PATH", help="the vllm-router program")
     parser.add_argument("--times", type=int, default=3, help="runs of each")
     asked = parser.parse_args()
     table = Table(
@@ -38,7 +36,7 @@ def main() -> None:
         table.add_column(title)
     table.add_row(*plan_speed(asked.times))
     table.add_row(*generator(asked.times))
-    table.add_row(*through_router(asked.router, asked.times))
+    table.add_row(*through_front(asked.times))
     Console(width=None if sys.stdout.isatty() else 100).print(table)
 
 
@@ -62,11 +60,11 @@ def generator(times: int) -> Line:
     return line("load generator adds", ADDED, {"TTFT": ttft, "ITL": itl})
 
 
-def through_router(program: Path | None, times: int) -> Line:
-    """What the router adds to the median request."""
-    what = "router adds"
+def through_front(times: int) -> Line:
+    """What the front adds to the median request."""
+    what = "front adds"
     try:
-        added = [each.added for each in rounds(find_router(program), STREAMS, times)]
+        added = [each.added for each in rounds(STREAMS, times)]
     except TpdeployError as error:
         return what, f"not run: {error}", ""
     ttft, itl = [each[0] for each in added], [each[2] for each in added]

@@ -141,14 +141,17 @@ def serving(itl_s: float) -> Iterator[str]:
         server.join()
 
 
-async def measured(urls: Sequence[str], streams: int, requests: int) -> Measured:
+async def measured(
+    urls: Sequence[str], streams: int, requests: int, api_key: str | None = None
+) -> Measured:
     """What the generator reports for `streams` in flight, request by request to each of `urls`."""
     allow_many_connections()
-    load = Workload(input_tokens=256, output_tokens=TOKENS, concurrency=streams)
+    # The server writes TOKENS to everybody.
+    load = Workload(input_tokens=256, output_tokens=TOKENS, length_spread=0.0, concurrency=streams)
     recorder = Recorder(streams, streams, Amount(requests), lambda _: None)
     prompts = random_requests(32_000, load, Draw())
     async with AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(open_client(url)) for url in urls]
+        clients = [await stack.enter_async_context(open_client(url, api_key)) for url in urls]
         turns = cycle(clients)
 
         async def send(due: float | None) -> Any:

@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/learning.py MODEL --home FOLDER [--executable PATH/vllm] [--measured]
 
-Runs on this machine's CPU, with the engine and the router that are installed, and takes about
+Runs on this machine's CPU, with the engine that is installed, and takes about
 fifteen minutes; leave the machine to it. MODEL is the folder of SmolLM2-135M
 (`python -m tpdeploy.launcher.small_model`). It and a Llama shape made here, with random weights,
 are served by vLLM on one share, on two as replicas, and split over two; each is measured at

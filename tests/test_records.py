@@ -102,3 +102,11 @@ def test_a_changed_record_is_checked_as_a_new_one() -> None:
     for wrong in ({"replicas": 0}, {"replica": 3}, {"expert": 3}):
         with pytest.raises(ValidationError):
             split.changed(**wrong)
+
+
+def test_a_file_that_would_take_minutes_is_not_parsed(tmp_path: Path) -> None:
+    """YAML beyond 4 MiB is refused by its size, in one line."""
+    large = tmp_path / "plan.yaml"
+    large.write_text("a: 1 # " + "x" * 4 * 2**20)
+    with pytest.raises(InputError, match=r"cannot read .*plan.yaml: larger than 4 MiB"):
+        read_record(large, Parallelism)

@@ -5,13 +5,17 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 import platformdirs
 
 from tpdeploy.errors import InputError, TpdeployError
 
+PRIVATE_FOLDER, PRIVATE_FILE = 0o700, 0o600  # this user's alone
 # Records and configs have a few megabytes at most; of larger ones the parser takes minutes.
 MOST_RECORD_BYTES = 32 * 2**20
+# YAML is slower by far: a plan for 1,000 replicas has a tenth of this.
+MOST_YAML_BYTES = 4 * 2**20
 # Tables, prompts and results with every request in them.
 MOST_TABLE_BYTES = 512 * 2**20
 UTF_16_AND_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
@@ -98,6 +102,42 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+def make_private(folder: Path) -> None:
+    """Make `folder`, or take it as it is, and let no other user look into it.
+
+    Raises:
+        TpdeployError: it cannot be made, or belongs to somebody else.
+    """
+    try:
+        folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        folder.chmod(PRIVATE_FOLDER)
+    except OSError as error:
+        raise TpdeployError(f"cannot write {folder}: {_reason(error)}") from error
+
+
+def is_private(path: Path) -> bool:
+    """Whether no other user may read `path`, which need not exist.
+
+    Raises:
+        InputError: a name that no file can have, or in a folder that may not be looked into.
+    """
+    return not kind_of(path) or not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+
+
+def append_privately(path: Path) -> BinaryIO:
+    """`path`, open to append to; no other user may read it.
+
+    Raises:
+        TpdeployError: it cannot be written.
+    """
+    try:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE)
+        os.fchmod(number, PRIVATE_FILE)
+    except OSError as error:
+        raise TpdeployError(f"cannot write {path}: {_reason(error)}") from error
+    return os.fdopen(number, "ab")
+
+
 def write_whole(path: Path, text: str) -> None:
     """Write `text` to `path` so that a reader sees the old file or the new one, never a part.
 
@@ -110,7 +150,7 @@ def write_whole(path: Path, text: str) -> None:
         raise InputError(f"cannot write {path}: not a regular file; name one, or a new one")
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             "w", encoding="utf-8", dir=path.parent, prefix=".tpdeploy.", delete=False
         ) as file:

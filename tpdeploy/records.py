@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from tpdeploy.errors import InputError, nearest, shown
-from tpdeploy.files import MOST_RECORD_BYTES, read_text
+from tpdeploy.files import MOST_RECORD_BYTES, MOST_YAML_BYTES, read_text
 
 RecordT = TypeVar("RecordT", bound=BaseModel)
 
@@ -42,7 +42,7 @@ def read_record(path: Path, kind: type[RecordT]) -> RecordT:
     Raises:
         InputError: missing file, broken YAML, unknown key or impossible value, with its line.
     """
-    return parse_record(read_text(path), kind, str(path))
+    return parse_record(read_text(path, MOST_YAML_BYTES), kind, str(path))
 
 
 def parse_record(text: str, kind: type[RecordT], name: str) -> RecordT:

@@ -43,7 +43,7 @@ def test_it_is_planned_and_launched_like_any_other(environment: dict[str, str]) 
     shown = run(environment, "tpdeploy", "launch", "--dry-run")
     assert "python -m sglang.launch_server" in shown
     assert f"--max-running-requests {made['limits']['max_num_seqs']}" in shown
-    assert "--worker-urls" in shown
+    assert "caddy run --config" in shown
 
 
 def test_its_own_tests_pass(environment: dict[str, str]) -> None:

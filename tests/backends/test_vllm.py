@@ -45,7 +45,8 @@ def test_every_limit_of_the_plan_is_passed() -> None:
     command = rendered(plan(cluster={"platform": "cuda"}))
     assert shlex.join(command.argv) == (
         "vllm serve SmolLM2-135M-Instruct --served-model-name SmolLM2-135M-Instruct "
-        "--host 127.0.0.1 --port 8001 --tensor-parallel-size 1 --pipeline-parallel-size 1 "
+        "--host 127.0.0.1 --port 8001 --middleware tpdeploy_guard.Guard "
+        "--tensor-parallel-size 1 --pipeline-parallel-size 1 "
         "--dtype bfloat16 --max-model-len 2048 --max-num-seqs 16 --max-num-batched-tokens 2048 "
         "--gpu-memory-utilization 0.9"
     )

@@ -25,11 +25,10 @@ def pretend_installed(home: Path, environment: str) -> Path:
 
 
 def test_a_fresh_machine_shows_what_installs_each(tmp_path: Path) -> None:
-    """Engine and router, not installed, each with its command."""
+    """Engines, not installed, each with its command."""
     listed = backends(home=tmp_path)
     assert listed.returncode == 0
     assert "tpdeploy backends install vllm" in listed.stdout
-    assert "tpdeploy backends install router" in listed.stdout
 
 
 def test_what_is_installed_shows_where(tmp_path: Path) -> None:
@@ -37,21 +36,20 @@ def test_what_is_installed_shows_where(tmp_path: Path) -> None:
     folders = [pretend_installed(tmp_path, f"{s.name}-{s.version}") for s in ENVIRONMENTS.values()]
     listed = json.loads(backends("--json", home=tmp_path).stdout)["engines"]
     vllm = next(engine for engine in listed if engine["name"] == "vllm")
-    router = next(engine for engine in listed if engine["name"] == "router")
+    other = next(engine for engine in listed if engine["name"] == "deepspeed-mii")
     assert vllm["installed"]
     assert vllm["environment"] in map(str, folders)
     assert vllm["environment"].endswith(vllm["version"])
-    assert (router["installed"], router["environment"]) == (False, None)
+    assert (other["installed"], other["environment"]) == (False, None)
 
 
 def test_installing_what_is_there_does_nothing(tmp_path: Path) -> None:
     """Said in a line, at once, without network."""
     spec = ENVIRONMENTS["cpu"]
     pretend_installed(tmp_path, f"{spec.name}-{spec.version}")
-    pretend_installed(tmp_path, "router-0.1.17")
     done = backends("install", "vllm", "--platform", "cpu", home=tmp_path)
     assert done.returncode == 0
-    assert done.stderr.count("is installed") == 2
+    assert done.stderr.count("is installed") == 1
 
 
 def test_unknown_names_are_one_clear_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Launching real vLLM: replicas behind the router, tensor parallelism, and a clean end."""
+"""Launching real vLLM: replicas behind the front, tensor parallelism, and a clean end."""
 
 import json
 import os
@@ -110,7 +110,7 @@ def test_tensor_parallelism_runs_with_the_plans_kv_cache(
 ) -> None:
     """TP 2 on two cores answers, and the engine's KV cache has the tokens the plan counted."""
     deployment = launched(tiny_model, name, tmp_path, "--tp", "2")
-    assert [m.label for m in deployment.members] == ["replica-0"]
+    assert [m.label for m in deployment.members] == ["replica-0", "front"]
     tpdeploy("query", "Hello", "--max-tokens", "4", "--name", name)
     planned = running_endpoint(name).plan.memory_per_gpu.kv_cache_tokens
     assert kv_cache_tokens(name) == pytest.approx(planned, rel=0.01)

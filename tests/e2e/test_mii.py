@@ -170,6 +170,8 @@ def test_its_front_serves_the_models_name(served: tuple[str, Leader]) -> None:
     url, _ = served
     key = {"Authorization": "Bearer secret"}
     assert httpx.get(f"{url}/v1/models").status_code == 401
+    for path in ("/api/v1/chat/completions", "/api/v1/token_check", "/docs", "/openapi.json"):
+        assert httpx.post(url + path, json={}).status_code == 404
     (shown,) = httpx.get(f"{url}/v1/models", headers=key).json()["data"]
     assert shown["id"] == "small"
     asked = {"model": "small", "prompt": "hello", "max_tokens": 3}

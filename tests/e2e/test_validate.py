@@ -44,7 +44,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     load = ["--concurrency", str(CONCURRENCY), "--replicas", "1", "--length-spread", "0"]
     tpdeploy("plan", str(folder), "--gpus", "1xCPU", *shape, *load, "-o", plan)
     try:
-        tpdeploy("launch", plan, "--detach", "--name", NAME)
+        tpdeploy("launch", plan, "--detach", "--metrics", "--name", NAME)
         yield folder
     finally:
         subprocess.run(

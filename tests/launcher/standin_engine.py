@@ -2,7 +2,8 @@
 """An engine that is none: serves /health, and behaves as real ones do when they misbehave.
 
 It leaves a worker in its session that outlives it, ignores SIGTERM while it starts, and with
-`--crash` ends during start-up with an error in its log. As `vllm-router` it answers /readiness.
+`--crash` ends during start-up with an error in its log. On every route but /health it wants the key
+in STANDIN_KEY. It tells in its log what it is asked, and when a client of a stream has gone.
 """
 
 import http.server
@@ -14,15 +15,36 @@ import time
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers 200 to everything."""
+    """Answers 200 to everything that bears the key."""
+
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        self.send_response(200)
+        key = os.environ.get("STANDIN_KEY")
+        known = not key or self.headers["Authorization"] == f"Bearer {key}"
+        self.send_response(200 if known or self.path == "/health" else 401)
+        self.send_header("Content-Length", "0")
         self.end_headers()
 
     def do_POST(self) -> None:
-        print(f"POST {self.path}", flush=True)
-        self.do_GET()
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        print(f"POST {self.path} {self.headers.values()}", flush=True)
+        if self.path == "/v1/completions":
+            return self.stream()
+        return self.do_GET()
+
+    def stream(self) -> None:
+        """Two events, a second apart, then one each tenth of a second while somebody reads."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.close_connection = True
+        try:
+            for pause_s in (1.0, *[0.1] * 100):
+                self.wfile.write(b"data: {}\n\n")
+                time.sleep(pause_s)
+        except OSError:
+            print("the client has gone", flush=True)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -31,12 +53,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def main() -> None:
     arguments = sys.argv[1:]
     port = int(arguments[arguments.index("--port") + 1])
-    if "--worker-urls" not in arguments:
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if "--worker-urls" not in arguments:
-        print("STAGE loading", flush=True)
-        print(f"key {'is' if os.environ.get('STANDIN_KEY') else 'is not'} set", flush=True)
+    print("STAGE loading", flush=True)
+    told = [name for name in ("STANDIN_KEY", "TPDEPLOY_API_KEY") if name in os.environ]
+    print(f"keys in the environment: {told}", flush=True)
     if "--crash" in arguments:
         sys.exit("RuntimeError: out of stand-in memory")
     if "--never-ready" in arguments:

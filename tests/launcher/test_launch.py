@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -12,15 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import yaml
 
 from tests.planner.questions import VLLM
 from tpdeploy.files import write_whole
-from tpdeploy.launcher import router
 from tpdeploy.launcher.environments import MARKER
-from tpdeploy.launcher.runtimes.ports import free_ports, is_free
+from tpdeploy.launcher.runtimes.ports import EVERYWHERE, free_ports, is_free
 from tpdeploy.launcher.runtimes.processes import is_alive, members
 from tpdeploy.launcher.state import Deployment
 from tpdeploy.planner.model.precision import served_shape
@@ -39,7 +40,7 @@ ENGINE = "standin-engine"
 
 
 class Machine:
-    """A home of its own for tpdeploy, with the stand-in engine and router installed."""
+    """A home of its own for tpdeploy, with the stand-in engine installed."""
 
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
@@ -51,7 +52,6 @@ class Machine:
         (info / "entry_points.txt").write_text(points)
         shutil.copy(HERE / "standin_backend.py", self.packages)
         self.install("standin-1", ENGINE)
-        self.install(f"router-{router.ENVIRONMENT.version}", router.ENVIRONMENT.executable)
 
     def install(self, environment: str, program: str) -> None:
         target = self.home / "environments" / environment / "bin" / program
@@ -132,10 +132,10 @@ def nothing_left(deployment: Deployment) -> bool:
 
 
 def test_a_launch_is_ready_and_stop_leaves_nothing(machine: Machine) -> None:
-    """Two replicas behind the router come up; stop ends every process and frees every port."""
+    """Two replicas behind the front come up; stop ends every process and frees every port."""
     machine.plan(replicas=2)
     deployment = machine.launched()
-    assert [m.label for m in deployment.members] == ["replica-0", "replica-1", "router"]
+    assert [m.label for m in deployment.members] == ["replica-0", "replica-1", "front"]
     assert {m.phase for m in deployment.members} == {"ready"}
     assert len(members(deployment.members[0].leader)) == 2  # type: ignore[arg-type]
     assert machine.run("stop").returncode == 0
@@ -143,23 +143,23 @@ def test_a_launch_is_ready_and_stop_leaves_nothing(machine: Machine) -> None:
 
 
 def test_a_killed_replica_leaves_no_orphan_and_the_others_serve_on(machine: Machine) -> None:
-    """kill -9 of one server: its worker is ended, the router told, and the rest serves on."""
+    """kill -9 of one server: its worker is ended, and every request is answered by the other."""
     machine.plan(replicas=2)
     deployment = machine.launched()
     victim = deployment.members[0].leader
     assert victim is not None
     os.kill(victim.pid, signal.SIGKILL)
+    answers = [httpx.get(deployment.url + "/v1/models", trust_env=False) for _ in range(20)]
+    assert {answer.status_code for answer in answers} == {200}
     eventually(lambda: machine.status().phase == "degraded")
     assert members(victim) == []
     after = machine.status()
     assert "replica-0 was ended by signal 9" in after.reason
     assert [m.phase for m in after.members] == ["failed", "ready", "ready"]
-    told = f"POST /remove_worker?url=http%3A%2F%2F127.0.0.1%3A{after.members[0].port}"
-    assert told in machine.run("logs", "router").stdout
 
 
 def test_the_last_replica_takes_the_deployment_with_it(machine: Machine) -> None:
-    """When nothing serves any more, supervisor, router and ports go."""
+    """When nothing serves any more, supervisor, front and ports go."""
     machine.plan(replicas=2)
     deployment = machine.launched()
     for member in deployment.members[:2]:
@@ -344,7 +344,10 @@ def test_stop_with_nothing_running_is_refused(machine: Machine) -> None:
     ("args", "words"),
     [
         (["--engine-arg=--port=1"], "--port is set by the plan"),
-        (["--engine-arg=--api-key=x"], "TPDEPLOY_API_KEY"),
+        (["--engine-arg=--api-key=x"], "--api-key would show in the process list"),
+        (["--engine-arg=--api-k=x"], "set TPDEPLOY_API_KEY"),
+        (["--engine-arg=--hf_tok=x"], "set HF_TOKEN"),
+        (["--host", EVERYWHERE], "without a key lets in everyone who reaches it"),
         (["--name", "../x"], "letters, digits"),
         (["--port", "99999"], "ports go from 1 to 65535"),
         (["--port", "-1"], "ports go from 1 to 65535"),
@@ -368,6 +371,43 @@ def test_what_cannot_be_launched_is_one_clear_line(
     assert not (machine.home / "deployments").exists()
 
 
+@pytest.mark.parametrize(("key", "words"), [("", "is empty"), ("a b", "keys consist of")])
+def test_a_key_that_can_be_none_is_refused(machine: Machine, key: str, words: str) -> None:
+    """An empty one would look like protection."""
+    machine.plan()
+    done = machine.run("launch", TPDEPLOY_API_KEY=key)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"TPDEPLOY_API_KEY{': ' if key else ' '}{words}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("id", "words"),
+    [("--config=evil", "would be taken for an option"), ("a\x1b[2Jb", "control characters")],
+)
+def test_a_model_that_would_be_an_option_is_refused(machine: Machine, id: str, words: str) -> None:
+    """Engines are given its name on their command line, and terminals show it."""
+    machine.plan()
+    plan = machine.home / "plan.yaml"
+    content = yaml.safe_load(plan.read_text())
+    content["model"]["id"] = id
+    plan.write_text(yaml.safe_dump(content))
+    done = machine.run("launch", "--dry-run")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert words in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_nobody_else_can_look_into_a_deployment(machine: Machine) -> None:
+    """Engines may log prompts: every folder and file is this user's alone."""
+    machine.plan(replicas=2)
+    machine.launched()
+    folder = machine.home / "deployments" / "default"
+    assert {stat.S_IMODE(p.stat().st_mode) for p in (folder, folder / "logs")} == {0o700}
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {"lock", "order.yaml", "replica-0.log", "supervisor.log"} <= {p.name for p in files}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
 def test_a_plan_the_engine_cannot_run_is_refused_with_the_remedy(machine: Machine) -> None:
     """What the adapter finds is shown with what would work."""
     machine.plan(dtype=Dtype.FP32)
@@ -377,30 +417,30 @@ def test_a_plan_the_engine_cannot_run_is_refused_with_the_remedy(machine: Machin
 
 
 def test_a_dry_run_prints_every_command_and_starts_nothing(machine: Machine) -> None:
-    """Replicas and router, one command a line, as one could type them."""
+    """Replicas and front, one command a line, as one could type them."""
     machine.plan(replicas=2)
     done = machine.run("launch", "--dry-run")
     assert [line for line in done.stdout.splitlines() if line.startswith("#")] == [
         "# replica-0",
         "# replica-1",
-        "# router",
+        "# front",
     ]
-    assert "--worker-urls http://127.0.0.1:" in done.stdout
+    assert "caddy run --config " in done.stdout
+    assert done.stdout.count('"dial": "127.0.0.1:') == 2
     listed = json.loads(machine.run("launch", "--dry-run", "--json").stdout)["commands"]
-    assert [command["member"] for command in listed] == ["replica-0", "replica-1", "router"]
+    assert [command["member"] for command in listed] == ["replica-0", "replica-1", "front"]
     assert Path(listed[0]["argv"][0]).name == ENGINE
     assert "Nothing is running" in machine.run("status").stdout
 
 
-def test_the_key_reaches_the_engine_and_no_file_or_command_line(machine: Machine) -> None:
-    """TPDEPLOY_API_KEY is handed on in the environment only."""
+def test_the_key_reaches_no_engine_no_file_and_no_command_line(machine: Machine) -> None:
+    """Only the front has it, in its environment; engines have one of their own."""
     machine.plan()
     secret = "sk-very-secret"  # noqa: S105 - the point of the test
     deployment = machine.launched(TPDEPLOY_API_KEY=secret)
-    leader = deployment.members[0].leader
-    assert leader is not None
-    assert secret not in " ".join(psutil.Process(leader.pid).cmdline())
-    assert "key is set" in machine.run("logs").stdout
+    processes = members(*(member.leader for member in deployment.members if member.leader))
+    assert not any(secret in " ".join(process.cmdline()) for process in processes)
+    assert "keys in the environment: ['STANDIN_KEY']" in machine.run("logs").stdout
     written = [p for p in machine.home.rglob("*") if p.is_file()]
     assert not any(secret.encode() in path.read_bytes() for path in written)
 
@@ -419,11 +459,10 @@ def test_logs_name_the_members_there_are(machine: Machine) -> None:
 def test_a_port_taken_while_starting_is_not_ready(machine: Machine) -> None:
     """Whoever answers on a replica's port must be the replica: else the launch fails and says."""
     machine.plan()
-    (port,) = free_ports("127.0.0.1", 1)
-    command = [sys.executable, "-m", "tpdeploy", "launch", "--port", str(port)]
-    command.append("--engine-arg=--never-ready")
+    command = [sys.executable, "-m", "tpdeploy", *launch_arguments("--engine-arg=--never-ready")]
     launch = subprocess.Popen(command, env=machine.environment(), stderr=subprocess.PIPE, text=True)
     eventually(lambda: "starting" in machine.run("status").stdout)
+    port = machine.status().members[0].port
     serve = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
     with subprocess.Popen(serve, cwd=machine.packages, stderr=subprocess.DEVNULL) as foreign:
         (machine.packages / "health").write_text("ok")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.launcher.test_launch import eventually, nothing_left
@@ -122,7 +123,8 @@ def test_a_local_folder_is_asked_for_by_its_name(machine: Machine, tmp_path: Pat
 def test_a_killed_server_leaves_no_worker(machine: Machine) -> None:
     """Its child is ended with it, and the port is free."""
     deployment = machine.launched()
-    (leader,) = (m.leader for m in deployment.members if m.leader)
+    leader = deployment.members[0].leader
+    assert leader is not None
     os.kill(leader.pid, signal.SIGKILL)
     eventually(lambda: nothing_left(deployment))
 
@@ -156,11 +158,13 @@ def test_what_the_plan_sets_cannot_be_set_beside_it(machine: Machine, argument: 
     assert "is set by the plan" in done.stderr
 
 
-def test_a_key_it_cannot_ask_for_is_no_protection(machine: Machine) -> None:
-    """It has no API key: launching with one set would leave the endpoint open."""
-    done = machine.launch(TPDEPLOY_API_KEY="secret")
-    assert done.returncode == 2
-    assert "tensorrt-llm has no API key" in done.stderr
+def test_the_front_asks_for_the_key_that_it_has_not(machine: Machine) -> None:
+    """It has no API key of its own."""
+    done = machine.launch("--json", TPDEPLOY_API_KEY="secret")
+    url = Deployment.model_validate_json(done.stdout).url + "/v1/models"
+    headers = {"Authorization": "Bearer secret"}
+    assert httpx.get(url, trust_env=False).status_code == 401
+    assert httpx.get(url, headers=headers, trust_env=False).status_code == 200
 
 
 @pytest.mark.parametrize("prefix", ["trtllm_", ""])

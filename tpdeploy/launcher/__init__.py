@@ -1,1 +1,1 @@
-"""Engine environments, runtimes, router, state, logs and stop."""
+"""Engine environments, runtimes, the front, state, logs and stop."""

@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tpdeploy.backends.base import Backend, Site
-from tpdeploy.launcher import router, state
-from tpdeploy.launcher.environments import find_environment
+from tpdeploy.launcher import front, state
 from tpdeploy.launcher.runtimes.base import Engine, Rendered
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import LOOPBACK, free_ports
@@ -16,8 +15,7 @@ from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.record import Record
 from tpdeploy.records import read_record
 
-ROUTER = "router"
-API_KEY = "TPDEPLOY_API_KEY"
+FRONT = "front"
 
 
 class Order(Record):
@@ -32,6 +30,13 @@ class Order(Record):
     container: str | None = None  # an image that has the engine
     startup_timeout_s: float
     engine_args: tuple[str, ...] = ()
+    keyed: bool = False  # whether clients need the key in the environment
+    key_file: Path | None = None  # or one of the keys in this file
+    generate_key: bool = False  # which is made, with one in it
+    tls_cert: Path | None = None  # and tls_key: what to encrypt with
+    tls_key: Path | None = None
+    metrics: bool = False  # whether clients may see the engines' metrics
+    insecure: bool = False  # open to everyone who reaches it, because the user insists
     owner: Leader | None = None  # the deployment ends when this process does; None: it stays
 
 
@@ -47,15 +52,14 @@ def engine_of(plan: DeploymentPlan, backend: Backend, order: Order) -> Engine:
 
 
 def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> list[Rendered]:
-    """The command of every replica on every machine; the only one listens on the endpoint."""
-    alone = len(plan.placement) == 1
+    """The command of every replica on every machine."""
     found = []
     for place in plan.placement:
-        first, *spare = free_ports(LOOPBACK, 1 + backend.spare_ports)
+        port, *spare = free_ports(LOOPBACK, 1 + backend.spare_ports)
         label = f"replica-{place.replica}"
         site = Site(
-            host=order.host if alone else LOOPBACK,
-            port=order.port if alone else first,
+            host=LOOPBACK,
+            port=port,
             folder=state.folder_of(order.name) / label,
             spare_ports=tuple(spare),
             head=f"MACHINE_{place.node}",
@@ -90,20 +94,32 @@ def _replica(
     return runtime_for(engine).render(engine, member, command, site.folder)
 
 
-def router_member(plan: DeploymentPlan, order: Order) -> Member | None:
-    """The router, if there are replicas to share the load among."""
-    if len(plan.placement) == 1:
-        return None
-    return Member(label=ROUTER, host=order.host, port=order.port, health_path=router.HEALTH_PATH)
+def front_member(order: Order) -> Member:
+    """The front, which clients reach."""
+    return Member(
+        label=FRONT,
+        host=order.host,
+        port=order.port,
+        tls=order.tls_cert is not None,
+        health_path=front.HEALTH_PATH,
+    )
 
 
-def router_command(order: Order, member: Member, replicas: Iterable[Member]) -> Rendered:
-    """The command of the router `member` over `replicas`, which are started unless it is shown."""
+def front_command(order: Order, backend: Backend, replicas: Iterable[Member]) -> Rendered:
+    """The command of the front before `replicas`, which are started unless it is only shown."""
     # The machines of one replica have one address.
-    workers = list(dict.fromkeys(runtime_of(replica).address(replica) for replica in replicas))
-    (metrics,) = free_ports(LOOPBACK, 1)
-    command = router.command(order.host, order.port, metrics, workers)
-    name, *arguments = command.argv
-    found = find_environment(router.ENVIRONMENT)
-    program = str(found.program(name)) if found else name
-    return Rendered(member, (program, *arguments), command.env, files={})
+    addresses = dict.fromkeys(runtime_of(replica).address(replica) for replica in replicas)
+    asked = front.Front(
+        host=order.host,
+        port=order.port,
+        replicas=tuple(address.removeprefix("http://") for address in addresses),
+        health_path=backend.health_path,
+        keyed=order.keyed,
+        key_file=order.key_file,
+        tls=(order.tls_cert, order.tls_key) if order.tls_cert and order.tls_key else None,
+        metrics_path=backend.metrics.path if order.metrics and backend.metrics else "",
+    )
+    folder = state.folder_of(order.name) / FRONT
+    command = front.command(asked, folder)
+    files = {folder / name: text for name, text in command.files.items()}
+    return Rendered(front_member(order), command.argv, command.env, files)

@@ -1,7 +1,6 @@
 """Starting a deployment by its plan, following it, and stopping it by its name."""
 
 import fcntl
-import os
 import socket
 import sys
 import time
@@ -10,10 +9,10 @@ from contextlib import contextmanager
 
 from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.files import write_whole
-from tpdeploy.launcher import router, state
-from tpdeploy.launcher.commands import API_KEY, Order, engine_of, replica_commands
-from tpdeploy.launcher.environments import find_environment
+from tpdeploy.files import append_privately, make_private, write_whole
+from tpdeploy.launcher import front, state
+from tpdeploy.launcher.access import API_KEY, check_certificate, check_host, generate_key, read_keys
+from tpdeploy.launcher.commands import Order, engine_of, replica_commands
 from tpdeploy.launcher.logs import last_words
 from tpdeploy.launcher.runtimes.ports import LOOPBACK, check_port, claim, is_free
 from tpdeploy.launcher.runtimes.processes import Leader, end_process, is_alive, start
@@ -28,6 +27,8 @@ POLL_S = 0.2
 # The supervisor ends replicas within its own grace; then it is ended itself.
 STOP_TIMEOUT_S = 40.0
 PORT_TIMEOUT_S = 5.0
+# Options that hold a secret, and the variable that keeps it off the command line.
+SECRETS = {"--api-key": API_KEY, "--hf-token": "HF_TOKEN"}
 
 
 def choose_port(host: str, asked: int | None) -> tuple[int, socket.socket]:
@@ -57,21 +58,33 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
     problems += _width_problems(plan, backend)
     if problems:
         raise InputError(f"{backend.name} cannot run this plan: {'; '.join(problems)}")
-    if API_KEY in os.environ and backend.api_key_variable is None:
-        raise InputError(
-            f"{API_KEY} is set and {backend.name} has no API key: anyone who reaches the port "
-            "could use it; unset the variable, or put a proxy that checks keys in front"
-        )
+    _check_access(order)
     own = replica_commands(plan, backend, order)[0].argv[: -len(order.engine_args) or None]
     own_names = {word for word in own if word.startswith("--")}
     planned = {name.replace("_", "-") for name in backend.reserved_arguments | own_names}
     for argument in order.engine_args:
         flag = argument.partition("=")[0].replace("_", "-")
-        if flag == "--api-key":
-            raise InputError("--api-key would show in the process list; set TPDEPLOY_API_KEY")
-        # Engines take the beginning of a long name for the whole of it.
-        if flag in planned or (len(flag) > 2 and any(name.startswith(flag) for name in planned)):
+        for secret, variable in SECRETS.items():
+            if _means(flag, secret):
+                raise InputError(f"{secret} would show in the process list; set {variable}")
+        if any(_means(flag, name) for name in planned):
             raise InputError(f"{flag} is set by the plan; plan again with another value instead")
+
+
+def _check_access(order: Order) -> None:
+    if order.key_file and not order.generate_key:
+        read_keys(order.key_file)
+    elif not (order.keyed or order.generate_key):
+        check_host(order.host, insecure=order.insecure)
+    if order.tls_cert and order.tls_key:
+        check_certificate(order.tls_cert, order.tls_key)
+    elif order.tls_cert or order.tls_key:
+        raise InputError("--tls-cert and --tls-key go together: name both files")
+
+
+def _means(flag: str, name: str) -> bool:
+    """Whether `flag` is the option `name`: engines take its beginning for the whole."""
+    return flag == name or (len(flag) > 2 and name.startswith(flag))
 
 
 def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
@@ -96,15 +109,14 @@ def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
 
 
 def check_here(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
-    """Nothing, if the plan can run here, and the router where it is needed.
+    """Nothing, if the plan can run here, and the front before it.
 
     Raises:
         InputError: it cannot; the message says what is missing and the command that installs it.
     """
     engine = engine_of(plan, backend, order)
     runtime_for(engine).check(plan, engine)
-    if len(plan.placement) > 1 and find_environment(router.ENVIRONMENT) is None:
-        raise InputError("the router is not installed; run: tpdeploy backends install router")
+    front.program()
 
 
 def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
@@ -116,16 +128,16 @@ def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
         InputError: a deployment of that name is running.
     """
     folder, log = state.folder_of(order.name), state.log_of(order.name, "supervisor")
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TpdeployError(f"cannot write {log.parent}: {error.strerror}") from error
+    make_private(folder)
+    make_private(log.parent)
     with _claimed(order.name) as lock:
         (folder / "state.yaml").unlink(missing_ok=True)
         for old in log.parent.glob("*.log"):
             old.unlink()
         write_whole(folder / "plan.yaml", dump_record(plan))
         write_whole(folder / "order.yaml", dump_record(order))
+        if order.generate_key:
+            generate_key(folder)
         program = [sys.executable, "-m", "tpdeploy.launcher.supervisor", order.name]
         return start(program, {}, log, keep=[lock, hold.fileno()])[1]
 
@@ -141,7 +153,7 @@ def _claimed(name: str) -> Iterator[int]:
     )
     if existing and existing.running:
         raise refusal
-    with (state.folder_of(name) / "lock").open("w") as lock:
+    with append_privately(state.folder_of(name) / "lock") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

@@ -8,9 +8,10 @@ import httpx
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.metrics import EngineMetrics, read_metrics
 from tpdeploy.errors import TpdeployError
-from tpdeploy.launcher.commands import ROUTER
+from tpdeploy.launcher.access import inner_key
+from tpdeploy.launcher.commands import FRONT
 from tpdeploy.launcher.runtimes.registry import runtime_of
-from tpdeploy.launcher.state import Deployment
+from tpdeploy.launcher.state import Deployment, folder_of
 
 TIMEOUT_S = 5.0
 
@@ -24,10 +25,12 @@ class OwnMetrics:
 
     def __init__(self, deployment: Deployment, backend: Backend) -> None:
         self.names = backend.metrics
-        replicas = [m for m in deployment.members if m.label != ROUTER]
+        replicas = [m for m in deployment.members if m.label != FRONT]
         path = backend.metrics.path if backend.metrics else ""
         self.urls = [runtime_of(m).address(m) + path for m in replicas]
-        self.client = httpx.Client(timeout=TIMEOUT_S, trust_env=False)
+        key = inner_key(folder_of(deployment.name))
+        headers = {"Authorization": f"Bearer {key}"}
+        self.client = httpx.Client(headers=headers, timeout=TIMEOUT_S, trust_env=False)
         self.before = [self._fetch()]
         self.reading: Thread | None = None
 

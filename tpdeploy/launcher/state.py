@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, Field
 
 from tpdeploy.errors import InputError
 from tpdeploy.files import data_home, kind_of, write_whole
+from tpdeploy.launcher.access import read_keys
 from tpdeploy.launcher.runtimes.member import Member, Phase
 from tpdeploy.launcher.runtimes.processes import Leader, is_alive
 from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_of
@@ -28,6 +29,8 @@ class Deployment(Record):
     phase: Phase = "starting"
     reason: str = Field(default="", description="why it failed or is degraded")
     started_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
+    key_file: Path | None = Field(default=None, description="the keys of its clients")
+    certificate: Path | None = Field(default=None, description="what it encrypts with")
     supervisor: Leader | None = None
     members: tuple[Member, ...]
 
@@ -53,6 +56,12 @@ class Endpoint(Record):
 
     url: Text
     plan: DeploymentPlan
+    key_file: Path | None = None
+    certificate: Path | None = None
+
+    def own_key(self) -> str | None:
+        """The first of the keys it was launched with, if they are in a file."""
+        return read_keys(self.key_file)[0] if self.key_file else None
 
 
 def folder_of(name: str) -> Path:
@@ -115,4 +124,9 @@ def running_endpoint(name: str = DEFAULT_NAME) -> Endpoint:
             f"{': ' + deployment.reason if deployment.reason else ''}; see: tpdeploy status"
         )
     plan = read_record(folder_of(name) / "plan.yaml", DeploymentPlan)
-    return Endpoint(url=deployment.url, plan=plan)
+    return Endpoint(
+        url=deployment.url,
+        plan=plan,
+        key_file=deployment.key_file,
+        certificate=deployment.certificate,
+    )

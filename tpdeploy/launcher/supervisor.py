@@ -18,15 +18,15 @@ from typing import Any
 from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import TpdeployError
-from tpdeploy.launcher import router, state
+from tpdeploy.launcher import state
+from tpdeploy.launcher.access import API_KEY, INNER_KEY, client_key, make_inner_key
 from tpdeploy.launcher.commands import (
-    API_KEY,
-    ROUTER,
+    FRONT,
     Order,
+    front_command,
+    front_member,
     order_of,
     replica_commands,
-    router_command,
-    router_member,
 )
 from tpdeploy.launcher.logs import LogReader, last_words
 from tpdeploy.launcher.runtimes.base import Observed, Rendered
@@ -56,17 +56,20 @@ class Supervisor:
         self.order = order
         self.backend = backend
         self.replicas = replica_commands(plan, backend, order)
-        self.router = router_member(plan, order)
         self.started: list[str] = []  # and not known to have ended
-        members = [replica.member for replica in self.replicas]
-        members += [self.router] if self.router else []
+        self.client_key = client_key() or ""
+        os.environ.pop(API_KEY, None)  # engines are not to know it
+        self.inner_key = make_inner_key(state.folder_of(order.name))
+        members = [*(replica.member for replica in self.replicas), front_member(order)]
         self.runtimes = {m.label: runtime for runtime, of in by_runtime(members) for m in of}
         self.logs = {m.label: LogReader(state.log_of(order.name, m.label)) for m in members}
         self.deployment = state.Deployment(
             name=order.name,
             model=plan.model.id,
             backend=backend.name,
-            url=f"http://{order.host}:{order.port}",
+            url=f"{'https' if order.tls_cert else 'http'}://{order.host}:{order.port}",
+            key_file=order.key_file,
+            certificate=order.tls_cert,
             supervisor=this_process(),
             members=tuple(members),
         )
@@ -76,8 +79,7 @@ class Supervisor:
         """Start, watch, end; the state on disk tells how it went."""
         try:
             self._start_replicas()
-            if self.router:
-                self._start_router(self.router)
+            self._start_front()
             self._update(phase="ready")
             self._watch()
         except Stopped:
@@ -89,18 +91,18 @@ class Supervisor:
             raise
 
     def _start_replicas(self) -> None:
-        keys: dict[str, str] = {}
-        if self.backend.api_key_variable and API_KEY in os.environ:
-            keys[self.backend.api_key_variable] = os.environ[API_KEY]
+        variable = self.backend.api_key_variable
+        keys = {variable: self.inner_key} if variable else {}
         for replica in self.replicas:
             self._start(replica, keys)
         self._wait([replica.member.label for replica in self.replicas])
 
-    def _start_router(self, member: Member) -> None:
+    def _start_front(self) -> None:
         """Once the replicas run: not every runtime knows before where that will be."""
-        replicas = [m for m in self.deployment.members if m.label != ROUTER]
-        self._start(router_command(self.order, member, replicas), {})
-        self._wait([ROUTER])
+        replicas = [m for m in self.deployment.members if m.label != FRONT]
+        keys = {INNER_KEY: self.inner_key, API_KEY: self.client_key}
+        self._start(front_command(self.order, self.backend, replicas), keys)
+        self._wait([FRONT])
 
     def _start(self, what: Rendered, keys: Mapping[str, str]) -> None:
         label = what.member.label
@@ -133,7 +135,7 @@ class Supervisor:
 
     def _read_stage(self, label: str) -> None:
         stages = [self.backend.progress(line) for line in self.logs[label].lines()]
-        told = [stage for stage in stages if stage and label != ROUTER]
+        told = [stage for stage in stages if stage and label != FRONT]
         if told:
             self._member(label, stage=told[-1])
 
@@ -141,7 +143,7 @@ class Supervisor:
         """Until everything is gone.
 
         Raises:
-            TpdeployError: the router or the last replica ended.
+            TpdeployError: the front or the last replica ended.
         """
         while True:
             for label in list(self.started):
@@ -166,34 +168,30 @@ class Supervisor:
     def _lost(self, label: str, how: str) -> None:
         """A member has ended: end the rest of it, and go on if others serve."""
         member, runtime = self._of(label), self.runtimes[label]
-        if ROUTER in self.started and label != ROUTER:
-            at = self.runtimes[ROUTER].address(self._of(ROUTER))
-            router.forget(at, runtime.address(member))
         runtime.stop([member], grace_s=0.0)
         self.started.remove(label)
         reason = f"{label} {how}: {self._last_words(label)}"
         self._member(label, phase="failed", stage=how)
-        if not self.router or label == ROUTER or self.started == [ROUTER]:
+        if label == FRONT or self.started == [FRONT]:
             raise TpdeployError(reason)
         self._update(phase="degraded", reason=reason)
 
     def _end(self, phase: Phase, reason: str) -> None:
-        """End every member, router first so that nobody is sent to a dying replica."""
+        """End every member, the front first so that nobody is sent to a dying replica."""
         self._update(reason=reason)
         starting = self.deployment.phase == "starting"
         grace = STARTING_GRACE_S if starting else self.backend.stop_grace_s
-        routers = [m for m in self.deployment.members if m.label == ROUTER]
-        replicas = [m for m in self.deployment.members if m.label != ROUTER]
-        for group in (routers, replicas):
-            if group:
-                self.runtimes[group[0].label].stop(group, grace)
+        fronts = [m for m in self.deployment.members if m.label == FRONT]
+        replicas = [m for m in self.deployment.members if m.label != FRONT]
+        for group in (fronts, replicas):
+            self.runtimes[group[0].label].stop(group, grace)
         for member in self.deployment.members:
             if member.phase != "failed":
                 self._member(member.label, phase="stopped", stage="")
         self._update(phase=phase)
 
     def _last_words(self, label: str) -> str:
-        failure = last_exception if label == ROUTER else self.backend.failure
+        failure = last_exception if label == FRONT else self.backend.failure
         return last_words(self.logs[label].path, failure)
 
     def _of(self, label: str) -> Member:

@@ -1,8 +1,8 @@
 """DeploymentPlan: the contract that `plan` writes and `launch` and `validate` read."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from tpdeploy.bounds import (
     MOST_PARAMETERS,
@@ -38,11 +38,23 @@ class Estimate(Record):
         return self
 
 
+def _no_option(name: str) -> str:
+    """`name`, which engines are given on their command line and terminals show."""
+    if name.startswith("-"):
+        raise ValueError("would be taken for an option")
+    if not name.isprintable():
+        raise ValueError("holds control characters")
+    return name
+
+
+ModelName = Annotated[Text, AfterValidator(_no_option)]
+
+
 class PlannedModel(Record):
     """The model as it will be served."""
 
-    id: Text = Field(description="hub id, or the local folder's name; clients send this name")
-    path: str | None = Field(default=None, description="local folder; None: the engine downloads")
+    id: ModelName = Field(description="hub id, or the local folder's name; clients send this name")
+    path: ModelName | None = Field(default=None, description="folder; None: the engine downloads")
     architecture: Text
     parameters: int = Field(gt=0, le=MOST_PARAMETERS)
     uncounted: tuple[Text, ...] = Field(

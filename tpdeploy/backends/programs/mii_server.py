@@ -90,8 +90,9 @@ def serve(config: dict[str, Any], backend: Backend) -> None:
         response_role="assistant",
     )
     front.load_chat_template(Namespace(chat_template=None), tokenizer)
+    # Its own protocol below /api generates without asking for a key.
     routes = front.app.router.routes
-    routes[:] = [route for route in routes if getattr(route, "path", "") != "/health"]
+    routes[:] = [route for route in routes if getattr(route, "path", "").startswith("/v1/")]
 
     @front.app.get("/health")
     def health() -> JSONResponse:

@@ -11,7 +11,6 @@ from tpdeploy.backends.base import Backend, EnvironmentSpec, Platform
 from tpdeploy.backends.registry import backend_names, load_backend, load_backends
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.errors import InputError, nearest
-from tpdeploy.launcher import router
 from tpdeploy.launcher.environments import (
     chosen,
     find_environment,
@@ -25,8 +24,6 @@ from tpdeploy.profiles.machine.detect import detect
 from tpdeploy.profiles.record import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, invoke_without_command=True)
-
-ROUTER = "router"
 
 
 class EngineStatus(Record):
@@ -43,7 +40,7 @@ class EngineStatus(Record):
 
 
 class Engines(Record):
-    """Every engine, and the router."""
+    """Every engine."""
 
     engines: tuple[EngineStatus, ...]
 
@@ -59,7 +56,6 @@ def backends(
     platform = _platform(None)
     loaded, broken = load_backends()
     found = [_engine_status(backend, platform) for backend in loaded]
-    found.append(_status(ROUTER, router.ENVIRONMENT))
     found += [
         EngineStatus(name=b.name, version="-", installed=False, remedy=f"broken: {b.reason}")
         for b in broken
@@ -72,7 +68,7 @@ def backends(
 
 @app.command("install")
 def install_backend(
-    name: Annotated[str, typer.Argument(help="An engine, which brings the router, or router.")],
+    name: Annotated[str, typer.Argument(help="An engine.")],
     version: Annotated[
         str | None, typer.Option(help="Another release than the tested one.")
     ] = None,
@@ -85,14 +81,10 @@ def install_backend(
     Interrupted, it is made again; what was downloaded is kept. Of several releases of an engine
     the one installed last is used.
     """
-    if name == ROUTER:
-        _install(router.ENVIRONMENT)
-        return
     if name not in backend_names():
-        raise InputError(f"unknown backend {name!r}; {nearest(name, [*backend_names(), ROUTER])}")
+        raise InputError(f"unknown backend {name!r}; {nearest(name, backend_names())}")
     spec = load_backend(name).environment(_platform(platform))
     _install(of_release(spec, version) if version else spec)
-    _install(router.ENVIRONMENT)
 
 
 def _platform(asked: str | None) -> Platform:

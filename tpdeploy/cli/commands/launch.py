@@ -13,8 +13,9 @@ from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.views.launch import Watcher
-from tpdeploy.errors import TpdeployError
-from tpdeploy.launcher.commands import Order, replica_commands, router_command, router_member
+from tpdeploy.errors import InputError, TpdeployError
+from tpdeploy.launcher.access import client_key, generated_file, read_keys
+from tpdeploy.launcher.commands import Order, front_command, replica_commands
 from tpdeploy.launcher.launch import (
     begin,
     check,
@@ -26,7 +27,7 @@ from tpdeploy.launcher.launch import (
 from tpdeploy.launcher.runtimes.base import Rendered
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
 from tpdeploy.launcher.runtimes.processes import Leader, this_process
-from tpdeploy.launcher.state import DEFAULT_NAME, Deployment
+from tpdeploy.launcher.state import DEFAULT_NAME, Deployment, folder_of
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record
 
@@ -58,7 +59,25 @@ def launch(
     port: Annotated[
         int | None, typer.Option(help="Port of the endpoint. [default: first free from 8000]")
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = LOOPBACK,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; others than this machine's need a key.")
+    ] = LOOPBACK,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Let others reach it without a key.")
+    ] = False,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="Keys of clients, one a line; read for each request.")
+    ] = None,
+    generate_key: Annotated[
+        bool, typer.Option("--generate-key", help="Make a key, and show it once.")
+    ] = False,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="Certificate to encrypt with, a PEM file.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, a PEM file.")] = None,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Show the engines' metrics at /metrics.")
+    ] = False,
     name: Annotated[str, typer.Option(help="Name of the deployment.")] = DEFAULT_NAME,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")] = False,
@@ -78,9 +97,10 @@ def launch(
     startup_timeout: Annotated[float, typer.Option(help="Seconds to become ready.")] = 1200.0,
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Start every replica of the plan, and a router when there are several.
+    """Start every replica of the plan, and the front that clients reach.
 
-    The endpoint needs a key if TPDEPLOY_API_KEY is set. Ctrl-C ends everything.
+    Clients need a key if TPDEPLOY_API_KEY holds one, or one is generated or read from a file.
+    Ctrl-C ends everything.
     """
     chosen = read_plan(plan)
     engine = load_backend(backend or chosen.backend)
@@ -95,6 +115,13 @@ def launch(
         container=container,
         startup_timeout_s=startup_timeout,
         engine_args=tuple(engine_arg or ()),
+        keyed=client_key() is not None,
+        key_file=_key_file(name, api_key_file, generate_key=generate_key),
+        generate_key=generate_key,
+        tls_cert=tls_cert.absolute() if tls_cert else None,
+        tls_key=tls_key.absolute() if tls_key else None,
+        metrics=metrics,
+        insecure=insecure,
         owner=None if detach else this_process(),
     )
     check(chosen, engine, order)
@@ -107,12 +134,23 @@ def launch(
     _run(chosen, order, hold, detach=detach, as_json=json)
 
 
+def _key_file(name: str, given: Path | None, *, generate_key: bool) -> Path | None:
+    if generate_key and given:
+        raise InputError("--generate-key and --api-key-file: choose one")
+    if generate_key:
+        return generated_file(folder_of(name))
+    return given.absolute() if given else None
+
+
 def _run(plan: DeploymentPlan, order: Order, hold: socket, *, detach: bool, as_json: bool) -> None:
     """Start, show the way to readiness, and stay unless detached."""
     # Ended in another way than by Ctrl-C, it ends what it started all the same.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     supervisor = begin(plan, order, hold)
+    if order.generate_key and order.key_file:
+        (key,) = read_keys(order.key_file)
+        err.print(f"Key: {key}\nIt is kept in {order.key_file}", soft_wrap=True, markup=False)
     try:
         with Watcher(err) as watcher:
             deployment = follow(
@@ -150,10 +188,7 @@ def _attend(name: str, supervisor: Leader) -> None:
 def _commands(plan: DeploymentPlan, engine: Backend, order: Order) -> list[Rendered]:
     """Those of every member, as they would be."""
     replicas = replica_commands(plan, engine, order)
-    router = router_member(plan, order)
-    if router is None:
-        return replicas
-    return [*replicas, router_command(order, router, [r.member for r in replicas])]
+    return [*replicas, front_command(order, engine, [r.member for r in replicas])]
 
 
 def _show_commands(commands: list[Rendered], *, as_json: bool) -> None:

@@ -18,7 +18,7 @@ POLL_S = 0.3
 @app.command()
 def logs(
     member: Annotated[
-        str, typer.Argument(help="replica-0, replica-1 ..., router or supervisor.")
+        str, typer.Argument(help="replica-0, replica-1 ..., front or supervisor.")
     ] = "replica-0",
     name: Annotated[str, typer.Option(help="Name of the deployment.")] = DEFAULT_NAME,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="Last lines.")] = 50,

@@ -4,12 +4,13 @@ import asyncio
 import sys
 from typing import Annotated
 
+import httpx
 import typer
 
 from tpdeploy.cli.output import err, print_json
 from tpdeploy.harness.load.chat import Answer, Question, ask
 from tpdeploy.harness.load.client import key_from_environment, open_client, served_models
-from tpdeploy.launcher.state import running_endpoint
+from tpdeploy.launcher.state import Endpoint, running_endpoint
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -33,9 +34,9 @@ def query(
 
     The chat protocol is used: a model without a chat template is refused by its engine.
     """
-    endpoint = url or running_endpoint(name).url
+    running = None if url else running_endpoint(name)
     asked = Question(text=question, system=system, max_tokens=max_tokens, temperature=temperature)
-    answer = asyncio.run(_ask(endpoint, asked, quiet=json))
+    answer = asyncio.run(_ask(url or "", running, asked, quiet=json))
     if json:
         print_json(answer)
         return
@@ -43,8 +44,15 @@ def query(
     err.print(_summary(answer), style="dim")
 
 
-async def _ask(endpoint: str, question: Question, *, quiet: bool) -> Answer:
-    async with open_client(endpoint, key_from_environment()) as client:
+def _client(url: str, running: Endpoint | None) -> httpx.AsyncClient:
+    key = key_from_environment()
+    if running is None:
+        return open_client(url, key)
+    return open_client(running.url, key or running.own_key(), running.certificate)
+
+
+async def _ask(url: str, running: Endpoint | None, question: Question, *, quiet: bool) -> Answer:
+    async with _client(url, running) as client:
         model, *_ = await served_models(client)
         return await ask(client, model, question, _ignore if quiet else _write)
 

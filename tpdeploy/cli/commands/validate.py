@@ -33,8 +33,8 @@ from tpdeploy.harness.measure.validation import Measurement, expected_latency_s,
 from tpdeploy.harness.measure.validation import validate as measure
 from tpdeploy.launcher.commands import order_of
 from tpdeploy.launcher.own_metrics import OwnMetrics
+from tpdeploy.launcher.state import Endpoint, running_endpoint
 from tpdeploy.launcher.state import load as load_deployment
-from tpdeploy.launcher.state import running_endpoint
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
 from tpdeploy.planner.workload import Workload
 
@@ -72,7 +72,8 @@ def validate(
         check_alone(context)
         _tell(run_imported(_planned(plan, name), from_, report), output, report, json=json)
         return
-    endpoint, deployed = _target(plan, url, name)
+    endpoint = _target(plan, url, name)
+    deployed = endpoint.plan
     load = _workload(deployed.workload, concurrency, rate, length_spread)
     if sweep is not None and (concurrency or rate):
         raise InputError(f"--sweep {sweep}: names the loads; leave --concurrency and --rate out")
@@ -95,7 +96,7 @@ def validate(
             exact=engine.fixes_output_length,
         )
         own = OwnMetrics(deployment, engine) if deployment else None
-        return _run(deployed, endpoint, how, own, launched)
+        return _run(endpoint, how, own, launched)
 
     found = _measured(deployed, load, sweep, run, report)
     if teaches(found):
@@ -142,12 +143,12 @@ def _planned(plan: Path | None, name: str) -> DeploymentPlan:
     return running_endpoint(name).plan if deployment and deployment.running else read_plan(plan)
 
 
-def _target(plan: Path | None, url: str | None, name: str) -> tuple[str, DeploymentPlan]:
+def _target(plan: Path | None, url: str | None, name: str) -> Endpoint:
     """The endpoint to measure and the plan to hold it against."""
     if url is not None:
-        return url, read_plan(plan)
+        return Endpoint(url=url, plan=read_plan(plan))
     running = running_endpoint(name)
-    return running.url, read_plan(plan) if plan else running.plan
+    return running.model_copy(update={"plan": read_plan(plan)}) if plan else running
 
 
 def _launched(name: str) -> Launched:
@@ -168,15 +169,14 @@ def _workload(
 
 
 def _run(
-    plan: DeploymentPlan,
-    endpoint: str,
+    endpoint: Endpoint,
     how: Measurement,
     own: OwnMetrics | None,
     launched: Launched | None,
 ) -> ValidationReport:
     with _progress_bar() as bar:
         task = bar.add_task("warm-up", total=how.warm_up)
-        bar.console.print(f"Measuring {endpoint}: {load_in_words(how.workload)}", style="dim")
+        bar.console.print(f"Measuring {endpoint.url}: {load_in_words(how.workload)}", style="dim")
 
         def show(progress: Progress) -> None:
             if own and progress.phase == "measurement":
@@ -189,9 +189,16 @@ def _run(
                 total=progress.total,
             )
 
-        key = key_from_environment()
         found = asyncio.run(
-            measure(plan, endpoint, how, launched=launched, api_key=key, on_progress=show)
+            measure(
+                endpoint.plan,
+                endpoint.url,
+                how,
+                launched=launched,
+                api_key=key_from_environment() or endpoint.own_key(),
+                certificate=endpoint.certificate,
+                on_progress=show,
+            )
         )
     return found.model_copy(update={"engine_ms": own.end()}) if own else found
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil
+from pathlib import Path
 
 import httpx
 
@@ -104,6 +105,7 @@ async def validate(
     *,
     launched: Launched | None = None,
     api_key: str | None = None,
+    certificate: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> ValidationReport:
     """Measure `how` on the endpoint at `base_url` and hold it against `plan`.
@@ -116,7 +118,7 @@ async def validate(
     """
     _check_length(plan, how.workload)
     started_at, recorder = datetime.now(UTC), _recorder(how, on_progress)
-    async with open_client(base_url, api_key) as client:
+    async with open_client(base_url, api_key, certificate) as client:
         await _check_model(client, plan.model.id)
         versions = await _versions(client)
         await _drive(client, plan, how, recorder)

@@ -96,7 +96,7 @@ class Local(Runtime):
     def address(self, member: Member) -> str:
         """On this machine, where who listens everywhere is reached by the loopback."""
         host = LOOPBACK if member.host == EVERYWHERE else member.host
-        return f"http://{host}:{member.port}"
+        return f"{'https' if member.tls else 'http'}://{host}:{member.port}"
 
     def left(self, members: Sequence[Member]) -> bool:
         """Whether a process of their sessions is alive."""

@@ -14,11 +14,12 @@ Phase = Literal["starting", "ready", "degraded", "failed", "stopped", "orphaned"
 
 
 class Member(Record):
-    """A replica or the router, and what its runtime knows it by: `leader` and `container`."""
+    """A replica or the front, and what its runtime knows it by: `leader` and `container`."""
 
-    label: Text = Field(description="replica-0, replica-1 … or router")
+    label: Text = Field(description="replica-0, replica-1 … or front")
     host: Text = Field(default=LOOPBACK, description="what it listens on")
     port: int = Field(ge=0, le=MOST_PORT)
+    tls: bool = Field(default=False, description="whether it encrypts")
     devices: tuple[Index, ...] = ()
     leader: Leader | None = Field(default=None, description="None until it is started")
     phase: Phase = "starting"

