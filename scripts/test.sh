@@ -25,4 +25,6 @@ pytest -n 4 -m processes
 tpdeploy backends install vllm
 tpdeploy backends install deepspeed-mii --platform cuda
 python -m tpdeploy.launcher.small_model
-pytest -m engine
+# Nothing serves while models are counted: two at a time.
+pytest -n 2 -m engine tests/e2e/test_parameters.py
+pytest -m engine --ignore tests/e2e/test_parameters.py
