@@ -196,9 +196,9 @@ DEFAULT_CONFIGS = """
 import json, sys
 from transformers import AutoConfig
 configs = {}
-for kind, needed in json.load(sys.stdin).items():
-    config = AutoConfig.for_model(kind, **needed).to_dict()
-    configs[kind] = {key: config[key] for key in config if not key.startswith("_")}
+for name, needed in json.load(sys.stdin).items():
+    config = AutoConfig.for_model(needed.pop("model_type"), **needed).to_dict()
+    configs[name] = {key: config[key] for key in config if not key.startswith("_")}
 print(json.dumps(configs))
 """
 
@@ -250,13 +250,11 @@ def test_parameter_counts_are_those_of_transformers_modules() -> None:
 def test_every_known_architecture_is_counted_as_transformers_counts_it() -> None:
     """transformers' default config of each has the parameters of its module, tied or not."""
     kinds = sorted(set(FAMILIES) - set(ALSO_KNOWN_AS) - NOT_THERE)
-    full = ask_transformers(DEFAULT_CONFIGS, {kind: NEEDED.get(kind, {}) for kind in kinds})
-    asked, counted = {}, {}
-    for kind, stated in full.items():
+    asked = {kind: {"model_type": kind, **NEEDED.get(kind, {})} for kind in kinds}
+    counted = {}
+    for kind, stated in ask_transformers(DEFAULT_CONFIGS, asked).items():
         assert isinstance(stated, dict)
-        config = {**stated, **NEEDED.get(kind, {})}
-        asked[kind] = {"model_type": kind, **NEEDED.get(kind, {})}
-        counted[kind] = parameter_count(shape_from_config(config, id=kind))
+        counted[kind] = parameter_count(shape_from_config({**stated, **asked[kind]}, id=kind))
     assert ask_transformers(COUNT_PARAMETERS, asked) == counted
 
 
@@ -278,9 +276,9 @@ def test_switches_that_few_configs_turn_are_counted_too() -> None:
     }
     asked["Gemma 4 with values"] = VARIANTS["Gemma 4 with values"]
     questions = {name: {"model_type": kind, **keys} for name, (kind, keys) in asked.items()}
-    counted = {}
-    for name, (kind, keys) in asked.items():
-        stated = ask_transformers(DEFAULT_CONFIGS, {kind: keys})[kind]
+    full, counted = ask_transformers(DEFAULT_CONFIGS, questions), {}
+    for name, (_, keys) in asked.items():
+        stated = full[name]
         assert isinstance(stated, dict)
         counted[name] = parameter_count(shape_from_config({**stated, **keys}, id=name))
     assert ask_transformers(COUNT_PARAMETERS, questions) == counted
