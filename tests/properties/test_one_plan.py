@@ -203,7 +203,7 @@ def all_hold(case: Case) -> None:
 @pytest.mark.parametrize("part", range(6))
 def test_every_plan(part: int) -> None:
     """All checks hold for plans of all kinds."""
-    holds(all_hold, 20, part, case=wide_cases())
+    holds(all_hold, 12, part, case=wide_cases())
 
 
 def test_a_few_plans() -> None:
