@@ -4,26 +4,19 @@ import shlex
 import signal
 from pathlib import Path
 from socket import socket
-from typing import Annotated
 
 import typer
 
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.registry import load_backend
+from tpdeploy.cli.options import launch as given
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.access import client_key, generated_file, read_keys
 from tpdeploy.launcher.commands import Order, front_command, replica_commands
-from tpdeploy.launcher.launch import (
-    begin,
-    check,
-    check_here,
-    choose_port,
-    follow,
-    stop,
-)
+from tpdeploy.launcher.launch import begin, check, check_here, choose_port, follow, stop
 from tpdeploy.launcher.runtimes.base import Rendered
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
 from tpdeploy.launcher.runtimes.processes import Leader, this_process
@@ -53,49 +46,26 @@ class DryRun(Record):
 
 @app.command()
 def launch(
-    plan: Annotated[Path | None, typer.Argument(help="Plan file. [default: current plan]")] = None,
+    plan: given.Plan = None,
     *,
-    backend: Annotated[str | None, typer.Option(help="Engine. [default: the plan's]")] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Port of the endpoint. [default: first free from 8000]")
-    ] = None,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; others than this machine's need a key.")
-    ] = LOOPBACK,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Let others reach it without a key.")
-    ] = False,
-    api_key_file: Annotated[
-        Path | None, typer.Option(help="Keys of clients, one a line; read for each request.")
-    ] = None,
-    generate_key: Annotated[
-        bool, typer.Option("--generate-key", help="Make a key, and show it once.")
-    ] = False,
-    tls_cert: Annotated[
-        Path | None, typer.Option(help="Certificate to encrypt with, a PEM file.")
-    ] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key, a PEM file.")] = None,
-    metrics: Annotated[
-        bool, typer.Option("--metrics", help="Show the engines' metrics at /metrics.")
-    ] = False,
-    name: Annotated[str, typer.Option(help="Name of the deployment.")] = DEFAULT_NAME,
-    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")] = False,
-    executable: Annotated[
-        Path | None, typer.Option(help="An engine installed elsewhere, e.g. its vllm.")
-    ] = None,
-    python: Annotated[
-        Path | None, typer.Option(help="The Python of an environment that has the engine.")
-    ] = None,
-    container: Annotated[
-        str | None, typer.Option(help="An image that has the engine; Docker or Podman runs it.")
-    ] = None,
-    engine_arg: Annotated[
-        list[str] | None,
-        typer.Option(help="Passed on as it is, as --engine-arg=--load-format=dummy."),
-    ] = None,
-    startup_timeout: Annotated[float, typer.Option(help="Seconds to become ready.")] = 1200.0,
-    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    backend: given.Backend = None,
+    port: given.Port = None,
+    host: given.Host = LOOPBACK,
+    insecure: given.Insecure = False,
+    api_key_file: given.ApiKeyFile = None,
+    generate_key: given.GenerateKey = False,
+    tls_cert: given.TlsCert = None,
+    tls_key: given.TlsKey = None,
+    metrics: given.Metrics = False,
+    name: given.Name = DEFAULT_NAME,
+    detach: given.Detach = False,
+    dry_run: given.DryRun = False,
+    executable: given.Executable = None,
+    python: given.Python = None,
+    container: given.Container = None,
+    engine_arg: given.EngineArg = None,
+    startup_timeout: given.StartupTimeout = 1200.0,
+    json: given.Json = False,
 ) -> None:
     """Start every replica of the plan, and the front that clients reach.
 
@@ -110,16 +80,16 @@ def launch(
         backend=engine.name,
         host=host,
         port=chosen_port,
-        executable=executable.absolute() if executable else None,
-        python=python.absolute() if python else None,
+        executable=_whole(executable),
+        python=_whole(python),
         container=container,
         startup_timeout_s=startup_timeout,
         engine_args=tuple(engine_arg or ()),
         keyed=client_key() is not None,
         key_file=_key_file(name, api_key_file, generate_key=generate_key),
         generate_key=generate_key,
-        tls_cert=tls_cert.absolute() if tls_cert else None,
-        tls_key=tls_key.absolute() if tls_key else None,
+        tls_cert=_whole(tls_cert),
+        tls_key=_whole(tls_key),
         metrics=metrics,
         insecure=insecure,
         owner=None if detach else this_process(),
@@ -134,12 +104,17 @@ def launch(
     _run(chosen, order, hold, detach=detach, as_json=json)
 
 
-def _key_file(name: str, given: Path | None, *, generate_key: bool) -> Path | None:
-    if generate_key and given:
+def _key_file(name: str, stated: Path | None, *, generate_key: bool) -> Path | None:
+    if generate_key and stated:
         raise InputError("--generate-key and --api-key-file: choose one")
     if generate_key:
         return generated_file(folder_of(name))
-    return given.absolute() if given else None
+    return _whole(stated)
+
+
+def _whole(path: Path | None) -> Path | None:
+    """The path as the supervisor finds it, from wherever it runs."""
+    return path.absolute() if path else None
 
 
 def _run(plan: DeploymentPlan, order: Order, hold: socket, *, detach: bool, as_json: bool) -> None:

@@ -95,14 +95,10 @@ def validate(
             prompts=prompts,
             exact=engine.fixes_output_length,
         )
-        own = OwnMetrics(deployment, engine) if deployment else None
-        return _run(endpoint, how, own, launched)
+        return _run(endpoint, how, OwnMetrics(deployment, engine) if deployment else None, launched)
 
     found = _measured(deployed, load, sweep, run, report)
-    if teaches(found):
-        if isinstance(found, ValidationReport):
-            keep(found, None)
-        learn_and_tell(deployed.backend, deployed.cluster.gpu)
+    _learn(found, deployed)
     _tell(found, output, report, json=json)
 
 
@@ -118,6 +114,15 @@ def _measured(
     if report or load != plan.workload:
         return run_one(plan, load, run, report)
     return run(load, plan.prediction, 0)
+
+
+def _learn(found: ValidationReport | SweepReport, plan: DeploymentPlan) -> None:
+    """Keep it where plans learn from it, if it teaches; a sweep has kept its runs."""
+    if not teaches(found):
+        return
+    if isinstance(found, ValidationReport):
+        keep(found, None)
+    learn_and_tell(plan.backend, plan.cluster.gpu)
 
 
 def _tell(

@@ -12,6 +12,7 @@ from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.family_parts import (
     ATTENTION_BIAS,
     DEEPSEEK,
+    GEMMA_2,
     LLAMA,
     MIXTRAL_MODULES,
 )
@@ -179,18 +180,7 @@ FAMILIES: Mapping[str, Family] = {
             "sliding_window": 128,
         },
     ),
-    "gemma2": Family(
-        qkv_bias=ATTENTION_BIAS,
-        output_bias=ATTENTION_BIAS,
-        norms_per_layer=4,
-        windows="alternate",
-        defaults={
-            "tie_word_embeddings": True,
-            "num_key_value_heads": 4,
-            "head_dim": 256,
-            "sliding_window": 4096,
-        },
-    ),
+    "gemma2": GEMMA_2,
     # The text_config of multimodal Gemma 3 checkpoints leaves most of these out.
     "gemma3_text": Family(
         qkv_bias=ATTENTION_BIAS,

@@ -15,3 +15,17 @@ MIXTRAL_MODULES = {
     "expert up": "block_sparse_moe.experts.0.w3",
     "expert down": "block_sparse_moe.experts.0.w2",
 }
+
+# Every other layer in a window, norms before and behind each mixer and MLP.
+GEMMA_2 = Family(
+    qkv_bias=ATTENTION_BIAS,
+    output_bias=ATTENTION_BIAS,
+    norms_per_layer=4,
+    windows="alternate",
+    defaults={
+        "tie_word_embeddings": True,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "sliding_window": 4096,
+    },
+)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEEK, LLAMA
+from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEEK, GEMMA_2, LLAMA
 
 _BIASED = Family(qkv_bias=ATTENTION_BIAS, output_bias=ATTENTION_BIAS)
 _GRANITE_MOE = replace(_BIASED, experts="mixtral")
@@ -33,17 +33,8 @@ KIN_FAMILIES: Mapping[str, Family] = {
     ),
     "helium": replace(LLAMA, output_bias=False, defaults={"head_dim": 128}),
     "hyperclovax": replace(LLAMA, post_norms="use_post_norm", defaults={"use_post_norm": True}),
-    # Of Gemma 2.
-    "vaultgemma": replace(
-        _BIASED,
-        windows="alternate",
-        defaults={
-            "tie_word_embeddings": True,
-            "num_key_value_heads": 4,
-            "head_dim": 256,
-            "sliding_window": 4096,
-        },
-    ),
+    # Gemma 2 without the norms behind its mixers and MLPs.
+    "vaultgemma": replace(GEMMA_2, norms_per_layer=2),
     # With experts.
     "dots1": replace(
         _BIASED,

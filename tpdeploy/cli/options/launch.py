@@ -1,0 +1,41 @@
+"""The options of `tpdeploy launch`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Plan = Annotated[Path | None, typer.Argument(help="Plan file. [default: current plan]")]
+Backend = Annotated[str | None, typer.Option(help="Engine. [default: the plan's]")]
+Port = Annotated[
+    int | None, typer.Option(help="Port of the endpoint. [default: first free from 8000]")
+]
+Host = Annotated[
+    str, typer.Option(help="Address to listen on; others than this machine's need a key.")
+]
+Insecure = Annotated[bool, typer.Option("--insecure", help="Let others reach it without a key.")]
+ApiKeyFile = Annotated[
+    Path | None, typer.Option(help="Keys of clients, one a line; read for each request.")
+]
+GenerateKey = Annotated[bool, typer.Option("--generate-key", help="Make a key, and show it once.")]
+TlsCert = Annotated[Path | None, typer.Option(help="Certificate to encrypt with, a PEM file.")]
+TlsKey = Annotated[Path | None, typer.Option(help="Its key, a PEM file.")]
+Metrics = Annotated[bool, typer.Option("--metrics", help="Show the engines' metrics at /metrics.")]
+Name = Annotated[str, typer.Option(help="Name of the deployment.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Return when it is ready.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")]
+Executable = Annotated[
+    Path | None, typer.Option(help="An engine installed elsewhere, e.g. its vllm.")
+]
+Python = Annotated[
+    Path | None, typer.Option(help="The Python of an environment that has the engine.")
+]
+Container = Annotated[
+    str | None, typer.Option(help="An image that has the engine; Docker or Podman runs it.")
+]
+EngineArg = Annotated[
+    list[str] | None,
+    typer.Option(help="Passed on as it is, as --engine-arg=--load-format=dummy."),
+]
+StartupTimeout = Annotated[float, typer.Option(help="Seconds to become ready.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
