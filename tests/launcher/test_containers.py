@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.launcher.test_launch import HERE, Machine, eventually, nothing_left
+from tests.launcher.machine import HERE, Machine, eventually, nothing_left
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.runtimes import container
 from tpdeploy.launcher.state import Deployment

@@ -12,14 +12,13 @@ import httpx
 import psutil
 import pytest
 
-from tests.launcher.test_launch import Machine, eventually, machine
+from tests.launcher.machine import Machine, eventually
 from tpdeploy.files import write_whole
 from tpdeploy.launcher.access import inner_key
 from tpdeploy.launcher.front import CLIENT_PATHS, Front, config
 from tpdeploy.launcher.state import Deployment
 
 KEY = "sk-of-clients"
-__all__ = ["machine"]
 
 # Of vLLM 0.32 and of routers: what generates, stops, changes or tells without being asked to.
 ADMIN = (

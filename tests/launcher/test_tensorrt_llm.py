@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.launcher.test_launch import eventually, nothing_left
+from tests.launcher.machine import eventually, nothing_left
 from tpdeploy.backends import tensorrt_llm
 from tpdeploy.backends.metrics import EngineMetrics, Summed, read_metrics
 from tpdeploy.launcher.environments import MARKER
