@@ -16,7 +16,8 @@ from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.access import client_key, generated_file, read_keys
 from tpdeploy.launcher.commands import Order, front_command, replica_commands
-from tpdeploy.launcher.launch import begin, check, check_here, choose_port, follow, stop
+from tpdeploy.launcher.control import ENDED, follow, stop
+from tpdeploy.launcher.launch import begin, check, check_here, choose_port
 from tpdeploy.launcher.runtimes.base import Rendered
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
 from tpdeploy.launcher.runtimes.processes import Leader, this_process
@@ -26,7 +27,7 @@ from tpdeploy.profiles.record import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-ENDED = {"failed", "stopped"}
+UNDER_WAY = {"starting", "stopping"}
 
 
 class DryCommand(Record):
@@ -65,6 +66,8 @@ def launch(
     container: given.Container = None,
     engine_arg: given.EngineArg = None,
     startup_timeout: given.StartupTimeout = 1200.0,
+    hang_timeout: given.HangTimeout = 120.0,
+    restarts: given.Restarts = 10,
     json: given.Json = False,
 ) -> None:
     """Start every replica of the plan, and the front that clients reach.
@@ -84,6 +87,8 @@ def launch(
         python=_whole(python),
         container=container,
         startup_timeout_s=startup_timeout,
+        hang_timeout_s=hang_timeout,
+        restarts=restarts,
         engine_args=tuple(engine_arg or ()),
         keyed=client_key() is not None,
         key_file=_key_file(name, api_key_file, generate_key=generate_key),
@@ -119,8 +124,9 @@ def _whole(path: Path | None) -> Path | None:
 
 def _run(plan: DeploymentPlan, order: Order, hold: socket, *, detach: bool, as_json: bool) -> None:
     """Start, show the way to readiness, and stay unless detached."""
-    # Ended in another way than by Ctrl-C, it ends what it started all the same.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # Ended in another way than by Ctrl-C, it ends what it started all the same; what is to stay
+    # survives the terminal.
+    for number in (signal.SIGTERM, *(() if detach else (signal.SIGHUP,))):
         signal.signal(number, signal.default_int_handler)
     supervisor = begin(plan, order, hold)
     if order.generate_key and order.key_file:
@@ -129,7 +135,7 @@ def _run(plan: DeploymentPlan, order: Order, hold: socket, *, detach: bool, as_j
     try:
         with Watcher(err) as watcher:
             deployment = follow(
-                order.name, supervisor, lambda d: d.phase != "starting", watcher.show
+                order.name, supervisor, lambda d: d.phase not in UNDER_WAY, watcher.show
             )
         if deployment.phase in ENDED:
             raise TpdeployError(f"launch failed: {deployment.reason}")
@@ -148,14 +154,16 @@ def _run(plan: DeploymentPlan, order: Order, hold: socket, *, detach: bool, as_j
 def _attend(name: str, supervisor: Leader) -> None:
     """Stay until the deployment ends; say what happens to it."""
     err.print("Ctrl-C stops it.")
-    told = [""]
+    told = ["ready"]
 
     def tell(deployment: Deployment) -> None:
-        if deployment.reason != told[0]:
-            told[0] = deployment.reason
-            err.print(f"{deployment.phase}: {deployment.reason}")
+        reason = f": {deployment.reason}" if deployment.reason else ""
+        words = f"{deployment.phase}{reason}"
+        if words != told[-1]:
+            told.append(words)
+            err.print(words, markup=False)
 
-    last = follow(name, supervisor, lambda d: d.phase in ENDED, tell)
+    last = follow(name, supervisor, lambda _: False, tell)
     if last.phase == "failed":
         raise TpdeployError(f"deployment {name} has failed: {last.reason}")
 

@@ -38,4 +38,10 @@ EngineArg = Annotated[
     typer.Option(help="Passed on as it is, as --engine-arg=--load-format=dummy."),
 ]
 StartupTimeout = Annotated[float, typer.Option(help="Seconds to become ready.")]
+HangTimeout = Annotated[
+    float, typer.Option(min=1, help="Seconds without a sign of life until a replica is restarted.")
+]
+Restarts = Annotated[
+    int, typer.Option(min=0, help="Failures in a row after which a replica is given up.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
