@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 from tpdeploy.backends.base import Backend
 from tpdeploy.errors import InputError
@@ -120,20 +120,31 @@ def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
     Raises:
         InputError: a deployment of that name is running.
     """
-    folder, log = state.folder_of(order.name), state.log_of(order.name, "supervisor")
+    with prepared(plan, order) as lock:
+        return start_supervisor(order.name, [lock, hold.fileno()])
+
+
+@contextmanager
+def prepared(plan: DeploymentPlan, order: Order) -> Iterator[int]:
+    """All that a supervisor starts from is in the deployment's folder, which is locked meanwhile.
+
+    Raises:
+        InputError: a deployment of that name is running.
+    """
+    folder, logs = state.folder_of(order.name), state.log_of(order.name, "supervisor").parent
     make_private(folder)
-    make_private(log.parent)
+    make_private(logs)
     with claimed(order.name) as lock:
         if _runs(order.name):
             raise refusal(order.name)
         (folder / "state.yaml").unlink(missing_ok=True)
-        for old in log.parent.glob("*.log"):
+        for old in logs.glob("*.log"):
             old.unlink()
         write_whole(folder / "plan.yaml", dump_record(plan))
         write_whole(folder / "order.yaml", dump_record(order))
         if order.generate_key:
             generate_key(folder)
-        return start_supervisor(order.name, [lock, hold.fileno()])
+        yield lock
 
 
 def _runs(name: str) -> bool:

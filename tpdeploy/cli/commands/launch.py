@@ -17,11 +17,12 @@ from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.access import client_key, generated_file, read_keys
 from tpdeploy.launcher.commands import Order, front_command, replica_commands
 from tpdeploy.launcher.control import ENDED, follow, stop
-from tpdeploy.launcher.launch import begin, check, check_here, choose_port
+from tpdeploy.launcher.launch import begin, check, check_here, choose_port, prepared
 from tpdeploy.launcher.runtimes.base import Rendered
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
 from tpdeploy.launcher.runtimes.processes import Leader, this_process
 from tpdeploy.launcher.state import DEFAULT_NAME, Deployment, folder_of
+from tpdeploy.launcher.systemd import Scope, install, started, unit, unit_name
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record
 
@@ -60,6 +61,7 @@ def launch(
     metrics: given.Metrics = False,
     name: given.Name = DEFAULT_NAME,
     detach: given.Detach = False,
+    systemd: given.Systemd = None,
     dry_run: given.DryRun = False,
     executable: given.Executable = None,
     python: given.Python = None,
@@ -97,16 +99,31 @@ def launch(
         tls_key=_whole(tls_key),
         metrics=metrics,
         insecure=insecure,
-        owner=None if detach else this_process(),
+        owner=None if detach or systemd else this_process(),
     )
     check(chosen, engine, order)
     if dry_run:
         if chosen.cluster.nodes > 1:
             err.print("MACHINE_0 and so on stand for the addresses of your machines.")
         _show_commands(_commands(chosen, engine, order), as_json=json)
+        if systemd and not json:
+            typer.echo(f"# {unit_name(name)}\n{unit(order, chosen.model.id, systemd)}")
         return
     check_here(chosen, engine, order)
-    _run(chosen, order, hold, detach=detach, as_json=json)
+    if systemd:
+        supervisor = _as_service(chosen, order, hold, systemd)
+    else:
+        supervisor = begin(chosen, order, hold)
+    _run(order, supervisor, detach=order.owner is None, as_json=json)
+
+
+def _as_service(plan: DeploymentPlan, order: Order, hold: socket, scope: Scope) -> Leader:
+    """Install it as a service, which starts its supervisor."""
+    with prepared(plan, order):
+        hold.close()
+    path = install(order, plan.model.id, scope)
+    err.print(f"Service: {path}", soft_wrap=True, markup=False)
+    return started(order.name)
 
 
 def _key_file(name: str, stated: Path | None, *, generate_key: bool) -> Path | None:
@@ -122,13 +139,12 @@ def _whole(path: Path | None) -> Path | None:
     return path.absolute() if path else None
 
 
-def _run(plan: DeploymentPlan, order: Order, hold: socket, *, detach: bool, as_json: bool) -> None:
+def _run(order: Order, supervisor: Leader, *, detach: bool, as_json: bool) -> None:
     """Start, show the way to readiness, and stay unless detached."""
     # Ended in another way than by Ctrl-C, it ends what it started all the same; what is to stay
     # survives the terminal.
     for number in (signal.SIGTERM, *(() if detach else (signal.SIGHUP,))):
         signal.signal(number, signal.default_int_handler)
-    supervisor = begin(plan, order, hold)
     if order.generate_key and order.key_file:
         (key,) = read_keys(order.key_file)
         err.print(f"Key: {key}\nIt is kept in {order.key_file}", soft_wrap=True, markup=False)

@@ -54,7 +54,11 @@ class EngineLife:
     def __init__(self, url: str, backend: Backend, model: str, key: str) -> None:
         self.url, self.backend, self.model = url, backend, model
         headers = {"Authorization": f"Bearer {key}"}
-        self.client = httpx.Client(headers=headers, timeout=PROBE_TIMEOUT_S, trust_env=False)
+        # No connection is kept: one would look like a client's.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self.client = httpx.Client(
+            headers=headers, timeout=PROBE_TIMEOUT_S, trust_env=False, limits=limits
+        )
         self.before: tuple[float, ...] | None = None
 
     def __call__(self) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 from tpdeploy.backends.base import Backend, last_exception
-from tpdeploy.errors import TpdeployError
+from tpdeploy.errors import TpdeployError, one_line
 from tpdeploy.files import write_whole
 from tpdeploy.launcher import asks, state
 from tpdeploy.launcher.access import API_KEY, INNER_KEY, client_key, inner_key, make_inner_key
@@ -29,6 +29,7 @@ from tpdeploy.launcher.runtimes.processes import is_alive, this_process
 from tpdeploy.launcher.runtimes.registry import by_runtime
 from tpdeploy.launcher.supervision.life import Kind, Life, Rules
 from tpdeploy.launcher.supervision.liveness import EngineLife, Liveness
+from tpdeploy.launcher.supervision.notify import Manager
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 
 POLL_S = 0.2
@@ -38,6 +39,9 @@ STARTING_GRACE_S = 1.0
 FRONT_EVERY_S, FRONT_HANG_TIMEOUT_S = 2.0, 10.0
 # The front reads its configuration again within a second, and closes idle connections after two.
 FRONT_READS_S = 3.0
+
+# Beside the drain, what the end of every member takes at most.
+END_S = 60.0
 
 log = logging.getLogger(__name__)
 # Set by SIGTERM and SIGINT, and looked at between steps: no step is left half done.
@@ -68,6 +72,7 @@ class Supervisor:
         self.shown: Rendered | None = None  # the front's configuration as it was last written
         self.work: Iterator[None] = iter(())  # what was asked for and is under way
         self.drain_s = backend.stop_grace_s
+        self.manager = Manager()
         self.deployment = state.Deployment(
             name=order.name,
             model=plan.model.id,
@@ -215,6 +220,7 @@ class Supervisor:
         Raises:
             Stopped: the user asked for the end, or the launch that this one belongs to is gone.
         """
+        self.manager.tell("WATCHDOG=1")
         owner = self.order.owner
         if stop_asked.wait(POLL_S) or (owner and not is_alive(owner)):
             asked = asks.take(self.order.name)
@@ -284,6 +290,7 @@ class Supervisor:
         """End every member, the front first so that nobody is sent to a dying replica."""
         starting = self.deployment.phase == "starting"
         self._tell(phase="stopping", reason=reason)
+        self.manager.tell("STOPPING=1", f"EXTEND_TIMEOUT_USEC={int(1e6 * (self.drain_s + END_S))}")
         self.front.end(STARTING_GRACE_S if starting else self.drain_s)
         grace_s = STARTING_GRACE_S if starting else self.backend.stop_grace_s
         for runtime, members in by_runtime([life.member for life in self.replicas]):
@@ -301,6 +308,8 @@ class Supervisor:
         told = self.deployment.model_copy(update={"members": members, **changes})
         if told == self.deployment:
             return
+        ready = ["READY=1"] if told.phase == "ready" else []
+        self.manager.tell(*ready, f"STATUS={told.phase} {one_line(told.reason)}")
         self.deployment = told
         try:
             state.save(told)
