@@ -13,7 +13,7 @@ from tpdeploy.files import append_privately, make_private, write_whole
 from tpdeploy.launcher import front, state
 from tpdeploy.launcher.access import API_KEY, check_certificate, check_host, generate_key, read_keys
 from tpdeploy.launcher.commands import Order, engine_of, replica_commands
-from tpdeploy.launcher.logs import last_words
+from tpdeploy.launcher.logs import keep_previous, last_words
 from tpdeploy.launcher.runtimes.ports import LOOPBACK, check_port, claim, is_free
 from tpdeploy.launcher.runtimes.processes import Leader, end_process, is_alive, start
 from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_for
@@ -132,8 +132,7 @@ def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
     make_private(log.parent)
     with _claimed(order.name) as lock:
         (folder / "state.yaml").unlink(missing_ok=True)
-        for old in log.parent.glob("*.log"):
-            old.unlink()
+        keep_previous(log.parent)
         write_whole(folder / "plan.yaml", dump_record(plan))
         write_whole(folder / "order.yaml", dump_record(order))
         if order.generate_key:
