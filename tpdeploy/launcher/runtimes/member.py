@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from tpdeploy.bounds import Index
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
@@ -26,6 +26,9 @@ class Member(Record):
     stage: str = Field(default="", description="what it is doing, in the engine's words")
     health_path: str = "/"
     container: str = Field(default="", description="the one it runs in, if it does")
+    restarts: int = 0
+    started_at: AwareDatetime | None = None
+    last_end: str = Field(default="", description="how it ended before it was started again")
     healthy: bool | None = Field(default=None, description="right now; only status asks")
 
     @property
