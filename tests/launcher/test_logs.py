@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tpdeploy.backends.base import last_exception
-from tpdeploy.launcher import logs
 from tpdeploy.launcher.logs import (
     LogReader,
     keep_previous,
@@ -92,14 +91,15 @@ def test_a_log_goes_on_after_it_was_rotated(tmp_path: Path) -> None:
     with path.open("ab", buffering=0) as writer:
         writer.write(b"one\n")
         assert not rotate(path, most_bytes=10)
-        writer.write(b"two and more\n")
-        assert reader.lines() == ["one", "two and more"]
+        writer.write(b"two\nand ")
+        assert reader.lines() == ["one", "two"]
+        writer.write(b"more\n")
         assert rotate(path, most_bytes=16)
         writer.write(b"three\n")
     assert path.read_text() == "three\n"
-    assert reader.lines() == ["three"]
+    assert reader.lines() == ["and more", "three"]
     (older,) = rotated(path)
-    assert older.read_text() == "two and more\n"  # whole lines of the last 16 bytes
+    assert older.read_text() == "one\ntwo\nand more\n"
     assert stat.S_IMODE(older.stat().st_mode) == 0o600
 
 
@@ -107,7 +107,7 @@ def test_as_many_as_are_wanted_are_kept(tmp_path: Path) -> None:
     """The newest is number 1."""
     path = tmp_path / "a.log"
     for text in ("one", "two", "six", "ten", "odd"):
-        path.write_text(f"x\n{text}\n")
+        path.write_text(f"too much\n{text}\n")
         assert rotate(path, most_bytes=5, keep=3)
     assert [each.name for each in rotated(path)] == ["a.log.1", "a.log.2", "a.log.3"]
     assert [each.read_text() for each in rotated(path)] == ["odd\n", "ten\n", "six\n"]
@@ -131,11 +131,11 @@ def test_rotation_raises_nothing_and_makes_room(
     def full(*_args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(logs.shutil, "copyfileobj", full)
+    monkeypatch.setattr("shutil.copyfileobj", full)
     path = tmp_path / "a.log"
     path.write_text("x" * 100)
     assert rotate(path, most_bytes=10)
-    assert path.stat().st_size == 0
+    assert [(each.name, each.stat().st_size) for each in tmp_path.iterdir()] == [("a.log", 0)]
     assert not rotate(tmp_path / "none", most_bytes=10)
 
 

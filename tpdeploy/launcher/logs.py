@@ -29,20 +29,37 @@ class LogReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.position = 0
+        self.older = path.with_name(f"{path.name}.1")
+        self.copied = self._copied()
 
     def lines(self) -> list[str]:
         """Whole lines written since the last call; of a great many, those at the end."""
-        with suppress(FileNotFoundError), self.path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            if size < self.position:
+        before: list[str] = []
+        with suppress(FileNotFoundError):
+            if self.copied != (copied := self._copied()):
+                before = self._read(self.older) if copied else []
                 self.position = 0
-            if size - self.position > MOST_NEW_BYTES:
-                self.position = size - MOST_NEW_BYTES
+            elif self.path.stat().st_size < self.position:
+                self.position = 0
+            self.copied = copied
+            return before + self._read(self.path)
+        return before
+
+    def _copied(self) -> tuple[int, int] | None:
+        """Which copy is the last one that was made when the log was rotated."""
+        with suppress(FileNotFoundError):
+            copy = self.older.stat()
+            return copy.st_ino, copy.st_mtime_ns
+        return None
+
+    def _read(self, path: Path) -> list[str]:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            self.position = max(self.position, size - MOST_NEW_BYTES)
             file.seek(self.position)
             whole, newline, _ = file.read(MOST_NEW_BYTES).rpartition(b"\n")
-            self.position += len(whole) + len(newline)
-            return whole.decode(errors="replace").splitlines()
-        return []
+        self.position += len(whole) + len(newline)
+        return [line.decode(errors="replace") for line in whole.split(b"\n")] if newline else []
 
 
 def last_lines(path: Path, most_bytes: int = LAST_BYTES) -> list[str]:
@@ -75,7 +92,9 @@ def rotated(path: Path) -> list[Path]:
 
 
 def rotate(path: Path, most_bytes: int = ROTATED_BYTES, keep: int = ROTATED_KEPT) -> bool:
-    """Whether the log was long enough to begin anew; its last `most_bytes` are then in PATH.1.
+    """Whether the log was long enough to begin anew; what it held is then in PATH.1.
+
+    Of one twice as long as that, the last `most_bytes`.
 
     Cheap while it is short, and never raises: a full disk is no reason to stop serving. Lines
     written while the last bytes are copied, which takes microseconds, are lost.
@@ -83,26 +102,30 @@ def rotate(path: Path, most_bytes: int = ROTATED_BYTES, keep: int = ROTATED_KEPT
     with suppress(OSError):
         if path.stat().st_size <= most_bytes:
             return False
-        for number in range(keep - 1, 0, -1):
-            older = path.with_name(f"{path.name}.{number}")
-            if older.exists():
-                older.replace(path.with_name(f"{path.name}.{number + 1}"))
         with path.open("r+b") as log:
             with suppress(OSError):  # without room for a copy, room is what is needed most
-                _copy_end(log, path.with_name(f"{path.name}.1"), most_bytes)
+                _copy_end(log, path.with_name(f"{path.name}.0"), most_bytes)
+                for number in range(keep - 1, -1, -1):
+                    if (newer := path.with_name(f"{path.name}.{number}")).exists():
+                        newer.replace(path.with_name(f"{path.name}.{number + 1}"))
             log.truncate(0)
         return True
     return False
 
 
 def _copy_end(log: BinaryIO, target: Path, most_bytes: int) -> None:
-    start = max(0, log.seek(0, os.SEEK_END) - most_bytes)
+    size = log.seek(0, os.SEEK_END)
+    start = size - most_bytes if size > 2 * most_bytes else 0
     log.seek(start)
     if start:
         log.readline(most_bytes)
     number = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE_FILE)
-    with os.fdopen(number, "wb") as copy:
-        shutil.copyfileobj(log, copy, 2**20)
+    try:
+        with os.fdopen(number, "wb") as copy:
+            shutil.copyfileobj(log, copy, 2**20)
+    except OSError:
+        target.unlink()
+        raise
 
 
 def keep_previous(folder: Path) -> None:
