@@ -63,5 +63,5 @@ def test_nothing_running_is_one_line(tmp_path: Path) -> None:
     """The line says what to do; exit code 2."""
     result = query("Hello?", home=tmp_path)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.startswith("Error: no deployment called default is running")
+    assert result.stderr.startswith("Error: no deployment is running")
     assert result.stderr.count("\n") == 1

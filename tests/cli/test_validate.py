@@ -302,4 +302,4 @@ def test_nothing_running_is_one_line(tmp_path: Path) -> None:
     result = validate(home=tmp_path)
     assert result.returncode == 2
     assert result.stdout == ""
-    assert result.stderr.startswith("Error: no deployment called default is running")
+    assert result.stderr.startswith("Error: no deployment is running")

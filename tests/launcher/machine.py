@@ -16,6 +16,7 @@ from tpdeploy.files import write_whole
 from tpdeploy.launcher.environments import MARKER
 from tpdeploy.launcher.runtimes.ports import free_ports, is_free
 from tpdeploy.launcher.runtimes.processes import is_alive, members
+from tpdeploy.launcher.seen import Seen
 from tpdeploy.launcher.state import Deployment
 from tpdeploy.planner.model.precision import served_shape
 from tpdeploy.planner.question import Question
@@ -88,9 +89,9 @@ class Machine:
         assert done.returncode == 0, done.stderr
         return Deployment.model_validate_json(done.stdout)
 
-    def status(self) -> Deployment:
+    def status(self) -> Seen:
         (one,) = json.loads(self.run("status", "--json").stdout)["deployments"]
-        return Deployment.model_validate(one)
+        return Seen.model_validate(one)
 
 
 def launch_arguments(*more: str) -> list[str]:
@@ -114,11 +115,14 @@ def nothing_left(deployment: Deployment) -> bool:
     return not supervised and ports and not any(members(leader) for leader in leaders)
 
 
-def in_foreground(command: list[str], machine: Machine) -> subprocess.Popen[bytes]:
+def in_foreground(
+    command: list[str], machine: Machine, stdout: int | None = None
+) -> subprocess.Popen[bytes]:
     """Started as from a terminal: what runs in the background of a script ignores Ctrl-C."""
     return subprocess.Popen(
         command,
         env=machine.environment(),
+        stdout=stdout,
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads
     )

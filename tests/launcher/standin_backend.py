@@ -26,7 +26,14 @@ class StandinBackend(Backend):
     name: ClassVar[str] = "standin"
     api_key_variable: ClassVar[str | None] = "STANDIN_KEY"
     metrics: ClassVar[MetricNames | None] = MetricNames(
-        path="/metrics", histograms={"ttft": "standin_ttft_seconds"}
+        path="/metrics",
+        histograms={"ttft": "standin_ttft_seconds", "tpot": "standin_tpot_seconds"},
+        values={
+            "running": "standin_running",
+            "waiting": "standin_waiting",
+            "kv_use": "standin_kv_use",
+            "generated_tokens": "standin_tokens_total",
+        },
     )
 
     def capability(self, platform: Platform) -> Capability | None:

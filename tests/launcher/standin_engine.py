@@ -3,7 +3,8 @@
 
 It leaves a worker in its session that outlives it, ignores SIGTERM while it starts, and with
 `--crash` ends during start-up with an error in its log. On every route but /health it wants the key
-in STANDIN_KEY. It tells in its log what it is asked, and when a client of a stream has gone.
+in STANDIN_KEY. It tells in its log what it is asked, and when a client of a stream has gone. Its
+metrics say that each POST made 10 tokens, the first after half a second, the others 50 ms apart.
 """
 
 import http.server
@@ -14,36 +15,52 @@ import sys
 import time
 from pathlib import Path
 
+METRICS = """\
+# TYPE standin_running gauge
+standin_running{{rank="0"}} 2
+# TYPE standin_waiting gauge
+standin_waiting{{rank="0"}} 1
+# TYPE standin_kv_use gauge
+standin_kv_use{{rank="0"}} 0.25
+# TYPE standin_tokens counter
+standin_tokens_total{{rank="0"}} {tokens}
+# TYPE standin_ttft_seconds histogram
+standin_ttft_seconds_bucket{{le="+Inf"}} {count}
+standin_ttft_seconds_sum {ttft}
+standin_ttft_seconds_count {count}
+# TYPE standin_tpot_seconds histogram
+standin_tpot_seconds_bucket{{le="+Inf"}} {count}
+standin_tpot_seconds_sum {tpot}
+standin_tpot_seconds_count {count}
+"""
+
 
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers 200 to everything that bears the key."""
 
     protocol_version = "HTTP/1.1"
+    posts = 0
 
     def do_GET(self) -> None:
-        if self.path == "/metrics":
-            self.metrics()
-            return
         key = os.environ.get("STANDIN_KEY")
         known = not key or self.headers["Authorization"] == f"Bearer {key}"
         self.send_response(200 if known or self.path == "/health" else 401)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def metrics(self) -> None:
-        """It has generated nothing."""
-        body = b"standin_ttft_seconds_count 0\nstandin_ttft_seconds_sum 0\n"
-        self.send_response(200)
+        body = self.metrics() if known and self.path == "/metrics" else b""
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def metrics(self) -> bytes:
+        n = Handler.posts
+        return METRICS.format(tokens=10 * n, count=n, ttft=0.5 * n, tpot=0.05 * n).encode()
 
     def do_POST(self) -> None:
         asked = self.rfile.read(int(self.headers["Content-Length"] or 0))
         while (Path(os.environ["TPDEPLOY_HOME"]) / "silent").exists():
             time.sleep(0.1)
-        if b'"max_tokens":1' in asked.replace(b" ", b""):
+        if b'"max_tokens":1}' in asked.replace(b" ", b""):  # a probe
             return self.do_GET()
+        Handler.posts += 1
         print(f"POST {self.path} {self.headers.values()}", flush=True)
         if self.path == "/v1/completions":
             return self.stream()

@@ -108,7 +108,7 @@ def test_stop_with_nothing_running_is_refused(machine: Machine) -> None:
     """One clear line, exit code 2."""
     done = machine.run("stop")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "no deployment called default is running" in done.stderr
+    assert "no deployment is running" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -173,5 +173,5 @@ def test_metrics_come_in_names_of_ours(prefix: str) -> None:
     """Releases put `trtllm_` before every name or do not; what this one does not tell is None."""
     text = (HERE / "standin_trtllm.py").read_text().split('METRICS = """\\\n')[1].split('"""')[0]
     assert read_metrics(text.replace("trtllm_", prefix), tensorrt_llm.METRICS) == EngineMetrics(
-        ttft=Summed(count=4, sum=0.5)
+        ttft=Summed(count=4, sum=0.5), kv_use=0.25
     )

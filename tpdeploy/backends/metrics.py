@@ -1,7 +1,8 @@
 """An engine's own metrics, read from its Prometheus text into names of ours."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import mean
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -20,6 +21,7 @@ class MetricNames:
     path: str
     histograms: dict[str, str]  # field of EngineMetrics -> the engine's name
     prefix: str = ""  # what some releases put before every name, and others do not
+    values: dict[str, str] = field(default_factory=dict)  # likewise, gauges and counters
 
 
 class Summed(Record):
@@ -34,7 +36,7 @@ class Summed(Record):
 
 
 class EngineMetrics(Record):
-    """What engines tell of their times; None where this one does not."""
+    """What engines tell of their times and of their load; None where this one does not."""
 
     ttft: Summed | None = None
     itl: Summed | None = None
@@ -43,23 +45,32 @@ class EngineMetrics(Record):
     queue: Summed | None = Field(default=None, description="waiting for the first step")
     prefill: Summed | None = None
     decode: Summed | None = None
+    running: float | None = Field(default=None, ge=0, description="requests in steps now")
+    waiting: float | None = Field(default=None, ge=0, description="requests that no step has yet")
+    kv_use: float | None = Field(default=None, ge=0, description="share of the KV cache in use")
+    generated_tokens: float | None = Field(default=None, ge=0, description="since it was started")
 
 
 def read_metrics(text: str, names: MetricNames) -> EngineMetrics:
-    """The metrics in `text`; of several of a name (ranks, workers) the sum.
+    """The metrics in `text`; of several of a name (ranks, workers) the sum, of shares the mean.
 
     Raises:
         TpdeployError: it is no Prometheus text.
     """
     try:
         samples = list(_samples(text, names.prefix))
+        times = {key: _summed(samples, name) for key, name in names.histograms.items()}
+        values = {key: _value(samples, name) for key, name in names.values.items()}
+        if values.get("kv_use") is not None:
+            values["kv_use"] = mean(s.value for s in samples if s.name == names.values["kv_use"])
+        return EngineMetrics.model_validate({**times, **values})
     except ValueError as error:
         raise TpdeployError(f"{names.path} is no Prometheus text: {error}") from error
-    found: dict[str, Summed | None] = {}
-    for field, name in names.histograms.items():
-        count, total = _value(samples, f"{name}_count"), _value(samples, f"{name}_sum")
-        found[field] = None if count is None or total is None else Summed(count=count, sum=total)
-    return EngineMetrics.model_validate(found)
+
+
+def _summed(samples: list["Sample"], name: str) -> Summed | None:
+    count, total = _value(samples, f"{name}_count"), _value(samples, f"{name}_sum")
+    return None if count is None or total is None else Summed(count=count, sum=total)
 
 
 def _samples(text: str, prefix: str) -> Iterator["Sample"]:

@@ -88,6 +88,12 @@ METRICS = MetricNames(
         "prefill": "request_prefill_time_seconds",  # from 1.3 on, as the next
         "decode": "request_decode_time_seconds",
     },
+    values={
+        "running": "num_requests_running",
+        "waiting": "num_requests_waiting",
+        "kv_use": "kv_cache_utilization",
+        "generated_tokens": "generation_tokens_total",
+    },
 )
 
 STAGES = (

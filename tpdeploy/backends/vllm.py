@@ -127,6 +127,12 @@ METRICS = MetricNames(
         "prefill": "vllm:request_prefill_time_seconds",
         "decode": "vllm:request_decode_time_seconds",
     },
+    values={
+        "running": "vllm:num_requests_running",
+        "waiting": "vllm:num_requests_waiting",
+        "kv_use": "vllm:kv_cache_usage_perc",
+        "generated_tokens": "vllm:generation_tokens_total",
+    },
 )
 
 # What the engine writes while it starts, in the order in which it does.

@@ -11,6 +11,7 @@ from tpdeploy.launcher import front, state
 from tpdeploy.launcher.access import API_KEY, check_certificate, check_host, generate_key, read_keys
 from tpdeploy.launcher.commands import Order, engine_of, replica_commands
 from tpdeploy.launcher.control import claimed, refusal, start_supervisor
+from tpdeploy.launcher.logs import keep_previous
 from tpdeploy.launcher.runtimes.ports import check_port, claim, is_free
 from tpdeploy.launcher.runtimes.processes import Leader
 from tpdeploy.launcher.runtimes.registry import runtime_for
@@ -138,8 +139,7 @@ def prepared(plan: DeploymentPlan, order: Order) -> Iterator[int]:
         if _runs(order.name):
             raise refusal(order.name)
         (folder / "state.yaml").unlink(missing_ok=True)
-        for old in logs.glob("*.log"):
-            old.unlink()
+        keep_previous(logs)
         write_whole(folder / "plan.yaml", dump_record(plan))
         write_whole(folder / "order.yaml", dump_record(order))
         if order.generate_key:

@@ -53,7 +53,8 @@ class OwnMetrics:
         for text in reversed(self.before):
             before = self._parse(text)
             if len(before) == len(after):
-                found = {name: _between(name, before, after) for name in EngineMetrics.model_fields}
+                names = self.names.histograms if self.names else ()
+                found = {name: _between(name, before, after) for name in names}
                 if told := {name: 1000 * mean for name, mean in found.items() if mean is not None}:
                     return told
         return {}

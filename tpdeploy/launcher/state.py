@@ -12,7 +12,7 @@ from tpdeploy.files import data_home, kind_of, write_whole
 from tpdeploy.launcher.access import read_keys
 from tpdeploy.launcher.runtimes.member import Member, Phase
 from tpdeploy.launcher.runtimes.processes import Leader, is_alive
-from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_of
+from tpdeploy.launcher.runtimes.registry import by_runtime
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record, Text
 from tpdeploy.records import dump_record, read_record
@@ -48,14 +48,6 @@ class Deployment(Record):
         return self.supervised or any(
             runtime.left(members) for runtime, members in by_runtime(self.members)
         )
-
-    def seen_now(self) -> "Deployment":
-        """The same with what can be seen now: health, and whether the supervisor still lives."""
-        asked = tuple(
-            m.model_copy(update={"healthy": runtime_of(m).answers(m)}) for m in self.members
-        )
-        phase = self.phase if self.supervised else "orphaned"
-        return self.model_copy(update={"members": asked, "phase": phase})
 
 
 class Endpoint(Record):

@@ -10,6 +10,7 @@ import typer
 from tpdeploy.cli.output import err, print_json
 from tpdeploy.harness.load.chat import Answer, Question, ask
 from tpdeploy.harness.load.client import key_from_environment, open_client, served_models
+from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.control import take_over_orphans
 from tpdeploy.launcher.state import Endpoint, running_endpoint
 
@@ -23,7 +24,9 @@ def query(
     url: Annotated[
         str | None, typer.Option(help="Endpoint, instead of the running deployment's.")
     ] = None,
-    name: Annotated[str, typer.Option(help="Which running deployment.")] = "default",
+    name: Annotated[
+        str | None, typer.Option(help="Which deployment. [default: the only running one]")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     temperature: Annotated[
@@ -37,7 +40,7 @@ def query(
     """
     if not url:
         take_over_orphans()
-    running = None if url else running_endpoint(name)
+    running = None if url else running_endpoint(chosen(name))
     asked = Question(text=question, system=system, max_tokens=max_tokens, temperature=temperature)
     answer = asyncio.run(_ask(url or "", running, asked, quiet=json))
     if json:

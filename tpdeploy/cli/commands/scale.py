@@ -8,8 +8,9 @@ from tpdeploy.cli.output import err, out
 from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.asks import Ask
+from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.control import ask
-from tpdeploy.launcher.state import DEFAULT_NAME, running
+from tpdeploy.launcher.state import running
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -17,12 +18,15 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def scale(
     replicas: Annotated[int, typer.Option(min=1, help="How many are to run.")],
-    name: Annotated[str, typer.Option(help="Name of the deployment.")] = DEFAULT_NAME,
+    name: Annotated[
+        str | None, typer.Option(help="Which deployment. [default: the only running one]")
+    ] = None,
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds allowed for requests in flight.")
     ] = 60.0,
 ) -> None:
     """Run more or fewer of the replicas that the plan has devices for."""
+    name = chosen(name)
     planned = len(running(name).members) - 1
     if replicas > planned:
         raise InputError(

@@ -1,70 +1,94 @@
 """`tpdeploy status`: what is deployed, and whether it is well right now."""
 
-from datetime import UTC, datetime
+import time
+from contextlib import suppress
 from typing import Annotated
 
 import typer
-from rich.table import Table
+from rich.live import Live
 
 from tpdeploy.cli.output import err, out, print_json
+from tpdeploy.cli.views.status import shown
+from tpdeploy.errors import InputError
 from tpdeploy.launcher.control import take_over_orphans
-from tpdeploy.launcher.runtimes.member import Member
-from tpdeploy.launcher.runtimes.registry import runtime_of
-from tpdeploy.launcher.state import Deployment, deployments, running
+from tpdeploy.launcher.figures import Look
+from tpdeploy.launcher.seen import LATELY_S, Seen, see
+from tpdeploy.launcher.state import deployments, running
 from tpdeploy.profiles.record import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+WATCH_S = 2.0
+MOST_LOOKS = int(LATELY_S / WATCH_S)
 
 
 class Status(Record):
     """Every running deployment."""
 
-    deployments: tuple[Deployment, ...]
+    deployments: tuple[Seen, ...]
 
 
 @app.command()
 def status(
     name: Annotated[str | None, typer.Option(help="Only this deployment.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again each 2 s.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Show the running deployments. Exit code 2 when the one named is not running."""
+    """Show the running deployments: members, and what they do beside what the plan predicts.
+
+    Rates and means are of the last minute. Exit code 0: all are ready and every member answers,
+    or nothing runs; 1: something does not; 2: the one named is not running.
+    """
+    if watch and json:
+        raise InputError("--watch and --json: choose one")
     for orphan in take_over_orphans():
         err.print(f"{orphan} had lost its supervisor; it has a new one")
-    found = [running(name)] if name else [d for d in deployments() if d.running]
-    found = [deployment.seen_now() for deployment in found]
+    looks = Looks(name)
+    seen = looks.now()
     if json:
-        print_json(Status(deployments=tuple(found)))
-        return
-    if not found:
-        out.print("Nothing is running. Start with: tpdeploy launch")
-    for deployment in found:
-        _show(deployment)
+        print_json(Status(deployments=tuple(seen)))
+    elif watch:
+        seen = _watch(looks, seen)
+    else:
+        out.print(shown(seen))
+    raise typer.Exit(0 if all(each.well for each in seen) else 1)
 
 
-def _show(deployment: Deployment) -> None:
-    up = datetime.now(UTC) - deployment.started_at
-    hint = " (its supervisor is gone): tpdeploy stop" if deployment.phase == "orphaned" else ""
-    out.print(f"{deployment.name}: {deployment.phase}{hint}, up {str(up).partition('.')[0]}")
-    out.print(f"  {deployment.model} by {deployment.backend} at {deployment.url}/v1")
-    if deployment.reason:
-        out.print(f"  {deployment.reason}")
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 2))
-    for title in ("member", "devices", "port", "runs as", "state", "health"):
-        table.add_column(title)
-    for member in deployment.members:
-        table.add_row(*_row(member))
-    out.print(table)
+class Looks:
+    """Looks at the running deployments, each compared with those of the last minute."""
+
+    def __init__(self, name: str | None) -> None:
+        self.name = name
+        self.past: dict[str, list[Look]] = {}
+
+    def now(self) -> list[Seen]:
+        """Those that are running, as they are.
+
+        Raises:
+            InputError: the one named is not running.
+        """
+        named = [running(self.name)] if self.name else [d for d in deployments() if d.running]
+        found = []
+        for deployment in named:
+            past = self.past.setdefault(deployment.name, [])
+            seen, look = see(deployment, past)
+            found.append(seen)
+            if look:
+                self.past[deployment.name] = [*past, look][-MOST_LOOKS:]
+        return found
 
 
-def _row(member: Member) -> tuple[str, ...]:
-    alive = runtime_of(member).observe(member).runs
-    phase = member.phase if alive or member.phase == "failed" else "gone"
-    stage = f": {member.stage}" if member.stage not in {"", member.phase} else ""
-    return (
-        member.label,
-        ",".join(map(str, member.devices)) or "-",
-        str(member.port),
-        member.known_as,
-        phase + stage,
-        "ok" if member.healthy else "no answer",
-    )
+def _watch(looks: Looks, seen: list[Seen]) -> list[Seen]:
+    """Show how they are until Ctrl-C, in place in a terminal; how they were last."""
+    with suppress(KeyboardInterrupt):
+        if not out.is_terminal:
+            while True:
+                out.print(shown(seen))
+                time.sleep(WATCH_S)
+                seen = looks.now()
+        with Live(shown(seen), console=out, auto_refresh=False) as live:
+            while True:
+                time.sleep(WATCH_S)
+                seen = looks.now()
+                live.update(shown(seen), refresh=True)
+    return seen

@@ -31,10 +31,11 @@ from tpdeploy.harness.measure.sweep import SweepReport, loads_of, teaches
 from tpdeploy.harness.measure.teaching import Launched
 from tpdeploy.harness.measure.validation import Measurement, expected_latency_s, measurement
 from tpdeploy.harness.measure.validation import validate as measure
+from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.commands import order_of
 from tpdeploy.launcher.control import take_over_orphans
 from tpdeploy.launcher.own_metrics import OwnMetrics
-from tpdeploy.launcher.state import Endpoint, running_endpoint
+from tpdeploy.launcher.state import Deployment, Endpoint, deployments, running_endpoint
 from tpdeploy.launcher.state import load as load_deployment
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
 from tpdeploy.planner.workload import Workload
@@ -48,7 +49,7 @@ def validate(
     plan: given.Plan = None,
     *,
     url: given.Url = None,
-    name: given.Name = "default",
+    name: given.Name = None,
     requests: given.Requests = None,
     duration: given.Duration = None,
     warmup: given.Warmup = None,
@@ -73,16 +74,15 @@ def validate(
         check_alone(context)
         _tell(run_imported(_planned(plan, name), from_, report), output, report, json=json)
         return
-    endpoint = _target(plan, url, name)
+    endpoint, deployment = _target(plan, url, name)
     deployed = endpoint.plan
     load = _workload(deployed.workload, concurrency, rate, length_spread)
     if sweep is not None and (concurrency or rate):
         raise InputError(f"--sweep {sweep}: names the loads; leave --concurrency and --rate out")
     if prompts:
         read_requests(prompts, load.output_tokens)
-    deployment = None if url else load_deployment(name)
     engine = load_backend(deployment.backend if deployment else deployed.backend)
-    launched = _launched(name) if deployment else None
+    launched = _launched(deployment.name) if deployment else None
 
     # Prompts of an earlier run may still be in the server's prefix cache.
     first_seed = secrets.randbelow(2**31)
@@ -143,20 +143,28 @@ def _tell(
         raise typer.Exit(1)
 
 
-def _planned(plan: Path | None, name: str) -> DeploymentPlan:
+def _planned(plan: Path | None, name: str | None) -> DeploymentPlan:
     """The plan given, else the running deployment's, else the current one."""
-    deployment = None if plan else load_deployment(name)
-    return running_endpoint(name).plan if deployment and deployment.running else read_plan(plan)
+    if plan is None and (name or any(deployment.running for deployment in deployments())):
+        name = chosen(name)
+        deployment = load_deployment(name)
+        if deployment and deployment.running:
+            return running_endpoint(name).plan
+    return read_plan(plan)
 
 
-def _target(plan: Path | None, url: str | None, name: str) -> Endpoint:
-    """The endpoint to measure and the plan to hold it against."""
+def _target(
+    plan: Path | None, url: str | None, name: str | None
+) -> tuple[Endpoint, Deployment | None]:
+    """The endpoint to measure, the plan to hold it against, and whose it is."""
     if url is not None:
-        return Endpoint(url=url, plan=read_plan(plan))
+        return Endpoint(url=url, plan=read_plan(plan)), None
     take_over_orphans()
-    running = running_endpoint(name)
+    name = chosen(name)
+    found = running_endpoint(name)
     _refuse_parts(name)
-    return running.model_copy(update={"plan": read_plan(plan)}) if plan else running
+    endpoint = found.model_copy(update={"plan": read_plan(plan)}) if plan else found
+    return endpoint, load_deployment(name)
 
 
 def _refuse_parts(name: str) -> None:

@@ -107,7 +107,7 @@ class Life:
         seen = self.runtime.observe(self.member)
         try:
             if not seen.runs:
-                self._failed(f"{seen.end} while starting{self._words()}")
+                self._failed(self._told(f"{seen.end} while starting"))
             elif self.runtime.answers(self.member) and self.runtime.listens(self.member):
                 self._enter("ready", "ready")
                 self.liveness = self.kind.liveness(self.member)
@@ -122,7 +122,7 @@ class Life:
             self.liveness = self.kind.liveness(self.member)
         seen = self.runtime.observe(self.member)
         if not seen.runs:
-            self._failed(f"{seen.end}{self._words()}")
+            self._failed(self._told(seen.end))
         elif self.liveness.silent_s > self.rules.hang_timeout_s:
             self._failed(f"gave no sign of life for {self.rules.hang_timeout_s:.0f} s")
         elif self.failures and time.monotonic() > self.since + STEADY_S:
@@ -143,9 +143,12 @@ class Life:
             self.liveness = None
         self.runtime.stop([self.member], grace_s)
 
-    def _words(self) -> str:
-        """What it wrote of its end."""
-        return f": {last_words(self.kind.log, self.kind.failure)}"
+    def _told(self, how: str) -> str:
+        """`how` it ended, with what it wrote of that; who was killed has written nothing of it."""
+        words = last_words(
+            self.kind.log, self.kind.failure, self.log.begun, guess="was ended by" not in how
+        )
+        return f"{how}: {words}" if words else how
 
     def _enter(self, phase: Phase, stage: str, **changes: Any) -> None:
         self.since = time.monotonic()

@@ -77,7 +77,8 @@ class EngineLife:
             return None
         with suppress(TpdeployError):
             read = read_metrics(self.client.get(self.url + names.path).text, names)
-            return tuple(seen.count for seen in (read.ttft, read.itl) if seen)
+            times = tuple(seen.count for seen in (read.ttft, read.itl) if seen)
+            return (*times, read.generated_tokens or 0.0)
         return None
 
     def _generates(self) -> bool:

@@ -23,6 +23,8 @@ from tpdeploy.launcher import asks, state
 from tpdeploy.launcher.access import API_KEY, INNER_KEY, client_key, inner_key, make_inner_key
 from tpdeploy.launcher.asks import Ask
 from tpdeploy.launcher.commands import FRONT, Order, commands_of, front_command, front_member
+from tpdeploy.launcher.figures import Sampler
+from tpdeploy.launcher.logs import rotate
 from tpdeploy.launcher.runtimes.base import Rendered
 from tpdeploy.launcher.runtimes.member import Member, Phase
 from tpdeploy.launcher.runtimes.processes import is_alive, this_process
@@ -73,6 +75,7 @@ class Supervisor:
         self.work: Iterator[None] = iter(())  # what was asked for and is under way
         self.drain_s = backend.stop_grace_s
         self.manager = Manager()
+        self.sampler = Sampler(backend)
         self.deployment = state.Deployment(
             name=order.name,
             model=plan.model.id,
@@ -176,6 +179,7 @@ class Supervisor:
                 life.look()
             self._show_front()
             self._work()
+            self.sampler.tick(self.deployment)
             self._tell(phase=self._phase(), reason=self._reason())
             if self._is_over():
                 raise TpdeployError(self._reason())
@@ -215,12 +219,14 @@ class Supervisor:
         return "; ".join(f"{m.label} {m.last_end}" for m in missing)
 
     def _pause(self) -> None:
-        """Sleep until the next look.
+        """Sleep until the next look, with logs that stay short.
 
         Raises:
             Stopped: the user asked for the end, or the launch that this one belongs to is gone.
         """
         self.manager.tell("WATCHDOG=1")
+        for label in ("supervisor", *(life.member.label for life in self.lives)):
+            rotate(state.log_of(self.order.name, label))
         owner = self.order.owner
         if stop_asked.wait(POLL_S) or (owner and not is_alive(owner)):
             asked = asks.take(self.order.name)

@@ -45,6 +45,12 @@ class SglangBackend(Backend):
             "itl": "sglang:inter_token_latency_seconds",
             "e2e": "sglang:e2e_request_latency_seconds",
         },
+        values={
+            "running": "sglang:num_running_reqs",
+            "waiting": "sglang:num_queue_reqs",
+            "kv_use": "sglang:token_usage",
+            "generated_tokens": "sglang:generation_tokens_total",
+        },
     )
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
     verified: ClassVar[str] = "an example: its flags against the documentation; never run"
