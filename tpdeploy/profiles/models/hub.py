@@ -29,7 +29,7 @@ def hub_config(model: str) -> dict[str, object]:
     """
     config = _fetch(model, "config.json")
     if config is None:
-        raise InputError(f"{model}: {_endpoint()} has no such model with a config.json; {INSTEAD}")
+        raise InputError(f"{model}: {endpoint()} has no such model with a config.json; {INSTEAD}")
     return config
 
 
@@ -38,7 +38,21 @@ def hub_quantization(model: str) -> dict[str, object] | None:
     return _fetch(model, "hf_quant_config.json")
 
 
-def _endpoint() -> str:
+def download_problem(model: str) -> str:
+    """Why an engine could not download the hub model `model` now; empty if it could."""
+    import httpx  # noqa: PLC0415 - as below
+
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in YES:
+        return "HF_HUB_OFFLINE forbids to ask the hub"
+    try:
+        answer = _ask(model, "config.json")
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        return f"{endpoint()} is out of reach ({type(error).__name__})"
+    return "" if answer.is_success else _refusal(answer)
+
+
+def endpoint() -> str:
+    """The hub, or the mirror of it that HF_ENDPOINT names."""
     return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
 
 
@@ -48,13 +62,11 @@ def _fetch(model: str, file: str) -> dict[str, object] | None:
 
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in YES:
         raise InputError(f"{model} is not bundled and HF_HUB_OFFLINE is set: {INSTEAD}")
-    token = os.environ.get("HF_TOKEN")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = _get(f"{_endpoint()}/{model}/resolve/main/{file}", headers)
+        answer = _ask(model, file)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise InputError(
-            f"{model} is not bundled and {_endpoint()} is out of reach "
+            f"{model} is not bundled and {endpoint()} is out of reach "
             f"({type(error).__name__}): {INSTEAD}"
         ) from error
     if answer.status_code == httpx.codes.NOT_FOUND:
@@ -62,6 +74,13 @@ def _fetch(model: str, file: str) -> dict[str, object] | None:
     if not answer.is_success:
         raise InputError(f"{model}: {_refusal(answer)}; {INSTEAD}")
     return _object(answer, model, file)
+
+
+def _ask(model: str, file: str) -> "httpx.Response":
+    """The hub's answer about a file of `model`, with the user's token if there is one."""
+    token = os.environ.get("HF_TOKEN")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return _get(f"{endpoint()}/{model}/resolve/main/{file}", headers)
 
 
 def _get(url: str, headers: dict[str, str]) -> "httpx.Response":
@@ -99,15 +118,17 @@ def _get(url: str, headers: dict[str, str]) -> "httpx.Response":
 def _refusal(answer: "httpx.Response") -> str:
     match answer.status_code:
         case 401:
-            return f"{_endpoint()} does not know it, or wants a token for it (set HF_TOKEN)"
+            return f"{endpoint()} does not know it, or wants a token for it (set HF_TOKEN)"
         case 403:
-            return f"{_endpoint()} denies access: accept the model's terms there, or set HF_TOKEN"
+            return f"{endpoint()} denies access: accept the model's terms there, or set HF_TOKEN"
+        case 404:
+            return f"{endpoint()} has no such model"
         case status:
-            return f"{_endpoint()} answered {status}"
+            return f"{endpoint()} answered {status}"
 
 
 def _object(answer: "httpx.Response", model: str, file: str) -> dict[str, object]:
-    name = f"{model}: {_endpoint()}'s {file}"
+    name = f"{model}: {endpoint()}'s {file}"
     try:
         content = parse_json(decoded(answer.content, name), name)
     except InputError as error:
