@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 
 from tpdeploy.backends.base import Backend, Command, Platform
+from tpdeploy.launcher.environments import Environment
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.planner.plan import DeploymentPlan
 
@@ -65,6 +66,14 @@ class Runtime(ABC):
         Raises:
             InputError: it cannot; the message says what would work.
         """
+
+    def environment(self, engine: Engine) -> Environment | None:
+        """The environment of `engine`, if it is on this machine and programs can be run in it.
+
+        Raises:
+            InputError: what the user named is not a program.
+        """
+        return None
 
     @abstractmethod
     def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:

@@ -31,6 +31,10 @@ class Container(Local):
         """The image has the engine; what runs it must be here."""
         client()
 
+    def environment(self, engine: Engine) -> None:
+        """It is in the image."""
+        return
+
     def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:
         """The engine's command in a container of `engine.image`."""
         name = f"tpdeploy-{folder.parent.name}-{folder.name}"

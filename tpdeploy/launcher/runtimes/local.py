@@ -10,6 +10,7 @@ from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import write_whole
 from tpdeploy.launcher.environments import (
+    Environment,
     environment_of_executable,
     environment_of_python,
     find_environment,
@@ -41,17 +42,20 @@ class Local(Runtime):
         Raises:
             InputError: it is not; the message holds the command that installs it.
         """
-        platform = engine.platform
-        if engine.executable:
-            environment_of_executable(engine.executable)
-        elif engine.python:
-            environment_of_python(engine.python)
-        elif find_environment(engine.backend.environment(platform)) is None:
-            name = engine.backend.name
+        if self.environment(engine) is None:
+            platform, name = engine.platform, engine.backend.name
             raise InputError(
                 f"{name} for {platform} is not installed; run on a machine with {platform}: "
                 f"tpdeploy backends install {name} --platform {platform}"
             )
+
+    def environment(self, engine: Engine) -> Environment | None:
+        """The one of the program that the user named, else the one that tpdeploy installed."""
+        if engine.executable:
+            return environment_of_executable(engine.executable)
+        if engine.python:
+            return environment_of_python(engine.python)
+        return find_environment(engine.backend.environment(engine.platform))
 
     def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:
         """The engine's own command, with the path of its program if that is known here."""
