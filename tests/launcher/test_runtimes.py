@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.launcher.plans import plan_for
 from tests.launcher.standin_backend import StandinBackend
-from tests.launcher.test_check import plan_for
 from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.runtimes.base import Engine, Rendered, Runtime
