@@ -12,6 +12,7 @@ from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.options import launch as given
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
+from tpdeploy.cli.views.doctor import show_warnings
 from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.access import client_key, generated_file, read_keys
@@ -60,6 +61,7 @@ def launch(
     name: given.Name = DEFAULT_NAME,
     detach: given.Detach = False,
     dry_run: given.DryRun = False,
+    force: given.Force = False,
     executable: given.Executable = None,
     python: given.Python = None,
     container: given.Container = None,
@@ -100,7 +102,7 @@ def launch(
             err.print("MACHINE_0 and so on stand for the addresses of your machines.")
         _show_commands(_commands(chosen, engine, order), as_json=json)
         return
-    check_here(chosen, engine, order)
+    show_warnings(err, check_here(chosen, engine, order, insist=force))
     _run(chosen, order, hold, detach=detach, as_json=json)
 
 
