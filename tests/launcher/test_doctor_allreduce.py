@@ -11,7 +11,7 @@ from tests.launcher.plans import plan_for
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.launcher.doctor import allreduce
 from tpdeploy.launcher.doctor.case import Case
-from tpdeploy.launcher.doctor.finding import Finding
+from tpdeploy.launcher.doctor.finding import Finding, fail
 from tpdeploy.launcher.doctor.groups import core_groups, device_groups
 from tpdeploy.launcher.runtimes.base import Engine
 from tpdeploy.planner.plan import DeploymentPlan
@@ -109,6 +109,17 @@ def test_a_missing_engine_is_a_warning(gpus: DeploymentPlan, python: Path) -> No
     (found,) = allreduce.all_reduce(Case(Engine(load_backend("vllm"), "cuda"), gpus))
     assert found.verdict == "warning"
     assert "tpdeploy backends install vllm" in found.remedy
+
+
+def test_gpus_that_serve_are_left_alone(
+    python: Path, gpus: DeploymentPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An all-reduce would take their time, and memory that may not be there."""
+    used = fail("deployments", "GPU(s) 0 belong to the running deployment a", "tpdeploy stop")
+    monkeypatch.setattr(allreduce, "taken", lambda _: iter([used]))
+    found = tried(python, gpus)
+    assert (found.verdict, found.remedy) == ("warning", "tpdeploy stop")
+    assert "not tried" in found.seen
 
 
 def test_the_groups_are_those_of_the_plan() -> None:

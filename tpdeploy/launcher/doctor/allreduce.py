@@ -16,6 +16,7 @@ from tpdeploy import backends
 from tpdeploy.backends.base import last_exception
 from tpdeploy.errors import shown
 from tpdeploy.launcher.doctor.case import Case
+from tpdeploy.launcher.doctor.devices import taken
 from tpdeploy.launcher.doctor.finding import Finding, fail, ok, warning
 from tpdeploy.launcher.doctor.topology import groups_to_try, iommu_hint
 from tpdeploy.launcher.environments import Environment
@@ -94,6 +95,9 @@ def all_reduce(case: Case) -> Iterator[Finding]:
         seen = f"not tried: the engine is {place}"
         remedy = f"tpdeploy backends install {case.engine.backend.name}, or name it with --python"
         yield warning("all-reduce", seen, remedy)
+    elif used := [found for found in taken(case) if found.verdict == "fail"]:
+        seen = f"not tried, it would disturb others: {used[0].seen}"
+        yield warning("all-reduce", seen, used[0].remedy)
     else:
         yield _finding(case, case.environment, groups)
 

@@ -49,7 +49,7 @@ def examine(case: Case, checks: Sequence[Check] = CHECKS) -> Iterator[Finding]:
     for check in checks:
         try:
             yield from check.examine(case)
-        except TpdeployError as error:
+        except (TpdeployError, OSError) as error:
             yield warning(check.name, f"could not be checked: {error}", "mend that, and try again")
 
 

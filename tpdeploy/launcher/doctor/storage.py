@@ -59,8 +59,8 @@ def hub(case: Case) -> Iterator[Finding]:
         return
     assert case.plan is not None  # noqa: S101 - or nothing is to be downloaded
     model = case.plan.model.id
-    if problem := download_problem(model):
-        remedy = "set HF_ENDPOINT to a mirror in reach, or plan with a local folder"
+    if told := download_problem(model):
+        problem, remedy = told
         yield fail("hub", f"{model} is not on this machine, and {problem}", remedy)
     else:
         yield ok("hub", f"{endpoint()} gives out {model}")

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 from queue import Queue
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ YES = {"1", "on", "yes", "true"}
 def hub_config(model: str) -> dict[str, object]:
     """The config.json of the hub model `model`, with ModelOpt's quantization if it has one.
 
-    HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured as by the hub's own client.
+    HF_ENDPOINT, HF_TOKEN, a login and HF_HUB_OFFLINE are honoured as by the hub's own client.
 
     Raises:
         InputError: the hub is off or out of reach, refuses, or has no such model.
@@ -38,17 +39,47 @@ def hub_quantization(model: str) -> dict[str, object] | None:
     return _fetch(model, "hf_quant_config.json")
 
 
-def download_problem(model: str) -> str:
-    """Why an engine could not download the hub model `model` now; empty if it could."""
+def download_problem(model: str) -> tuple[str, str] | None:
+    """Why an engine could not download the hub model `model` now, and what helps; None: it could.
+
+    One file is asked for, which the hub guards as it guards the weights.
+    """
     import httpx  # noqa: PLC0415 - as below
 
+    elsewhere = "set HF_ENDPOINT to a mirror in reach, or plan with a local folder"
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in YES:
-        return "HF_HUB_OFFLINE forbids to ask the hub"
+        return "HF_HUB_OFFLINE forbids to ask the hub", "unset it, or plan with a local folder"
     try:
         answer = _ask(model, "config.json")
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        return f"{endpoint()} is out of reach ({type(error).__name__})"
-    return "" if answer.is_success else _refusal(answer)
+        return f"{endpoint()} is out of reach ({type(error).__name__})", elsewhere
+    if answer.is_success:
+        return None
+    if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        sent = "the token may not read it" if token() else "no token was sent (HF_TOKEN)"
+        terms = f"accept its terms at {endpoint()}/{model} and set HF_TOKEN to a token of yours"
+        return f"{endpoint()} answered {answer.status_code}: {sent}", terms
+    return _refusal(answer), elsewhere
+
+
+def hub_home() -> Path:
+    """The folder of the hub's own client, with its cache and the token of a login.
+
+    HF_HOME and XDG_CACHE_HOME move it, as huggingface_hub's constants.py says.
+    """
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("HF_HOME") or f"{caches}/huggingface").expanduser()
+
+
+def token() -> str:
+    """The user's token: HF_TOKEN, else the one that a login has left; empty if there is none."""
+    if stated := os.environ.get("HF_TOKEN"):
+        return stated.strip()
+    try:
+        kept = Path(os.environ.get("HF_TOKEN_PATH") or hub_home() / "token")
+        return kept.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def endpoint() -> str:
@@ -78,8 +109,7 @@ def _fetch(model: str, file: str) -> dict[str, object] | None:
 
 def _ask(model: str, file: str) -> "httpx.Response":
     """The hub's answer about a file of `model`, with the user's token if there is one."""
-    token = os.environ.get("HF_TOKEN")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    headers = {"Authorization": f"Bearer {sent}"} if (sent := token()) else {}
     return _get(f"{endpoint()}/{model}/resolve/main/{file}", headers)
 
 

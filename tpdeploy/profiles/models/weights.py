@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tpdeploy.errors import InputError
 from tpdeploy.files import kind_of
+from tpdeploy.profiles.models.hub import hub_home
 from tpdeploy.records import read_json
 
 INDEX = "model.safetensors.index.json"
@@ -14,13 +15,10 @@ WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.gguf")
 def hub_cache() -> Path:
     """The folder in which the hub's own client keeps what it has downloaded.
 
-    HF_HUB_CACHE, HF_HOME and XDG_CACHE_HOME move it, as huggingface_hub's constants.py says.
+    HF_HUB_CACHE moves it away from the rest.
     """
-    if stated := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
-        return Path(stated).expanduser()
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("HF_HOME") or f"{caches}/huggingface"
-    return Path(home).expanduser() / "hub"
+    stated = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(stated).expanduser() if stated else hub_home() / "hub"
 
 
 def folder_in_cache(model: str) -> Path:
