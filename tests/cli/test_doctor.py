@@ -59,6 +59,14 @@ def test_nothing_wrong_is_exit_code_0(monkeypatch: pytest.MonkeyPatch, tmp_path:
     )
 
 
+def test_the_page_has_every_check_and_what_launch_refuses() -> None:
+    """In the order in which they are gone through."""
+    page = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
+    rows = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("| ")]
+    told = [(name.strip(), refuses.strip() == "yes") for name, _, refuses in rows[1:]]
+    assert told == [(check.name, check.stops) for check in CHECKS]
+
+
 def test_80_columns_hold_every_line() -> None:
     """Long remedies are folded."""
     planned()

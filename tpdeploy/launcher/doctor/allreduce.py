@@ -36,6 +36,7 @@ NEXT = {
     "met": "the all-reduce over gloo",
     "gloo": "the all-reduce over NCCL",
 }
+LOADING = {"", "started"}
 MOST_TOLD = 8  # ranks in one line
 NCCL_WARNS = "NCCL WARN"
 # The variables that help after each step, each set tried by itself.
@@ -57,6 +58,7 @@ class Tried:
     bytes: int = 0
     error: str = ""
     remark: str = ""  # the last warning of NCCL
+    limit_s: float = LOAD_TIMEOUT_S  # for the next step forward
 
     @property
     def whole(self) -> bool:
@@ -123,7 +125,7 @@ def where(tried: Tried) -> str:
         if step != tried.last
     ]
     more = f", and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else ""
-    return f"no step forward in {STEP_TIMEOUT_S:g} s: {', '.join(told[:MOST_TOLD])}{more}{remark}"
+    return f"no step forward in {tried.limit_s:g} s: {', '.join(told[:MOST_TOLD])}{more}{remark}"
 
 
 def _remedy(
@@ -180,10 +182,10 @@ def _read(process: Popen[str], tried: Tried) -> None:
     """
     lines: Queue[str] = Queue()
     Thread(target=_pass_on, args=(process, lines), daemon=True).start()
-    deadline = time.monotonic() + LOAD_TIMEOUT_S
+    stepped_at = time.monotonic()
     while True:
         try:
-            line = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            line = lines.get(timeout=max(0.0, stepped_at + tried.limit_s - time.monotonic()))
         except Empty as error:
             raise TimeoutError from error
         if not line:
@@ -192,8 +194,9 @@ def _read(process: Popen[str], tried: Tried) -> None:
             tried.remark = line.strip() if NCCL_WARNS in line else tried.remark
             continue
         tried.take(json.loads(line))
-        if any(step not in {"", "started"} for step in tried.steps.values()):
-            deadline = time.monotonic() + STEP_TIMEOUT_S
+        stepped_at = time.monotonic()
+        if any(step not in LOADING for step in tried.steps.values()):
+            tried.limit_s = STEP_TIMEOUT_S
 
 
 def _pass_on(process: Popen[str], lines: Queue[str]) -> None:

@@ -11,6 +11,8 @@ from tpdeploy.launcher.runtimes.ports import LOOPBACK
 from tpdeploy.launcher.runtimes.registry import runtime_for
 from tpdeploy.launcher.state import Deployment
 from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.machine.detect import detect
 from tpdeploy.profiles.machine.nvml import Driver, Gpu, read_driver
 
 
@@ -32,6 +34,15 @@ class Case:
     def driver(self) -> Driver | None:
         """What the NVIDIA driver says, asked once."""
         return read_driver() if self.on_gpus else None
+
+    @cached_property
+    def here(self) -> Cluster:
+        """This machine as plans see it.
+
+        Raises:
+            InputError: no plan can be made for all of it.
+        """
+        return detect()
 
     @cached_property
     def gpus(self) -> Sequence[Gpu]:

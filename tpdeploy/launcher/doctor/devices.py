@@ -12,7 +12,6 @@ from tpdeploy.launcher.state import Deployment
 from tpdeploy.numbers import in_gib
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.machine.cores import cores_in, processor, usable_cores
-from tpdeploy.profiles.machine.detect import detect
 from tpdeploy.records import read_record
 
 PLAN_AGAIN = "tpdeploy plan MODEL --gpus auto"
@@ -34,7 +33,7 @@ def driver(case: Case) -> Iterator[Finding]:
 def present(case: Case) -> Iterator[Finding]:
     """Whether the devices of the plan are there, and are of the kind it is for."""
     if case.plan is None:
-        here = detect()
+        here = case.here
         yield ok("devices", f"{here.count} x {here.accelerator.name}, joined by {here.fabric.name}")
         return
     try:
@@ -42,7 +41,7 @@ def present(case: Case) -> Iterator[Finding]:
     except InputError as error:
         yield fail("devices", str(error), PLAN_AGAIN)
         return
-    planned, name = case.plan.cluster.gpu, detect().accelerator.name if case.on_gpus else "CPU"
+    planned, name = case.plan.cluster.gpu, case.here.accelerator.name if case.on_gpus else "CPU"
     if name == planned:
         yield ok("devices", f"{len(case.devices)} x {planned} planned, and here")
     else:

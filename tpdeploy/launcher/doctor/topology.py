@@ -8,7 +8,6 @@ from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.finding import Finding, ok, warning
 from tpdeploy.launcher.doctor.groups import core_groups, device_groups, nodes_of
 from tpdeploy.profiles.machine.cores import numa_nodes
-from tpdeploy.profiles.machine.detect import detect
 
 COMMAND_LINE = Path("/proc/cmdline")
 IOMMUS = Path("/sys/class/iommu")
@@ -21,7 +20,7 @@ def fabric(case: Case) -> Iterator[Finding]:
     """Whether the devices are joined by what the plan counts on."""
     if case.plan is None or not case.gpus or len(case.devices) == 1:
         return
-    planned, here = case.plan.cluster.fabric, detect()
+    planned, here = case.plan.cluster.fabric, case.here
     told = " ".join(here.assumptions[1:])
     if here.fabric.name == planned:
         yield ok("topology", f"{planned}, as planned")
@@ -110,5 +109,5 @@ def groups_to_try(case: Case) -> list[list[str]]:
         return [list(map(str, group)) for group in _groups(case)]
     if case.plan is not None:
         return core_groups(case.plan)
-    cpus = detect().cpus
+    cpus = case.here.cpus
     return [list(cpus)] if len(cpus) > 1 else []
