@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.launcher import standin_nvml
+from tests.launcher.downloads import seem_downloaded
 from tests.launcher.plans import plan_for
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError, TpdeployError
@@ -26,7 +27,6 @@ from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import free_ports
 from tpdeploy.launcher.runtimes.processes import this_process
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.profiles.models.weights import folder_in_cache
 from tpdeploy.records import dump_record
 
 GIB = 2**30
@@ -318,13 +318,9 @@ def test_a_port_that_is_taken_fails() -> None:
     assert verdict(limits.port, case()) == "ok"
 
 
-def test_weights_that_are_here_are_not_asked_for(two_gpus: DeploymentPlan) -> None:
+def test_weights_that_are_here_are_not_asked_for(two_gpus: DeploymentPlan, tmp_path: Path) -> None:
     """Neither the disk nor the hub is looked at."""
-    cached = folder_in_cache(two_gpus.model.id)
-    (cached / "refs").mkdir(parents=True)
-    (cached / "refs" / "main").write_text("abc")
-    (cached / "snapshots" / "abc").mkdir(parents=True)
-    (cached / "snapshots" / "abc" / "model.safetensors").write_bytes(b"x")
+    seem_downloaded(tmp_path / "hf", two_gpus.model.id)
     assert verdict(storage.weights, case(two_gpus)) == "ok"
     assert list(storage.download(case(two_gpus))) == []
     assert list(storage.hub(case(two_gpus))) == []
