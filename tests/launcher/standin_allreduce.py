@@ -18,7 +18,7 @@ def main() -> None:
     stop, cure = os.environ.get("TPDEPLOY_TEST_STOP"), os.environ.get("TPDEPLOY_TEST_CURE", "")
     if cure in os.environ:
         stop = None
-    print("NCCL version 2.30", flush=True)
+    print("NCCL version 2.30, without an end of its line: ", end="", flush=True)
     for step in STEPS[: -1 if job["on"] == "cpu" else None]:
         for group, ranks in enumerate(job["groups"]):
             for rank in range(len(ranks)):

@@ -190,10 +190,11 @@ def _read(process: Popen[str], tried: Tried) -> None:
             raise TimeoutError from error
         if not line:
             return
-        if not line.startswith('{"group"'):
+        begin = line.find('{"group"')  # libraries write into the same pipe
+        if begin < 0:
             tried.remark = line.strip() if NCCL_WARNS in line else tried.remark
             continue
-        tried.take(json.loads(line))
+        tried.take(json.JSONDecoder().raw_decode(line[begin:])[0])
         stepped_at = time.monotonic()
         if any(step not in LOADING for step in tried.steps.values()):
             tried.limit_s = STEP_TIMEOUT_S
