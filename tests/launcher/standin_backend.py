@@ -14,6 +14,7 @@ from tpdeploy.backends.base import (
     Site,
     Widths,
 )
+from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
@@ -24,6 +25,9 @@ class StandinBackend(Backend):
 
     name: ClassVar[str] = "standin"
     api_key_variable: ClassVar[str | None] = "STANDIN_KEY"
+    metrics: ClassVar[MetricNames | None] = MetricNames(
+        path="/metrics", histograms={"ttft": "standin_ttft_seconds"}
+    )
 
     def capability(self, platform: Platform) -> Capability | None:
         return Capability(dtypes=frozenset({Dtype.BF16, Dtype.FP16}))

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -20,14 +21,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
+        if self.path == "/metrics":
+            self.metrics()
+            return
         key = os.environ.get("STANDIN_KEY")
         known = not key or self.headers["Authorization"] == f"Bearer {key}"
         self.send_response(200 if known or self.path == "/health" else 401)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def metrics(self) -> None:
+        """It has generated nothing."""
+        body = b"standin_ttft_seconds_count 0\nstandin_ttft_seconds_sum 0\n"
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        asked = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        while (Path(os.environ["TPDEPLOY_HOME"]) / "silent").exists():
+            time.sleep(0.1)
+        if b'"max_tokens":1' in asked.replace(b" ", b""):
+            return self.do_GET()
         print(f"POST {self.path} {self.headers.values()}", flush=True)
         if self.path == "/v1/completions":
             return self.stream()
@@ -58,6 +74,11 @@ def main() -> None:
     print("STAGE loading", flush=True)
     told = [name for name in ("STANDIN_KEY", "TPDEPLOY_API_KEY") if name in os.environ]
     print(f"keys in the environment: {told}", flush=True)
+    home = Path(os.environ["TPDEPLOY_HOME"])
+    while (home / "slow").exists():
+        time.sleep(0.1)
+    if (home / "broken").exists():
+        sys.exit("RuntimeError: broken")
     if "--crash" in arguments:
         sys.exit("RuntimeError: out of stand-in memory")
     if "--never-ready" in arguments:

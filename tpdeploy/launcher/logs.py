@@ -15,6 +15,11 @@ class LogReader:
         self.path = path
         self.position = 0
 
+    def skip(self) -> None:
+        """Go to the end: what is written there by now is of no interest."""
+        with suppress(FileNotFoundError):
+            self.position = self.path.stat().st_size
+
     def lines(self) -> list[str]:
         """Whole lines written since the last call."""
         with suppress(FileNotFoundError), self.path.open("rb") as file:

@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from tpdeploy.cli.output import out, print_json
+from tpdeploy.cli.output import err, out, print_json
+from tpdeploy.launcher.control import take_over_orphans
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.registry import runtime_of
 from tpdeploy.launcher.state import Deployment, deployments, running
@@ -27,6 +28,8 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show the running deployments. Exit code 2 when the one named is not running."""
+    for orphan in take_over_orphans():
+        err.print(f"{orphan} had lost its supervisor; it has a new one")
     found = [running(name)] if name else [d for d in deployments() if d.running]
     found = [deployment.seen_now() for deployment in found]
     if json:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from tpdeploy.cli.output import out
-from tpdeploy.launcher.launch import stop as end
+from tpdeploy.launcher.control import stop as end
 from tpdeploy.launcher.state import DEFAULT_NAME
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -14,7 +14,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def stop(
     name: Annotated[str, typer.Option(help="Name of the deployment.")] = DEFAULT_NAME,
+    drain: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds for requests in flight. [default: the engine's, 10]"),
+    ] = None,
 ) -> None:
-    """End every process of a deployment and free its ports."""
-    stopped = end(name)
+    """End every process of a deployment and free its ports, after the requests in flight."""
+    stopped = end(name, drain)
     out.print(f"Stopped {name}: no process and no port of it is left ({stopped.model})")
