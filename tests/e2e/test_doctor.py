@@ -88,7 +88,7 @@ def test_two_ranks_add_up_over_gloo(plan: Path) -> None:
 
 
 def test_a_rank_that_hangs_is_found_and_nothing_is_left(plan: Path) -> None:
-    """Who hangs where is told within half a minute; exit code 1, and every rank is ended."""
+    """Who hangs where is told after 20 s; exit code 1, and every rank is ended."""
     process = doctor(plan)
     started: list[psutil.Process] = []
     while len(started) < 2:
@@ -98,7 +98,8 @@ def test_a_rank_that_hangs_is_found_and_nothing_is_left(plan: Path) -> None:
     started[1].suspend()
     begun = time.monotonic()
     finding = last_finding(process)
-    assert time.monotonic() - begun < 60
+    # Loading PyTorch comes first, on a machine that may be busy.
+    assert time.monotonic() - begun < 120
     assert (finding["check"], finding["verdict"]) == ("all-reduce", "fail")
     assert "no step forward in 20 s: " in finding["seen"]
     assert "meeting the other ranks" in finding["seen"]
