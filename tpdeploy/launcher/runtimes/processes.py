@@ -26,7 +26,8 @@ PROC = Path("/proc")
 BOOT_ID = PROC / "sys" / "kernel" / "random" / "boot_id"
 # Of /proc/PID/stat, counted from after the name, which may hold anything (proc_pid_stat(5)).
 START_FIELD = 19
-OUT_OF_MEMORY = "by hand, or by the kernel, which ends processes when memory runs out: see dmesg"
+# What the kernel does when memory runs out, and others by hand.
+CAUSES = {signal.SIGKILL: "out of memory? see dmesg", signal.SIGBUS: "is /dev/shm full?"}
 
 
 class Leader(Record):
@@ -128,9 +129,10 @@ def end_of(leader: Leader) -> str:
 
 
 def _ended_by(number: int) -> str:
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    cause = f" ({OUT_OF_MEMORY})" if number == signal.SIGKILL else ""
-    return f"was ended by {name}{cause}"
+    if number not in set(signal.Signals):
+        return f"was ended by signal {number}"
+    cause = CAUSES.get(signal.Signals(number))
+    return f"was ended by {signal.Signals(number).name}{f' ({cause})' if cause else ''}"
 
 
 def members(*leaders: Leader) -> list[psutil.Process]:
