@@ -1,5 +1,7 @@
 """An all-reduce that fails or hangs is told with its place, and with what was found to help."""
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -102,6 +104,36 @@ def test_an_environment_without_pytorch_is_told(python: Path, gpus: DeploymentPl
     python.write_text(f'#!/bin/sh\necho "{last}" >&2; exit 1')
     found = tried(python, gpus)
     assert (found.verdict, found.seen) == ("fail", last)
+
+
+@pytest.fixture
+def docker(tmp_path: Path, python: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a stand-in for Docker keeps its containers; each has the stand-in for Python."""
+    programs = tmp_path / "docker" / "bin"
+    programs.mkdir(parents=True)
+    shutil.copy(python, programs / "python3")
+    source = (Path(__file__).parent / "standin_docker.py").read_text()
+    (programs / "docker").write_text(source.replace("/usr/bin/env python3", sys.executable, 1))
+    (programs / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("STANDIN_DOCKER", str(programs.parent))
+    return programs.parent
+
+
+def test_an_engine_in_an_image_is_tried_in_a_container(
+    docker: Path, python: Path, gpus: DeploymentPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What hangs there is told and cured as elsewhere, and no container is left."""
+    at = Case(Engine(load_backend("vllm"), "cuda", image="vendor/engine:1"), gpus)
+    (found,) = allreduce.all_reduce(at)
+    assert (found.verdict, found.seen) == ("ok", "1 group of 2 over nccl: 1 MiB in 0.20 ms")
+    monkeypatch.setenv("TPDEPLOY_TEST_STOP", "gloo")
+    monkeypatch.setenv("TPDEPLOY_TEST_CURE", "NCCL_P2P_DISABLE")
+    (found,) = allreduce.all_reduce(at)
+    assert "no step forward in 1 s" in found.seen
+    assert "export NCCL_P2P_DISABLE=1" in found.remedy
+    assert nothing_left(python)
+    assert [path.name for path in docker.iterdir()] == ["bin"]
 
 
 def test_a_missing_engine_is_a_warning(gpus: DeploymentPlan, python: Path) -> None:

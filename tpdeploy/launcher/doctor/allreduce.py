@@ -5,6 +5,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
@@ -19,8 +20,9 @@ from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.devices import taken
 from tpdeploy.launcher.doctor.finding import Finding, fail, ok, warning
 from tpdeploy.launcher.doctor.topology import groups_to_try, iommu_hint
-from tpdeploy.launcher.environments import Environment
+from tpdeploy.launcher.runtimes.base import Engine
 from tpdeploy.launcher.runtimes.processes import reading
+from tpdeploy.launcher.runtimes.registry import runtime_for
 from tpdeploy.numbers import duration
 
 PROGRAM = Path(backends.__file__).parent / "programs" / "allreduce.py"
@@ -92,26 +94,23 @@ def all_reduce(case: Case) -> Iterator[Finding]:
     groups = groups_to_try(case)
     if not groups:
         yield ok("all-reduce", "no group of several ranks to try")
-    elif case.environment is None:
-        place = f"in the image {case.engine.image}" if case.engine.image else "not installed"
-        seen = f"not tried: the engine is {place}"
+    elif case.environment is None and not case.engine.image:
         remedy = f"tpdeploy backends install {case.engine.backend.name}, or name it with --python"
-        yield warning("all-reduce", seen, remedy)
+        yield warning("all-reduce", "not tried: the engine is not installed", remedy)
     elif used := [found for found in taken(case) if found.verdict == "fail"]:
         seen = f"not tried, it would disturb others: {used[0].seen}"
         yield warning("all-reduce", seen, used[0].remedy)
     else:
-        yield _finding(case, case.environment, groups)
+        yield _finding(case, groups)
 
 
-def _finding(case: Case, environment: Environment, groups: Sequence[Sequence[str]]) -> Finding:
-    on = "cpu" if case.engine.platform == "cpu" else "gpu"
-    tried = try_groups(environment, on, groups)
+def _finding(case: Case, groups: Sequence[Sequence[str]]) -> Finding:
+    tried = try_groups(case.engine, groups)
     if tried.whole:
         of = f"{len(groups)} group{'s' if len(groups) > 1 else ''} of {len(groups[0])}"
         size = f"{tried.bytes / 2**20:.0f} MiB in {duration(tried.seconds * 1e3)}"
         return ok("all-reduce", f"{of} over {tried.last}: {size}")
-    return fail("all-reduce", where(tried), _remedy(case, environment, groups, tried))
+    return fail("all-reduce", where(tried), _remedy(case, groups, tried))
 
 
 def where(tried: Tried) -> str:
@@ -128,14 +127,11 @@ def where(tried: Tried) -> str:
     return f"no step forward in {tried.limit_s:g} s: {', '.join(told[:MOST_TOLD])}{more}{remark}"
 
 
-def _remedy(
-    case: Case, environment: Environment, groups: Sequence[Sequence[str]], tried: Tried
-) -> str:
+def _remedy(case: Case, groups: Sequence[Sequence[str]], tried: Tried) -> str:
     """What was tried and works; else what may."""
     step = tried.furthest_back
-    on = "cpu" if case.engine.platform == "cpu" else "gpu"
     for cure in CURES.get(step, ()):
-        if not set(cure) & set(os.environ) and try_groups(environment, on, groups, cure).whole:
+        if not set(cure) & set(os.environ) and try_groups(case.engine, groups, cure).whole:
             words = " ".join(f"{name}={value}" for name, value in cure.items())
             also = f"; better: {iommu_hint(case)}" if "NCCL_P2P_DISABLE" in cure else ""
             return f"with it set it works: export {words}{also}"
@@ -145,28 +141,27 @@ def _remedy(
         if named := os.environ.get("GLOO_SOCKET_IFNAME"):
             return f"GLOO_SOCKET_IFNAME is {named}: unset it, or set it to lo"
         return "see that this machine's name leads to an address of its own: getent hosts $HOSTNAME"
-    return f"try it alone: {environment.python} -c 'import torch'"
+    python = case.environment.python if case.environment else "the image's python3"
+    return f"try it alone: {python} -c 'import torch'"
 
 
 def try_groups(
-    environment: Environment,
-    on: str,
-    groups: Sequence[Sequence[str]],
-    variables: Mapping[str, str] | None = None,
+    engine: Engine, groups: Sequence[Sequence[str]], variables: Mapping[str, str] | None = None
 ) -> Tried:
     """Run the program until it ends or hangs; nothing of it is left."""
     ranks = {(g, r): "" for g, group in enumerate(groups) for r in range(len(group))}
+    on = "cpu" if engine.platform == "cpu" else "gpu"
     tried = Tried(LAST[on], ranks)
     asked = {"NCCL_DEBUG": "WARN", **(variables or {})}
-    job = json.dumps({"on": on, "groups": groups})
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
-        try:
-            argv = ["/usr/bin/env", *(f"{name}={value}" for name, value in asked.items())]
-            argv += [str(environment.python), str(PROGRAM), job]
-            with reading(argv, errors, grace_s=0.0) as process:
-                _read(process, tried)
-        except TimeoutError:
-            return tried
+    arguments = (str(PROGRAM), json.dumps({"on": on, "groups": groups}))
+    with (
+        runtime_for(engine).run_python(engine, arguments, asked) as argv,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as errors,
+        suppress(TimeoutError),
+    ):
+        assert argv is not None  # noqa: S101 - it is installed, or in an image
+        with reading(argv, errors, grace_s=0.0) as process:
+            _read(process, tried)
         if not tried.whole and not tried.error:
             errors.seek(0)
             told = last_exception(errors.read().splitlines())

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,15 @@ class Runtime(ABC):
             InputError: what the user named is not a program.
         """
         return None
+
+    def run_python(
+        self, engine: Engine, arguments: Sequence[str], variables: Mapping[str, str]
+    ) -> AbstractContextManager[tuple[str, ...] | None]:
+        """What runs `PYTHON ARGUMENTS` where the engine is; None where that is not known.
+
+        Whatever has been started with it has ended when the context is left.
+        """
+        return nullcontext()
 
     @abstractmethod
     def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:

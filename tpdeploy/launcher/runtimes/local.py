@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from subprocess import Popen
 
@@ -56,6 +56,15 @@ class Local(Runtime):
         if engine.python:
             return environment_of_python(engine.python)
         return find_environment(engine.backend.environment(engine.platform))
+
+    def run_python(
+        self, engine: Engine, arguments: Sequence[str], variables: Mapping[str, str]
+    ) -> AbstractContextManager[tuple[str, ...] | None]:
+        """By the Python of its environment; who reads the output ends the processes."""
+        found = self.environment(engine)
+        if found is None:
+            return nullcontext()
+        return nullcontext((*with_variables(variables), str(found.python), *arguments))
 
     def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:
         """The engine's own command, with the path of its program if that is known here."""
@@ -116,6 +125,11 @@ class Local(Runtime):
         for member in members:
             if child := self.children.pop(member.label, None):
                 child.poll()
+
+
+def with_variables(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """The beginning of a command that has these variables beside the others."""
+    return ("/usr/bin/env", *(f"{name}={value}" for name, value in variables.items()))
 
 
 def _search_path(program: str) -> dict[str, str]:
