@@ -81,7 +81,7 @@ class Runtime(ABC):
     ) -> AbstractContextManager[tuple[str, ...] | None]:
         """What runs `PYTHON ARGUMENTS` where the engine is; None where that is not known.
 
-        Whatever has been started with it has ended when the context is left.
+        Who starts it ends its processes; what they leave elsewhere ends with the context.
         """
         return nullcontext()
 
