@@ -39,3 +39,12 @@ def in_ms(ms: float | None) -> str:
 def in_unit(value: float | None, unit: str) -> str:
     """A figure of a table whose row or column names the unit."""
     return in_ms(value) if unit == "ms" else number(value)
+
+
+def in_gib(size: float) -> str:
+    """Bytes of memory as people read them.
+
+    >>> in_gib(80 * 2**30), in_gib(300 * 2**20)
+    ('80.0 GiB', '0.3 GiB')
+    """
+    return f"{size / 2**30:,.1f} GiB"
