@@ -22,6 +22,7 @@ COMMANDS = {
     "launch": "launch",
     "status": "status",
     "logs": "logs",
+    "metrics": "metrics",
     "stop": "stop",
     "query": "query",
     "validate": "validate",

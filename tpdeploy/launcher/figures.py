@@ -23,6 +23,7 @@ from tpdeploy.errors import TpdeployError
 from tpdeploy.files import append_privately, write_whole
 from tpdeploy.launcher.access import inner_key
 from tpdeploy.launcher.commands import FRONT
+from tpdeploy.launcher.exposition import expose
 from tpdeploy.launcher.logs import last_lines
 from tpdeploy.launcher.runtimes.registry import runtime_of
 from tpdeploy.launcher.state import Deployment, folder_of
@@ -93,9 +94,13 @@ def path_of(name: str) -> Path:
 
 
 def sample(deployment: Deployment, backend: Backend) -> None:
-    """Look once and keep it. Takes seconds at most and raises nothing: it is only a record."""
+    """Look once and keep it, and write what the front shows of the deployment.
+
+    Takes seconds at most and raises nothing: it is only a record.
+    """
     try:
         _keep(path_of(deployment.name), look(deployment, backend))
+        expose(deployment)
     except Exception:
         log.exception("the engines' figures were not kept")
 
