@@ -189,8 +189,9 @@ def observed(looks: Sequence[Look], labels: Sequence[str], field: str) -> Summed
 
 
 def _since(before: Summed, after: Summed) -> Summed:
-    """What was observed in between; who has fewer now was started anew."""
-    return after if after.count < before.count else after.since(before)
+    """What was observed in between; who has less now was started anew."""
+    anew = after.count < before.count or after.sum < before.sum
+    return after if anew else after.since(before)
 
 
 def _grown(before: float | None, after: float | None) -> float | None:
@@ -205,4 +206,4 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 
 def _mean_ms(times: Summed | None) -> float | None:
-    return 1000 * times.sum / times.count if times and times.count else None
+    return 1000 * times.sum / times.count if times and times.count >= 1 else None
