@@ -151,3 +151,18 @@ def test_latencies_agree_with_the_engines_own_clock() -> None:
         if turns[-1] == pytest.approx((1, 1), abs=SAME_AS_ENGINE):
             return
     pytest.fail(f"TTFT and TPOT over the engine's own in each turn: {turns}")
+
+
+@pytest.mark.usefixtures("model")
+def test_the_engine_tells_what_status_and_the_dashboard_ask_for() -> None:
+    """Every name that they use is one that it has; the load stands beside the plan."""
+    validate()
+    text = httpx.get(f"{running_endpoint(NAME).url.removesuffix('/v1')}/metrics").text
+    told = set(re.findall(r"^([a-z_:]+)[{ ]", text, re.MULTILINE))
+    asked = set(re.findall(r"vllm:[a-z_]+", tpdeploy("metrics", "--dashboard", "--name", NAME)))
+    assert len(asked) > 5
+    assert asked <= told
+    (seen,) = json.loads(tpdeploy("status", "--json", "--name", NAME))["deployments"]
+    assert seen["load"]["running"] == seen["load"]["waiting"] == 0
+    assert 0 <= seen["load"]["kv_use"] <= 1
+    assert seen["planned"]["running"] == CONCURRENCY

@@ -18,6 +18,7 @@ from tests.planner.questions import ask
 from tests.profiles.test_measured import machine
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.harness.measure.history import history
+from tpdeploy.launcher import figures
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.processes import leader_of
 from tpdeploy.launcher.state import Deployment, deployments
@@ -153,6 +154,31 @@ def test_a_deployment(home: Path, document: object) -> None:
     write(home / "deployments" / "default" / "state.yaml", document)
     kept(deployments)
     ran("status", home=home)
+
+
+LOOK = {
+    "at": datetime.now(UTC).isoformat(),  # what is older than an hour is not looked at
+    "replicas": {
+        "replica-0": {
+            **{"ttft": {"count": 9, "sum": 2.5}, "tpot": {"count": 9, "sum": 0.5}},
+            **{"running": 1, "waiting": 2, "kv_use": 0.5, "generated_tokens": 900},
+        }
+    },
+}
+
+
+@fuzzed(60)
+@given(mutants(LOOK), mutants(LOOK))
+def test_what_engines_told(home: Path, first: object, second: object) -> None:
+    """What was kept of it is used, or left out: a deployment is shown all the same."""
+    folder = home / "deployments" / "default"
+    write(folder / "state.yaml", json.loads(DEPLOYMENT.model_dump_json()))
+    write(folder / "plan.yaml", as_document(PLAN))
+    lines = [json.dumps(each) for each in (LOOK, first, LOOK, second)]
+    (folder / "figures.jsonl").write_text("\n".join(lines))
+    kept(lambda: figures.kept(DEPLOYMENT, 1e9))
+    ran("status", home=home)
+    ran("status", "--json", home=home)
 
 
 @fuzzed(60)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from tpdeploy.bounds import Figure
 from tpdeploy.errors import TpdeployError
 from tpdeploy.profiles.record import Record
 
@@ -27,8 +28,8 @@ class MetricNames:
 class Summed(Record):
     """A histogram: how many observations there were, and their sum."""
 
-    count: float = Field(ge=0)
-    sum: float = Field(ge=0, description="seconds")
+    count: Figure
+    sum: Figure = Field(description="seconds")
 
     def since(self, before: "Summed") -> "Summed":
         """What was observed after `before`."""
@@ -45,10 +46,10 @@ class EngineMetrics(Record):
     queue: Summed | None = Field(default=None, description="waiting for the first step")
     prefill: Summed | None = None
     decode: Summed | None = None
-    running: float | None = Field(default=None, ge=0, description="requests in steps now")
-    waiting: float | None = Field(default=None, ge=0, description="requests that no step has yet")
-    kv_use: float | None = Field(default=None, ge=0, description="share of the KV cache in use")
-    generated_tokens: float | None = Field(default=None, ge=0, description="since it was started")
+    running: Figure | None = Field(default=None, description="requests in steps now")
+    waiting: Figure | None = Field(default=None, description="requests that no step has yet")
+    kv_use: Figure | None = Field(default=None, description="share of the KV cache in use")
+    generated_tokens: Figure | None = Field(default=None, description="since it was started")
 
 
 def read_metrics(text: str, names: MetricNames) -> EngineMetrics:

@@ -23,6 +23,7 @@ COMMANDS = {
     "launch": "launch",
     "status": "status",
     "logs": "logs",
+    "metrics": "metrics",
     "restart": "restart",
     "scale": "scale",
     "supervise": "supervise",

@@ -23,6 +23,7 @@ from tpdeploy.errors import TpdeployError
 from tpdeploy.files import append_privately, write_whole
 from tpdeploy.launcher.access import inner_key
 from tpdeploy.launcher.commands import FRONT
+from tpdeploy.launcher.exposition import expose
 from tpdeploy.launcher.logs import last_lines
 from tpdeploy.launcher.runtimes.registry import runtime_of
 from tpdeploy.launcher.state import Deployment, folder_of
@@ -93,9 +94,13 @@ def path_of(name: str) -> Path:
 
 
 def sample(deployment: Deployment, backend: Backend) -> None:
-    """Look once and keep it. Takes seconds at most and raises nothing: it is only a record."""
+    """Look once and keep it, and write what the front shows of the deployment.
+
+    Takes seconds at most and raises nothing: it is only a record.
+    """
     try:
         _keep(path_of(deployment.name), look(deployment, backend))
+        expose(deployment)
     except Exception:
         log.exception("the engines' figures were not kept")
 
@@ -184,8 +189,9 @@ def observed(looks: Sequence[Look], labels: Sequence[str], field: str) -> Summed
 
 
 def _since(before: Summed, after: Summed) -> Summed:
-    """What was observed in between; who has fewer now was started anew."""
-    return after if after.count < before.count else after.since(before)
+    """What was observed in between; who has less now was started anew."""
+    anew = after.count < before.count or after.sum < before.sum
+    return after if anew else after.since(before)
 
 
 def _grown(before: float | None, after: float | None) -> float | None:
@@ -200,4 +206,4 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 
 def _mean_ms(times: Summed | None) -> float | None:
-    return 1000 * times.sum / times.count if times and times.count else None
+    return 1000 * times.sum / times.count if times and times.count >= 1 else None

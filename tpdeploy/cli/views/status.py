@@ -37,7 +37,7 @@ def _parts(seen: Seen) -> Iterator[RenderableType]:
     if seen.loads:
         yield Padding(_loads(seen), INDENT)
     for member in seen.members:
-        if member.last_end:
+        if member.last_end and member.healthy:  # else it is the reason
             yield Text(f"  {member.label} before: {member.last_end}")
 
 
