@@ -91,8 +91,9 @@ def _changes(question: Question, other: Candidate, best: Candidate) -> str:
     latency = f"{_latency('TPOT', slower)}, {_latency('TTFT', first)}"
     if question.optimize == "fewest":
         more = other.parallelism.devices - best.parallelism.devices
-        unit = question.device if more == 1 else f"{question.device}s"
-        return f"{more} more {unit}, {latency}" if more else f"as many {unit}, {latency}"
+        unit = question.device if abs(more) == 1 else f"{question.device}s"
+        count = f"{abs(more)} {'more' if more > 0 else 'fewer'}" if more else "as many"
+        return f"{count} {unit}, {latency}"
     if question.optimize == "cost":
         fewer = other.tokens_per_s_per_device / best.tokens_per_s_per_device - 1
         unit = f"tokens/s per {question.device}"
