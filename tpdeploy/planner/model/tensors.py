@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 from tpdeploy.planner.model.parts import Part
 from tpdeploy.planner.model.recurrent.kinds import RECURRENT
@@ -23,6 +24,7 @@ from tpdeploy.profiles.record import Dtype
 QK_NORM_BYTES = 8
 
 
+@lru_cache(maxsize=16)
 def tensors(shape: ModelShape) -> tuple[Tensor, ...]:
     """Every parameter tensor of `shape`, equal ones of different layers together."""
     return tuple(_Builder(shape).all())
