@@ -133,6 +133,10 @@ class _Builder(TensorMaker):
         if attention.qk_norm in ("heads", "projection"):
             yield self.vector(f"{prefix}q norm", wide, n, Split.COLUMN)
             yield self.vector(f"{prefix}k norm", narrow, n, Split.KV, kv_heads=kv)
+        if attention.head_gate:
+            yield from self.linear(
+                f"{prefix}head gate", attention.heads, self.hidden, Split.COLUMN, n
+            )
         if attention.sinks:
             yield self.vector(f"{prefix}sinks", attention.heads, n, Split.COLUMN)
 
@@ -233,6 +237,8 @@ class _Builder(TensorMaker):
         yield from self.linear(f"{prefix}down", self.hidden, wide, Split.ROW, layers)
         if mlp.bias:
             yield self.vector(f"{prefix}down bias", self.hidden, layers)
+        if mlp.activation:
+            yield self.vector(f"{prefix}activation", mlp.activation, layers)
 
     def _experts(self, experts: Experts) -> Iterator[Tensor]:
         layers, wide = experts.layers, experts.intermediate
@@ -259,6 +265,8 @@ class _Builder(TensorMaker):
             yield from self._mlp(shared, layers, "shared expert ")
         if experts.shared_gate:
             yield self.vector("gate of the shared expert", self.hidden, layers)
+        if experts.output_norm:
+            yield self.vector("experts' norm", self._per_norm, layers)
 
     def _head(self) -> Iterator[Tensor]:
         shape = self.shape

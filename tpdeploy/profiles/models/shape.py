@@ -20,6 +20,7 @@ class Attention(Record):
     v_size: int | None = Field(default=None, gt=0, description="of V; None: head_size")
     keys_are_values: bool = Field(default=False, description="V is K before its norm (Gemma 4)")
     output_gate: bool = Field(default=False, description="a gate a value, computed beside Q")
+    head_gate: bool = Field(default=False, description="a gate a head")
     layers: int | None = Field(
         default=None, ge=0, description="layers with it; None: all that have no other kind"
     )
@@ -91,7 +92,7 @@ class LinearAttention(Record):
     value_size: int = Field(gt=0)
     convolution: int = Field(gt=1, description="tokens the convolution spans")
     convolution_bias: bool = False
-    output_norm: bool = True
+    output_norm: bool = Field(default=True, description="of what mamba selects: B, C and step size")
     rank: int | None = Field(default=None, gt=0, description="of what decay and gate come from")
     state_dtype: Dtype | None = Field(
         default=Dtype.FP32, description="of the state engines keep; None: the model's"
@@ -132,6 +133,7 @@ class DenseMlp(Record):
     intermediate: int = Field(gt=0)
     gated: bool = True
     bias: bool = False
+    activation: int = Field(default=0, ge=0, description="parameters of its activation (xIELU)")
     layers: int | None = Field(
         default=None, gt=0, description="layers with it; None: all without experts"
     )
@@ -152,6 +154,7 @@ class Experts(Record):
     router_scales: bool = Field(default=False, description="a scale an input and an expert")
     shared_intermediate: int = Field(default=0, ge=0, description="width of the shared expert(s)")
     shared_gate: bool = Field(default=False, description="a learned gate on the shared expert")
+    output_norm: bool = Field(default=False, description="a norm behind them (A.X K1)")
     layers: int = Field(gt=0, description="layers with experts; the others use the dense MLP")
 
 

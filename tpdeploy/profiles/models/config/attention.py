@@ -9,6 +9,7 @@ from tpdeploy.profiles.models.shape import (
     CompressedAttention,
     Indexer,
     LatentAttention,
+    Mixer,
 )
 
 SPARSE, DENSE = "compressed_sparse_attention", "heavily_compressed_attention"
@@ -24,6 +25,8 @@ def attention_from_config(
 ) -> Attention | LatentAttention | CompressedAttention:
     """The attention of the layers that are not linear, nor windowed with other heads."""
     full = kinds.mixing("full")
+    if family.recurrent_alone:
+        return Attention(heads=1, kv_heads=1, head_size=1, layers=0)
     if family.attention == "compressed":
         return _compressed(keys, kinds.layers)
     if family.attention == "latent":
@@ -36,6 +39,7 @@ def attention_from_config(
     return _grouped(
         keys,
         family,
+        heads=_listed_heads(keys, kinds, "full") if family.other_heads == "listed" else None,
         kv_heads=_kv_heads(keys, family),
         head_size=size,
         layers=_stated(layers, kinds),
@@ -61,7 +65,7 @@ def windowed_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) ->
     return _grouped(
         keys,
         family,
-        heads=keys.whole(f"{swa}num_attention_heads", "num_attention_heads"),
+        heads=_windowed_heads(keys, family, kinds),
         kv_heads=keys.whole(f"{swa}num_key_value_heads", "num_key_value_heads"),
         head_size=keys.whole(f"{swa}head_dim", "head_dim"),
         layers=sliding,
@@ -69,6 +73,36 @@ def windowed_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) ->
         sliding_layers=sliding,
         sinks=keys.flag("add_swa_attention_sink_bias", default=bool(swa)),
     )
+
+
+def _windowed_heads(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> int:
+    match family.other_heads:
+        case "listed":
+            return _listed_heads(keys, kinds, "sliding")
+        case "sliding":
+            own = keys.part("attention_other_setting") or keys
+            usual = keys.whole("num_attention_heads")
+            return own.whole("num_sliding_attention_heads", "num_attention_heads", default=usual)
+        case "swa":
+            return keys.whole("swa_num_attention_heads", "num_attention_heads")
+        case _:
+            return keys.whole("num_attention_heads")
+
+
+def _listed_heads(keys: ConfigKeys, kinds: LayerKinds, mixer: Mixer) -> int:
+    """The heads of the layers with `mixer`, where each layer's are listed.
+
+    Raises:
+        InputError: they differ, or are not listed for each layer.
+    """
+    name = "num_attention_heads_per_layer"
+    listed = keys.numbers(name) or [keys.whole("num_attention_heads")] * kinds.layers
+    if len(listed) != kinds.layers or min(listed) < 1:
+        raise keys.refused(name, f"need heads for each of the {kinds.layers} layers")
+    found = {heads for heads, kind in zip(listed, kinds.mixers, strict=True) if kind == mixer}
+    if len(found) > 1:
+        raise keys.refused(name, f"need the same for all layers with {mixer} attention")
+    return found.pop() if found else keys.whole("num_attention_heads")
 
 
 def indexer_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Indexer | None:
@@ -187,6 +221,7 @@ def _grouped(
     heads = heads or keys.whole("num_attention_heads")
     if heads % kv_heads:
         raise keys.refused("num_key_value_heads", f"need a divisor of the {heads} heads")
+    head_gate = family.head_gate and keys.value("gating") in (None, True, "per-head")
     has_norm = family.qk_norm_key is None or keys.flag(family.qk_norm_key)
     return Attention(
         heads=heads,
@@ -194,7 +229,8 @@ def _grouped(
         head_size=head_size,
         v_size=keys.optional("v_head_dim") if family.other_heads == "swa" else None,
         keys_are_values=keys_are_values,
-        output_gate=family.output_gate,
+        output_gate=family.output_gate and not head_gate,
+        head_gate=head_gate,
         layers=layers,
         qkv_bias=switched(keys, family.qkv_bias),
         output_bias=switched(keys, family.output_bias),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tpdeploy.profiles.models.config.classic_families import CLASSIC_FAMILIES
+from tpdeploy.profiles.models.config.expert_families import EXPERT_FAMILIES
 from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.family_parts import (
     ATTENTION_BIAS,
@@ -35,6 +36,7 @@ _NUM_EXPERTS = {"n_routed_experts": "num_experts", "n_shared_experts": "num_shar
 
 FAMILIES: Mapping[str, Family] = {
     **MIXED_FAMILIES,
+    **EXPERT_FAMILIES,
     **CLASSIC_FAMILIES,
     **KIN_FAMILIES,
     **HYBRID_FAMILIES,

@@ -28,6 +28,8 @@ from tpdeploy.profiles.models.shape import Encoders, ModelShape
 from tpdeploy.profiles.record import Dtype
 
 DTYPES = {"bfloat16": Dtype.BF16, "float16": Dtype.FP16, "float32": Dtype.FP32}
+# Tokens of context of a model without attention, which sets no limit itself.
+UNBOUND = 2**20
 # Keys of a multimodal config.json that hold for its text model too.
 SHARED_KEYS = (
     "architectures",
@@ -105,8 +107,8 @@ def _language_part(config: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
-    kinds = layer_kinds(keys, family)
-    context = keys.whole("max_position_embeddings")
+    kinds, alone = layer_kinds(keys, family), family.recurrent_alone
+    context = keys.whole("max_position_embeddings", default=UNBOUND if alone else None)
     extra = family.extra_positions
     architectures = keys.words("architectures") or [keys.text("model_type")]
     return ModelShape(

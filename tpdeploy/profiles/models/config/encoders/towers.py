@@ -112,6 +112,16 @@ def internvl(keys: ConfigKeys) -> Parameters:
     return patch(keys) + positions + layer * keys.whole("num_hidden_layers")
 
 
+def step(keys: ConfigKeys) -> Parameters:
+    """Step-3.7: layers with scales of their own, and two convolutions that merge neighbours."""
+    hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
+    layer = attention(hidden) + mlp(hidden, wide) + norm(hidden) * 2 + Parameters(whole=2 * hidden)
+    positions = Parameters(whole=keys.whole("max_position_embeddings") * hidden)
+    merged = linear(2 * hidden, 9 * hidden) + linear(4 * hidden, 9 * 2 * hidden)
+    into = patch(keys, bias=False) + norm(hidden) + positions
+    return into + layer * keys.whole("num_hidden_layers") + merged
+
+
 def llama4(keys: ConfigKeys) -> Parameters:
     """Llama 4: an MLP behind the layers works on merged patches."""
     hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
@@ -305,6 +315,16 @@ TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
             "patch_size": 14,
             "projector_input_dim": 4096,
             "projector_output_dim": 4096,
+        },
+    ),
+    "step3p5_vision": (
+        step,
+        {
+            "hidden_size": 1536,
+            "intermediate_size": 8960,
+            "num_hidden_layers": 47,
+            "patch_size": 14,
+            "max_position_embeddings": 2704,
         },
     ),
     "blip_2_vision_model": (blip2, _BLIP),

@@ -156,6 +156,11 @@ def llama4(model: Wrapper) -> Parameters:
     return linear(model.hidden, model.tower.whole("vision_output_dim", default=7680), bias=False)
 
 
+def step(model: Wrapper) -> Parameters:
+    """One linear layer of what the tower merged."""
+    return linear(model.hidden, 4 * model.size, bias=model.keys.flag("projector_bias"))
+
+
 def blip2(model: Wrapper) -> Parameters:
     """A Q-Former, whose queries look at the image in every second layer."""
     keys = model.part("qformer_config", Q_FORMER)
@@ -249,6 +254,7 @@ WRAPPERS: Mapping[str, Kind] = {
     "paddleocr_vl": Kind("paddleocr_vl_vision", paddleocr_vl),
     "video_llama_3": Kind("video_llama_3_vision", video_llama_3),
     "llama4": Kind("llama4_vision_model", llama4),
+    "step3p7": Kind("step3p5_vision", step),
     "blip-2": Kind("blip_2_vision_model", blip2),
     "instructblip": Kind("instructblip_vision_model", instructblip),
     "instructblipvideo": Kind("instructblipvideo_vision_model", instructblip),
