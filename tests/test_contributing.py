@@ -99,6 +99,24 @@ def test_an_engine_is_a_package_of_three_files_and_a_page() -> None:
     assert names == {"__init__.py", "pyproject.toml", "test_conformance.py", "README.md"}
 
 
+def test_a_kind_of_mixer_is_one_file_of_the_planner() -> None:
+    """Outside their folder nothing names a kind of attention or of recurrent mixer."""
+    planner = ROOT / "tpdeploy" / "planner"
+    sources = {file: file.read_text(encoding="utf-8") for file in planner.rglob("*.py")}
+    for room in ("attention", "recurrent"):
+        mixers = planner / "model" / room
+        listed = sources[mixers / "kinds.py"]
+        kinds = set(re.findall(rf"{room}\.\w+ import (\w+)", listed))
+        assert len(kinds) > 3
+        for kind in kinds - {"AttentionMixer", "RecurrentMixer"}:
+            named = {file for file, text in sources.items() if re.search(rf"\b{kind}\b", text)}
+            assert {file.parent for file in named} == {mixers}, kind
+    # Nor does it ask a shape which kind it has.
+    asking = r"\b(LatentAttention|CompressedAttention)\b"
+    asked = {file.parent.name for file, text in sources.items() if re.search(asking, text)}
+    assert asked == {"attention"}
+
+
 def test_every_dependency_has_a_lowest_version_and_a_pinned_one() -> None:
     """`uv pip compile` of CONTRIBUTING.md was run after the last change of dependencies."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

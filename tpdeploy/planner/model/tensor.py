@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import ceil
 
 from tpdeploy.planner.model.parts import Part
 from tpdeploy.planner.model.weight_formats import linear_format, stored_bits
@@ -42,6 +43,11 @@ class Tensor:
     def elements(self) -> int:
         """Values in one of them, over all ranks, padding and replicas not counted."""
         return self.outputs * self.inputs
+
+
+def kv_heads_per_rank(kv_heads: int, tp: int) -> int:
+    """KV heads on each rank; beyond one a rank they are replicated."""
+    return max(1, ceil(kv_heads / tp))
 
 
 class TensorMaker:

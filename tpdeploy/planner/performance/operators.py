@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from math import log, sqrt
 
-from tpdeploy.planner.performance.attention import (
-    ContextLayers,
-    StateLayers,
-)
+from tpdeploy.planner.model.attention.cost import ContextLayers
+from tpdeploy.planner.performance.attention import StateLayers
 from tpdeploy.planner.performance.collectives import (
     Collective,
 )

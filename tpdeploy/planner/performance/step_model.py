@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
+from tpdeploy.planner.model.attention.kinds import main_attention
 from tpdeploy.planner.model.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
 from tpdeploy.planner.model.stages import stages
 from tpdeploy.planner.model.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
@@ -32,8 +33,7 @@ from tpdeploy.planner.question import NCCL_ALONE, OwnKernels
 from tpdeploy.profiles.devices.accelerator import Serving
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.fabric import Algorithm
-from tpdeploy.profiles.models.shape import Attention as GroupedAttention
-from tpdeploy.profiles.models.shape import CompressedAttention, LatentAttention, ModelShape
+from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 # Engines run these projections of one input as one product.
@@ -376,10 +376,11 @@ class _Builder:
     def mixing(self, kv_dtype: Dtype) -> tuple[Attention | State, ...]:
         """Everything that mixes tokens: attention of each kind, indexers, linear attention."""
         shape, kernels = self.shape, self.kernels
-        latent, kind = isinstance(shape.attention, LatentAttention), cache_format(kv_dtype)
+        main, kind = main_attention(shape), cache_format(kv_dtype)
+        latent = main.on_latent
         prefill = kernels.prefill_attention(kind, latent=latent)
         decode = kernels.decode_attention(kind, latent=latent)
-        prompt = prompt_values(shape.attention) / self.tp * self.activation_bytes
+        prompt = main.prompt_values / self.tp * self.activation_bytes
         found: list[Attention | State] = [
             Attention(layers, prompt, prefill, decode)
             for layers in context_layers(shape, self.tp, kv_dtype)
@@ -402,12 +403,3 @@ class _Builder:
 def small_values(hidden: float, wide: float) -> float:
     """Values that a token's norms and activations read and write in one layer."""
     return NORM_PASSES * hidden + 3 * wide
-
-
-def prompt_values(attention: GroupedAttention | LatentAttention | CompressedAttention) -> float:
-    """Values of Q, K, V and output of one prompt token, all heads."""
-    if isinstance(attention, LatentAttention):
-        keys = attention.qk_nope_size + attention.qk_rope_size
-        return 2.0 * attention.heads * (keys + attention.v_size)
-    kv_heads = 1 if isinstance(attention, CompressedAttention) else attention.kv_heads
-    return 2.0 * (attention.heads + kv_heads) * attention.head_size
