@@ -113,6 +113,20 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "Command-R+'s norms": ("cohere", {"use_qk_norm": True}),
     "Gemma 4 with values": ("gemma4_text", {"hidden_size_per_layer_input": 0}),
+    "Gemma 4 E2B's layers": (
+        "gemma4_text",
+        {
+            "hidden_size_per_layer_input": 256,
+            "num_kv_shared_layers": 20,
+            "use_double_wide_mlp": True,
+            "attention_k_eq_v": False,
+            "enable_moe_block": False,
+        },
+    ),
+    "Gemma 3n E2B's MLPs": (
+        "gemma3n_text",
+        {"intermediate_size": [8192] * 20 + [16384] * 15, "num_kv_shared_layers": 10},
+    ),
     "Granite with biases": ("granite", {"attention_bias": True, "mlp_bias": True}),
     "Nemotron-H with a latent for its experts": (
         "nemotron_h",

@@ -125,6 +125,8 @@ def _widths(shape: ModelShape, tp: int, expert_shards: int) -> Iterator[tuple[st
     """Each width that is divided, and by what."""
     for mlp, _ in shape.mlps:
         yield "MLP width", mlp.intermediate, tp
+    if shape.layer_inputs and shape.layer_inputs.bypass_rank:
+        yield "rank of the bypass", shape.layer_inputs.bypass_rank, tp
     if shape.experts:
         yield "expert width", shape.experts.intermediate, expert_shards
         if shape.experts.shared_intermediate:

@@ -4,6 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from tpdeploy.planner.model.attention.kinds import attentions, main_attention, picking
+from tpdeploy.planner.model.layer_inputs import (
+    before_the_layers,
+    behind_the_layers,
+    in_the_layers,
+)
 from tpdeploy.planner.model.parts import Part
 from tpdeploy.planner.model.recurrent.kinds import RECURRENT
 from tpdeploy.planner.model.tensor import Split, Tensor, TensorMaker
@@ -38,6 +43,8 @@ def all_reduces(shape: ModelShape) -> int:
     mixers = [shape.attention_layers]
     mixers += [kind.layers or 0 for kind in (shape.windowed, shape.linear) if kind]
     mlps = sum(layers for _, layers in shape.mlps)
+    if shape.layer_inputs and shape.layer_inputs.bypass_rank:
+        mixers.append(shape.layers)
     return sum(mixers) + mlps + (shape.experts.layers if shape.experts else 0)
 
 
@@ -61,6 +68,10 @@ class _Builder(TensorMaker):
     def all(self) -> Iterator[Tensor]:
         shape = self.shape
         yield from _in("before the first", self._embeddings())
+        if shape.layer_inputs:
+            yield from _in("before the first", before_the_layers(shape.layer_inputs, self))
+            yield from in_the_layers(shape.layer_inputs, self)
+            yield from _in("behind the last", behind_the_layers(shape.layer_inputs, self))
         for attention in attentions(shape):
             yield from _in(attention.part, attention.tensors(self))
         if shape.linear:

@@ -34,6 +34,10 @@ class Attention(Record):
     sinks: bool = Field(default=False, description="one learned logit a head (gpt-oss)")
     sliding_window: int | None = Field(default=None, gt=0)
     sliding_layers: int = Field(default=0, ge=0, description="layers that use sliding_window")
+    borrowing: int = Field(
+        default=0, ge=0, description="layers without a window that use the K and V of earlier ones"
+    )
+    borrowing_sliding: int = Field(default=0, ge=0, description="the same, with a window")
 
     @property
     def value_size(self) -> int:
@@ -207,6 +211,19 @@ class Encoders(Record):
         return self.split + self.whole
 
 
+class LayerInputs(Record):
+    """Gemma 3n and 4: what each layer takes of a token beside the hidden state.
+
+    Gemma 3n has besides a bypass of low rank beside each attention (LAuReL), and predicts copies of
+    the hidden state instead of computing them (AltUp).
+    """
+
+    size: int = Field(gt=0, description="values of one layer's input")
+    vocab: int = Field(gt=0, description="rows of their embedding")
+    bypass_rank: int | None = Field(default=None, gt=0)
+    copies: int = Field(default=1, gt=0, description="of the hidden state")
+
+
 class LayerGroup(Record):
     """Equal layers that follow each other: what mixes tokens in them, and what stands behind it."""
 
@@ -253,6 +270,7 @@ class ModelShape(Record):
     embedding_norm: bool = Field(default=False, description="a norm behind the embedding (Bloom)")
     head_bias: bool = False
     learned_positions: int = Field(default=0, ge=0, description="rows of a position embedding")
+    layer_inputs: LayerInputs | None = None
     quantization: Quantization | None = None
     encoders: Encoders | None = Field(default=None, description="of a multimodal model")
     uncounted: tuple[Text, ...] = Field(

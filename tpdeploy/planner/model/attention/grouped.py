@@ -39,34 +39,31 @@ class GroupedAttention(AttentionMixer):
     def tensors(self, make: TensorMaker) -> Iterator[Tensor]:
         """Q, K, V and output, their biases and norms."""
         attention, n, hidden, prefix = self.attention, self.layers, make.hidden, self.prefix
-        wide, narrow = attention.heads * attention.head_size, self._narrow
+        wide = attention.heads * attention.head_size
         values = attention.heads * attention.value_size
         queries = 2 * wide if attention.output_gate else wide
         yield from make.linear(f"{prefix}q", queries, hidden, Split.COLUMN, n)
         for name, outputs in self._keys_and_values():
-            kv = (prefix + name, outputs, hidden, Split.KV, n)
+            kv = (prefix + name, outputs, hidden, Split.KV, self._own)
             yield from make.linear(*kv, kv_heads=attention.kv_heads)
         yield from make.linear(f"{prefix}output", hidden, values, Split.ROW, n)
         if attention.qkv_bias:
             yield make.vector(f"{prefix}q bias", queries, n, Split.COLUMN)
             for name, outputs in self._keys_and_values():
-                bias = (f"{prefix}{name} bias", outputs, n, Split.KV)
+                bias = (f"{prefix}{name} bias", outputs, self._own, Split.KV)
                 yield make.vector(*bias, kv_heads=attention.kv_heads)
         if attention.output_bias:
             yield make.vector(f"{prefix}output bias", hidden, n)
-        if attention.qk_norm == "head":
-            yield make.vector(f"{prefix}q and k norms", 2 * attention.head_size, n)
-        if attention.qk_norm in ("heads", "projection"):
-            yield make.vector(f"{prefix}q norm", wide, n, Split.COLUMN)
-            yield make.vector(f"{prefix}k norm", narrow, n, Split.KV, kv_heads=attention.kv_heads)
+        yield from self._norms(make)
         yield from self._of_heads(make)
 
     def kv_bytes(self, tokens: float, tp: int, dtype: Dtype) -> Mapping[Part, float]:
-        """Layers with a window hold no more than it."""
+        """Layers with a window hold no more than it, those that borrow nothing."""
         token, window = self._token_bytes(tp, dtype), self.attention.sliding_window
         inside = min(tokens, window) if window else tokens
-        full = (self.layers - self._sliding) * tokens * token
-        return {"full": full, "sliding": self._sliding * inside * token}
+        sliding = self._sliding - self.attention.borrowing_sliding
+        full = self.layers - self._sliding - self.attention.borrowing
+        return {"full": full * tokens * token, "sliding": sliding * inside * token}
 
     def context(self, tp: int, dtype: Dtype) -> Iterator[ContextLayers]:
         """In full, within a window, or to what an indexer picks."""
@@ -110,6 +107,11 @@ class GroupedAttention(AttentionMixer):
         return self.attention.kv_heads * self.attention.head_size
 
     @property
+    def _own(self) -> int:
+        """Layers with a K and V of their own."""
+        return self.layers - self.attention.borrowing - self.attention.borrowing_sliding
+
+    @property
     def _sliding(self) -> int:
         return self.attention.sliding_layers if self.attention.sliding_window else 0
 
@@ -118,6 +120,20 @@ class GroupedAttention(AttentionMixer):
         yield "k", self._narrow
         if not self.attention.keys_are_values:
             yield "v", self.attention.kv_heads * self.attention.value_size
+
+    def _norms(self, make: TensorMaker) -> Iterator[Tensor]:
+        """Norms of Q, and of K where a layer has its own."""
+        attention, n, prefix = self.attention, self.layers, self.prefix
+        size, heads = attention.head_size, attention.heads
+        if attention.qk_norm == "head" and self._own == n:
+            yield make.vector(f"{prefix}q and k norms", 2 * size, n)
+        elif attention.qk_norm == "head":
+            yield make.vector(f"{prefix}q norm", size, n)
+            yield make.vector(f"{prefix}k norm", size, self._own)
+        elif attention.qk_norm in ("heads", "projection"):
+            yield make.vector(f"{prefix}q norm", heads * size, n, Split.COLUMN)
+            kv = (f"{prefix}k norm", self._narrow, self._own, Split.KV)
+            yield make.vector(*kv, kv_heads=attention.kv_heads)
 
     def _of_heads(self, make: TensorMaker) -> Iterator[Tensor]:
         """What each head has: a gate, a sink."""

@@ -32,7 +32,7 @@ def attention_from_config(
     if family.attention == "latent":
         return _latent(keys, layers=_stated(full, kinds))
     sliding = 0 if family.other_heads != "none" else kinds.mixing("sliding")
-    layers = full + sliding
+    layers, borrowing = full + sliding, _borrowing(keys, kinds)
     size = _head_size(keys)
     if family.other_heads == "global":
         size = keys.whole("global_head_dim", default=512)
@@ -45,6 +45,7 @@ def attention_from_config(
         layers=_stated(layers, kinds),
         sliding_window=window(keys, family) if sliding else None,
         sliding_layers=sliding,
+        borrowing=(borrowing.count("full"), borrowing.count("sliding") if sliding else 0),
         keys_are_values=family.other_heads == "global" and keys.flag("attention_k_eq_v"),
         sinks=family.sinks or keys.flag("add_full_attention_sink_bias"),
     )
@@ -71,6 +72,7 @@ def windowed_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) ->
         layers=sliding,
         sliding_window=window(keys, family),
         sliding_layers=sliding,
+        borrowing=(0, _borrowing(keys, kinds).count("sliding")),
         sinks=keys.flag("add_swa_attention_sink_bias", default=bool(swa)),
     )
 
@@ -216,6 +218,7 @@ def _grouped(
     sliding_layers: int,
     sinks: bool,
     heads: int | None = None,
+    borrowing: tuple[int, int] = (0, 0),
     keys_are_values: bool = False,
 ) -> Attention:
     heads = heads or keys.whole("num_attention_heads")
@@ -238,7 +241,17 @@ def _grouped(
         sinks=sinks,
         sliding_window=sliding_window,
         sliding_layers=sliding_layers,
+        borrowing=borrowing[0],
+        borrowing_sliding=borrowing[1],
     )
+
+
+def _borrowing(keys: ConfigKeys, kinds: LayerKinds) -> tuple[Mixer, ...]:
+    """The last layers of Gemma 3n and 4, which use the K and V of earlier ones of their kind."""
+    layers = keys.whole("num_kv_shared_layers", default=0, least=0)
+    if layers >= kinds.layers:
+        raise keys.refused("num_kv_shared_layers", f"need less than the {kinds.layers} layers")
+    return kinds.mixers[kinds.layers - layers :]
 
 
 def _kv_heads(keys: ConfigKeys, family: Family) -> int:

@@ -96,7 +96,8 @@ def layer_kinds(keys: ConfigKeys, family: Family) -> LayerKinds:
     layers = keys.whole("num_hidden_layers", most=MOST_LAYERS)
     if family.recurrent_alone:
         return LayerKinds(tuple(["linear"] * layers), tuple(["none"] * layers))
-    return LayerKinds(tuple(_mixers(keys, family, layers)), tuple(_mlps(keys, family, layers)))
+    mixers, mlps = _mixers(keys, family, layers), _mlps(keys, family, layers)
+    return LayerKinds(tuple(mixers), tuple(mlps), _widths(keys, layers))
 
 
 def _searched(keys: ConfigKeys) -> LayerKinds:
@@ -285,6 +286,22 @@ def _ernie_mlps(keys: ConfigKeys, layers: int) -> Iterable[Mlp]:
     return [
         "sparse" if (i + 1) % step == 0 and start <= i <= last else "dense" for i in range(layers)
     ]
+
+
+def _widths(keys: ConfigKeys, layers: int) -> tuple[int, ...]:
+    """Of the dense MLPs, where they differ: Gemma 3n lists them, Gemma 4 doubles the last ones."""
+    name = "intermediate_size"
+    if isinstance(keys.value(name), list):
+        widths = keys.numbers(name)
+        _need_each(keys, name, len(widths), layers)
+        if min(widths) < 1:
+            raise keys.refused(name, "need numbers of at least 1")
+        return tuple(widths)
+    if not keys.flag("use_double_wide_mlp"):
+        return ()
+    last = keys.whole("num_kv_shared_layers", default=0, least=0)
+    usual = keys.whole(name)
+    return tuple(usual * (2 if i >= layers - last else 1) for i in range(layers))
 
 
 def _without_drafts(keys: ConfigKeys, kinds: list[str], layers: int) -> list[str]:

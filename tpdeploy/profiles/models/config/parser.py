@@ -15,6 +15,7 @@ from tpdeploy.profiles.models.config.encoders.wrappers import beside_the_text
 from tpdeploy.profiles.models.config.families import FAMILIES
 from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
+from tpdeploy.profiles.models.config.layer_inputs import layer_inputs_from_config
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, layer_kinds
 from tpdeploy.profiles.models.config.mlp import (
     experts_from_config,
@@ -138,6 +139,7 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         embedding_norm=family.embedding_norm,
         head_bias=switched(keys, family.head_bias),
         learned_positions=0 if extra is None else context + extra,
+        layer_inputs=layer_inputs_from_config(keys),
         quantization=quantization_from_config(keys, family, kinds),
     )
 
