@@ -30,6 +30,8 @@ NOT_THERE = {
     *("glm4v_text", "glm4v_moe_text", "paddleocr_vl_text"),
     *("chatglm", "deepseek", "exaone", "internlm2", "internlm3", "iquestcoder", "mimo", "minicpm"),
     *("orion", "sarvam_mla", "nemotron-nas", "step3p5", "step3p7", "qwen2_5_omni_text"),
+    # 5.19 allocates half of the weights of experts that have none.
+    "longcat_flash",
 }
 # What a default config of transformers leaves out, but its modules or its shape need.
 NEEDED: dict[str, dict[str, object]] = {
@@ -126,6 +128,17 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     "Gemma 3n E2B's MLPs": (
         "gemma3n_text",
         {"intermediate_size": [8192] * 20 + [16384] * 15, "num_kv_shared_layers": 10},
+    ),
+    "Zamba2 7B's blocks and adapters": (
+        "zamba2",
+        {
+            "num_hidden_layers": 12,
+            "num_mem_blocks": 2,
+            "use_shared_attention_adapter": True,
+            "mamba_ngroups": 2,
+            "n_mamba_heads": 80,
+            "layers_block_type": (["mamba"] * 3 + ["hybrid"]) * 3,
+        },
     ),
     "Granite with biases": ("granite", {"attention_bias": True, "mlp_bias": True}),
     "Nemotron-H with a latent for its experts": (

@@ -37,6 +37,7 @@ class Tensor:
     head: bool = False  # the output head
     stored: bool = True  # False: tied to another tensor
     kv_heads: int = 0
+    reused: int = 0  # products of a step beside `count`, with the weights of one of them
     part: Part = "layer"
 
     @property

@@ -40,8 +40,8 @@ def all_reduces(shape: ModelShape) -> int:
     """
     if shape.parallel_blocks:
         return shape.layers
-    mixers = [shape.attention_layers]
-    mixers += [kind.layers or 0 for kind in (shape.windowed, shape.linear) if kind]
+    mixers = [kind.all_reduces for kind in attentions(shape)]
+    mixers.append(shape.linear.layers if shape.linear else 0)
     mlps = sum(layers for _, layers in shape.mlps)
     if shape.layer_inputs and shape.layer_inputs.bypass_rank:
         mixers.append(shape.layers)
@@ -142,7 +142,8 @@ class _Builder(TensorMaker):
         layers, wide = experts.layers, experts.intermediate
         inner = experts.latent or self.hidden
         each = layers * experts.count
-        yield self.matrix("router", experts.count, Split.REPLICATED, count=layers, matmul=True)
+        routed = experts.count + experts.weightless
+        yield self.matrix("router", routed, Split.REPLICATED, count=layers, matmul=True)
         if experts.router_bias:
             yield self.vector("router bias", experts.count, layers)
         if experts.router_scales:

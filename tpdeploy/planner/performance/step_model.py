@@ -323,7 +323,9 @@ class _Builder:
             there = expert_dispatch(cluster, ranks, kernels)
             back = expert_combine(cluster, ranks, kernels)
             if there.operation == "expert-dispatch":
-                sent = experts.per_token * self.hidden_bytes / ranks  # of each token of all ranks
+                sent = (
+                    experts.computed_per_token * self.hidden_bytes / ranks
+                )  # of each token of all ranks
                 return tuple(Exchange(experts.layers, each, sent) for each in (there, back))
         both = all_gather(cluster, ranks, self.own), reduce_scatter(cluster, ranks, self.own)
         return tuple(Exchange(experts.layers, each, self.hidden_bytes) for each in both)
@@ -333,7 +335,8 @@ class _Builder:
         groups: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
         for tensor in chosen:
             prefix, wide, name = tensor.name.rpartition("-wide ")
-            groups[prefix + wide + MERGED.get(name, name), tensor.count].append(tensor)
+            uses = tensor.count + tensor.reused
+            groups[prefix + wide + MERGED.get(name, name), uses].append(tensor)
         return tuple(self._product(count, group) for (_, count), group in groups.items())
 
     def _product(self, count: int, group: list[Tensor]) -> Linear:
@@ -355,17 +358,17 @@ class _Builder:
         experts, ranks = self.shape.experts, self.parallelism.expert
         if experts is None:
             return None
-        share = experts.per_token / experts.count
+        share, taken = experts.share, experts.computed_per_token
         over = self.parallelism.expert_shards
         held = [(t, t.count / experts.layers / ranks) for t in chosen]
         elements = sum(each * rank_elements(t, over) for t, each in held)
         wide = experts.intermediate / over
         inner = 3 * wide if experts.gated else 2 * wide
-        values = experts.per_token / ranks * 2 * (2 * self.shape.hidden + inner)
+        values = taken / ranks * 2 * (2 * self.shape.hidden + inner)
         return RoutedExperts(
             layers=experts.layers,
             ranks=ranks,
-            per_token=experts.per_token,
+            per_token=taken,
             share=share,
             weight_bytes=sum(each * rank_bytes(t, over) for t, each in held),
             flops_per_token=2 * elements * share,

@@ -81,6 +81,21 @@ class CompressedAttention(Record):
     layers: int | None = None
 
 
+class SharedAttention(Record):
+    """Zamba2: blocks of attention and MLP whose weights several layers use.
+
+    A block sees the hidden state and the embedding side by side.
+    """
+
+    heads: int = Field(gt=0)
+    head_size: int = Field(gt=0)
+    blocks: int = Field(gt=0, description="sets of weights, used in turn")
+    intermediate: int = Field(gt=0, description="width of its MLP")
+    adapter_rank: int = Field(gt=0, description="of what each layer adds to a block")
+    adapts_attention: bool = Field(default=False, description="adapters beside Q, K and V too")
+    layers: int = Field(gt=0)
+
+
 class LinearAttention(Record):
     """Attention through a state of constant size, after a short causal convolution.
 
@@ -154,12 +169,25 @@ class Experts(Record):
         default=None, gt=0, description="what the experts work on, when not the hidden size"
     )
     bias: bool = Field(default=False, description="biases in the experts (gpt-oss)")
+    weightless: int = Field(
+        default=0, ge=0, description="further ones that give back what they get (LongCat)"
+    )
     router_bias: bool = False
     router_scales: bool = Field(default=False, description="a scale an input and an expert")
     shared_intermediate: int = Field(default=0, ge=0, description="width of the shared expert(s)")
     shared_gate: bool = Field(default=False, description="a learned gate on the shared expert")
     output_norm: bool = Field(default=False, description="a norm behind them (A.X K1)")
     layers: int = Field(gt=0, description="layers with experts; the others use the dense MLP")
+
+    @property
+    def share(self) -> float:
+        """Of a token's choices, what falls on each."""
+        return self.per_token / (self.count + self.weightless)
+
+    @property
+    def computed_per_token(self) -> float:
+        """Those with weights that a token takes."""
+        return self.share * self.count
 
 
 class StoredFormat(Record):
@@ -246,7 +274,7 @@ class ModelShape(Record):
     tied_embeddings: bool
     max_context: int = Field(gt=0)
     dtype: Dtype = Field(description="native dtype of the checkpoint's unquantized tensors")
-    attention: Attention | LatentAttention | CompressedAttention
+    attention: Attention | LatentAttention | CompressedAttention | SharedAttention
     windowed: Attention | None = Field(
         default=None, description="sliding layers whose heads differ from those of `attention`"
     )

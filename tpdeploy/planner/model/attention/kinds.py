@@ -5,8 +5,9 @@ from tpdeploy.planner.model.attention.grouped import GroupedAttention
 from tpdeploy.planner.model.attention.latent import MultiHeadLatent
 from tpdeploy.planner.model.attention.mixer import AttentionMixer
 from tpdeploy.planner.model.attention.picking import Picking
+from tpdeploy.planner.model.attention.shared import SharedBlocks
 from tpdeploy.planner.model.parts import Part
-from tpdeploy.profiles.models.shape import Attention, LatentAttention, ModelShape
+from tpdeploy.profiles.models.shape import Attention, LatentAttention, ModelShape, SharedAttention
 
 
 def main_attention(shape: ModelShape) -> AttentionMixer:
@@ -17,6 +18,8 @@ def main_attention(shape: ModelShape) -> AttentionMixer:
         return GroupedAttention(layers, part=part, attention=attention, indexer=picks)
     if isinstance(attention, LatentAttention):
         return MultiHeadLatent(layers, part=part, attention=attention, indexer=picks)
+    if isinstance(attention, SharedAttention):
+        return SharedBlocks(layers, part=part, attention=attention)
     return CompressedEntries(layers, part=part, attention=attention, indexer=picks)
 
 

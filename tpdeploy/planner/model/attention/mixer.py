@@ -69,6 +69,11 @@ class AttentionMixer(ABC):
         """How `explain` draws one of its layers at width `tp`."""
 
     @property
+    def all_reduces(self) -> int:
+        """All-reduces of one step that end its blocks."""
+        return self.layers
+
+    @property
     def norm_all_reduces(self) -> int:
         """All-reduces of one step for norms of Q and K that span the heads of all ranks."""
         return 0

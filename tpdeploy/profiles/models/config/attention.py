@@ -10,6 +10,7 @@ from tpdeploy.profiles.models.shape import (
     Indexer,
     LatentAttention,
     Mixer,
+    SharedAttention,
 )
 
 SPARSE, DENSE = "compressed_sparse_attention", "heavily_compressed_attention"
@@ -22,13 +23,15 @@ def switched(keys: ConfigKeys, switch: Switch) -> bool:
 
 def attention_from_config(
     keys: ConfigKeys, family: Family, kinds: LayerKinds
-) -> Attention | LatentAttention | CompressedAttention:
+) -> Attention | LatentAttention | CompressedAttention | SharedAttention:
     """The attention of the layers that are not linear, nor windowed with other heads."""
     full = kinds.mixing("full")
     if family.recurrent_alone:
         return Attention(heads=1, kv_heads=1, head_size=1, layers=0)
     if family.attention == "compressed":
         return _compressed(keys, kinds.layers)
+    if family.attention == "shared":
+        return _shared(keys, full)
     if family.attention == "latent":
         return _latent(keys, layers=_stated(full, kinds))
     sliding = 0 if family.other_heads != "none" else kinds.mixing("sliding")
@@ -143,6 +146,22 @@ def _latent(keys: ConfigKeys, layers: int | None) -> LatentAttention:
         qk_nope_size=keys.whole("qk_nope_head_dim"),
         qk_rope_size=keys.whole("qk_rope_head_dim"),
         v_size=keys.whole("v_head_dim"),
+        layers=layers,
+    )
+
+
+def _shared(keys: ConfigKeys, layers: int) -> SharedAttention:
+    """Zamba2's heads have twice the size, for its input is twice as wide."""
+    heads, wide = keys.whole("num_attention_heads"), 2 * keys.whole("hidden_size")
+    if wide % heads or keys.whole("num_key_value_heads", default=heads) != heads:
+        raise keys.refused("num_attention_heads", f"need a divisor of {wide}, and as many KV heads")
+    return SharedAttention(
+        heads=heads,
+        head_size=keys.whole("attention_head_dim", default=wide // heads),
+        blocks=keys.whole("num_mem_blocks", default=1),
+        intermediate=keys.whole("intermediate_size", default=2 * wide),
+        adapter_rank=keys.whole("adapter_rank", default=128),
+        adapts_attention=keys.flag("use_shared_attention_adapter"),
         layers=layers,
     )
 

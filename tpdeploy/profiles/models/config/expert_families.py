@@ -106,4 +106,25 @@ EXPERT_FAMILIES: Mapping[str, Family] = {
         },
         defaults={"moe_num_experts": 8, "moe_topk": 2, "moe_num_shared_experts": 2},
     ),
+    # Its dense MLPs and its experts' input are those of DeepSeek, under other names.
+    "longcat_flash": Family(
+        attention="latent",
+        halves=True,
+        experts="deepseek",
+        only={ATTENTION_BIAS: False, "router_bias": False, "zero_expert_type": "identity"},
+        renamed={
+            "num_hidden_layers": "num_layers",
+            "intermediate_size": "ffn_hidden_size",
+            "moe_intermediate_size": "expert_ffn_hidden_size",
+            "num_experts_per_tok": "moe_topk",
+        },
+        defaults={
+            "q_lora_rank": 1536,
+            "kv_lora_rank": 512,
+            "qk_nope_head_dim": 128,
+            "qk_rope_head_dim": 64,
+            "v_head_dim": 128,
+            "zero_expert_num": 256,
+        },
+    ),
 }

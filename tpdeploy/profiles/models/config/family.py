@@ -12,7 +12,7 @@ Switch = bool | str
 class Family:
     """The structure of one architecture."""
 
-    attention: Literal["grouped", "latent", "compressed"] = "grouped"
+    attention: Literal["grouped", "latent", "compressed", "shared"] = "grouped"
     linear: Literal["none", "delta", "kda", "mamba", "mamba2", "convolution"] = "none"
     # What tells the layers with full attention from recurrent ones: each has both, or one in a few
     # ("interval": the last of each; "period": at an offset), or they are listed.
@@ -20,6 +20,7 @@ class Family:
     indexer: Literal["none", "latent", "hidden", "compressed"] = "none"
     blocks: bool = False  # a layer is one block: a mixer or an MLP
     recurrent_alone: bool = False  # every layer is a recurrent mixer, without an MLP (Mamba)
+    halves: bool = False  # a layer is two of attention and MLP, the first with experts (LongCat)
     searched: bool = False  # block_configs says of each layer what it has, and how wide it is
     experts: Literal[
         "none",

@@ -94,10 +94,18 @@ def layer_kinds(keys: ConfigKeys, family: Family) -> LayerKinds:
     if family.searched:
         return _searched(keys)
     layers = keys.whole("num_hidden_layers", most=MOST_LAYERS)
+    if family.halves:
+        return LayerKinds(_each("full", 2 * layers), tuple(["both", "dense"] * layers))
     if family.recurrent_alone:
-        return LayerKinds(tuple(["linear"] * layers), tuple(["none"] * layers))
+        return LayerKinds(_each("linear", layers), tuple(["none"] * layers))
+    if family.attention == "shared":
+        return LayerKinds(tuple(_mixers(keys, family, layers)), tuple(["none"] * layers))
     mixers, mlps = _mixers(keys, family, layers), _mlps(keys, family, layers)
     return LayerKinds(tuple(mixers), tuple(mlps), _widths(keys, layers))
+
+
+def _each(mixer: Mixer, layers: int) -> tuple[Mixer, ...]:
+    return (mixer,) * layers
 
 
 def _searched(keys: ConfigKeys) -> LayerKinds:

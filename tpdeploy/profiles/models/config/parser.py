@@ -153,7 +153,8 @@ def _norms(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> int:
         return keys.whole("num_ln_in_parallel_attn", default=usual)
     # Gemma 4 norms what its dense MLP and its experts give apart, and what the experts get.
     post = 2 if family.post_norms and keys.flag(family.post_norms) else 0
-    return family.norms_per_layer + post + (3 if kinds.mlps[0] == "both" else 0)
+    gemma = family.experts == "gemma4" and kinds.mlps[0] == "both"
+    return family.norms_per_layer + post + (3 if gemma else 0)
 
 
 def _dtype(keys: ConfigKeys) -> Dtype:
