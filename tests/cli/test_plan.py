@@ -71,6 +71,7 @@ def test_the_encoders_of_a_multimodal_model_are_shown(
     assert result.returncode == 0, result.stderr
     assert words in result.stdout
     assert bool(words) == ("are encoders" in result.stdout or "takes memory" in result.stdout)
+    assert bool(words) == ("images or sound is not in the predicted TTFT" in result.stdout)
 
 
 def test_json_has_the_promised_keys(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from tpdeploy.profiles.models.config.mlp import (
 from tpdeploy.profiles.models.config.quantization import quantization_from_config
 from tpdeploy.profiles.models.config.recurrent import linear_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
+from tpdeploy.profiles.models.config.unplanned import ENCODER_DECODER, UNPLANNED
 from tpdeploy.profiles.models.shape import Encoders, ModelShape
 from tpdeploy.profiles.record import Dtype
 
@@ -56,10 +57,9 @@ def shape_from_config(
     kind = ConfigKeys(language, id).text("model_type")
     family = FAMILIES.get(kind)
     if family is None:
-        raise InputError(
-            f"{id}: config.json has model_type {kind!r}, which is not known here; "
-            f"{nearest(kind, FAMILIES)}"
-        )
+        both = ENCODER_DECODER if language.get("is_encoder_decoder") is True else None
+        why = UNPLANNED.get(kind) or both or f"which is not known here; {nearest(kind, FAMILIES)}"
+        raise InputError(f"{id}: config.json has model_type {kind!r}, {why}")
     lifted = _lifted(ConfigKeys(language, id), family)
     keys = ConfigKeys({**family.defaults, **lifted, **language}, id, renamed=family.renamed)
     for name, value in family.only.items():
