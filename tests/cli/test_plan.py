@@ -54,7 +54,7 @@ def test_nothing_is_wider_than_the_terminal(tmp_path: Path, args: list[str], wid
     ("name", "words"),
     [
         ("blip-2", "2.0 GiB of the weights are encoders of images and sound"),
-        ("got_ocr2", "what config.json describes as vision_config takes memory besides"),
+        ("vibevoice", "what config.json describes as audio_config takes memory besides"),
         ("arcee", ""),
     ],
 )

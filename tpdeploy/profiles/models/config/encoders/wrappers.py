@@ -15,6 +15,7 @@ from tpdeploy.profiles.models.config.encoders.parameters import (
     norm,
     row,
 )
+from tpdeploy.profiles.models.config.encoders.special_towers import sam_neck
 from tpdeploy.profiles.models.config.encoders.towers import tower_keys
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 
@@ -164,13 +165,9 @@ def step(model: Wrapper) -> Parameters:
 def blip2(model: Wrapper) -> Parameters:
     """A Q-Former, whose queries look at the image in every second layer."""
     keys = model.part("qformer_config", Q_FORMER)
-    size, layers = keys.whole("hidden_size"), keys.whole("num_hidden_layers")
-    seen = keys.whole("encoder_hidden_size")
-    looks = linear(size, size) * 2 + linear(size, seen) * 2 + norm(size)
-    layer = linear(size, size) * 4 + norm(size) + _q_former_mlp(keys)
+    size = keys.whole("hidden_size")
     queries = Parameters(whole=model.keys.whole("num_query_tokens", default=32) * size)
-    q_former = layer * layers + looks * -(-layers // keys.whole("cross_attention_frequency"))
-    return q_former + norm(size) + queries + linear(model.hidden, size)
+    return _q_former(keys) + queries + linear(model.hidden, size)
 
 
 def instructblip(model: Wrapper) -> Parameters:
@@ -198,6 +195,81 @@ def qwen3_asr(model: Wrapper) -> Parameters:
     """Two linear layers."""
     size = model.tower.whole("d_model")
     return linear(size, size) + linear(model.tower.whole("output_dim"), size)
+
+
+def gemma4_images(model: Wrapper) -> Parameters:
+    """One linear layer."""
+    return linear(model.hidden, model.size, bias=False)
+
+
+def gemma4_sound(model: Wrapper) -> Parameters:
+    """One linear layer."""
+    return linear(model.hidden, model.tower.whole("output_proj_dims"), bias=False)
+
+
+def kimi(model: Wrapper) -> Parameters:
+    """Two linear layers of four neighbours, behind a norm of each."""
+    inner = model.tower.whole("vt_hidden_size", "hidden_size")
+    return norm(inner) + linear(4 * inner, 4 * inner) + linear(model.hidden, 4 * inner)
+
+
+def minicpm(model: Wrapper) -> Parameters:
+    """Two linear layers of four neighbours, behind a norm."""
+    times = model.keys.whole("merger_times", default=1)
+    if times != 1:
+        raise model.keys.refused("merger_times", "only 1 is known here")
+    merged = 4 * model.size
+    return norm(merged) + linear(merged, merged) + linear(model.hidden, merged)
+
+
+def ovis2(model: Wrapper) -> Parameters:
+    """An embedding of what images show."""
+    hidden = model.keys.whole("hidden_size", default=model.hidden)
+    return Parameters(whole=model.tower.whole("vocab_size") * hidden)
+
+
+def got_ocr2(model: Wrapper) -> Parameters:
+    """Two convolutions that halve each side, and a linear layer."""
+    return _halved(model.tower) + linear(model.hidden, 4 * model.tower.whole("output_channels"))
+
+
+def deepseek_vl_hybrid(model: Wrapper) -> Parameters:
+    """What both towers see, each as half of a hidden state."""
+    fine, half = model.tower, model.hidden // 2
+    coarse = tower_keys(model.keys, "vision_config", "siglip_vision_model")
+    if coarse is None:
+        raise model.keys.refused("vision_config", "need one beside high_res_vision_config")
+    size = coarse[1].whole("hidden_size")
+    narrowed = sam_neck(fine) + _halved(fine) + Parameters(whole=1)
+    halves = linear(half, size) + linear(half, 4 * fine.whole("output_channels"))
+    return narrowed + halves + linear(model.hidden, model.hidden)
+
+
+def granite_speech(model: Wrapper) -> Parameters:
+    """A Q-Former over windows, without words of the prompt."""
+    keys = model.part("projector_config", Q_FORMER)
+    queries = model.keys.whole("window_size", default=15) // model.keys.whole(
+        "downsample_rate", default=5
+    )
+    size = keys.whole("hidden_size")
+    return _q_former(keys) + Parameters(whole=queries * size) + linear(model.hidden, size)
+
+
+def _halved(keys: ConfigKeys) -> Parameters:
+    """Two convolutions of SAM's output that halve each side, and double the channels."""
+    narrow = keys.whole("output_channels")
+    return linear(2 * narrow, 9 * narrow, bias=False) + linear(4 * narrow, 18 * narrow, bias=False)
+
+
+def _q_former(keys: ConfigKeys) -> Parameters:
+    """Layers that attend to their queries, every second one to what was seen."""
+    size, layers = keys.whole("hidden_size"), keys.whole("num_hidden_layers")
+    seen = keys.whole("encoder_hidden_size")
+    looks = linear(size, size) * 2 + linear(size, seen) * 2 + norm(size)
+    layer = linear(size, size) * 4 + norm(size) + _q_former_mlp(keys)
+    return (
+        layer * layers + looks * -(-layers // keys.whole("cross_attention_frequency")) + norm(size)
+    )
 
 
 def _q_former_mlp(keys: ConfigKeys) -> Parameters:
@@ -231,6 +303,7 @@ class Kind:
     project: Projector = merged_in_tower
     part: str = "vision_config"  # where its tower stands
     towers: int = 1
+    beside: tuple["Kind", ...] = ()  # further towers, where config.json has their part
 
 
 WRAPPERS: Mapping[str, Kind] = {
@@ -255,6 +328,27 @@ WRAPPERS: Mapping[str, Kind] = {
     "video_llama_3": Kind("video_llama_3_vision", video_llama_3),
     "llama4": Kind("llama4_vision_model", llama4),
     "step3p7": Kind("step3p5_vision", step),
+    "gemma4": Kind(
+        "gemma4_vision",
+        gemma4_images,
+        beside=(Kind("gemma4_audio", gemma4_sound, part="audio_config"),),
+    ),
+    "kimi_k25": Kind("kimi_k25_vision", kimi),
+    "minicpmv4_6": Kind("minicpmv4_6_vision", minicpm),
+    "ovis2": Kind("ovis2_vision", ovis2),
+    "got_ocr2": Kind("got_ocr2_vision", got_ocr2),
+    "deepseek_vl_hybrid": Kind(
+        "siglip_vision_model",
+        beside=(Kind("sam_vision_model", deepseek_vl_hybrid, part="high_res_vision_config"),),
+    ),
+    "qwen2_5_omni_thinker": Kind(
+        "qwen2_5_vl_vision",
+        beside=(Kind("qwen2_5_omni_audio_encoder", part="audio_config"),),
+    ),
+    "granite_speech": Kind("granite_speech_encoder", granite_speech, part="encoder_config"),
+    "granite_speech_plus": Kind(
+        "granite_speech_plus_encoder", granite_speech, part="encoder_config"
+    ),
     "blip-2": Kind("blip_2_vision_model", blip2),
     "instructblip": Kind("instructblip_vision_model", instructblip),
     "instructblipvideo": Kind("instructblipvideo_vision_model", instructblip),
@@ -282,8 +376,17 @@ def beside_the_text(keys: ConfigKeys, text: ConfigKeys) -> Parameters | None:
     None: a kind of model or of tower that is not known here.
     """
     kind = WRAPPERS.get(keys.text("model_type", default=""))
-    found = tower_keys(keys, kind.part, kind.tower) if kind else None
-    if kind is None or found is None:
+    if kind is None:
+        return None
+    counted = [_counted(each, keys, text) for each in (kind, *kind.beside) if keys.value(each.part)]
+    known = [each for each in counted if each is not None]
+    return sum(known, Parameters()) if known and len(known) == len(counted) else None
+
+
+def _counted(kind: Kind, keys: ConfigKeys, text: ConfigKeys) -> Parameters | None:
+    """One tower and what projects its output; None: a kind of tower that is not known here."""
+    found = tower_keys(keys, kind.part, kind.tower)
+    if found is None:
         return None
     count, seen = found
     return count(seen) * kind.towers + kind.project(Wrapper(keys, text, seen))
