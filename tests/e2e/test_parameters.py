@@ -29,7 +29,8 @@ ALSO_KNOWN_AS = {
 NOT_THERE = {
     *("glm4v_text", "glm4v_moe_text", "paddleocr_vl_text"),
     *("chatglm", "deepseek", "exaone", "internlm2", "internlm3", "iquestcoder", "mimo", "minicpm"),
-    *("orion", "sarvam_mla", "nemotron-nas", "step3p5", "step3p7", "qwen2_5_omni_text"),
+    *("orion", "sarvam_mla", "nemotron-nas", "step3p5", "step3p7", "qwen2_5_omni_text", "phi3_v"),
+    "ernie4_5_vl_moe_text",
     # 5.19 allocates half of the weights of experts that have none.
     "longcat_flash",
 }
@@ -191,6 +192,8 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 # Multimodal models whose default config transformers refuses itself (a padding token outside the
 # vocabulary), or is one of heads that do not divide the hidden size.
 REFUSED = {"idefics3", "smolvlm", "glm4v_moe"}
+# One whose class comes with its checkpoints.
+REFUSED |= {"phi3_v"}
 
 COUNT_MULTIMODAL = """
 import json, sys, torch

@@ -102,6 +102,7 @@ KIN_FAMILIES: Mapping[str, Family] = {
         only={ATTENTION_BIAS: False, "mlp_bias": False},
     ),
     # The text models of multimodal ones.
+    "phi3_v": Family(windows="all"),
     "glm4v_text": Family(qkv_bias=True, norms_per_layer=4, defaults={"num_key_value_heads": 2}),
     "glm4v_moe_text": Family(
         qkv_bias=ATTENTION_BIAS,

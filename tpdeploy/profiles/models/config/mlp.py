@@ -120,6 +120,13 @@ def _apart(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
 
 
 def _expert_width(keys: ConfigKeys) -> int:
+    """Of the experts for text; ERNIE 4.5 VL lists those for images behind them."""
+    listed = keys.value("moe_intermediate_size")
+    if isinstance(listed, list):
+        widths = keys.numbers("moe_intermediate_size")
+        if not widths or min(widths) < 1:
+            raise keys.refused("moe_intermediate_size", "need numbers of at least 1")
+        return widths[0]
     return keys.whole("moe_intermediate_size", "intermediate_size")
 
 

@@ -85,7 +85,8 @@ def _beside(config: Mapping[str, object], text: ConfigKeys) -> Mapping[str, obje
     parts = tuple(
         name
         for name, part in config.items()
-        if name.endswith(("vision_config", "audio_config", "encoder_config")) and part
+        if name.endswith(("vision_config", "audio_config", "encoder_config", "img_processor"))
+        and part
     )
     if not parts:
         return {}

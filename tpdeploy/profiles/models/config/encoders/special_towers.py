@@ -63,6 +63,15 @@ def ovis2(keys: ConfigKeys) -> Parameters:
     return patch(keys) + places + layer * keys.whole("num_hidden_layers") + head
 
 
+def ernie(keys: ConfigKeys) -> Parameters:
+    """ERNIE 4.5 VL: rotary positions alone."""
+    hidden = keys.whole("hidden_size")
+    layer = attention(hidden) + mlp(hidden, keys.whole("intermediate_size")) + norm(hidden) * 2
+    channels = keys.whole("in_channels", default=3)
+    into = linear(hidden, channels * keys.whole("patch_size") ** 2, bias=False)
+    return into + layer * keys.whole("depth") + norm(hidden)
+
+
 def sam(keys: ConfigKeys) -> Parameters:
     """SAM's ViT: most layers attend within windows, and each knows how far apart patches are."""
     hidden, layers = keys.whole("hidden_size"), keys.whole("num_hidden_layers")
@@ -144,6 +153,10 @@ SPECIAL_TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
             "vocab_size": 16384,
             "num_visual_indicator_tokens": 5,
         },
+    ),
+    "ernie4_5_vl_moe_vision": (
+        ernie,
+        {"depth": 32, "hidden_size": 1280, "intermediate_size": 5120, "patch_size": 14},
     ),
     "got_ocr2_vision": (sam, _SAM),
     "sam_vision_model": (sam, _SAM),

@@ -204,6 +204,8 @@ _BLIP = {
 # Each with what transformers takes for keys that published configs leave out.
 TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     "clip_vision_model": (clip, {**_BASE, "image_size": 224, "patch_size": 32}),
+    # Its config names openai/clip-vit-large-patch14-336, and none of its sizes.
+    "phi3_v_image": (clip, {**_LARGE, "image_size": 336, "patch_size": 14}),
     "siglip_vision_model": (siglip, {**_BASE, **_VIT}),
     "siglip2_vision_model": (siglip2, {**_BASE, "num_patches": 256, "patch_size": 16}),
     "smolvlm_vision": (
