@@ -54,7 +54,7 @@ def test_nothing_is_wider_than_the_terminal(tmp_path: Path, args: list[str], wid
     ("name", "words"),
     [
         ("blip-2", "2.0 GiB of the weights are encoders of images and sound"),
-        ("got_ocr2", "what config.json describes as vision_config takes memory besides"),
+        ("vibevoice", "what config.json describes as audio_config takes memory besides"),
         ("arcee", ""),
     ],
 )
@@ -71,6 +71,7 @@ def test_the_encoders_of_a_multimodal_model_are_shown(
     assert result.returncode == 0, result.stderr
     assert words in result.stdout
     assert bool(words) == ("are encoders" in result.stdout or "takes memory" in result.stdout)
+    assert bool(words) == ("images or sound is not in the predicted TTFT" in result.stdout)
 
 
 def test_json_has_the_promised_keys(tmp_path: Path) -> None:
