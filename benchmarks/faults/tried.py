@@ -28,8 +28,9 @@ class Fault:
 
 
 def kill_server(home: Home) -> str:
-    """The first process of the first replica."""
-    _signal(_process(home.now().members[0]), signal.SIGKILL)
+    """The first process of the first replica that serves."""
+    ready = next(m for m in home.now().members if m.phase == "ready" and m.devices)
+    _signal(_process(ready), signal.SIGKILL)
     return ""
 
 
