@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 METRICS = """\
 # TYPE standin_running gauge
@@ -54,8 +55,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return METRICS.format(tokens=10 * n, count=n, ttft=0.5 * n, tpot=0.05 * n).encode()
 
     def do_POST(self) -> None:
+        asked = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        while (Path(os.environ["TPDEPLOY_HOME"]) / "silent").exists():
+            time.sleep(0.1)
+        if b'"max_tokens":1}' in asked.replace(b" ", b""):  # a probe
+            return self.do_GET()
         Handler.posts += 1
-        self.rfile.read(int(self.headers["Content-Length"] or 0))
         print(f"POST {self.path} {self.headers.values()}", flush=True)
         if self.path == "/v1/completions":
             return self.stream()
@@ -86,6 +91,11 @@ def main() -> None:
     print("STAGE loading", flush=True)
     told = [name for name in ("STANDIN_KEY", "TPDEPLOY_API_KEY") if name in os.environ]
     print(f"keys in the environment: {told}", flush=True)
+    home = Path(os.environ["TPDEPLOY_HOME"])
+    while (home / "slow").exists():
+        time.sleep(0.1)
+    if (home / "broken").exists():
+        sys.exit("RuntimeError: broken")
     if "--crash" in arguments:
         sys.exit("RuntimeError: out of stand-in memory")
     if "--never-ready" in arguments:

@@ -103,7 +103,7 @@ def test_one_process_can_be_ended_without_its_session(started: Started) -> None:
 def test_a_reused_number_is_never_touched(started: Started) -> None:
     """Another process with the number of a recorded one is neither listed nor ended."""
     leader = started.run(SLEEP)
-    long_ago = Leader(pid=leader.pid, created=leader.created - 1000)
+    long_ago = leader.model_copy(update={"ticks": leader.ticks - 1000})
     assert not is_alive(long_ago)
     assert members(long_ago) == []
     end_process(long_ago, grace_s=0)
@@ -117,9 +117,21 @@ def test_what_ran_before_the_machine_started_is_gone(started: Started) -> None:
     eventually(lambda: len(members(leader)) == 2)
     os.kill(leader.pid, signal.SIGKILL)
     started.all[0][0].wait()
-    boot = psutil.Process(1).create_time()
     assert len(members(leader)) == 1
-    assert members(Leader(pid=leader.pid, created=boot - 1000)) == []
+    assert members(leader.model_copy(update={"boot": "another"})) == []
+    assert members(leader.model_copy(update={"ticks": leader_of(1).ticks - 1})) == []
+
+
+def test_a_clock_that_is_set_changes_nothing(
+    started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Times of day are the boot's plus what has gone since: five seconds later, all are."""
+    leader = started.run(SLEEP)
+    boot = psutil.boot_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + 5)
+    assert is_alive(leader)
+    assert len(members(leader)) == 1
+    assert leader_of(leader.pid) == leader
 
 
 def test_a_launchers_variables_do_not_reach_the_engine(

@@ -1,6 +1,6 @@
 """What a launch runs: the order the user gave, and the command of every member."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +29,8 @@ class Order(Record):
     python: Path | None = None
     container: str | None = None  # an image that has the engine
     startup_timeout_s: float
+    hang_timeout_s: float = 120.0  # without a sign of life: then a replica is started anew
+    restarts: int = 10  # in a row, after which a member is given up
     engine_args: tuple[str, ...] = ()
     keyed: bool = False  # whether clients need the key in the environment
     key_file: Path | None = None  # or one of the keys in this file
@@ -53,21 +55,23 @@ def engine_of(plan: DeploymentPlan, backend: Backend, order: Order) -> Engine:
 
 def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> list[Rendered]:
     """The command of every replica on every machine."""
-    found = []
-    for place in plan.placement:
-        port, *spare = free_ports(LOOPBACK, 1 + backend.spare_ports)
-        label = f"replica-{place.replica}"
-        site = Site(
-            host=LOOPBACK,
-            port=port,
-            folder=state.folder_of(order.name) / label,
-            spare_ports=tuple(spare),
-            head=f"MACHINE_{place.node}",
-        )
-        machines = place.machines[:1] if backend.starts_other_machines else place.machines
-        for machine in machines:
-            found.append(_replica(plan, place, replace(site, machine=machine), backend, order))
-    return found
+    return [found for place in plan.placement for found in commands_of(plan, place, backend, order)]
+
+
+def commands_of(
+    plan: DeploymentPlan, place: Placement, backend: Backend, order: Order
+) -> list[Rendered]:
+    """Those of one replica on each of its machines, on ports that are free now."""
+    port, *spare = free_ports(LOOPBACK, 1 + backend.spare_ports)
+    site = Site(
+        host=LOOPBACK,
+        port=port,
+        folder=state.folder_of(order.name) / f"replica-{place.replica}",
+        spare_ports=tuple(spare),
+        head=f"MACHINE_{place.node}",
+    )
+    machines = place.machines[:1] if backend.starts_other_machines else place.machines
+    return [_replica(plan, place, replace(site, machine=n), backend, order) for n in machines]
 
 
 def _replica(
@@ -105,14 +109,20 @@ def front_member(order: Order) -> Member:
     )
 
 
-def front_command(order: Order, backend: Backend, replicas: Iterable[Member]) -> Rendered:
-    """The command of the front before `replicas`, which are started unless it is only shown."""
+def front_command(
+    order: Order, backend: Backend, replicas: Iterable[Member], resting: Container[str] = ()
+) -> Rendered:
+    """The command of the front before `replicas`, which are started unless it is only shown.
+
+    Those whose labels are in `resting` get no requests.
+    """
     # The machines of one replica have one address.
-    addresses = dict.fromkeys(runtime_of(replica).address(replica) for replica in replicas)
+    addresses = {runtime_of(r).address(r).removeprefix("http://"): r.label for r in replicas}
     asked = front.Front(
         host=order.host,
         port=order.port,
-        replicas=tuple(address.removeprefix("http://") for address in addresses),
+        replicas=tuple(addresses),
+        resting=frozenset(at for at, label in addresses.items() if label in resting),
         health_path=backend.health_path,
         keyed=order.keyed,
         key_file=order.key_file,

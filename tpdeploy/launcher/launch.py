@@ -1,32 +1,26 @@
-"""Starting a deployment by its plan, following it, and stopping it by its name."""
+"""Starting a deployment by its plan: what is checked before, and how it begins."""
 
-import fcntl
 import socket
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-from tpdeploy.backends.base import Backend, last_exception
-from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.files import append_privately, make_private, write_whole
+from tpdeploy.backends.base import Backend
+from tpdeploy.errors import InputError
+from tpdeploy.files import make_private, write_whole
 from tpdeploy.launcher import front, state
 from tpdeploy.launcher.access import API_KEY, check_certificate, check_host, generate_key, read_keys
 from tpdeploy.launcher.commands import Order, engine_of, replica_commands
-from tpdeploy.launcher.logs import keep_previous, last_words
-from tpdeploy.launcher.runtimes.ports import LOOPBACK, check_port, claim, is_free
-from tpdeploy.launcher.runtimes.processes import Leader, end_process, is_alive, start
-from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_for
+from tpdeploy.launcher.control import claimed, refusal, start_supervisor
+from tpdeploy.launcher.logs import keep_previous
+from tpdeploy.launcher.runtimes.ports import check_port, claim, is_free
+from tpdeploy.launcher.runtimes.processes import Leader
+from tpdeploy.launcher.runtimes.registry import runtime_for
 from tpdeploy.planner.model.stages import split_problem
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.records import dump_record
 
 FIRST_PORT = 8000
-POLL_S = 0.2
-# The supervisor ends replicas within its own grace; then it is ended itself.
-STOP_TIMEOUT_S = 40.0
-PORT_TIMEOUT_S = 5.0
 # Options that hold a secret, and the variable that keeps it off the command line.
 SECRETS = {"--api-key": API_KEY, "--hf-token": "HF_TOKEN"}
 
@@ -127,88 +121,35 @@ def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
     Raises:
         InputError: a deployment of that name is running.
     """
-    folder, log = state.folder_of(order.name), state.log_of(order.name, "supervisor")
+    with prepared(plan, order) as lock:
+        return start_supervisor(order.name, [lock, hold.fileno()])
+
+
+@contextmanager
+def prepared(plan: DeploymentPlan, order: Order) -> Iterator[int]:
+    """All that a supervisor starts from is in the deployment's folder, which is locked meanwhile.
+
+    Raises:
+        InputError: a deployment of that name is running.
+    """
+    folder, logs = state.folder_of(order.name), state.log_of(order.name, "supervisor").parent
     make_private(folder)
-    make_private(log.parent)
-    with _claimed(order.name) as lock:
+    make_private(logs)
+    with claimed(order.name) as lock:
+        if _runs(order.name):
+            raise refusal(order.name)
         (folder / "state.yaml").unlink(missing_ok=True)
-        keep_previous(log.parent)
+        keep_previous(logs)
         write_whole(folder / "plan.yaml", dump_record(plan))
         write_whole(folder / "order.yaml", dump_record(order))
         if order.generate_key:
             generate_key(folder)
-        program = [sys.executable, "-m", "tpdeploy.launcher.supervisor", order.name]
-        return start(program, {}, log, keep=[lock, hold.fileno()])[1]
+        yield lock
 
 
-@contextmanager
-def _claimed(name: str) -> Iterator[int]:
-    """A lock on the deployment's name; its supervisor inherits it and holds it while it lives."""
-    existing = state.load(name)
-    where = f" at {existing.url}" if existing else ""
-    refusal = InputError(
-        f"deployment {name} is running{where}; "
-        f"end it first (tpdeploy stop) or choose another --name"
-    )
-    if existing and existing.running:
-        raise refusal
-    with append_privately(state.folder_of(name) / "lock") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise refusal from error
-        yield lock.fileno()
-
-
-def follow(
-    name: str,
-    supervisor: Leader,
-    until: Callable[[state.Deployment], bool],
-    show: Callable[[state.Deployment], None],
-) -> state.Deployment:
-    """Show each state of a deployment until `until` holds or its supervisor has ended.
-
-    Raises:
-        TpdeployError: the supervisor died without leaving a state.
-    """
-    while True:
-        alive = is_alive(supervisor)
-        deployment = state.load(name)
-        if deployment:
-            show(deployment)
-            if until(deployment) or not alive:
-                return deployment
-        elif not alive:
-            words = last_words(state.log_of(name, "supervisor"), last_exception)
-            raise TpdeployError(f"the supervisor of {name} did not start: {words}")
-        time.sleep(POLL_S)
-
-
-def stop(name: str) -> state.Deployment:
-    """End everything of the deployment called `name`, its supervisor's orphans included.
-
-    Raises:
-        InputError: nothing of that name is running.
-        TpdeployError: a process or a port is left.
-    """
-    deployment = state.running(name)
-    if deployment.supervisor:
-        end_process(deployment.supervisor, grace_s=STOP_TIMEOUT_S)
-    last = state.load(name) or deployment
-    for runtime, members in by_runtime(last.members):
-        runtime.stop(members, grace_s=0.0)
-    left = [str(m.port) for m in last.members if not _freed(m.port)]
-    if left:
-        raise TpdeployError(f"ports {', '.join(left)} are still taken")
-    stopped = last.model_copy(update={"phase": "stopped"})
-    state.save(stopped)
-    return stopped
-
-
-def _freed(port: int) -> bool:
-    deadline = time.monotonic() + PORT_TIMEOUT_S
-    while not is_free(LOOPBACK, port):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
+def _runs(name: str) -> bool:
+    """Whether anything of it does; a state that cannot be read is of another release, and past."""
+    with suppress(InputError):
+        existing = state.load(name)
+        return existing is not None and existing.running
+    return False

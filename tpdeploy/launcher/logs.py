@@ -29,8 +29,14 @@ class LogReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.position = 0
+        self.begun = 0  # where its present writer began
         self.older = path.with_name(f"{path.name}.1")
         self.copied = self._copied()
+
+    def skip(self) -> None:
+        """A new writer begins: what is written by now is of no interest."""
+        with suppress(FileNotFoundError):
+            self.begun = self.position = self.path.stat().st_size
 
     def lines(self) -> list[str]:
         """Whole lines written since the last call; of a great many, those at the end."""
@@ -62,26 +68,34 @@ class LogReader:
         return [line.decode(errors="replace") for line in whole.split(b"\n")] if newline else []
 
 
-def last_lines(path: Path, most_bytes: int = LAST_BYTES) -> list[str]:
-    """The whole lines among the last `most_bytes` of a file; of a longer one its end; or none."""
+def last_lines(path: Path, most_bytes: int = LAST_BYTES, begun: int = 0) -> list[str]:
+    """The whole lines among the last `most_bytes` of a file, or of a longer one its end.
+
+    Only what was written since it had `begun` bytes, unless it was cut since.
+    """
     with suppress(FileNotFoundError), path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
-        start = max(0, size - most_bytes)
+        start = max(begun if begun <= size else 0, size - most_bytes)
         file.seek(start)
         content = file.read(most_bytes)
-        if start and b"\n" in content[:-1]:
+        if start > begun and b"\n" in content[:-1]:
             content = content.partition(b"\n")[2]
         return content.decode(errors="replace").splitlines()
     return []
 
 
-def last_words(log: Path, failure: Callable[[Sequence[str]], str | None]) -> str:
-    """Why the writer of `log` ended: what `failure` finds in it, else its last line."""
-    if not log.exists():
-        return "no log"
-    lines = last_lines(log)[-LAST_LINES:]
+def last_words(
+    log: Path, failure: Callable[[Sequence[str]], str | None], begun: int = 0, *, guess: bool = True
+) -> str:
+    """Why the writer of `log` ended: what `failure` finds, else as a guess the last line, else "".
+
+    `begun`: how long the log was when it began to write.
+    """
+    lines = last_lines(log, begun=begun)[-LAST_LINES:]
     written = [line.strip() for line in lines if line.strip()]
-    words = failure(lines) or (written or ["nothing was written"])[-1]
+    words = failure(lines) or ""
+    if guess and not words:
+        words = (written or ["nothing was written"])[-1]
     return words if len(words) <= LONGEST else f"{words[:LONGEST]} …"
 
 

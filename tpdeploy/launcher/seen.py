@@ -13,7 +13,6 @@ from tpdeploy.launcher.commands import FRONT
 from tpdeploy.launcher.drift import MOST_WINDOWS, WINDOW, drifts
 from tpdeploy.launcher.figures import Load, Look, kept, load_between, look
 from tpdeploy.launcher.runtimes.member import Member
-from tpdeploy.launcher.runtimes.processes import is_alive
 from tpdeploy.launcher.runtimes.registry import runtime_of
 from tpdeploy.launcher.state import Deployment, folder_of
 from tpdeploy.planner.plan import DeploymentPlan
@@ -93,11 +92,11 @@ def _truth(
     deployment: Deployment, members: Sequence[Member], gone: Sequence[str]
 ) -> dict[str, str]:
     """Phase and reason: those of the state, unless what is seen says otherwise."""
-    if deployment.supervisor is None or not is_alive(deployment.supervisor):
+    if not deployment.supervised:
         return {"phase": "orphaned"}
     if deployment.phase not in {"ready", "degraded"}:
         return {}
-    unwell = [m for m in members if not m.healthy]
+    unwell = [m for m in members if not m.healthy and m.phase != "stopped"]
     if not unwell:
         return {}
     silent = [m.label for m in unwell if m.phase not in NOT_YET | ENDED]

@@ -1,6 +1,7 @@
 """What is deployed: one folder a deployment, written by its supervisor, read by every command."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +28,9 @@ class Deployment(Record):
     backend: Text
     url: Text
     phase: Phase = "starting"
-    reason: str = Field(default="", description="why it failed or is degraded")
+    reason: str = Field(default="", description="why it failed, or is not whole")
+    doing: str = Field(default="", description="what it was asked for and is not done with")
+    refused: str = Field(default="", description="why what it was asked for last was not done")
     started_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     key_file: Path | None = Field(default=None, description="the keys of its clients")
     certificate: Path | None = Field(default=None, description="what it encrypts with")
@@ -35,11 +38,16 @@ class Deployment(Record):
     members: tuple[Member, ...]
 
     @property
+    def supervised(self) -> bool:
+        """Whether its supervisor is alive."""
+        return self.supervisor is not None and is_alive(self.supervisor)
+
+    @property
     def running(self) -> bool:
         """Whether any process of it is alive, be it an orphan of a killed supervisor."""
-        if self.supervisor and is_alive(self.supervisor):
-            return True
-        return any(runtime.left(members) for runtime, members in by_runtime(self.members))
+        return self.supervised or any(
+            runtime.left(members) for runtime, members in by_runtime(self.members)
+        )
 
 
 class Endpoint(Record):
@@ -97,9 +105,21 @@ def running(name: str) -> Deployment:
 
 
 def deployments() -> list[Deployment]:
-    """Every deployment there ever was, by name."""
-    folders = sorted((data_home() / "deployments").glob("*/state.yaml"))
-    return [read_record(path, Deployment) for path in folders]
+    """Every deployment there ever was, by name, without those whose state cannot be read."""
+    return [found for found in _states() if isinstance(found, Deployment)]
+
+
+def unreadable() -> list[str]:
+    """What is wrong with those whose state cannot be read: broken, or of another release."""
+    return [str(found) for found in _states() if isinstance(found, InputError)]
+
+
+def _states() -> Iterator[Deployment | InputError]:
+    for path in sorted((data_home() / "deployments").glob("*/state.yaml")):
+        try:
+            yield read_record(path, Deployment)
+        except InputError as error:
+            yield error
 
 
 def running_endpoint(name: str = DEFAULT_NAME) -> Endpoint:

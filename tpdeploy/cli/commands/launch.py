@@ -16,17 +16,19 @@ from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.access import client_key, generated_file, read_keys
 from tpdeploy.launcher.commands import Order, front_command, replica_commands
-from tpdeploy.launcher.launch import begin, check, check_here, choose_port, follow, stop
+from tpdeploy.launcher.control import ENDED, follow, stop
+from tpdeploy.launcher.launch import begin, check, check_here, choose_port, prepared
 from tpdeploy.launcher.runtimes.base import Rendered
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
 from tpdeploy.launcher.runtimes.processes import Leader, this_process
 from tpdeploy.launcher.state import DEFAULT_NAME, Deployment, folder_of
+from tpdeploy.launcher.systemd import Scope, install, started, unit, unit_name
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-ENDED = {"failed", "stopped"}
+UNDER_WAY = {"starting", "stopping"}
 
 
 class DryCommand(Record):
@@ -59,12 +61,15 @@ def launch(
     metrics: given.Metrics = False,
     name: given.Name = DEFAULT_NAME,
     detach: given.Detach = False,
+    systemd: given.Systemd = None,
     dry_run: given.DryRun = False,
     executable: given.Executable = None,
     python: given.Python = None,
     container: given.Container = None,
     engine_arg: given.EngineArg = None,
     startup_timeout: given.StartupTimeout = 1200.0,
+    hang_timeout: given.HangTimeout = 120.0,
+    restarts: given.Restarts = 10,
     json: given.Json = False,
 ) -> None:
     """Start every replica of the plan, and the front that clients reach.
@@ -84,6 +89,8 @@ def launch(
         python=_whole(python),
         container=container,
         startup_timeout_s=startup_timeout,
+        hang_timeout_s=hang_timeout,
+        restarts=restarts,
         engine_args=tuple(engine_arg or ()),
         keyed=client_key() is not None,
         key_file=_key_file(name, api_key_file, generate_key=generate_key),
@@ -92,16 +99,31 @@ def launch(
         tls_key=_whole(tls_key),
         metrics=metrics,
         insecure=insecure,
-        owner=None if detach else this_process(),
+        owner=None if detach or systemd else this_process(),
     )
     check(chosen, engine, order)
     if dry_run:
         if chosen.cluster.nodes > 1:
             err.print("MACHINE_0 and so on stand for the addresses of your machines.")
         _show_commands(_commands(chosen, engine, order), as_json=json)
+        if systemd and not json:
+            typer.echo(f"# {unit_name(name)}\n{unit(order, chosen.model.id, systemd)}")
         return
     check_here(chosen, engine, order)
-    _run(chosen, order, hold, detach=detach, as_json=json)
+    if systemd:
+        supervisor = _as_service(chosen, order, hold, systemd)
+    else:
+        supervisor = begin(chosen, order, hold)
+    _run(order, supervisor, detach=order.owner is None, as_json=json)
+
+
+def _as_service(plan: DeploymentPlan, order: Order, hold: socket, scope: Scope) -> Leader:
+    """Install it as a service, which starts its supervisor."""
+    with prepared(plan, order):
+        hold.close()
+    path = install(order, plan.model.id, scope)
+    err.print(f"Service: {path}", soft_wrap=True, markup=False)
+    return started(order.name)
 
 
 def _key_file(name: str, stated: Path | None, *, generate_key: bool) -> Path | None:
@@ -117,19 +139,19 @@ def _whole(path: Path | None) -> Path | None:
     return path.absolute() if path else None
 
 
-def _run(plan: DeploymentPlan, order: Order, hold: socket, *, detach: bool, as_json: bool) -> None:
+def _run(order: Order, supervisor: Leader, *, detach: bool, as_json: bool) -> None:
     """Start, show the way to readiness, and stay unless detached."""
-    # Ended in another way than by Ctrl-C, it ends what it started all the same.
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # Ended in another way than by Ctrl-C, it ends what it started all the same; what is to stay
+    # survives the terminal.
+    for number in (signal.SIGTERM, *(() if detach else (signal.SIGHUP,))):
         signal.signal(number, signal.default_int_handler)
-    supervisor = begin(plan, order, hold)
     if order.generate_key and order.key_file:
         (key,) = read_keys(order.key_file)
         err.print(f"Key: {key}\nIt is kept in {order.key_file}", soft_wrap=True, markup=False)
     try:
         with Watcher(err) as watcher:
             deployment = follow(
-                order.name, supervisor, lambda d: d.phase != "starting", watcher.show
+                order.name, supervisor, lambda d: d.phase not in UNDER_WAY, watcher.show
             )
         if deployment.phase in ENDED:
             raise TpdeployError(f"launch failed: {deployment.reason}")
@@ -148,14 +170,16 @@ def _run(plan: DeploymentPlan, order: Order, hold: socket, *, detach: bool, as_j
 def _attend(name: str, supervisor: Leader) -> None:
     """Stay until the deployment ends; say what happens to it."""
     err.print("Ctrl-C stops it.")
-    told = [""]
+    told = ["ready"]
 
     def tell(deployment: Deployment) -> None:
-        if deployment.reason != told[0]:
-            told[0] = deployment.reason
-            err.print(f"{deployment.phase}: {deployment.reason}")
+        reason = f": {deployment.reason}" if deployment.reason else ""
+        words = f"{deployment.phase}{reason}"
+        if words != told[-1]:
+            told.append(words)
+            err.print(words, markup=False)
 
-    last = follow(name, supervisor, lambda d: d.phase in ENDED, tell)
+    last = follow(name, supervisor, lambda _: False, tell)
     if last.phase == "failed":
         raise TpdeployError(f"deployment {name} has failed: {last.reason}")
 

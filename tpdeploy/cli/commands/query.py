@@ -11,6 +11,7 @@ from tpdeploy.cli.output import err, print_json
 from tpdeploy.harness.load.chat import Answer, Question, ask
 from tpdeploy.harness.load.client import key_from_environment, open_client, served_models
 from tpdeploy.launcher.choice import chosen
+from tpdeploy.launcher.control import take_over_orphans
 from tpdeploy.launcher.state import Endpoint, running_endpoint
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -37,6 +38,8 @@ def query(
 
     The chat protocol is used: a model without a chat template is refused by its engine.
     """
+    if not url:
+        take_over_orphans()
     running = None if url else running_endpoint(chosen(name))
     asked = Question(text=question, system=system, max_tokens=max_tokens, temperature=temperature)
     answer = asyncio.run(_ask(url or "", running, asked, quiet=json))

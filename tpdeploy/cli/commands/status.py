@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from tpdeploy.cli.output import out, print_json
+from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.views.status import shown
 from tpdeploy.errors import InputError
+from tpdeploy.launcher.control import take_over_orphans
 from tpdeploy.launcher.figures import Look
 from tpdeploy.launcher.seen import LATELY_S, Seen, see
 from tpdeploy.launcher.state import deployments, running
@@ -40,6 +41,8 @@ def status(
     """
     if watch and json:
         raise InputError("--watch and --json: choose one")
+    for orphan in take_over_orphans():
+        err.print(f"{orphan} had lost its supervisor; it has a new one")
     looks = Looks(name)
     seen = looks.now()
     if json:

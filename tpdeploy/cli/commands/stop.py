@@ -6,7 +6,7 @@ import typer
 
 from tpdeploy.cli.output import out
 from tpdeploy.launcher.choice import chosen
-from tpdeploy.launcher.launch import stop as end
+from tpdeploy.launcher.control import stop as end
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -16,8 +16,12 @@ def stop(
     name: Annotated[
         str | None, typer.Option(help="Which deployment. [default: the only running one]")
     ] = None,
+    drain: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds for requests in flight. [default: the engine's, 10]"),
+    ] = None,
 ) -> None:
-    """End every process of a deployment and free its ports."""
+    """End every process of a deployment and free its ports, after the requests in flight."""
     name = chosen(name)
-    stopped = end(name)
+    stopped = end(name, drain)
     out.print(f"Stopped {name}: no process and no port of it is left ({stopped.model})")

@@ -33,6 +33,7 @@ from tpdeploy.harness.measure.validation import Measurement, expected_latency_s,
 from tpdeploy.harness.measure.validation import validate as measure
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.commands import order_of
+from tpdeploy.launcher.control import take_over_orphans
 from tpdeploy.launcher.own_metrics import OwnMetrics
 from tpdeploy.launcher.state import Deployment, Endpoint, deployments, running_endpoint
 from tpdeploy.launcher.state import load as load_deployment
@@ -158,10 +159,28 @@ def _target(
     """The endpoint to measure, the plan to hold it against, and whose it is."""
     if url is not None:
         return Endpoint(url=url, plan=read_plan(plan)), None
+    take_over_orphans()
     name = chosen(name)
     found = running_endpoint(name)
+    _refuse_parts(name)
     endpoint = found.model_copy(update={"plan": read_plan(plan)}) if plan else found
     return endpoint, load_deployment(name)
+
+
+def _refuse_parts(name: str) -> None:
+    """Nothing, if all of the deployment called `name` serves: its plan is for all of it.
+
+    Raises:
+        InputError: a member does not.
+    """
+    deployment = load_deployment(name)
+    away = [m for m in deployment.members if m.phase != "ready"] if deployment else []
+    if away:
+        words = ", ".join(f"{m.label} is {m.phase}" for m in away)
+        raise InputError(
+            f"deployment {name} is not whole, and its plan is for all of it: {words}; "
+            "wait for it, or: tpdeploy scale"
+        )
 
 
 def _launched(name: str) -> Launched:

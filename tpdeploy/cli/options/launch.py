@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from tpdeploy.launcher.systemd import Scope
+
 Plan = Annotated[Path | None, typer.Argument(help="Plan file. [default: current plan]")]
 Backend = Annotated[str | None, typer.Option(help="Engine. [default: the plan's]")]
 Port = Annotated[
@@ -38,4 +40,14 @@ EngineArg = Annotated[
     typer.Option(help="Passed on as it is, as --engine-arg=--load-format=dummy."),
 ]
 StartupTimeout = Annotated[float, typer.Option(help="Seconds to become ready.")]
+Systemd = Annotated[
+    Scope | None,
+    typer.Option(help="Start it as a service that comes back at boot: user or system."),
+]
+HangTimeout = Annotated[
+    float, typer.Option(min=1, help="Seconds without a sign of life until a replica is restarted.")
+]
+Restarts = Annotated[
+    int, typer.Option(min=0, help="Failures in a row after which a replica is given up.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

@@ -117,6 +117,10 @@ class Runtime(ABC):
         return answer.status_code in {httpx.codes.OK, httpx.codes.UNAUTHORIZED}
 
     @abstractmethod
+    def is_busy(self, member: Member) -> bool:
+        """Whether anybody is connected to it, whose request may be in flight."""
+
+    @abstractmethod
     def left(self, members: Sequence[Member]) -> bool:
         """Whether anything of them still runs, be it what an ended one had started."""
 

@@ -18,7 +18,7 @@ from tpdeploy.launcher.runtimes import processes
 from tpdeploy.launcher.runtimes.base import Engine, Observed, Rendered, Runtime
 from tpdeploy.launcher.runtimes.machine import check_machine
 from tpdeploy.launcher.runtimes.member import Member
-from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, listeners
+from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, is_connected, listeners
 from tpdeploy.planner.plan import DeploymentPlan
 
 
@@ -97,6 +97,10 @@ class Local(Runtime):
         """On this machine, where who listens everywhere is reached by the loopback."""
         host = LOOPBACK if member.host == EVERYWHERE else member.host
         return f"{'https' if member.tls else 'http'}://{host}:{member.port}"
+
+    def is_busy(self, member: Member) -> bool:
+        """Whether there is a connection to its port."""
+        return is_connected(member.port)
 
     def left(self, members: Sequence[Member]) -> bool:
         """Whether a process of their sessions is alive."""

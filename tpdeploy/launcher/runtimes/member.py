@@ -10,7 +10,20 @@ from tpdeploy.launcher.runtimes.processes import Leader
 from tpdeploy.profiles.record import Record, Text
 
 MOST_PORT = 65535
-Phase = Literal["starting", "ready", "degraded", "failed", "stopped", "orphaned"]
+# Of a member: restarting is waiting to be started again, crashed is given up.
+# Of a deployment: degraded is with some replicas, down with none; orphaned has no supervisor.
+Phase = Literal[
+    "starting",
+    "ready",
+    "restarting",
+    "crashed",
+    "degraded",
+    "down",
+    "stopping",
+    "stopped",
+    "failed",
+    "orphaned",
+]
 
 
 class Member(Record):
@@ -24,11 +37,11 @@ class Member(Record):
     leader: Leader | None = Field(default=None, description="None until it is started")
     phase: Phase = "starting"
     stage: str = Field(default="", description="what it is doing, in the engine's words")
+    started_at: AwareDatetime | None = Field(default=None, description="last")
+    restarts: int = Field(default=0, ge=0, description="since the launch, wanted ones too")
+    last_end: str = Field(default="", description="why it ended last, if nobody wanted it")
     health_path: str = "/"
     container: str = Field(default="", description="the one it runs in, if it does")
-    restarts: int = 0
-    started_at: AwareDatetime | None = None
-    last_end: str = Field(default="", description="how it ended before it was started again")
     healthy: bool | None = Field(default=None, description="right now; only status asks")
 
     @property

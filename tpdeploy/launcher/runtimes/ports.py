@@ -93,6 +93,15 @@ def listeners(port: int) -> list[psutil.Process]:
         return []
 
 
+def is_connected(port: int) -> bool:
+    """Whether a server on `port` has a connection."""
+    return any(
+        getattr(connection.laddr, "port", None) == port
+        and connection.status == psutil.CONN_ESTABLISHED
+        for connection in psutil.net_connections("tcp")
+    )
+
+
 def _holder(port: int) -> str:
     """` by NAME (PID)` of the process that listens on `port`, if this user may see it."""
     return "".join(f" by {process.name()} ({process.pid})" for process in listeners(port)[:1])

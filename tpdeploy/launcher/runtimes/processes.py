@@ -22,20 +22,35 @@ from tpdeploy.profiles.record import Record
 FOREIGN_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 POLL_S = 0.1
 KILL_TIMEOUT_S = 10.0
-# Clocks of the process table are this coarse.
-CLOCK_SLACK_S = 1.0
+PROC = Path("/proc")
+BOOT_ID = PROC / "sys" / "kernel" / "random" / "boot_id"
+# Of /proc/PID/stat, counted from after the name, which may hold anything (proc_pid_stat(5)).
+START_FIELD = 19
+# What the kernel does when memory runs out, and others by hand.
+CAUSES = {signal.SIGKILL: "out of memory? see dmesg", signal.SIGBUS: "is /dev/shm full?"}
 
 
 class Leader(Record):
-    """The first process of a session; its start time tells it from a later one of its number."""
+    """The first process of a session, told from later ones of its number by when it started.
+
+    That is counted by the kernel, from a boot that has a name: no clock that is set changes it.
+    """
 
     pid: int = Field(gt=0, lt=2**31)
-    created: float = Field(gt=0, lt=1e12, description="seconds since the epoch")
+    ticks: int = Field(ge=0, lt=2**63, description="from the boot to the start of the process")
+    boot: str = Field(max_length=64, description="the name of that boot")
 
 
 def leader_of(pid: int) -> Leader:
-    """The process `pid`, told apart from later ones of its number."""
-    return Leader(pid=pid, created=psutil.Process(pid).create_time())
+    """The process `pid`, told apart from later ones of its number.
+
+    Raises:
+        psutil.NoSuchProcess: it has ended, and has been waited for.
+    """
+    ticks = _ticks(pid)
+    if ticks is None:
+        raise psutil.NoSuchProcess(pid)
+    return Leader(pid=pid, ticks=ticks, boot=_boot())
 
 
 def this_process() -> Leader:
@@ -97,11 +112,9 @@ def reading(argv: Sequence[str], errors: IO[str], grace_s: float) -> Iterator[Po
 
 def is_alive(leader: Leader) -> bool:
     """Whether that very process still runs."""
-    try:
-        process = psutil.Process(leader.pid)
-        return _same(process, leader) and _runs(process)
-    except psutil.NoSuchProcess:
-        return False
+    with suppress(psutil.NoSuchProcess):
+        return _is_same(leader) and _runs(psutil.Process(leader.pid))
+    return False
 
 
 def end_of(leader: Leader) -> str:
@@ -111,8 +124,15 @@ def end_of(leader: Leader) -> str:
         if end and end.si_code == os.CLD_EXITED:
             return f"ended with code {end.si_status}"
         if end:
-            return f"was ended by signal {end.si_status}"
+            return _ended_by(end.si_status)
     return "ended"
+
+
+def _ended_by(number: int) -> str:
+    if number not in set(signal.Signals):
+        return f"was ended by signal {number}"
+    cause = CAUSES.get(signal.Signals(number))
+    return f"was ended by {signal.Signals(number).name}{f' ({cause})' if cause else ''}"
 
 
 def members(*leaders: Leader) -> list[psutil.Process]:
@@ -120,14 +140,14 @@ def members(*leaders: Leader) -> list[psutil.Process]:
 
     Also after a leader itself has died: no other session gets its number while one of them lives.
     """
-    since = {of.pid: of.created - CLOCK_SLACK_S for of in leaders if not _is_of_the_past(of)}
+    since = {of.pid: of.ticks for of in leaders if not _is_of_the_past(of)}
     children: dict[int, list[psutil.Process]] = defaultdict(list)
     found: list[psutil.Process] = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, ProcessLookupError, PermissionError):
             children[process.ppid()].append(process)
             session = os.getsid(process.pid)
-            if session in since and process.create_time() >= since[session]:
+            if session in since and (_ticks(process.pid) or 0) >= since[session]:
                 found.append(process)
     for process in found:  # grows on the way: children of children
         found += [child for child in children[process.pid] if child not in found]
@@ -138,7 +158,7 @@ def end_process(leader: Leader, grace_s: float) -> None:
     """End that one process, not its session: ask, wait up to `grace_s`, then kill."""
     with suppress(psutil.NoSuchProcess):
         process = psutil.Process(leader.pid)
-        if _same(process, leader):
+        if _is_same(leader):
             process.terminate()
             if not _within(grace_s, lambda: not is_alive(leader)):
                 process.kill()
@@ -190,12 +210,9 @@ def _is_of_the_past(leader: Leader) -> bool:
 
     Another process has the number, or the machine (or container) has started anew since.
     """
-    with suppress(psutil.Error):
-        if not _same(psutil.Process(leader.pid), leader):
-            return True
-    with suppress(psutil.Error):
-        return psutil.Process(1).create_time() > leader.created + CLOCK_SLACK_S
-    return False
+    if leader.boot != _boot() or _ticks(leader.pid) not in {None, leader.ticks}:
+        return True
+    return (_ticks(1) or 0) > leader.ticks
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -205,5 +222,18 @@ def _runs(process: psutil.Process) -> bool:
         return False
 
 
-def _same(process: psutil.Process, leader: Leader) -> bool:
-    return abs(process.create_time() - leader.created) < CLOCK_SLACK_S
+def _is_same(leader: Leader) -> bool:
+    return leader.boot == _boot() and leader.ticks == _ticks(leader.pid)
+
+
+def _ticks(pid: int) -> int | None:
+    """When the process started, in the kernel's ticks since the boot; None if there is none."""
+    try:
+        status = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    return int(status.rpartition(")")[2].split()[START_FIELD])
+
+
+def _boot() -> str:
+    return BOOT_ID.read_text().strip()

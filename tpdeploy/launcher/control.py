@@ -1,0 +1,199 @@
+"""What is done to a deployment by its name: followed, asked, taken over, and stopped."""
+
+import fcntl
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from tpdeploy.backends.base import last_exception
+from tpdeploy.errors import InputError, TpdeployError
+from tpdeploy.files import append_privately, kind_of, write_whole
+from tpdeploy.launcher import state
+from tpdeploy.launcher.asks import Ask, pending, put
+from tpdeploy.launcher.commands import order_of
+from tpdeploy.launcher.logs import last_words
+from tpdeploy.launcher.runtimes.ports import LOOPBACK, claim, is_free
+from tpdeploy.launcher.runtimes.processes import Leader, end_process, is_alive, start
+from tpdeploy.launcher.runtimes.registry import by_runtime
+from tpdeploy.launcher.supervision import run
+from tpdeploy.records import dump_record
+
+POLL_S = 0.2
+# The supervisor ends replicas within its own grace; then it is ended itself.
+STOP_TIMEOUT_S = 40.0
+PORT_TIMEOUT_S = 5.0
+ENDED = {"failed", "stopped"}
+
+
+def adopt(name: str) -> Leader | None:
+    """A new supervisor for the deployment called `name`, whose own has died.
+
+    None if it ends by itself, or another command was quicker.
+    """
+    order = order_of(name)
+    try:
+        with claimed(name) as lock:
+            hold = claim(order.port)
+            return start_supervisor(name, [lock, *([hold.fileno()] if hold else [])])
+    except InputError:
+        return None
+
+
+def supervise(name: str) -> None:
+    """Start the deployment called `name` as it was launched, or take it over; until it ends.
+
+    Raises:
+        InputError: it was never launched, or it has a supervisor.
+        TpdeployError: it failed.
+    """
+    if not kind_of(state.folder_of(name) / "order.yaml"):
+        raise InputError(f"no deployment called {name} has been launched; start with: launch")
+    order = order_of(name)
+    if order.owner:
+        write_whole(
+            state.folder_of(name) / "order.yaml",
+            dump_record(order.model_copy(update={"owner": None})),
+        )
+    with claimed(name):
+        hold = claim(order.port)
+        last = run.supervise(name)
+        del hold
+    if last.phase == "failed":
+        raise TpdeployError(f"deployment {name} has failed: {last.reason}")
+
+
+def start_supervisor(name: str, keep: Sequence[int]) -> Leader:
+    """Start a supervisor of the deployment called `name`, which inherits the open files `keep`."""
+    program = [sys.executable, "-m", "tpdeploy.launcher.supervision", name]
+    return start(program, {}, state.log_of(name, "supervisor"), keep=keep)[1]
+
+
+@contextmanager
+def claimed(name: str) -> Iterator[int]:
+    """A lock on the deployment's name; its supervisor inherits it and holds it while it lives.
+
+    Raises:
+        InputError: another one holds it.
+    """
+    with append_privately(state.folder_of(name) / "lock") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise refusal(name) from error
+        yield lock.fileno()
+
+
+def refusal(name: str) -> InputError:
+    """That of a second deployment of the same name."""
+    where = ""
+    with suppress(InputError):
+        existing = state.load(name)
+        where = f" at {existing.url}" if existing else ""
+    return InputError(
+        f"deployment {name} is running{where}; "
+        f"end it first (tpdeploy stop) or choose another --name"
+    )
+
+
+def follow(
+    name: str,
+    supervisor: Leader,
+    until: Callable[[state.Deployment], bool],
+    show: Callable[[state.Deployment], None],
+) -> state.Deployment:
+    """Show each state of a deployment until `until` holds, or it has ended.
+
+    A supervisor that is killed on the way is replaced.
+
+    Raises:
+        TpdeployError: the supervisor ended without leaving a state.
+    """
+    while True:
+        alive = is_alive(supervisor)
+        deployment = state.load(name)
+        if deployment:
+            show(deployment)
+            if until(deployment) or deployment.phase in ENDED:
+                return deployment
+        if not alive:
+            supervisor = _replaced(name, deployment)
+        time.sleep(POLL_S)
+
+
+def _replaced(name: str, deployment: state.Deployment | None) -> Leader:
+    if deployment and (successor := adopt(name)):
+        return successor
+    words = last_words(state.log_of(name, "supervisor"), last_exception)
+    raise TpdeployError(f"the supervisor of {name} has ended: {words}")
+
+
+def ask(name: str, asked: Ask, show: Callable[[state.Deployment], None]) -> state.Deployment:
+    """Have the supervisor of the running deployment called `name` do something; wait until it has.
+
+    Raises:
+        InputError: nothing of that name is running, or it is busy.
+        TpdeployError: it could not be done.
+    """
+    deployment = supervised(name)
+    if deployment.doing or pending(name):
+        raise InputError(f"deployment {name} is busy: {deployment.doing or 'asked already'}")
+    if deployment.supervisor is None:
+        raise TpdeployError(f"deployment {name} has no supervisor")
+    put(name, asked)
+    done = follow(name, deployment.supervisor, lambda d: not d.doing and not pending(name), show)
+    if done.refused or done.phase in ENDED:
+        raise TpdeployError(done.refused or done.reason)
+    return done
+
+
+def supervised(name: str) -> state.Deployment:
+    """The running deployment called `name`, with a supervisor: one that was killed is replaced.
+
+    Raises:
+        InputError: nothing of that name is running.
+    """
+    deployment = state.running(name)
+    if not deployment.supervised and (successor := adopt(name)):
+        return follow(name, successor, lambda d: d.supervisor == successor, lambda _: None)
+    return deployment
+
+
+def take_over_orphans() -> list[str]:
+    """Give every deployment whose supervisor was killed a new one; their names."""
+    orphans = [d.name for d in state.deployments() if d.running and not d.supervised]
+    return [name for name in orphans if supervised(name).supervised]
+
+
+def stop(name: str, drain_s: float | None = None) -> state.Deployment:
+    """End everything of the deployment called `name`, its supervisor's orphans included.
+
+    `drain_s` are allowed for requests in flight; None: as its engine has it.
+
+    Raises:
+        InputError: nothing of that name is running.
+        TpdeployError: a process or a port is left.
+    """
+    deployment = state.running(name)
+    if deployment.supervisor:
+        if drain_s is not None:
+            put(name, Ask(action="stop", drain_s=drain_s))
+        end_process(deployment.supervisor, grace_s=STOP_TIMEOUT_S + (drain_s or 0.0))
+    last = state.load(name) or deployment
+    for runtime, members in by_runtime(last.members):
+        runtime.stop(members, grace_s=0.0)
+    left = [str(m.port) for m in last.members if not _freed(m.port)]
+    if left:
+        raise TpdeployError(f"ports {', '.join(left)} are still taken")
+    stopped = last.model_copy(update={"phase": "stopped"})
+    state.save(stopped)
+    return stopped
+
+
+def _freed(port: int) -> bool:
+    deadline = time.monotonic() + PORT_TIMEOUT_S
+    while not is_free(LOOPBACK, port):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_S)
+    return True

@@ -1,0 +1,1 @@
+"""The process that keeps a deployment alive: `python -m tpdeploy.launcher.supervision NAME`."""
