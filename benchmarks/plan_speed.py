@@ -34,13 +34,14 @@ ISL = ("--isl", "1024", "--osl", "256")
 
 @dataclass(frozen=True)
 class Case:
-    """A question, in the words of each tool; no `model` where aiconfigurator has no such GPU."""
+    """A question, in the words of each tool; no `model` where aiconfigurator cannot be asked it."""
 
     name: str
     plan: tuple[str, ...]
     model: str = ""
     system: str = ""
     gpus: int = 0
+    why_not: str = "GPU not known"  # to aiconfigurator
 
 
 CASES = (
@@ -66,6 +67,16 @@ CASES = (
         4,
     ),
     Case("Llama 70B, 4x RTX 6000 Ada", ("llama-70b", "--gpus", "4xRTX-6000-Ada")),
+    Case(
+        "Llama 70B, 8x H100, 4 requests/s",
+        ("llama-70b", "--gpus", "8xH100", "--rate", "4"),
+        why_not="takes no rate",
+    ),
+    Case(
+        "DeepSeek-V3, 8x H200, 4 requests/s",
+        ("deepseek-v3", "--gpus", "8xH200", "--rate", "4"),
+        why_not="takes no rate",
+    ),
 )
 
 
@@ -145,7 +156,7 @@ def _once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float
 
 def _peer(path: str, case: Case, mode: Sequence[str], times: int, folder: str) -> Timed:
     if not case.model:
-        return Timed(failure="GPU not known")
+        return Timed(failure=case.why_not)
     command = [path, "cli", "default", "--model-path", case.model, "--system", case.system]
     command += ["--total-gpus", str(case.gpus), "--backend", "vllm", *ISL, *mode]
     return timed(command, times, folder)

@@ -1,11 +1,28 @@
 """Settings that hold for every test."""
 
+from collections import Counter
+from itertools import chain
+
 import pytest
 from hypothesis import settings
 
 # Machines that run tests are busy: how long an example takes says nothing about the code.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many plans were drawn (tests/properties), wherever the workers ran."""
+    totals: Counter[str] = Counter()
+    for report in chain.from_iterable(terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport) and report.when == "teardown":
+            totals.update(dict(report.user_properties))
+    if asked := totals["plans"]:
+        minutes = totals["plan seconds"] / 60
+        terminalreporter.write_line(
+            f"Drawn plans: {asked:,}, of which {totals['feasible plans']:,} feasible, "
+            f"in {minutes:.1f} minutes of CPU time"
+        )
 
 
 @pytest.fixture(scope="session")

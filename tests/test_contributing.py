@@ -99,6 +99,27 @@ def test_an_engine_is_a_package_of_three_files_and_a_page() -> None:
     assert names == {"__init__.py", "pyproject.toml", "test_conformance.py", "README.md"}
 
 
+def test_a_kind_of_mixer_is_one_file_of_the_planner() -> None:
+    """Outside their folder no module knows a kind of attention or of recurrent mixer."""
+    package = ROOT / "tpdeploy"
+    sources = {file: file.read_text(encoding="utf-8") for file in package.rglob("*.py")}
+    for room in ("attention", "recurrent"):
+        mixers = package / "planner" / "model" / room
+        assert len(list(mixers.glob("*.py"))) > 5
+        imported: set[str] = set()
+        for file, text in sources.items():
+            if file.parent != mixers:
+                imported.update(re.findall(rf"planner\.model\.{room}\.(\w+) import", text))
+        assert "kinds" in imported
+        assert imported <= {"kinds", "mixer", "cost"}
+    # Nor does the planner ask a shape which kind it has.
+    asking = r"import.*\b(LatentAttention|CompressedAttention|SharedAttention)\b"
+    planner = {file: text for file, text in sources.items() if package / "planner" in file.parents}
+    assert {f.parent.name for f, text in planner.items() if re.search(asking, text)} == {
+        "attention"
+    }
+
+
 def test_every_dependency_has_a_lowest_version_and_a_pinned_one() -> None:
     """`uv pip compile` of CONTRIBUTING.md was run after the last change of dependencies."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

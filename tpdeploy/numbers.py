@@ -2,6 +2,8 @@
 
 # From here on milliseconds say less than seconds, and seconds less than minutes.
 MOST_MS, MOST_S = 10_000.0, 120.0
+# Above this share more, percentages say less than a factor.
+MOST_MORE = 2.0
 
 
 def number(value: float | None) -> str:
@@ -36,6 +38,26 @@ def in_ms(ms: float | None) -> str:
     return f"{number(seconds)} s" if seconds < MOST_S else f"{number(seconds / 60)} min"
 
 
+def change(share: float, what: str = "") -> str:
+    """How much more or less there is of something, as a share of what it is compared with.
+
+    >>> change(-0.352), change(1.8, "tokens/s"), change(56.5), change(56.5, "tokens/s")
+    ('-35%', '+180% tokens/s', '57.5 times', '57.5 times the tokens/s')
+    """
+    if share <= MOST_MORE:
+        return f"{share:+.0%} {what}".rstrip()
+    return f"{number(1 + share)} times" + (f" the {what}" if what else "")
+
+
 def in_unit(value: float | None, unit: str) -> str:
     """A figure of a table whose row or column names the unit."""
     return in_ms(value) if unit == "ms" else number(value)
+
+
+def in_gib(size: float) -> str:
+    """Bytes of memory as people read them.
+
+    >>> in_gib(80 * 2**30), in_gib(300 * 2**20)
+    ('80.0 GiB', '0.3 GiB')
+    """
+    return f"{size / 2**30:,.1f} GiB"

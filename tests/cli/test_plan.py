@@ -54,7 +54,7 @@ def test_nothing_is_wider_than_the_terminal(tmp_path: Path, args: list[str], wid
     ("name", "words"),
     [
         ("blip-2", "2.0 GiB of the weights are encoders of images and sound"),
-        ("got_ocr2", "what config.json describes as vision_config takes memory besides"),
+        ("vibevoice", "what config.json describes as audio_config takes memory besides"),
         ("arcee", ""),
     ],
 )
@@ -71,6 +71,7 @@ def test_the_encoders_of_a_multimodal_model_are_shown(
     assert result.returncode == 0, result.stderr
     assert words in result.stdout
     assert bool(words) == ("are encoders" in result.stdout or "takes memory" in result.stdout)
+    assert bool(words) == ("images or sound is not in the predicted TTFT" in result.stdout)
 
 
 def test_json_has_the_promised_keys(tmp_path: Path) -> None:
@@ -366,3 +367,19 @@ def test_one_token_has_no_further_ones(tmp_path: Path) -> None:
     found = planned(*args, home=tmp_path)
     assert found["prediction"]["tpot_ms"]["value"] == 0
     assert "TPOT +0%" in found["alternatives"][0]["reason"]
+
+
+def test_a_large_change_is_a_factor(tmp_path: Path) -> None:
+    """What is more than three times as much is not told in percent."""
+    asked = ("llama-70b", "--gpus", "8xH100", "--concurrency", "1024", "--optimize", "latency")
+    shown = tpdeploy("plan", *asked, "--backend", "vllm", home=tmp_path, width=200).stdout
+    assert re.search(r"\d times the TTFT", shown)
+    assert all(int(percent) <= 200 for percent in re.findall(r"\+(\d+)%", shown))
+
+
+def test_a_split_that_misses_a_target_on_fewer_gpus_says_fewer(tmp_path: Path) -> None:
+    """Of an open count, what others need is more or fewer, never a negative number more."""
+    asked = ("llama-70b", "--gpus", "H100", "--concurrency", "1024", "--tpot", "40")
+    shown = tpdeploy("plan", *asked, "--backend", "vllm", home=tmp_path, width=200).stdout
+    assert re.search(r"\d fewer GPUs, TPOT", shown)
+    assert "-" not in "".join(re.findall(r"\S+ more GPU", shown))

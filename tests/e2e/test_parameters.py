@@ -29,7 +29,10 @@ ALSO_KNOWN_AS = {
 NOT_THERE = {
     *("glm4v_text", "glm4v_moe_text", "paddleocr_vl_text"),
     *("chatglm", "deepseek", "exaone", "internlm2", "internlm3", "iquestcoder", "mimo", "minicpm"),
-    *("orion", "sarvam_mla", "nemotron-nas"),
+    *("orion", "sarvam_mla", "nemotron-nas", "step3p5", "step3p7", "qwen2_5_omni_text", "phi3_v"),
+    "ernie4_5_vl_moe_text",
+    # 5.19 allocates half of the weights of experts that have none.
+    "longcat_flash",
 }
 # What a default config of transformers leaves out, but its modules or its shape need.
 NEEDED: dict[str, dict[str, object]] = {
@@ -48,6 +51,7 @@ NEEDED: dict[str, dict[str, object]] = {
     "hunyuan_v1_dense": {"head_dim": 128},
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
     "nemotron": {"num_key_value_heads": 8},
+    "lfm2_moe": {"layer_types": (["conv"] * 3 + ["full_attention"]) * 8},
     "ministral": {"head_dim": 128},
     "minimax_m3_vl_text": {
         "moe_layer_freq": [0] * 3 + [1] * 57,
@@ -73,6 +77,23 @@ NEEDED: dict[str, dict[str, object]] = {
 
 # Switches that few published configs turn, and what turns them.
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
+    "Laguna with windows, and a gate a value": (
+        "laguna",
+        {
+            "num_hidden_layers": 8,
+            "layer_types": (["full_attention"] + ["sliding_attention"] * 3) * 2,
+            "num_attention_heads_per_layer": [48, 64, 64, 64] * 2,
+            "gating": "per-element",
+        },
+    ),
+    "Command A+ with shared experts, dense first": (
+        "cohere2_moe",
+        {"num_hidden_layers": 6, "first_k_dense_replace": 2, "num_shared_experts": 2},
+    ),
+    "Falcon Mamba 7B": (
+        "falcon_mamba",
+        {"hidden_size": 4096, "intermediate_size": 8192, "expand": 16, "time_step_rank": 256},
+    ),
     "Falcon 40B's decoder": (
         "falcon",
         {
@@ -95,6 +116,31 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "Command-R+'s norms": ("cohere", {"use_qk_norm": True}),
     "Gemma 4 with values": ("gemma4_text", {"hidden_size_per_layer_input": 0}),
+    "Gemma 4 E2B's layers": (
+        "gemma4_text",
+        {
+            "hidden_size_per_layer_input": 256,
+            "num_kv_shared_layers": 20,
+            "use_double_wide_mlp": True,
+            "attention_k_eq_v": False,
+            "enable_moe_block": False,
+        },
+    ),
+    "Gemma 3n E2B's MLPs": (
+        "gemma3n_text",
+        {"intermediate_size": [8192] * 20 + [16384] * 15, "num_kv_shared_layers": 10},
+    ),
+    "Zamba2 7B's blocks and adapters": (
+        "zamba2",
+        {
+            "num_hidden_layers": 12,
+            "num_mem_blocks": 2,
+            "use_shared_attention_adapter": True,
+            "mamba_ngroups": 2,
+            "n_mamba_heads": 80,
+            "layers_block_type": (["mamba"] * 3 + ["hybrid"]) * 3,
+        },
+    ),
     "Granite with biases": ("granite", {"attention_bias": True, "mlp_bias": True}),
     "Nemotron-H with a latent for its experts": (
         "nemotron_h",
@@ -146,6 +192,8 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 # Multimodal models whose default config transformers refuses itself (a padding token outside the
 # vocabulary), or is one of heads that do not divide the hidden size.
 REFUSED = {"idefics3", "smolvlm", "glm4v_moe"}
+# One whose class comes with its checkpoints.
+REFUSED |= {"phi3_v"}
 
 COUNT_MULTIMODAL = """
 import json, sys, torch
@@ -289,7 +337,10 @@ def test_defaults_are_those_of_transformers_configs() -> None:
     # Patterns are spelt out as layer_types once a config is loaded; the key itself is gone.
     # Bloom's classes know no context: its configs do.
     spelt_out = {"sliding_window_pattern", "moe_layer_end_index", "seq_length"}
-    lists_mlps = {"glm4_moe_lite": {"first_k_dense_replace"}}
+    lists_mlps = {
+        "glm4_moe_lite": {"first_k_dense_replace"},
+        "laguna": {"first_k_dense_replace", "n_shared_experts"},
+    }
     ours = {
         kind: {
             key: value

@@ -65,6 +65,7 @@ class Machine:
 
     def environment(self, **more: str) -> dict[str, str]:
         ours = {"TPDEPLOY_HOME": str(self.home), "PYTHONPATH": str(self.packages), "COLUMNS": "80"}
+        ours["HF_HUB_OFFLINE"] = "1"  # the stand-in needs no weights
         return {**os.environ, **ours, **more}
 
     def plan(self, replicas: int = 1, dtype: Dtype = Dtype.BF16) -> None:

@@ -2,22 +2,10 @@
 
 import pytest
 
-from tests.planner.questions import VLLM
+from tests.launcher.plans import plan_for
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.runtimes import machine
-from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
-from tpdeploy.planner.search.search import plan, search
-from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
-from tpdeploy.profiles.models.library import load_model
-
-
-def plan_for(gpus: str) -> DeploymentPlan:
-    shape, cluster = load_model("llama-8b"), parse_gpus(gpus)
-    rules, load = VLLM, Workload(concurrency=4)
-    question = Question(shape, cluster, load, rules, shape.dtype, replicas=cluster.count, tensor=1)
-    return plan(question, search(question))
 
 
 def refusal(monkeypatch: pytest.MonkeyPatch, gpus: str, here: str) -> str:

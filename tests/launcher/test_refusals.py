@@ -54,6 +54,42 @@ def test_two_launches_at_once_take_two_ports(machine: Machine) -> None:
     machine.run("stop", "--name", "two")
 
 
+def limited(machine: Machine, files: int, *args: str) -> subprocess.CompletedProcess[str]:
+    """A launch by a user who may have so many open files."""
+    shell = ["sh", "-c", f'ulimit -n {files} && exec "$0" -m tpdeploy "$@"', sys.executable]
+    return subprocess.run(
+        [*shell, *launch_arguments("--detach", *args)],
+        env=machine.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_too_few_open_files_are_refused_unless_the_user_insists(machine: Machine) -> None:
+    """Seen before anything starts, with what helps; with `--force` it is told, and started."""
+    machine.plan()
+    refused = limited(machine, 120)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "open files: 120 allowed, 16 requests at once need 132; ulimit -n" in refused.stderr
+    assert not (machine.home / "deployments").exists()
+    forced = limited(machine, 120, "--force")
+    assert forced.returncode == 0, forced.stderr
+    assert "Warning: open files: 120 allowed" in forced.stderr
+
+
+def test_cores_of_another_deployment_are_told_and_used(machine: Machine) -> None:
+    """A warning in one line; both serve."""
+    machine.plan()
+    machine.launched("--name", "first")
+    done = machine.launch("--name", "second")
+    assert done.returncode == 0, done.stderr
+    assert "Warning: deployments: first computes on core(s)" in done.stderr
+    assert "tpdeploy stop --name first" in done.stderr
+    machine.run("stop", "--name", "first")
+    machine.run("stop", "--name", "second")
+
+
 def test_an_edited_plan_that_cannot_be_split_is_refused_at_once(machine: Machine) -> None:
     """The engine would say so after half a minute: 9 heads over 2 ranks."""
     machine.plan(2)

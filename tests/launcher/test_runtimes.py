@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.launcher.plans import plan_for
 from tests.launcher.standin_backend import StandinBackend
-from tests.launcher.test_check import plan_for
 from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.runtimes.base import Engine, Rendered, Runtime
@@ -149,7 +149,7 @@ def test_a_signal_that_ended_a_member_is_named(place: Place) -> None:
     place.inside()
     os.kill(int(member.known_as), signal.SIGKILL)
     eventually(lambda: not place.runtime.observe(member).runs)
-    assert place.runtime.observe(member).end == "was ended by signal 9"
+    assert place.runtime.observe(member).end == "was ended by SIGKILL (out of memory? see dmesg)"
 
 
 def test_stopping_ends_what_a_killed_member_has_left(place: Place) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.launcher.downloads import seem_downloaded
 from tests.launcher.machine import eventually, nothing_left
 from tpdeploy.backends import tensorrt_llm
 from tpdeploy.backends.metrics import EngineMetrics, Summed, read_metrics
@@ -57,6 +58,9 @@ class Machine:
         (programs / "python").symlink_to(sys.executable)
         (programs.parent / MARKER).write_text("")
         ours = {"TPDEPLOY_HOME": str(self.home), "PYTHONPATH": str(packages), "COLUMNS": "80"}
+        # The stand-in needs no weights: neither room for them nor the hub is asked for.
+        seem_downloaded(folder / "hf", "meta-llama/Llama-3.1-8B-Instruct")
+        ours |= {"HF_HOME": str(folder / "hf"), "HF_HUB_CACHE": "", "HF_HUB_OFFLINE": "1"}
         self.env = {**os.environ, **ours, "TRTLLM_CONTRACT": str(CONTRACT)}
 
     def run(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -128,6 +132,15 @@ def test_a_killed_server_leaves_no_worker(machine: Machine) -> None:
     assert leader is not None
     os.kill(leader.pid, signal.SIGKILL)
     eventually(lambda: not members(leader))
+
+
+def test_gpus_that_serve_are_refused_to_another_deployment(machine: Machine) -> None:
+    """Seen before anything of it starts; the one that has them is named, and how to end it."""
+    machine.launched()
+    done = machine.launch("--name", "second")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "GPU(s) 0, 1 belong to the running deployment default; tpdeploy stop" in done.stderr
+    assert not (machine.home / "deployments" / "second").exists()
 
 
 def test_its_own_words_tell_why_it_ended(machine: Machine) -> None:

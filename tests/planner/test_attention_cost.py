@@ -2,9 +2,9 @@
 
 import pytest
 
-from tpdeploy.planner.model.kv_cache import index_token_bytes, token_bytes
+from tpdeploy.planner.model.attention.cost import ContextLayers
+from tpdeploy.planner.model.kv_cache import token_bytes
 from tpdeploy.planner.performance.attention import (
-    ContextLayers,
     context_layers,
     index_layers,
     state_layers,
@@ -98,6 +98,6 @@ def test_every_layer_is_of_one_kind_and_its_bytes_are_the_cache(model: str) -> N
         mixers -= shape.attention.sparse_layers + shape.attention.dense_layers
     assert mixers == shape.layers - (one_block_layers if has_blocks else 0)
     stored = sum(kind.layers * kind.token_bytes / kind.tokens_per_entry for kind in kinds)
-    if index and shape.indexer:
-        stored += index.layers * index_token_bytes(shape.indexer)
+    if index:
+        stored += index.layers * index.token_bytes
     assert stored == pytest.approx(token_bytes(shape, 2, Dtype.BF16))

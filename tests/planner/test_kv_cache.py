@@ -99,6 +99,15 @@ def test_the_state_is_in_the_models_type_where_none_is_named(
     assert sequence_bytes(shape, tp) == expected
 
 
+def test_layers_that_borrow_keys_and_values_store_none() -> None:
+    """Gemma 3n: 20 of 35 layers have a KV cache, 16 of them within a window of 512 tokens."""
+    record = json.loads((CONFIGS / "gemma3n_text.json").read_text(encoding="utf-8"))
+    shape = shape_from_config(record["config"], id="gemma3n")
+    one = 2 * 2 * 256 * 2  # K and V of 2 heads of 256 in 16 bits
+    assert token_bytes(shape, 1, Dtype.BF16) == 20 * one
+    assert kv_bytes(shape, 2000, 1, Dtype.BF16) == (4 * 2000 + 16 * 512) * one
+
+
 def test_attention_beside_mamba_has_its_kv_in_every_layer() -> None:
     """Falcon-H1: 8 KV heads of 128 in each of 32 layers, and Mamba-2 in each too."""
     record = json.loads((CONFIGS / "falcon_h1.json").read_text(encoding="utf-8"))

@@ -146,8 +146,7 @@ def test_a_longer_simulation_tells_the_same(
         return
     monkeypatch.setattr("tpdeploy.planner.serving.simulation.FIRST_WINDOW", 2 * len(short.ttft_s))
     monkeypatch.setattr("tpdeploy.planner.serving.simulation.MOST_ARRIVALS", 1 << 20)
-    monkeypatch.setattr("tpdeploy.planner.serving.simulation.SETTLED", 1.0)
-    twice = serve(engine(), load)
+    twice = serve(engine(), load, Protocol(settled=1.0))
     assert len(twice.ttft_s) >= 2 * len(short.ttft_s)
     assert median(short.ttft_s) == pytest.approx(median(twice.ttft_s), rel=0.05)
     assert median(short.tpot_s) == pytest.approx(median(twice.tpot_s), rel=0.05)

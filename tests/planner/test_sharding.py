@@ -284,6 +284,30 @@ def test_names_of_linear_layers_are_those_of_the_planner() -> None:
     assert set(LinearLayers.names) <= names
 
 
+def public(name: str) -> ModelShape:
+    """The shape of one of the public configs."""
+    record = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
+    return shape_from_config(record["config"], id=name)
+
+
+def test_shared_blocks_are_stored_once_and_read_in_each_layer() -> None:
+    """Zamba2: 2 blocks in 3 layers, whose adapters are each layer's own."""
+    found = {tensor.name: tensor for tensor in tensors(public("zamba2")) if tensor.matmul}
+    assert (found["q"].count, found["q"].reused) == (2, 1)
+    assert (found["adapter up"].count, found["adapter up"].reused) == (3, 0)
+    assert found["q"].inputs == 2 * 3584
+
+
+def test_experts_without_weights_have_a_place_in_the_router_alone() -> None:
+    """LongCat-Flash: 512 of 768 experts have weights, and a token takes 8 of those on average."""
+    shape = public("longcat_flash")
+    assert shape.experts and shape.experts.computed_per_token == 8
+    found = {tensor.name: tensor for tensor in tensors(shape)}
+    assert found["router"].outputs == 768
+    assert found["expert up"].count == 28 * 512
+    assert (found["q up"].count, found["gate"].count) == (56, 56)
+
+
 def test_every_name_is_used_once() -> None:
     """Tensors of one model can be told apart by name."""
     for model in ("qwen3-30b", "deepseek-v3", "gpt-oss-20b", "minimax-m2", "opt-125m"):

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdeploy.errors import InputError
+from tpdeploy.profiles.models.config.families import FAMILIES
 from tpdeploy.profiles.models.config.parser import shape_from_config
+from tpdeploy.profiles.models.config.unplanned import UNPLANNED
 from tpdeploy.profiles.models.library import load_model, model_profiles
 from tpdeploy.profiles.models.shape import Attention, LatentAttention, ModelProfile, ModelShape
 from tpdeploy.profiles.record import Dtype
@@ -107,6 +109,34 @@ def test_an_unknown_architecture_is_refused_with_the_nearest() -> None:
     assert "model_type 'llamma', which is not known here; did you mean llama" in refusal(
         model_type="llamma"
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("bert", "an encoder, which no engine here serves to write text"),
+        ("t5", "an encoder-decoder; only decoders are planned here"),
+        ("mpt", "which vLLM served until 0.28, and no engine here does now"),
+        ("rwkv", "which no engine here serves"),
+        ("phi-msft", "use the checkpoint's newer config.json"),
+    ],
+)
+def test_what_no_engine_serves_is_refused_with_the_reason(kind: str, why: str) -> None:
+    """In one line, without the nearest names."""
+    said = refusal(model_type=kind)
+    assert f"model_type {kind!r}" in said
+    assert why in said
+    assert "did you mean" not in said
+
+
+def test_an_encoder_decoder_of_any_name_is_refused_as_one() -> None:
+    """By what its config says of itself."""
+    assert "an encoder-decoder" in refusal(model_type="new", is_encoder_decoder=True)
+
+
+def test_what_is_planned_is_not_among_what_no_engine_serves() -> None:
+    """The two lists have nothing in common."""
+    assert not UNPLANNED.keys() & FAMILIES.keys()
 
 
 def test_attention_and_mlp_biases_are_switched_by_their_keys() -> None:

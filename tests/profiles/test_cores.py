@@ -61,6 +61,15 @@ def test_a_control_group_limits_memory(kernel: Path, limit: str) -> None:
     assert cores.memory_bytes() == expected
 
 
+def test_memory_that_a_control_group_leaves_is_free(kernel: Path) -> None:
+    """Its limit less what is used, where pages of files do not count; the machine's without one."""
+    assert 0 < cores.free_memory_bytes() <= psutil.virtual_memory().total
+    (kernel / "memory.max").write_text("1000000\n")
+    (kernel / "memory.current").write_text("700000\n")
+    (kernel / "memory.stat").write_text("anon 500000\ninactive_file 200000\n")
+    assert cores.free_memory_bytes() == 500000
+
+
 @pytest.mark.parametrize(("flags", "native"), [("avx2 avx512_bf16", True), ("avx2 fma", False)])
 def test_bf16_instructions_are_seen(kernel: Path, flags: str, native: bool) -> None:
     """The kernel's list of CPU flags decides."""

@@ -1,5 +1,8 @@
 """What each layer of a model is made of, as its config lists it or its family rules."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from tpdeploy.errors import InputError
@@ -7,6 +10,22 @@ from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.library import load_model, model_profiles
 from tpdeploy.profiles.models.shape import ModelShape
 
+PUBLIC = Path(__file__).parent / "configs"
+GEMMA_3N, LAGUNA = (
+    json.loads((PUBLIC / f"{name}.json").read_text(encoding="utf-8"))["config"]
+    for name in ("gemma3n_text", "laguna")
+)
+STEP = {
+    "model_type": "step3p5",
+    "num_hidden_layers": 45,
+    "hidden_size": 4096,
+    "num_attention_heads": 64,
+    "intermediate_size": 11264,
+    "vocab_size": 128896,
+    "max_position_embeddings": 65536,
+    "moe_num_experts": 288,
+    "moe_top_k": 8,
+}
 CONFIGS = {profile.id: profile.config for profile in model_profiles()}
 NEMOTRON = CONFIGS["nvidia/Nemotron-H-56B-Base-8K"]
 GLM = CONFIGS["zai-org/GLM-5.2"]
@@ -56,6 +75,16 @@ def test_full_attention_stands_in_every_fourth_layer_unless_said_otherwise() -> 
     assert layers_of(shape_from_config(left_out, id="x"))["attention"] == 12
 
 
+def test_step_numbers_the_layers_with_experts_and_lists_drafts_behind_the_last() -> None:
+    """All but the first three have experts unless it says so; 48 kinds are of 45 layers and 3."""
+    kinds = (["full_attention"] + ["sliding_attention"] * 3) * 12
+    drafts = {"layer_types": kinds, "num_nextn_predict_layers": 3, "sliding_window": 512}
+    shape = shape_from_config({**STEP, **drafts}, id="x")
+    assert layers_of(shape) == {"attention": 12, "windowed": 33, "mlp": 3, "experts": 42}
+    few = shape_from_config({**STEP, "moe_layers_enum": "1, 4"}, id="x")
+    assert layers_of(few) == {"attention": 45, "mlp": 43, "experts": 2}
+
+
 @pytest.mark.parametrize(
     ("config", "changes", "words"),
     [
@@ -69,11 +98,13 @@ def test_full_attention_stands_in_every_fourth_layer_unless_said_otherwise() -> 
         (GLM, {"mlp_layer_types": ["dense"]}, "need one for each of the 78 layers"),
         (GLM, {"index_topk": None}, "config.json lacks index_topk"),
         (QWEN_NEXT, {"attn_output_gate": False}, "only true is known here for qwen3_next"),
-        (
-            CONFIGS["google/gemma-4-26B-A4B"],
-            {"text_config": {"model_type": "gemma4_text"}},
-            "hidden_size_per_layer_input = 256: only 0 is known here for gemma4_text",
-        ),
+        (GEMMA_3N, {"num_kv_shared_layers": 35}, "shared_layers = 35: need less than the 35"),
+        (GEMMA_3N, {"intermediate_size": [8192]}, "need one for each of the 35 layers"),
+        (GEMMA_3N, {"intermediate_size": [0] * 35}, "need numbers of at least 1"),
+        (LAGUNA, {"num_attention_heads_per_layer": [48] * 3}, "need heads for each of the 40"),
+        (LAGUNA, {"num_attention_heads_per_layer": [48] * 39 + [64]}, "need the same for all"),
+        (LAGUNA, {"attention_bias": True}, "only false is known here for laguna"),
+        (STEP, {"moe_layers_enum": "3,four"}, "'3,four': need whole numbers"),
         (
             CONFIGS["baidu/ERNIE-4.5-21B-A3B-PT"],
             {"moe_k": None},

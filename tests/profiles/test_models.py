@@ -13,6 +13,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.planner.model.sharding import parameter_count
 from tpdeploy.profiles.models import hub as hub_module
 from tpdeploy.profiles.models.config.parser import shape_from_config
+from tpdeploy.profiles.models.hub import download_problem
 from tpdeploy.profiles.models.library import load_model, model_profiles
 from tpdeploy.profiles.models.shape import ModelProfile
 from tpdeploy.profiles.record import Dtype
@@ -248,6 +249,57 @@ def test_offline_mode_makes_no_request(
     monkeypatch.setenv("HF_HUB_OFFLINE", value)
     with pytest.raises(InputError, match="HF_HUB_OFFLINE is set: give a local folder"):
         load_model("some/model")
+
+
+CONFIG = "/some/model/resolve/main/config.json"
+
+
+@pytest.mark.parametrize(
+    ("answer", "token", "words"),
+    [
+        (401, "", "no token was sent"),
+        (403, "mine", "the token may not read it"),
+        (404, "", "has no such model"),
+        (503, "", "answered 503"),
+    ],
+)
+def test_why_a_model_cannot_be_downloaded_is_told(
+    hub: dict[str, tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    answer: int,
+    token: str,
+    words: str,
+) -> None:
+    """The hub's answer in words; of a gated model whether a token was sent, and what to do."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", token)
+    hub[CONFIG] = (answer, "")
+    told = download_problem("some/model")
+    assert told is not None
+    assert words in told[0]
+    assert ("HF_TOKEN" in told[1]) == (answer in {401, 403})
+
+
+def test_a_model_that_can_be_downloaded_has_no_problem(hub: dict[str, tuple[int, str]]) -> None:
+    """The hub gives out its config."""
+    hub[CONFIG] = (200, "{}")
+    assert download_problem("some/model") is None
+
+
+def test_the_token_of_a_login_is_sent(
+    hub: dict[str, tuple[int, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Where the hub's own client keeps it, unless HF_TOKEN says otherwise."""
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.delenv("HF_TOKEN_PATH", raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    (tmp_path / "token").write_text("kept\n")
+    hub[CONFIG] = (401, "")
+    hub[f"{CONFIG} Bearer kept"] = (200, "{}")
+    assert download_problem("some/model") is None
+    monkeypatch.setenv("HF_TOKEN", "other")
+    assert download_problem("some/model") is not None
 
 
 def test_a_hub_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

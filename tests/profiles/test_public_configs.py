@@ -29,6 +29,26 @@ def test_a_public_config_has_exactly_the_parameters_of_its_module(file: Path) ->
     assert bool(shape.uncounted) == ("text_model" in record)
 
 
+def test_kimis_checkpoints_name_the_keys_of_their_encoder_otherwise() -> None:
+    """With `vt_` before a key and `init_` before the positions; the count is the same."""
+    record = json.loads((FILES[0].parent / "kimi_k25.json").read_text(encoding="utf-8"))
+    vision = {
+        "vt_hidden_size": 1152,
+        "vt_intermediate_size": 4304,
+        "vt_num_hidden_layers": 27,
+        "vt_num_attention_heads": 16,
+        "init_pos_emb_height": 64,
+        "init_pos_emb_width": 64,
+        "patch_size": 14,
+    }
+    shape = shape_from_config({**record["config"], "vision_config": vision}, id="kimi")
+    assert parameter_count(shape) == record["parameters"]
+    narrow = {**vision, "vt_num_hidden_layers": 26}
+    fewer = shape_from_config({**record["config"], "vision_config": narrow}, id="kimi")
+    assert shape.encoders and fewer.encoders
+    assert fewer.encoders.parameters < shape.encoders.parameters
+
+
 def test_the_configs_say_where_they_are_from() -> None:
     """Each names its source and what counted its parameters."""
     assert len(FILES) >= 30

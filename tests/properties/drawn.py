@@ -60,11 +60,12 @@ def cases(
 @st.composite
 def wide_cases(
     draw: st.DrawFn,
+    load: str = "any",
     what: st.SearchStrategy[str] = models,
     where: st.SearchStrategy[str] = gpus,
 ) -> Case:
     """A case with options of all kinds."""
-    case = draw(cases(what=what, where=where))
+    case = draw(cases(load, what, where))
     if draw(st.booleans()):
         case = case.given(optimize=draw(st.sampled_from(OBJECTIVES)))
     if draw(st.booleans()):

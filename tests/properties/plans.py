@@ -1,10 +1,12 @@
 """A command line of `tpdeploy plan`, and what it answers, asked in this process."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from math import isfinite
 from pathlib import Path
+from subprocess import CompletedProcess
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -112,6 +114,8 @@ class Answer:
 
 # What the running check has asked, to be repeated by hand if it fails.
 asked: list[Case] = []
+# Exit codes of the commands that were run since a test began; 0 is a plan.
+made: Counter[int] = Counter()
 
 
 def ask(case: Case) -> Answer:
@@ -127,7 +131,7 @@ def _planned(case: Case) -> Answer:
 
 def ask_anew(case: Case) -> Answer:
     """What a case answers: within the promises that hold for every answer."""
-    result = tpdeploy(*case.args, "--json", home=Path(_home().name))
+    result = _run(case, "--json")
     assert result.returncode in {0, 2, 3}, result.stderr
     assert "Traceback" not in result.stderr
     if result.returncode:
@@ -139,7 +143,13 @@ def ask_anew(case: Case) -> Answer:
 
 def text(case: Case) -> str:
     """What a case prints for people."""
-    return tpdeploy(*case.args, home=Path(_home().name), width=200).stdout
+    return _run(case).stdout
+
+
+def _run(case: Case, *more: str) -> CompletedProcess[str]:
+    result = tpdeploy(*case.args, *more, home=Path(_home().name), width=200)
+    made[result.returncode] += 1
+    return result
 
 
 def only(case: Case, split: Split) -> Case:

@@ -175,7 +175,7 @@ LADDERS: tuple[tuple[Callable[..., None], dict[str, st.SearchStrategy[Any]]], ..
 )
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(15, marks=pytest.mark.properties)])
+@pytest.mark.parametrize("examples", [3, pytest.param(30, marks=pytest.mark.properties)])
 @pytest.mark.parametrize(
     ("check", "drawn"), LADDERS, ids=lambda part: getattr(part, "__name__", "")
 )

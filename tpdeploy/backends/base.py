@@ -22,6 +22,32 @@ EXCEPTION = re.compile(r"[\w.]*(Error|Exception): .")
 
 
 @dataclass(frozen=True)
+class Release:
+    """A release of an engine, and the day it came out (YYYY-MM-DD) if that is asked for."""
+
+    major: int
+    minor: int
+    date: str = ""
+
+    def is_after(self, version: str, date: str = "") -> bool:
+        """Whether `version`, or without one what there was on `date`, is older than this.
+
+        False where neither tells.
+        """
+        if told := re.match(r"v?(\d{1,9})\.(\d{1,9})", version):
+            return (int(told[1]), int(told[2])) < (self.major, self.minor)
+        return not version and bool(date) and date < self.date
+
+
+@dataclass(frozen=True)
+class Need:
+    """What not every release of an engine has: since which one, and the need in words."""
+
+    since: Release
+    words: str
+
+
+@dataclass(frozen=True)
 class Problem:
     """Something a plan asks for that the engine cannot do, and what would work instead."""
 
@@ -33,12 +59,12 @@ class Problem:
 class Widths:
     """Tensor-parallel widths an engine can run for one model, and why it refuses the others.
 
-    `needs`: what a legal width needs that not every release of the engine has, in words.
+    `needs`: what a legal width needs that not every release of the engine has.
     """
 
     legal: tuple[int, ...]
     refused: dict[int, str]
-    needs: Mapping[int, str] = field(default_factory=dict)
+    needs: Mapping[int, Need] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -110,24 +136,6 @@ class MemoryRule:
 
     default_fraction: float
     of: Literal["total", "free after weights"]
-
-
-@dataclass(frozen=True)
-class Release:
-    """A release of an engine, and the day it came out (YYYY-MM-DD)."""
-
-    major: int
-    minor: int
-    date: str
-
-    def is_after(self, version: str, date: str = "") -> bool:
-        """Whether `version`, or without one what there was on `date`, is older than this.
-
-        False where neither tells.
-        """
-        if told := re.match(r"v?(\d{1,9})\.(\d{1,9})", version):
-            return (int(told[1]), int(told[2])) < (self.major, self.minor)
-        return not version and bool(date) and date < self.date
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.rules import NotHereError
 from tpdeploy.errors import InfeasibleError, InputError, TpdeployError
+from tpdeploy.numbers import change
 from tpdeploy.planner.plan import DeploymentPlan, EngineAnswer
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Objective
@@ -159,10 +160,10 @@ def _why_not(tried: _Tried, best: _Tried) -> str:
     if taken_from != tried.engine.name:
         return f"there are no runs of it: these are figures of {taken_from}"
     what = _WHAT[best.solved[0].optimize]
-    change = _worth(tried, "value") / _worth(best, "value") - 1
+    more = _worth(tried, "value") / _worth(best, "value") - 1
     alike = _worth(tried, "high") >= _worth(best, "value")
     within = "; within the error of the predictions" if alike else ""
-    return f"{change:+.0%} {what}{within}"
+    return f"{change(more, what)}{within}"
 
 
 _WHAT: dict[Objective, str] = {

@@ -31,7 +31,8 @@ def engine_rules(engine: Backend, shape: ModelShape, cluster: Cluster) -> Engine
     """
     widths = engine.widths(shape, max(cluster.count, WIDEST))
     rules = rules_on(engine, cluster.accelerator)
-    return replace(rules, refused_widths=widths.refused, width_needs=widths.needs)
+    needs = {width: need.words for width, need in widths.needs.items()}
+    return replace(rules, refused_widths=widths.refused, width_needs=needs)
 
 
 def rules_on(

@@ -14,6 +14,7 @@ from tpdeploy.backends.base import (
     EnvironmentSpec,
     Fallback,
     MemoryRule,
+    Need,
     Platform,
     Problem,
     Release,
@@ -111,9 +112,10 @@ CAPABILITIES: dict[Platform, Capability] = {"cuda": ON_GPU, "rocm": ON_GPU, "cpu
 
 # fused_moe/oracle/fp8.py of 0.32 has refine_fp8_moe_block_shape, which earlier ones had not: they
 # end with "not divisible by weight quantization block_n" (vllm-project/vllm issues 25292, 54178).
-FINER_BLOCKS = (
+FINER_BLOCKS = Need(
+    Release(0, 32),
     "vLLM 0.32 or later, which cuts the scales of quantized experts finer; earlier releases may "
-    "refuse it"
+    "refuse it",
 )
 
 METRICS = MetricNames(

@@ -19,6 +19,7 @@ from tpdeploy.errors import InputError, TpdeployError, shown
 COMMANDS = {
     "plan": "plan",
     "explain": "explain",
+    "doctor": "doctor",
     "launch": "launch",
     "status": "status",
     "logs": "logs",

@@ -88,9 +88,14 @@ def installed_version(spec: EnvironmentSpec) -> str | None:
     environment = find_environment(spec)
     if environment is None:
         return None
+    return version_in(environment, spec.distribution) or chosen(spec).version
+
+
+def version_in(environment: Environment, distribution: str) -> str | None:
+    """The version of the package `distribution` in `environment`; None where that does not tell."""
     packages = [str(p) for p in environment.executables.parent.glob("lib/python*/site-packages")]
-    found = distributions(name=spec.distribution, path=packages) if spec.distribution else ()
-    return next((d.version for d in found), chosen(spec).version)
+    found = distributions(name=distribution, path=packages) if distribution else ()
+    return next((d.version for d in found), None)
 
 
 def missing_libraries(spec: EnvironmentSpec) -> tuple[str, ...]:

@@ -11,6 +11,9 @@ from tpdeploy.launcher import front, state
 from tpdeploy.launcher.access import API_KEY, check_certificate, check_host, generate_key, read_keys
 from tpdeploy.launcher.commands import Order, engine_of, replica_commands
 from tpdeploy.launcher.control import claimed, refusal, start_supervisor
+from tpdeploy.launcher.doctor.case import Case
+from tpdeploy.launcher.doctor.checks import before_launch
+from tpdeploy.launcher.doctor.finding import Finding
 from tpdeploy.launcher.logs import keep_previous
 from tpdeploy.launcher.runtimes.ports import check_port, claim, is_free
 from tpdeploy.launcher.runtimes.processes import Leader
@@ -102,15 +105,19 @@ def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
         yield f"{widths.refused[width]}: legal widths are {', '.join(map(str, widths.legal))}"
 
 
-def check_here(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
-    """Nothing, if the plan can run here, and the front before it.
+def check_here(
+    plan: DeploymentPlan, backend: Backend, order: Order, *, insist: bool = False
+) -> list[Finding]:
+    """What is not well, if the plan can run here all the same, and the front before it.
 
     Raises:
         InputError: it cannot; the message says what is missing and the command that installs it.
+            Or it would not start here as things are, and the user does not `insist`.
     """
     engine = engine_of(plan, backend, order)
     runtime_for(engine).check(plan, engine)
     front.program()
+    return before_launch(Case(engine, plan, order.host, order.port), insist=insist)
 
 
 def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:

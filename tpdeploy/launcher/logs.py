@@ -91,6 +91,8 @@ def last_words(
 
     `begun`: how long the log was when it began to write.
     """
+    if guess and not log.exists():
+        return "no log"
     lines = last_lines(log, begun=begun)[-LAST_LINES:]
     written = [line.strip() for line in lines if line.strip()]
     words = failure(lines) or ""

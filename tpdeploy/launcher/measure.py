@@ -11,13 +11,10 @@ from typing import Any
 from tpdeploy import backends
 from tpdeploy.backends.base import Backend, last_exception
 from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.launcher.environments import (
-    Environment,
-    environment_of_executable,
-    environment_of_python,
-    find_environment,
-)
+from tpdeploy.launcher.environments import Environment
+from tpdeploy.launcher.runtimes.base import Engine
 from tpdeploy.launcher.runtimes.processes import reading
+from tpdeploy.launcher.runtimes.registry import runtime_for
 from tpdeploy.learning.calibrations import MeasuredMachine, Sample, shares_of
 from tpdeploy.learning.roofline_fit import curves, reached, read_rate
 from tpdeploy.profiles.devices.cluster import Cluster
@@ -41,11 +38,8 @@ def environment_for(
     Raises:
         InputError: it is not installed, or what was named is not a program.
     """
-    if executable:
-        return environment_of_executable(executable)
-    if python:
-        return environment_of_python(python)
-    found = find_environment(backend.environment(cluster.accelerator.platform))
+    engine = Engine(backend, cluster.accelerator.platform, executable, python)
+    found = runtime_for(engine).environment(engine)
     if found is None:
         raise InputError(
             f"{backend.name} is not installed here; run: tpdeploy backends install {backend.name}"

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from tpdeploy.cli.output import out, print_json
 from tpdeploy.harness.measure.history import Entry, Held, history
-from tpdeploy.numbers import in_ms
+from tpdeploy.numbers import change, in_ms
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -53,5 +53,5 @@ def _what(entry: Entry) -> str:
 def _cells(held: Held | None) -> tuple[str, str]:
     if held is None:
         return "-", ""
-    error = "" if held.error is None else f"{held.error:+.0%}"
+    error = "" if held.error is None else change(held.error)
     return f"{in_ms(held.predicted)} / {in_ms(held.measured)}", error

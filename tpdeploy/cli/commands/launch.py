@@ -12,6 +12,7 @@ from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.options import launch as given
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
+from tpdeploy.cli.views.doctor import show_warnings
 from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.access import client_key, generated_file, read_keys
@@ -63,6 +64,7 @@ def launch(
     detach: given.Detach = False,
     systemd: given.Systemd = None,
     dry_run: given.DryRun = False,
+    force: given.Force = False,
     executable: given.Executable = None,
     python: given.Python = None,
     container: given.Container = None,
@@ -109,7 +111,7 @@ def launch(
         if systemd and not json:
             typer.echo(f"# {unit_name(name)}\n{unit(order, chosen.model.id, systemd)}")
         return
-    check_here(chosen, engine, order)
+    show_warnings(err, check_here(chosen, engine, order, insist=force))
     if systemd:
         supervisor = _as_service(chosen, order, hold, systemd)
     else:

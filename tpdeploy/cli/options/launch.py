@@ -26,6 +26,9 @@ Metrics = Annotated[bool, typer.Option("--metrics", help="Show the engines' metr
 Name = Annotated[str, typer.Option(help="Name of the deployment.")]
 Detach = Annotated[bool, typer.Option("--detach", help="Return when it is ready.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")]
+Force = Annotated[
+    bool, typer.Option("--force", help="Launch although a check (tpdeploy doctor) has failed.")
+]
 Executable = Annotated[
     Path | None, typer.Option(help="An engine installed elsewhere, e.g. its vllm.")
 ]

@@ -150,18 +150,20 @@ def assumptions(plan: DeploymentPlan) -> list[str]:
     ]
 
 
+TEXT_ALONE = "Requests are taken to be text: reading images or sound is not in the predicted TTFT."
+
+
 def _encoders(plan: DeploymentPlan) -> list[str]:
     """What is counted of the encoders of a multimodal model."""
     size, uncounted = plan.memory_per_gpu.encoder_bytes, plan.model.uncounted
     if size:
         return [
-            f"{size / GIB:.1f} GiB of the weights are encoders of images and sound; requests are "
-            "taken to be text."
+            f"{size / GIB:.1f} GiB of the weights are encoders of images and sound. {TEXT_ALONE}"
         ]
     if uncounted:
         return [
             f"The text model alone is counted: what config.json describes as "
-            f"{', '.join(uncounted)} takes memory besides."
+            f"{', '.join(uncounted)} takes memory besides. {TEXT_ALONE}"
         ]
     return []
 

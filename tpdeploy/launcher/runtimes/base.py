@@ -2,12 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
 from tpdeploy.backends.base import Backend, Command, Platform
+from tpdeploy.launcher.environments import Environment
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.planner.plan import DeploymentPlan
 
@@ -65,6 +67,23 @@ class Runtime(ABC):
         Raises:
             InputError: it cannot; the message says what would work.
         """
+
+    def environment(self, engine: Engine) -> Environment | None:
+        """The environment of `engine`, if it is on this machine and programs can be run in it.
+
+        Raises:
+            InputError: what the user named is not a program.
+        """
+        return None
+
+    def run_python(
+        self, engine: Engine, arguments: Sequence[str], variables: Mapping[str, str]
+    ) -> AbstractContextManager[tuple[str, ...] | None]:
+        """What runs `PYTHON ARGUMENTS` where the engine is; None where that is not known.
+
+        Who starts it ends its processes; what they leave elsewhere ends with the context.
+        """
+        return nullcontext()
 
     @abstractmethod
     def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:

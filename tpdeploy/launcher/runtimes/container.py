@@ -3,14 +3,15 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError
 from tpdeploy.files import kind_of
 from tpdeploy.launcher.runtimes.base import Engine, Rendered
-from tpdeploy.launcher.runtimes.local import Local
+from tpdeploy.launcher.runtimes.local import Local, with_variables
 from tpdeploy.launcher.runtimes.member import Member
 
 CLIENTS = ("docker", "podman")
@@ -30,6 +31,29 @@ class Container(Local):
     def check_program(self, engine: Engine) -> None:
         """The image has the engine; what runs it must be here."""
         client()
+
+    def environment(self, engine: Engine) -> None:
+        """It is in the image."""
+        return
+
+    @contextmanager
+    def run_python(
+        self, engine: Engine, arguments: Sequence[str], variables: Mapping[str, str]
+    ) -> Iterator[tuple[str, ...]]:
+        """In a container of its own, which is removed if its client has not ended it."""
+        name = f"tpdeploy-python-{os.getpid()}"
+        argv = argv_in(
+            engine.image,
+            name,
+            ("python3", *arguments),
+            variables,
+            folder=Path(arguments[0]).parent,
+            gpus=engine.platform == "cuda",
+        )
+        try:
+            yield (*with_variables(variables), *argv)
+        finally:
+            remove(name)
 
     def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:
         """The engine's command in a container of `engine.image`."""
@@ -53,8 +77,12 @@ class Container(Local):
     def stop(self, members: Sequence[Member], grace_s: float) -> None:
         """End the clients, then what has outlived them; containers that are gone are none."""
         super().stop(members, grace_s)
-        command = [client(), "rm", "--force", *(member.container for member in members)]
-        subprocess.run(command, capture_output=True, check=False)
+        remove(*(member.container for member in members))
+
+
+def remove(*names: str) -> None:
+    """End and remove the containers of these names, as far as there are any."""
+    subprocess.run([client(), "rm", "--force", *names], capture_output=True, check=False)
 
 
 def client() -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from subprocess import Popen
 
@@ -10,6 +10,7 @@ from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import write_whole
 from tpdeploy.launcher.environments import (
+    Environment,
     environment_of_executable,
     environment_of_python,
     find_environment,
@@ -41,17 +42,29 @@ class Local(Runtime):
         Raises:
             InputError: it is not; the message holds the command that installs it.
         """
-        platform = engine.platform
-        if engine.executable:
-            environment_of_executable(engine.executable)
-        elif engine.python:
-            environment_of_python(engine.python)
-        elif find_environment(engine.backend.environment(platform)) is None:
-            name = engine.backend.name
+        if self.environment(engine) is None:
+            platform, name = engine.platform, engine.backend.name
             raise InputError(
                 f"{name} for {platform} is not installed; run on a machine with {platform}: "
                 f"tpdeploy backends install {name} --platform {platform}"
             )
+
+    def environment(self, engine: Engine) -> Environment | None:
+        """The one of the program that the user named, else the one that tpdeploy installed."""
+        if engine.executable:
+            return environment_of_executable(engine.executable)
+        if engine.python:
+            return environment_of_python(engine.python)
+        return find_environment(engine.backend.environment(engine.platform))
+
+    def run_python(
+        self, engine: Engine, arguments: Sequence[str], variables: Mapping[str, str]
+    ) -> AbstractContextManager[tuple[str, ...] | None]:
+        """By the Python of its environment; who reads the output ends the processes."""
+        found = self.environment(engine)
+        if found is None:
+            return nullcontext()
+        return nullcontext((*with_variables(variables), str(found.python), *arguments))
 
     def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:
         """The engine's own command, with the path of its program if that is known here."""
@@ -112,6 +125,11 @@ class Local(Runtime):
         for member in members:
             if child := self.children.pop(member.label, None):
                 child.poll()
+
+
+def with_variables(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """The beginning of a command that has these variables beside the others."""
+    return ("/usr/bin/env", *(f"{name}={value}" for name, value in variables.items()))
 
 
 def _search_path(program: str) -> dict[str, str]:

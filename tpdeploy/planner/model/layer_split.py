@@ -3,19 +3,12 @@
 from collections.abc import Iterator
 
 from tpdeploy.errors import InputError
-from tpdeploy.planner.model.kv_cache import kv_heads_per_rank
+from tpdeploy.planner.model.attention.kinds import attentions
+from tpdeploy.planner.model.attention.mixer import AttentionMixer
 from tpdeploy.planner.model.recurrent.kinds import RECURRENT
 from tpdeploy.planner.model.sharding import columns_per_rank, head_problem, legal_widths
 from tpdeploy.planner.model.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
-from tpdeploy.profiles.models.shape import (
-    Attention,
-    CompressedAttention,
-    DenseMlp,
-    Experts,
-    LatentAttention,
-    LinearAttention,
-    ModelShape,
-)
+from tpdeploy.profiles.models.shape import DenseMlp, Experts, LinearAttention, ModelShape
 from tpdeploy.profiles.record import Dtype, Record
 
 # Widths offered when the one asked for is illegal: those of the machines people have.
@@ -94,13 +87,10 @@ def _blocks(shape: ModelShape, tp: int) -> Iterator[Block]:
     """One of each kind that the model's layers are made of."""
     if shape.linear:
         yield _linear_block(shape.linear, shape.layers, tp)
-    if shape.windowed:
-        windowed = shape.windowed.sliding_layers
-        name = _among("windowed attention", windowed, shape.layers)
-        yield _attention_block(shape.windowed, name, tp)
-    if shape.attention_layers:
-        name = _among("attention", shape.attention_layers, shape.layers)
-        yield _attention_block(shape.attention, name, tp)
+    for attention in reversed(attentions(shape)):
+        if attention.layers:
+            name = _among(f"{attention.prefix}attention", attention.layers, shape.layers)
+            yield _attention_block(attention, name, tp)
     for mlp, layers in shape.mlps:
         if shape.experts is None or mlp.layers:
             yield _mlp_block(mlp, _among("MLP", layers, shape.layers), tp)
@@ -130,36 +120,17 @@ def _linear_block(linear: LinearAttention, layers: int, tp: int) -> Block:
     )
 
 
-def _attention_block(
-    attention: Attention | LatentAttention | CompressedAttention, name: str, tp: int
-) -> Block:
-    heads = f"{attention.heads // tp} of {attention.heads} heads"
-    if isinstance(attention, Attention):
-        outputs, inputs = (
-            attention.heads * size for size in (attention.head_size, attention.value_size)
-        )
-        kv = kv_heads_per_rank(attention.kv_heads, tp)
-        replicated = " (replicated)" if tp > attention.kv_heads else ""
-        middle = f"{heads}, {kv} of {attention.kv_heads} KV heads{replicated}"
-        projection = "Q of QKV"
-    elif isinstance(attention, CompressedAttention):
-        outputs = attention.heads * attention.head_size
-        inputs = attention.output_groups * attention.output_rank
-        middle = f"{heads}, one KV head of {attention.head_size} whole on every GPU"
-        projection = "Q"
-    else:
-        outputs = inputs = attention.heads * attention.v_size
-        middle = f"{heads}, the {attention.kv_lora_rank}-wide KV latent whole on every GPU"
-        projection = "per-head V of MLA"
+def _attention_block(attention: AttentionMixer, name: str, tp: int) -> Block:
+    drawn = attention.projections(tp)
     return Block(
         name=name,
-        column_parallel=projection,
-        column_outputs=outputs,
-        columns_per_gpu=columns_per_rank(outputs, tp),
-        middle=middle,
+        column_parallel=drawn.name,
+        column_outputs=drawn.outputs,
+        columns_per_gpu=columns_per_rank(drawn.outputs, tp),
+        middle=drawn.middle,
         row_parallel="output",
-        row_inputs=inputs,
-        rows_per_gpu=columns_per_rank(inputs, tp),
+        row_inputs=drawn.inputs,
+        rows_per_gpu=columns_per_rank(drawn.inputs, tp),
     )
 
 
@@ -179,12 +150,14 @@ def _mlp_block(dense: DenseMlp, name: str, tp: int) -> Block:
 
 def _experts_block(experts: Experts, layers: int, tp: int) -> Block:
     share = columns_per_rank(experts.intermediate, tp)
+    routed = experts.count + experts.weightless
+    beside = f" ({experts.weightless} without weights)" if experts.weightless else ""
     return Block(
         name=_among("experts", experts.layers, layers),
         column_parallel=f"{'gate and up' if experts.gated else 'up'} of each expert",
         column_outputs=experts.intermediate,
         columns_per_gpu=share,
-        middle=f"{experts.per_token} of {experts.count} experts a token, each split",
+        middle=f"{experts.per_token} of {routed} experts a token{beside}, each split",
         row_parallel="down of each expert",
         row_inputs=experts.intermediate,
         rows_per_gpu=share,

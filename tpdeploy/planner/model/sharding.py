@@ -3,17 +3,11 @@
 from collections.abc import Iterator
 from math import ceil, gcd
 
-from tpdeploy.planner.model.kv_cache import kv_heads_per_rank
+from tpdeploy.planner.model.attention.kinds import attentions
 from tpdeploy.planner.model.recurrent.kinds import RECURRENT
-from tpdeploy.planner.model.tensor import Split, Tensor
+from tpdeploy.planner.model.tensor import Split, Tensor, kv_heads_per_rank
 from tpdeploy.planner.model.tensors import parameter_count, tensors
-from tpdeploy.profiles.models.shape import (
-    Attention,
-    CompressedAttention,
-    LatentAttention,
-    ModelShape,
-    Quantization,
-)
+from tpdeploy.profiles.models.shape import ModelShape, Quantization
 
 __all__ = [
     "Split",
@@ -113,10 +107,9 @@ def _shard(tensor: Tensor, tp: int, stored: Quantization) -> tuple[str, int, int
 
 
 def _problems(shape: ModelShape, tp: int, expert_shards: int) -> Iterator[str]:
-    if shape.attention_layers:
-        yield from _attention_problems(shape.attention, tp)
-    if shape.windowed:
-        yield from _attention_problems(shape.windowed, tp)
+    for attention in attentions(shape):
+        if attention.layers:
+            yield from attention.problems(tp)
     if shape.linear:
         yield from RECURRENT[shape.linear.kind].problems(shape.linear, tp)
     for name, width, over in _widths(shape, tp, expert_shards):
@@ -128,23 +121,12 @@ def _problems(shape: ModelShape, tp: int, expert_shards: int) -> Iterator[str]:
         yield f"vocabulary of {vocabulary:,} (padded) cannot be divided by {tp}"
 
 
-def _attention_problems(
-    attention: Attention | LatentAttention | CompressedAttention, tp: int
-) -> Iterator[str]:
-    if attention.heads % tp:
-        yield f"{attention.heads} attention heads cannot be divided by {tp}"
-    if isinstance(attention, Attention):
-        kv = attention.kv_heads
-        if kv % tp and tp % kv:
-            yield f"{kv} KV heads can be neither divided by {tp} nor replicated to it evenly"
-    if isinstance(attention, CompressedAttention) and attention.output_groups % tp:
-        yield f"{attention.output_groups} groups of outputs cannot be divided by {tp}"
-
-
 def _widths(shape: ModelShape, tp: int, expert_shards: int) -> Iterator[tuple[str, int, int]]:
     """Each width that is divided, and by what."""
     for mlp, _ in shape.mlps:
         yield "MLP width", mlp.intermediate, tp
+    if shape.layer_inputs and shape.layer_inputs.bypass_rank:
+        yield "rank of the bypass", shape.layer_inputs.bypass_rank, tp
     if shape.experts:
         yield "expert width", shape.experts.intermediate, expert_shards
         if shape.experts.shared_intermediate:

@@ -63,6 +63,12 @@ def _stage(shape: ModelShape, layers: range) -> Stage:
 
 def stage_weight_bytes(shape: ModelShape, parallelism: Parallelism, stage: Stage) -> float:
     """Bytes of all weights on each rank of `stage`, as an engine holds them."""
+    return _weight_bytes(shape, parallelism.with_replicas(1), stage)
+
+
+# What is tried where nothing fits changes everything but the weights.
+@lru_cache(maxsize=1024)
+def _weight_bytes(shape: ModelShape, parallelism: Parallelism, stage: Stage) -> float:
     return encoder_bytes(shape, parallelism) + sum(
         tensors_on_rank(t, shape, parallelism, stage)
         * rank_bytes(t, parallelism.shards(routed=is_expert(t)))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import ceil
 
 from tpdeploy.planner.model.parts import Part
 from tpdeploy.planner.model.weight_formats import linear_format, stored_bits
@@ -36,12 +37,18 @@ class Tensor:
     head: bool = False  # the output head
     stored: bool = True  # False: tied to another tensor
     kv_heads: int = 0
+    reused: int = 0  # products of a step beside `count`, with the weights of one of them
     part: Part = "layer"
 
     @property
     def elements(self) -> int:
         """Values in one of them, over all ranks, padding and replicas not counted."""
         return self.outputs * self.inputs
+
+
+def kv_heads_per_rank(kv_heads: int, tp: int) -> int:
+    """KV heads on each rank; beyond one a rank they are replicated."""
+    return max(1, ceil(kv_heads / tp))
 
 
 class TensorMaker:

@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from math import log, sqrt
 
-from tpdeploy.planner.performance.attention import (
-    ContextLayers,
-    StateLayers,
-)
+from tpdeploy.planner.model.attention.cost import ContextLayers
+from tpdeploy.planner.performance.attention import StateLayers
 from tpdeploy.planner.performance.collectives import (
     Collective,
 )
@@ -38,7 +36,7 @@ class RoutedExperts:
 
     layers: int
     ranks: int  # that hold whole experts; 1 where every rank holds a part of each
-    per_token: int
+    per_token: float
     share: float  # experts a token takes / experts there are
     weight_bytes: float  # of a layer's experts on a rank
     flops_per_token: float

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
+from tpdeploy.planner.model.attention.kinds import main_attention
 from tpdeploy.planner.model.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
 from tpdeploy.planner.model.stages import stages
 from tpdeploy.planner.model.tensors import QK_NORM_BYTES, all_reduces, norm_all_reduces
@@ -32,8 +33,7 @@ from tpdeploy.planner.question import NCCL_ALONE, OwnKernels
 from tpdeploy.profiles.devices.accelerator import Serving
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.fabric import Algorithm
-from tpdeploy.profiles.models.shape import Attention as GroupedAttention
-from tpdeploy.profiles.models.shape import CompressedAttention, LatentAttention, ModelShape
+from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 # Engines run these projections of one input as one product.
@@ -323,7 +323,9 @@ class _Builder:
             there = expert_dispatch(cluster, ranks, kernels)
             back = expert_combine(cluster, ranks, kernels)
             if there.operation == "expert-dispatch":
-                sent = experts.per_token * self.hidden_bytes / ranks  # of each token of all ranks
+                sent = (
+                    experts.computed_per_token * self.hidden_bytes / ranks
+                )  # of each token of all ranks
                 return tuple(Exchange(experts.layers, each, sent) for each in (there, back))
         both = all_gather(cluster, ranks, self.own), reduce_scatter(cluster, ranks, self.own)
         return tuple(Exchange(experts.layers, each, self.hidden_bytes) for each in both)
@@ -333,7 +335,8 @@ class _Builder:
         groups: dict[tuple[str, int], list[Tensor]] = defaultdict(list)
         for tensor in chosen:
             prefix, wide, name = tensor.name.rpartition("-wide ")
-            groups[prefix + wide + MERGED.get(name, name), tensor.count].append(tensor)
+            uses = tensor.count + tensor.reused
+            groups[prefix + wide + MERGED.get(name, name), uses].append(tensor)
         return tuple(self._product(count, group) for (_, count), group in groups.items())
 
     def _product(self, count: int, group: list[Tensor]) -> Linear:
@@ -355,17 +358,17 @@ class _Builder:
         experts, ranks = self.shape.experts, self.parallelism.expert
         if experts is None:
             return None
-        share = experts.per_token / experts.count
+        share, taken = experts.share, experts.computed_per_token
         over = self.parallelism.expert_shards
         held = [(t, t.count / experts.layers / ranks) for t in chosen]
         elements = sum(each * rank_elements(t, over) for t, each in held)
         wide = experts.intermediate / over
         inner = 3 * wide if experts.gated else 2 * wide
-        values = experts.per_token / ranks * 2 * (2 * self.shape.hidden + inner)
+        values = taken / ranks * 2 * (2 * self.shape.hidden + inner)
         return RoutedExperts(
             layers=experts.layers,
             ranks=ranks,
-            per_token=experts.per_token,
+            per_token=taken,
             share=share,
             weight_bytes=sum(each * rank_bytes(t, over) for t, each in held),
             flops_per_token=2 * elements * share,
@@ -376,10 +379,11 @@ class _Builder:
     def mixing(self, kv_dtype: Dtype) -> tuple[Attention | State, ...]:
         """Everything that mixes tokens: attention of each kind, indexers, linear attention."""
         shape, kernels = self.shape, self.kernels
-        latent, kind = isinstance(shape.attention, LatentAttention), cache_format(kv_dtype)
+        main, kind = main_attention(shape), cache_format(kv_dtype)
+        latent = main.on_latent
         prefill = kernels.prefill_attention(kind, latent=latent)
         decode = kernels.decode_attention(kind, latent=latent)
-        prompt = prompt_values(shape.attention) / self.tp * self.activation_bytes
+        prompt = main.prompt_values / self.tp * self.activation_bytes
         found: list[Attention | State] = [
             Attention(layers, prompt, prefill, decode)
             for layers in context_layers(shape, self.tp, kv_dtype)
@@ -402,12 +406,3 @@ class _Builder:
 def small_values(hidden: float, wide: float) -> float:
     """Values that a token's norms and activations read and write in one layer."""
     return NORM_PASSES * hidden + 3 * wide
-
-
-def prompt_values(attention: GroupedAttention | LatentAttention | CompressedAttention) -> float:
-    """Values of Q, K, V and output of one prompt token, all heads."""
-    if isinstance(attention, LatentAttention):
-        keys = attention.qk_nope_size + attention.qk_rope_size
-        return 2.0 * attention.heads * (keys + attention.v_size)
-    kv_heads = 1 if isinstance(attention, CompressedAttention) else attention.kv_heads
-    return 2.0 * (attention.heads + kv_heads) * attention.head_size

@@ -6,6 +6,7 @@ against the chosen one.
 
 from collections.abc import Iterator, Sequence
 
+from tpdeploy.numbers import MOST_MORE, change
 from tpdeploy.planner.memory.footprint import GIB
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate, Prepared, Refusal
@@ -74,7 +75,7 @@ def reason_not_simulated(
         each = steady.tokens_per_s / prepared.parallelism.devices
         words = f"about {each:,.0f} tokens/s per {question.device}"
         behind = best and each / best.tokens_per_s_per_device - 1
-    return f"{words} ({_change(behind)}): not simulated" if behind else f"{words}: not simulated"
+    return f"{words} ({change(behind)}): not simulated" if behind else f"{words}: not simulated"
 
 
 def name(candidate: Candidate) -> str:
@@ -87,11 +88,12 @@ def _changes(question: Question, other: Candidate, best: Candidate) -> str:
     mine, theirs = other.prediction, best.prediction
     slower = mine.tpot_ms.value / theirs.tpot_ms.value - 1 if theirs.tpot_ms.value else 0.0
     first = mine.ttft_ms.value / theirs.ttft_ms.value - 1
-    latency = f"TPOT {_change(slower)}, TTFT {_change(first)}"
+    latency = f"{_latency('TPOT', slower)}, {_latency('TTFT', first)}"
     if question.optimize == "fewest":
         more = other.parallelism.devices - best.parallelism.devices
-        unit = question.device if more == 1 else f"{question.device}s"
-        return f"{more} more {unit}, {latency}" if more else f"as many {unit}, {latency}"
+        unit = question.device if abs(more) == 1 else f"{question.device}s"
+        count = f"{abs(more)} {'more' if more > 0 else 'fewer'}" if more else "as many"
+        return f"{count} {unit}, {latency}"
     if question.optimize == "cost":
         fewer = other.tokens_per_s_per_device / best.tokens_per_s_per_device - 1
         unit = f"tokens/s per {question.device}"
@@ -100,7 +102,7 @@ def _changes(question: Question, other: Candidate, best: Candidate) -> str:
         unit = "tokens/s"
     if max(abs(fewer), abs(slower), abs(first)) < NO_CHANGE:
         return f"as good, and less simple than {name(best)}"
-    return f"{_change(fewer)} {unit}, {latency}"
+    return f"{change(fewer, unit)}, {latency}"
 
 
 def _neighbours(best: Candidate, ranked: Sequence[Candidate]) -> Iterator[Candidate]:
@@ -241,5 +243,6 @@ def _same_but_for_experts(one: Candidate, other: Candidate) -> bool:
     return same and mine.expert_parallel != theirs.expert_parallel
 
 
-def _change(share: float) -> str:
-    return f"{share:+.0%}"
+def _latency(name: str, share: float) -> str:
+    """How a latency differs, by its name: `TTFT +80%`, `57 times the TTFT`."""
+    return f"{name} {change(share)}" if share <= MOST_MORE else change(share, name)

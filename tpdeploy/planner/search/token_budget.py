@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
 
+from tpdeploy.numbers import MOST_MORE, change
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.fleet import fewest_devices
 from tpdeploy.planner.search.ranking import TIE, objective, shortfall
@@ -37,7 +38,8 @@ def search_steps(question: Question) -> Solved:
     if asked is question:
         return asked, found
     gain = _worth((asked, found)) / _worth(tried[0]) - 1 if usual.best else 0.0
-    why = f"a split with {gain:.0%} more misses the targets" if gain else "no split meets them"
+    more = f"{gain:.0%} more" if gain <= MOST_MORE else f"{change(gain)} as much"
+    why = f"a split with {more} misses the targets" if gain else "no split meets them"
     return asked, _explained(asked, found, usual, f"more prompts are read at once, and {why}")
 
 

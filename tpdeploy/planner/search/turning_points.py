@@ -6,7 +6,7 @@ from itertools import groupby
 
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate, evaluate
-from tpdeploy.planner.search.ranking import rank
+from tpdeploy.planner.search.ranking import TIE, rank
 from tpdeploy.planner.workload import Workload
 
 # Requests in flight that are looked at, up to a few times the load that was asked about.
@@ -14,6 +14,8 @@ CLIENTS = (1, 4, 16, 64, 256, 1024)
 BEYOND = 8
 # The same for a rate, as shares of the one that was asked about.
 SHARES_OF_RATE = (0.25, 0.5, 2.0)
+# An open loop's medians need only be known well enough to tell splits apart that are no tie.
+SETTLED = TIE / 2
 # The best split of so many widths, and of data-parallel attention at any.
 CONTENDERS = 3
 
@@ -61,7 +63,8 @@ def _chosen(question: Question, contenders: Sequence[Candidate], load: Workload)
     if load == question.workload:
         found = rank(question, contenders)
     else:
-        asked = replace(question, workload=load)
+        roughly = replace(question.protocol, settled=SETTLED)
+        asked = replace(question, workload=load, protocol=roughly)
         answers = [evaluate(asked, c.parallelism, c.replica.model) for c in contenders]
         found = rank(asked, [a for a in answers if isinstance(a, Candidate)])
     if not found or found[0].missed:

@@ -124,13 +124,6 @@ class Seen:
     sequences: float = 0.0
     context: float = 0.0
 
-    def add(self, step: Step, repeats: int) -> None:
-        """Count `repeats` such steps."""
-        sequences = repeats * step.decode_sequences
-        self.steps += repeats
-        self.sequences += sequences
-        self.context += sequences * step.decode_context
-
 
 class Scheduler:
     """The state of one replica between two steps."""
@@ -150,15 +143,17 @@ class Scheduler:
         self.seen = Seen()
         self._hit_rate = workload.prefix_hit_rate
         self._waited = 0  # steps in which prompts were held back
+        self._running = 0  # requests with a place
         self._waiting = deque[Request]()
-        self._ranks = tuple(_Rank() for _ in range(engine.data))
-        self._lanes = tuple(_Lane(r, n) for r in self._ranks for n in range(engine.stages))
+        self._stages = engine.stages
+        ranks = [_Rank() for _ in range(engine.data)]
+        self._lanes = tuple(_Lane(rank, n) for rank in ranks for n in range(self._stages))
         self._order: Iterator[int] = count()
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not self._waiting and not any(rank.running for rank in self._ranks)
+        return not self._running and not self._waiting
 
     def skip_to(self, when: float) -> None:
         """Let the time pass in which there is nothing to do."""
@@ -195,14 +190,7 @@ class Scheduler:
             seconds = self._seconds(lanes)
         self.now += repeats * seconds
         self.ready = self.now - seconds if self.engine.async_scheduling else self.now
-        finished: list[Request] = []
-        for lane in lanes:
-            for request in self._finish(lane, repeats):
-                request.end = self.now
-                lane.rank.running -= 1
-                lane.rank.held -= request.context
-                finished.append(request)
-        return finished
+        return self._finish(lanes, repeats)
 
     def _admit(self) -> None:
         """Give waiting requests a place while there is one, each in the emptiest lane."""
@@ -214,6 +202,7 @@ class Scheduler:
             lane.prefilling.append(request)
             lane.rank.held += request.context
             lane.rank.running += 1
+            self._running += 1
 
     def _free_lane(self, needed: int) -> _Lane | None:
         """The emptiest lane whose rank has room for a request of `needed` tokens."""
@@ -279,11 +268,11 @@ class Scheduler:
         """Seconds of a cycle in which each of `lanes` takes its step."""
         if len(lanes) == 1:
             return self._alone(lanes[0].step)
+        if self._stages == 1:
+            return self._slowest([lane.step for lane in lanes])[0]
         slowest = of_most = of_last = 0.0
         for together in self._together(lanes):
             alone, step = self._slowest(together)
-            if self.engine.stages == 1:
-                return alone
             most, last = self.engine.model.stage_seconds(step, alone)
             slowest = max(slowest, alone)
             of_most += most
@@ -291,11 +280,8 @@ class Scheduler:
         return max(slowest, of_most, of_last)
 
     def _together(self, lanes: Sequence[_Lane]) -> Iterator[list[Step]]:
-        """The steps that data ranks take together."""
-        if self.engine.stages == 1:
-            yield [lane.step for lane in lanes]
-            return
-        for stage in range(self.engine.stages):
+        """The steps that data ranks take together, one batch of each rank."""
+        for stage in range(self._stages):
             if steps := [lane.step for lane in lanes if lane.stage == stage]:
                 yield steps
 
@@ -308,7 +294,9 @@ class Scheduler:
         wide = deep = steps[0]
         total, most, longest = 0, 0, 0.0
         for step in steps:
-            tokens, context = step.tokens, step.decode_sequences * step.decode_context
+            sequences = step.decode_sequences
+            tokens = sequences * step.verified + step.prefill_tokens
+            context = sequences * step.decode_context
             total += tokens
             if tokens > most:
                 wide, most = step, tokens
@@ -331,33 +319,43 @@ class Scheduler:
 
     def _repeats(self, lanes: Sequence[_Lane], seconds: float, until: float) -> int:
         """Decode steps before a sequence ends or the next request arrives; at least one."""
-        first, *others = lanes
-        to_finish = first.decoding[0][0] - first.steps
-        for lane in others:
-            to_finish = min(to_finish, lane.decoding[0][0] - lane.steps)
+        to_finish = min([lane.decoding[0][0] - lane.steps for lane in lanes])
         if until == inf or to_finish <= 1:
             return max(1, to_finish)
         to_arrival = ceil((until - self.now) / seconds)
         return max(1, min(to_finish, to_arrival))
 
-    def _finish(self, lane: _Lane, repeats: int) -> list[Request]:
-        """Let `lane` have taken its step `repeats` times; what ends with it."""
-        step, finished = lane.step, list[Request]()
-        if step.decode_sequences:
-            lane.steps += repeats
-            lane.context += repeats * self.gain * step.decode_sequences
-            self.seen.add(step, repeats)
-        if lane.decoding and lane.decoding[0][0] <= lane.steps:
-            finished += self._finish_decodes(lane)
-        if lane.chunks:
-            finished += self._finish_prefills(lane)
-            lane.chunks = ()
+    def _finish(self, lanes: Sequence[_Lane], repeats: int) -> list[Request]:
+        """Let each of `lanes` have taken its step `repeats` times; what ends with it."""
+        finished, seen, grown = list[Request](), self.seen, repeats * self.gain
+        for lane in lanes:
+            step, decoding = lane.step, lane.decoding
+            if sequences := step.decode_sequences:
+                lane.steps += repeats
+                lane.context += grown * sequences
+                seen.steps += repeats
+                seen.sequences += repeats * sequences
+                seen.context += repeats * sequences * step.decode_context
+            if lane.chunks or (decoding and decoding[0][0] <= lane.steps):
+                finished += self._ended(lane)
         return finished
+
+    def _ended(self, lane: _Lane) -> list[Request]:
+        """The requests of `lane` that end now; they leave their places."""
+        ended = self._finish_decodes(lane) + self._finish_prefills(lane)
+        for request in ended:
+            request.end = self.now
+            lane.rank.held -= request.context
+        lane.rank.running -= len(ended)
+        self._running -= len(ended)
+        return ended
 
     def _finish_decodes(self, lane: _Lane) -> list[Request]:
         finished: list[Request] = []
         while lane.decoding and lane.decoding[0][0] <= lane.steps:
             finished.append(heapq.heappop(lane.decoding)[2])
+        if not finished:
+            return finished
         left = lane.context - sum([request.grown for request in finished])
         lane.context = left if lane.decoding else 0.0
         return finished
@@ -377,4 +375,5 @@ class Scheduler:
             request.grown = request.prompt + 1 + steps * self.gain
             heapq.heappush(lane.decoding, (lane.steps + steps, next(self._order), request))
             lane.context += request.prompt + 1
+        lane.chunks = ()
         return finished

@@ -30,9 +30,9 @@ NEARLY_FULL = 0.5
 # from hour to hour: such a rate is not counted as kept up with.
 KEEPS_UP = 0.93
 # An open loop has run for long enough when the medians of the parts of its second half have a mean
-# whose standard error is less than this share of it. It is as long as all that was before: until
-# then the run is made twice as long, up to so many requests; then twice the error will do.
-SETTLED = 0.015
+# whose standard error is less than `Protocol.settled` of it. It is as long as all that was before:
+# until then the run is made twice as long, up to so many requests; then twice the usual error will
+# do.
 PARTS = 8
 # A target that the median exceeds by this factor is missed, however long the run.
 FAR = 2.0
@@ -101,7 +101,7 @@ def serve(engine: Engine, workload: Workload, protocol: Protocol = STEADY) -> Se
     if workload.concurrency is not None:
         return _queued(engine, workload, workload.concurrency, protocol)
     assert workload.rate is not None  # noqa: S101 - Workload has exactly one of the two
-    return _open_loop(engine, workload, workload.rate)
+    return _open_loop(engine, workload, workload.rate, protocol.settled)
 
 
 def saturated(engine: Engine, workload: Workload) -> Served:
@@ -188,19 +188,19 @@ def _at_rate(served: Served, rate: float) -> Served:
     return replace(served, requests_per_s=rate, output_tokens_per_s=rate * tokens)
 
 
-def _open_loop(engine: Engine, workload: Workload, rate: float) -> Served:
+def _open_loop(engine: Engine, workload: Workload, rate: float, error: float) -> Served:
     full = None
     if rate > NEARLY_FULL * rough_capacity(engine, workload):
         full = saturated(engine, workload)
     if full is None or rate < KEEPS_UP * full.requests_per_s:
-        settled = _settled(engine, workload, rate)
+        settled = _settled(engine, workload, rate, error)
         if settled:
             return settled
     full = full or saturated(engine, workload)
     return replace(_at_rate(full, min(rate, full.requests_per_s)), full_per_s=full.requests_per_s)
 
 
-def _settled(engine: Engine, workload: Workload, rate: float) -> Served | None:
+def _settled(engine: Engine, workload: Workload, rate: float, error: float) -> Served | None:
     """What is seen of as many arrivals as it takes to tell; None where that is too many."""
     arrivals = _arrivals(workload, rate, engine.request_s)
     scheduler, pending = Scheduler(engine, workload), list[Arrival]()
@@ -209,11 +209,11 @@ def _settled(engine: Engine, workload: Workload, rate: float) -> Served | None:
         began, scheduler.seen = scheduler.now, Seen()
         done = _window(scheduler, arrivals, pending, before)
         served = _at_rate(_served(scheduler, done, scheduler.now - began), rate)
-        if _tells(served, SETTLED) or _hopeless(workload, served):
+        if _tells(served, error) or _hopeless(workload, served):
             return served
         before += len(done)
         if 2 * before > MOST_ARRIVALS:
-            return served if _tells(served, 2 * SETTLED) else None
+            return served if _tells(served, 2 * STEADY.settled) else None
 
 
 def _window(

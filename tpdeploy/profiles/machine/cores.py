@@ -37,6 +37,20 @@ def memory_bytes() -> int:
     return min(total, int(limit)) if limit.isdigit() else total
 
 
+def free_memory_bytes() -> int:
+    """Memory that a new process can have: of this machine, and of what its control group may use.
+
+    Pages of files count as free, since the kernel gives them up.
+    """
+    available = psutil.virtual_memory().available
+    limit, used = _read(CGROUP / "memory.max"), _read(CGROUP / "memory.current")
+    if not (limit.isdigit() and used.isdigit()):
+        return available
+    stated = (line.split() for line in _read(CGROUP / "memory.stat").splitlines())
+    files = next((int(size) for name, size in stated if name == "inactive_file"), 0)
+    return max(0, min(available, int(limit) - int(used) + files))
+
+
 def computes_in_bf16() -> bool:
     """Whether the cores multiply BF16 natively (AVX512-BF16 or AMX)."""
     flags = _read(CPUINFO)

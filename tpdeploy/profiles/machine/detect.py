@@ -10,6 +10,7 @@ from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import assemble, choose_fabric, find_accelerator, find_fabric
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.machine.cores import computes_in_bf16, memory_bytes, numa_nodes, usable_cores
+from tpdeploy.profiles.machine.nvml import text
 from tpdeploy.profiles.record import Dtype
 
 
@@ -44,7 +45,7 @@ def driver() -> str:
 
     try:
         pynvml.nvmlInit()
-        return _text(pynvml.nvmlSystemGetDriverVersion())
+        return text(pynvml.nvmlSystemGetDriverVersion())
     except pynvml.NVMLError:
         return "unknown"
 
@@ -73,7 +74,7 @@ def visible_count(installed: int) -> int:
 def gpu_cluster(nvml: ModuleType, count: int, interconnect: str | None) -> Cluster:
     """The first `count` GPUs that an initialized NVML shows, on the fabric that joins them."""
     handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-    names = {_text(nvml.nvmlDeviceGetName(handle)) for handle in handles}
+    names = {text(nvml.nvmlDeviceGetName(handle)) for handle in handles}
     if len(names) > 1:
         raise InputError(
             f"--gpus auto: this machine has GPUs of several kinds ({', '.join(sorted(names))}); "
@@ -188,8 +189,3 @@ def _nvlink_is_up(nvml: ModuleType, handle: object) -> bool:
         return bool(nvml.nvmlDeviceGetNvLinkState(handle, 0))
     except nvml.NVMLError:
         return False
-
-
-def _text(name: str | bytes) -> str:
-    """NVML gives names as bytes in some versions."""
-    return name.decode() if isinstance(name, bytes) else name

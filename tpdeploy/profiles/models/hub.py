@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 from queue import Queue
 from typing import TYPE_CHECKING
 
@@ -22,14 +23,14 @@ YES = {"1", "on", "yes", "true"}
 def hub_config(model: str) -> dict[str, object]:
     """The config.json of the hub model `model`, with ModelOpt's quantization if it has one.
 
-    HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured as by the hub's own client.
+    HF_ENDPOINT, HF_TOKEN, a login and HF_HUB_OFFLINE are honoured as by the hub's own client.
 
     Raises:
         InputError: the hub is off or out of reach, refuses, or has no such model.
     """
     config = _fetch(model, "config.json")
     if config is None:
-        raise InputError(f"{model}: {_endpoint()} has no such model with a config.json; {INSTEAD}")
+        raise InputError(f"{model}: {endpoint()} has no such model with a config.json; {INSTEAD}")
     return config
 
 
@@ -38,7 +39,51 @@ def hub_quantization(model: str) -> dict[str, object] | None:
     return _fetch(model, "hf_quant_config.json")
 
 
-def _endpoint() -> str:
+def download_problem(model: str) -> tuple[str, str] | None:
+    """Why an engine could not download the hub model `model` now, and what helps; None: it could.
+
+    One file is asked for, which the hub guards as it guards the weights.
+    """
+    import httpx  # noqa: PLC0415 - as below
+
+    elsewhere = "set HF_ENDPOINT to a mirror in reach, or plan with a local folder"
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in YES:
+        return "HF_HUB_OFFLINE forbids to ask the hub", "unset it, or plan with a local folder"
+    try:
+        answer = _ask(model, "config.json")
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        return f"{endpoint()} is out of reach ({type(error).__name__})", elsewhere
+    if answer.is_success:
+        return None
+    if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+        sent = "the token may not read it" if token() else "no token was sent (HF_TOKEN)"
+        terms = f"accept its terms at {endpoint()}/{model} and set HF_TOKEN to a token of yours"
+        return f"{endpoint()} answered {answer.status_code}: {sent}", terms
+    return _refusal(answer), elsewhere
+
+
+def hub_home() -> Path:
+    """The folder of the hub's own client, with its cache and the token of a login.
+
+    HF_HOME and XDG_CACHE_HOME move it, as huggingface_hub's constants.py says.
+    """
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("HF_HOME") or f"{caches}/huggingface").expanduser()
+
+
+def token() -> str:
+    """The user's token: HF_TOKEN, else the one that a login has left; empty if there is none."""
+    if stated := os.environ.get("HF_TOKEN"):
+        return stated.strip()
+    try:
+        kept = Path(os.environ.get("HF_TOKEN_PATH") or hub_home() / "token")
+        return kept.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def endpoint() -> str:
+    """The hub, or the mirror of it that HF_ENDPOINT names."""
     return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
 
 
@@ -48,13 +93,11 @@ def _fetch(model: str, file: str) -> dict[str, object] | None:
 
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in YES:
         raise InputError(f"{model} is not bundled and HF_HUB_OFFLINE is set: {INSTEAD}")
-    token = os.environ.get("HF_TOKEN")
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        answer = _get(f"{_endpoint()}/{model}/resolve/main/{file}", headers)
+        answer = _ask(model, file)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise InputError(
-            f"{model} is not bundled and {_endpoint()} is out of reach "
+            f"{model} is not bundled and {endpoint()} is out of reach "
             f"({type(error).__name__}): {INSTEAD}"
         ) from error
     if answer.status_code == httpx.codes.NOT_FOUND:
@@ -62,6 +105,12 @@ def _fetch(model: str, file: str) -> dict[str, object] | None:
     if not answer.is_success:
         raise InputError(f"{model}: {_refusal(answer)}; {INSTEAD}")
     return _object(answer, model, file)
+
+
+def _ask(model: str, file: str) -> "httpx.Response":
+    """The hub's answer about a file of `model`, with the user's token if there is one."""
+    headers = {"Authorization": f"Bearer {sent}"} if (sent := token()) else {}
+    return _get(f"{endpoint()}/{model}/resolve/main/{file}", headers)
 
 
 def _get(url: str, headers: dict[str, str]) -> "httpx.Response":
@@ -99,15 +148,17 @@ def _get(url: str, headers: dict[str, str]) -> "httpx.Response":
 def _refusal(answer: "httpx.Response") -> str:
     match answer.status_code:
         case 401:
-            return f"{_endpoint()} does not know it, or wants a token for it (set HF_TOKEN)"
+            return f"{endpoint()} does not know it, or wants a token for it (set HF_TOKEN)"
         case 403:
-            return f"{_endpoint()} denies access: accept the model's terms there, or set HF_TOKEN"
+            return f"{endpoint()} denies access: accept the model's terms there, or set HF_TOKEN"
+        case 404:
+            return f"{endpoint()} has no such model"
         case status:
-            return f"{_endpoint()} answered {status}"
+            return f"{endpoint()} answered {status}"
 
 
 def _object(answer: "httpx.Response", model: str, file: str) -> dict[str, object]:
-    name = f"{model}: {_endpoint()}'s {file}"
+    name = f"{model}: {endpoint()}'s {file}"
     try:
         content = parse_json(decoded(answer.content, name), name)
     except InputError as error:

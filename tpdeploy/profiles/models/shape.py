@@ -20,6 +20,7 @@ class Attention(Record):
     v_size: int | None = Field(default=None, gt=0, description="of V; None: head_size")
     keys_are_values: bool = Field(default=False, description="V is K before its norm (Gemma 4)")
     output_gate: bool = Field(default=False, description="a gate a value, computed beside Q")
+    head_gate: bool = Field(default=False, description="a gate a head")
     layers: int | None = Field(
         default=None, ge=0, description="layers with it; None: all that have no other kind"
     )
@@ -33,6 +34,10 @@ class Attention(Record):
     sinks: bool = Field(default=False, description="one learned logit a head (gpt-oss)")
     sliding_window: int | None = Field(default=None, gt=0)
     sliding_layers: int = Field(default=0, ge=0, description="layers that use sliding_window")
+    borrowing: int = Field(
+        default=0, ge=0, description="layers without a window that use the K and V of earlier ones"
+    )
+    borrowing_sliding: int = Field(default=0, ge=0, description="the same, with a window")
 
     @property
     def value_size(self) -> int:
@@ -76,6 +81,21 @@ class CompressedAttention(Record):
     layers: int | None = None
 
 
+class SharedAttention(Record):
+    """Zamba2: blocks of attention and MLP whose weights several layers use.
+
+    A block sees the hidden state and the embedding side by side.
+    """
+
+    heads: int = Field(gt=0)
+    head_size: int = Field(gt=0)
+    blocks: int = Field(gt=0, description="sets of weights, used in turn")
+    intermediate: int = Field(gt=0, description="width of its MLP")
+    adapter_rank: int = Field(gt=0, description="of what each layer adds to a block")
+    adapts_attention: bool = Field(default=False, description="adapters beside Q, K and V too")
+    layers: int = Field(gt=0)
+
+
 class LinearAttention(Record):
     """Attention through a state of constant size, after a short causal convolution.
 
@@ -91,7 +111,7 @@ class LinearAttention(Record):
     value_size: int = Field(gt=0)
     convolution: int = Field(gt=1, description="tokens the convolution spans")
     convolution_bias: bool = False
-    output_norm: bool = True
+    output_norm: bool = Field(default=True, description="of what mamba selects: B, C and step size")
     rank: int | None = Field(default=None, gt=0, description="of what decay and gate come from")
     state_dtype: Dtype | None = Field(
         default=Dtype.FP32, description="of the state engines keep; None: the model's"
@@ -132,6 +152,7 @@ class DenseMlp(Record):
     intermediate: int = Field(gt=0)
     gated: bool = True
     bias: bool = False
+    activation: int = Field(default=0, ge=0, description="parameters of its activation (xIELU)")
     layers: int | None = Field(
         default=None, gt=0, description="layers with it; None: all without experts"
     )
@@ -148,11 +169,25 @@ class Experts(Record):
         default=None, gt=0, description="what the experts work on, when not the hidden size"
     )
     bias: bool = Field(default=False, description="biases in the experts (gpt-oss)")
+    weightless: int = Field(
+        default=0, ge=0, description="further ones that give back what they get (LongCat)"
+    )
     router_bias: bool = False
     router_scales: bool = Field(default=False, description="a scale an input and an expert")
     shared_intermediate: int = Field(default=0, ge=0, description="width of the shared expert(s)")
     shared_gate: bool = Field(default=False, description="a learned gate on the shared expert")
+    output_norm: bool = Field(default=False, description="a norm behind them (A.X K1)")
     layers: int = Field(gt=0, description="layers with experts; the others use the dense MLP")
+
+    @property
+    def share(self) -> float:
+        """Of a token's choices, what falls on each."""
+        return self.per_token / (self.count + self.weightless)
+
+    @property
+    def computed_per_token(self) -> float:
+        """Those with weights that a token takes."""
+        return self.share * self.count
 
 
 class StoredFormat(Record):
@@ -204,6 +239,19 @@ class Encoders(Record):
         return self.split + self.whole
 
 
+class LayerInputs(Record):
+    """Gemma 3n and 4: what each layer takes of a token beside the hidden state.
+
+    Gemma 3n has besides a bypass of low rank beside each attention (LAuReL), and predicts copies of
+    the hidden state instead of computing them (AltUp).
+    """
+
+    size: int = Field(gt=0, description="values of one layer's input")
+    vocab: int = Field(gt=0, description="rows of their embedding")
+    bypass_rank: int | None = Field(default=None, gt=0)
+    copies: int = Field(default=1, gt=0, description="of the hidden state")
+
+
 class LayerGroup(Record):
     """Equal layers that follow each other: what mixes tokens in them, and what stands behind it."""
 
@@ -226,7 +274,7 @@ class ModelShape(Record):
     tied_embeddings: bool
     max_context: int = Field(gt=0)
     dtype: Dtype = Field(description="native dtype of the checkpoint's unquantized tensors")
-    attention: Attention | LatentAttention | CompressedAttention
+    attention: Attention | LatentAttention | CompressedAttention | SharedAttention
     windowed: Attention | None = Field(
         default=None, description="sliding layers whose heads differ from those of `attention`"
     )
@@ -250,6 +298,7 @@ class ModelShape(Record):
     embedding_norm: bool = Field(default=False, description="a norm behind the embedding (Bloom)")
     head_bias: bool = False
     learned_positions: int = Field(default=0, ge=0, description="rows of a position embedding")
+    layer_inputs: LayerInputs | None = None
     quantization: Quantization | None = None
     encoders: Encoders | None = Field(default=None, description="of a multimodal model")
     uncounted: tuple[Text, ...] = Field(

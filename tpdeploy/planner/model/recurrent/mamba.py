@@ -33,7 +33,8 @@ class Mamba(RecurrentMixer):
         # Decays of the state, the skip connection, and the bias of the step size.
         scalars = linear.key_size + 2
         yield make.vector("linear scalars", wide, n, Split.COLUMN, inputs=scalars)
-        yield make.vector("linear norms", selected, n)
+        if linear.output_norm:
+            yield make.vector("linear norms", selected, n)
 
     def channels(self, linear: LinearAttention, tp: int) -> int:
         """B and C are not convolved."""

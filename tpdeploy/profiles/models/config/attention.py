@@ -9,6 +9,8 @@ from tpdeploy.profiles.models.shape import (
     CompressedAttention,
     Indexer,
     LatentAttention,
+    Mixer,
+    SharedAttention,
 )
 
 SPARSE, DENSE = "compressed_sparse_attention", "heavily_compressed_attention"
@@ -21,26 +23,32 @@ def switched(keys: ConfigKeys, switch: Switch) -> bool:
 
 def attention_from_config(
     keys: ConfigKeys, family: Family, kinds: LayerKinds
-) -> Attention | LatentAttention | CompressedAttention:
+) -> Attention | LatentAttention | CompressedAttention | SharedAttention:
     """The attention of the layers that are not linear, nor windowed with other heads."""
     full = kinds.mixing("full")
+    if family.recurrent_alone:
+        return Attention(heads=1, kv_heads=1, head_size=1, layers=0)
     if family.attention == "compressed":
         return _compressed(keys, kinds.layers)
+    if family.attention == "shared":
+        return _shared(keys, full)
     if family.attention == "latent":
         return _latent(keys, layers=_stated(full, kinds))
     sliding = 0 if family.other_heads != "none" else kinds.mixing("sliding")
-    layers = full + sliding
+    layers, borrowing = full + sliding, _borrowing(keys, kinds)
     size = _head_size(keys)
     if family.other_heads == "global":
         size = keys.whole("global_head_dim", default=512)
     return _grouped(
         keys,
         family,
+        heads=_listed_heads(keys, kinds, "full") if family.other_heads == "listed" else None,
         kv_heads=_kv_heads(keys, family),
         head_size=size,
         layers=_stated(layers, kinds),
         sliding_window=window(keys, family) if sliding else None,
         sliding_layers=sliding,
+        borrowing=(borrowing.count("full"), borrowing.count("sliding") if sliding else 0),
         keys_are_values=family.other_heads == "global" and keys.flag("attention_k_eq_v"),
         sinks=family.sinks or keys.flag("add_full_attention_sink_bias"),
     )
@@ -61,14 +69,45 @@ def windowed_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) ->
     return _grouped(
         keys,
         family,
-        heads=keys.whole(f"{swa}num_attention_heads", "num_attention_heads"),
+        heads=_windowed_heads(keys, family, kinds),
         kv_heads=keys.whole(f"{swa}num_key_value_heads", "num_key_value_heads"),
         head_size=keys.whole(f"{swa}head_dim", "head_dim"),
         layers=sliding,
         sliding_window=window(keys, family),
         sliding_layers=sliding,
+        borrowing=(0, _borrowing(keys, kinds).count("sliding")),
         sinks=keys.flag("add_swa_attention_sink_bias", default=bool(swa)),
     )
+
+
+def _windowed_heads(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> int:
+    match family.other_heads:
+        case "listed":
+            return _listed_heads(keys, kinds, "sliding")
+        case "sliding":
+            own = keys.part("attention_other_setting") or keys
+            usual = keys.whole("num_attention_heads")
+            return own.whole("num_sliding_attention_heads", "num_attention_heads", default=usual)
+        case "swa":
+            return keys.whole("swa_num_attention_heads", "num_attention_heads")
+        case _:
+            return keys.whole("num_attention_heads")
+
+
+def _listed_heads(keys: ConfigKeys, kinds: LayerKinds, mixer: Mixer) -> int:
+    """The heads of the layers with `mixer`, where each layer's are listed.
+
+    Raises:
+        InputError: they differ, or are not listed for each layer.
+    """
+    name = "num_attention_heads_per_layer"
+    listed = keys.numbers(name) or [keys.whole("num_attention_heads")] * kinds.layers
+    if len(listed) != kinds.layers or min(listed) < 1:
+        raise keys.refused(name, f"need heads for each of the {kinds.layers} layers")
+    found = {heads for heads, kind in zip(listed, kinds.mixers, strict=True) if kind == mixer}
+    if len(found) > 1:
+        raise keys.refused(name, f"need the same for all layers with {mixer} attention")
+    return found.pop() if found else keys.whole("num_attention_heads")
 
 
 def indexer_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Indexer | None:
@@ -107,6 +146,22 @@ def _latent(keys: ConfigKeys, layers: int | None) -> LatentAttention:
         qk_nope_size=keys.whole("qk_nope_head_dim"),
         qk_rope_size=keys.whole("qk_rope_head_dim"),
         v_size=keys.whole("v_head_dim"),
+        layers=layers,
+    )
+
+
+def _shared(keys: ConfigKeys, layers: int) -> SharedAttention:
+    """Zamba2's heads have twice the size, for its input is twice as wide."""
+    heads, wide = keys.whole("num_attention_heads"), 2 * keys.whole("hidden_size")
+    if wide % heads or keys.whole("num_key_value_heads", default=heads) != heads:
+        raise keys.refused("num_attention_heads", f"need a divisor of {wide}, and as many KV heads")
+    return SharedAttention(
+        heads=heads,
+        head_size=keys.whole("attention_head_dim", default=wide // heads),
+        blocks=keys.whole("num_mem_blocks", default=1),
+        intermediate=keys.whole("intermediate_size", default=2 * wide),
+        adapter_rank=keys.whole("adapter_rank", default=128),
+        adapts_attention=keys.flag("use_shared_attention_adapter"),
         layers=layers,
     )
 
@@ -182,11 +237,13 @@ def _grouped(
     sliding_layers: int,
     sinks: bool,
     heads: int | None = None,
+    borrowing: tuple[int, int] = (0, 0),
     keys_are_values: bool = False,
 ) -> Attention:
     heads = heads or keys.whole("num_attention_heads")
     if heads % kv_heads:
         raise keys.refused("num_key_value_heads", f"need a divisor of the {heads} heads")
+    head_gate = family.head_gate and keys.value("gating") in (None, True, "per-head")
     has_norm = family.qk_norm_key is None or keys.flag(family.qk_norm_key)
     return Attention(
         heads=heads,
@@ -194,7 +251,8 @@ def _grouped(
         head_size=head_size,
         v_size=keys.optional("v_head_dim") if family.other_heads == "swa" else None,
         keys_are_values=keys_are_values,
-        output_gate=family.output_gate,
+        output_gate=family.output_gate and not head_gate,
+        head_gate=head_gate,
         layers=layers,
         qkv_bias=switched(keys, family.qkv_bias),
         output_bias=switched(keys, family.output_bias),
@@ -202,7 +260,17 @@ def _grouped(
         sinks=sinks,
         sliding_window=sliding_window,
         sliding_layers=sliding_layers,
+        borrowing=borrowing[0],
+        borrowing_sliding=borrowing[1],
     )
+
+
+def _borrowing(keys: ConfigKeys, kinds: LayerKinds) -> tuple[Mixer, ...]:
+    """The last layers of Gemma 3n and 4, which use the K and V of earlier ones of their kind."""
+    layers = keys.whole("num_kv_shared_layers", default=0, least=0)
+    if layers >= kinds.layers:
+        raise keys.refused("num_kv_shared_layers", f"need less than the {kinds.layers} layers")
+    return kinds.mixers[kinds.layers - layers :]
 
 
 def _kv_heads(keys: ConfigKeys, family: Family) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from tpdeploy.profiles.models.config.classic_families import CLASSIC_FAMILIES
+from tpdeploy.profiles.models.config.expert_families import EXPERT_FAMILIES
 from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.family_parts import (
     ATTENTION_BIAS,
@@ -31,10 +32,29 @@ _QWEN3 = Family(
 _QWEN3_MOE = replace(_QWEN3, experts="qwen", defaults={"num_key_value_heads": 4})
 # Names that keep experts' counts apart from most.
 _NUM_EXPERTS = {"n_routed_experts": "num_experts", "n_shared_experts": "num_shared_experts"}
+_ERNIE_MOE = Family(
+    only={"use_bias": False},
+    experts="ernie",
+    router_bias=True,
+    renamed={
+        "n_routed_experts": "moe_num_experts",
+        "n_shared_experts": "moe_num_shared_experts",
+        "num_experts_per_tok": "moe_k",
+    },
+    defaults={
+        "tie_word_embeddings": True,
+        "num_key_value_heads": 4,
+        "moe_num_shared_experts": 2,
+        "moe_layer_start_index": 1,
+        "moe_layer_end_index": -1,
+        "moe_layer_interval": 1,
+    },
+)
 
 
 FAMILIES: Mapping[str, Family] = {
     **MIXED_FAMILIES,
+    **EXPERT_FAMILIES,
     **CLASSIC_FAMILIES,
     **KIN_FAMILIES,
     **HYBRID_FAMILIES,
@@ -142,24 +162,8 @@ FAMILIES: Mapping[str, Family] = {
         only={"use_bias": False},
         defaults={"tie_word_embeddings": True, "num_key_value_heads": 2, "head_dim": 128},
     ),
-    "ernie4_5_moe": Family(
-        only={"use_bias": False},
-        experts="ernie",
-        router_bias=True,
-        renamed={
-            "n_routed_experts": "moe_num_experts",
-            "n_shared_experts": "moe_num_shared_experts",
-            "num_experts_per_tok": "moe_k",
-        },
-        defaults={
-            "tie_word_embeddings": True,
-            "num_key_value_heads": 4,
-            "moe_num_shared_experts": 2,
-            "moe_layer_start_index": 1,
-            "moe_layer_end_index": -1,
-            "moe_layer_interval": 1,
-        },
-    ),
+    "ernie4_5_moe": _ERNIE_MOE,
+    "ernie4_5_vl_moe_text": _ERNIE_MOE,
     "minimax_m2": Family(
         modules=MIXTRAL_MODULES,
         experts="mixtral",

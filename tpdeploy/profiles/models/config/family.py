@@ -12,13 +12,15 @@ Switch = bool | str
 class Family:
     """The structure of one architecture."""
 
-    attention: Literal["grouped", "latent", "compressed"] = "grouped"
+    attention: Literal["grouped", "latent", "compressed", "shared"] = "grouped"
     linear: Literal["none", "delta", "kda", "mamba", "mamba2", "convolution"] = "none"
     # What tells the layers with full attention from recurrent ones: each has both, or one in a few
     # ("interval": the last of each; "period": at an offset), or they are listed.
     hybrid: Literal["interval", "period", "listed", "both"] = "interval"
     indexer: Literal["none", "latent", "hidden", "compressed"] = "none"
     blocks: bool = False  # a layer is one block: a mixer or an MLP
+    recurrent_alone: bool = False  # every layer is a recurrent mixer, without an MLP (Mamba)
+    halves: bool = False  # a layer is two of attention and MLP, the first with experts (LongCat)
     searched: bool = False  # block_configs says of each layer what it has, and how wide it is
     experts: Literal[
         "none",
@@ -31,9 +33,11 @@ class Family:
         "ernie",
         "jamba",
         "granite",
+        "listed",
     ] = "none"
     gated_experts: bool = True
     shared_gate: bool = False
+    experts_norm: bool = False
     qkv_bias: Switch = False
     output_bias: Switch = False
     mlp_bias: Switch = False
@@ -47,9 +51,11 @@ class Family:
     # multi_query_group_num where multi_query_attention is true.
     kv_heads: Literal["stated", "one", "falcon", "groups"] = "stated"
     output_gate: bool = False
+    head_gate: bool = False
     sinks: bool = False
-    # Keys of windowed layers whose heads differ: "swa_" before a key, or Gemma 4's for global ones.
-    other_heads: Literal["none", "swa", "global"] = "none"
+    # Keys of windowed layers whose heads differ: "swa_" before a key, Gemma 4's for global ones,
+    # Step's for windowed ones, or the heads of each layer listed (Laguna).
+    other_heads: Literal["none", "swa", "global", "sliding", "listed"] = "none"
     parallel_blocks: Switch = False
     norms_per_layer: int = 2
     post_norms: str | None = None  # a key that adds a norm behind each mixer and MLP
@@ -58,7 +64,19 @@ class Family:
     mlp_factor: int | None = None  # times the hidden size, where no width is stated
     adjusted_mlp: bool = False  # two thirds of the stated width, rounded up (LFM2)
     extra_positions: int | None = None  # rows of the position table beyond the context
-    windows: Literal["none", "all", "alternate", "pattern", "flagged", "chunked"] = "none"
+    activation_parameters: int = 0  # of each dense MLP's activation
+    # "leading": the first of each four layers sees everything; "pattern": the last of each.
+    # "listed": where layer_types says so, and nowhere else.
+    windows: Literal[
+        "none",
+        "all",
+        "alternate",
+        "leading",
+        "pattern",
+        "flagged",
+        "chunked",
+        "listed",
+    ] = "none"
     # What transformers takes for keys that published configs leave out.
     defaults: Mapping[str, object] = field(default_factory=dict)
     # Keys with the only value that is known here.

@@ -21,6 +21,31 @@ _MAMBA_MODULES = {
     "linear decay": "mamba.in_proj",
     "linear output": "mamba.out_proj",
 }
+# Mamba by itself: its names, and nothing beside it.
+_MAMBA_ALONE = Family(
+    linear="mamba",
+    recurrent_alone=True,
+    norms_per_layer=1,
+    only={"use_bias": False},
+    renamed={
+        "mamba_d_state": "state_size",
+        "mamba_d_ssm": "intermediate_size",
+        "mamba_expand": "expand",
+        "mamba_dt_rank": "time_step_rank",
+        "mamba_d_conv": "conv_kernel",
+        "mamba_conv_bias": "use_conv_bias",
+        "num_hidden_layers": "n_layer",
+        "hidden_size": "d_model",
+    },
+    modules={
+        "linear v": "mixer.in_proj",
+        "linear gate": "mixer.in_proj",
+        "linear selection": "mixer.x_proj",
+        "linear decay": "mixer.dt_proj",
+        "linear output": "mixer.out_proj",
+    },
+    defaults={"tie_word_embeddings": True},
+)
 _FEED_FORWARD = {name: f"feed_forward.{name}_proj" for name in ("gate", "up", "down")}
 _MAMBA2 = {
     "mamba_n_groups": 1,
@@ -39,13 +64,88 @@ _BAMBA = replace(
     defaults={**_MAMBA2, "num_key_value_heads": 8},
 )
 
+_LFM2 = Family(
+    linear="convolution",
+    hybrid="listed",
+    qk_norm="head",
+    adjusted_mlp=True,
+    modules={
+        "linear v": "conv.in_proj",
+        "linear gate": "conv.in_proj",
+        "linear output": "conv.out_proj",
+        "output": "self_attn.out_proj",
+        "gate": "feed_forward.w1",
+        "up": "feed_forward.w3",
+        "down": "feed_forward.w2",
+    },
+    defaults={
+        "tie_word_embeddings": True,
+        "num_key_value_heads": 8,
+        "conv_L_cache": 3,
+        "block_multiple_of": 256,
+        "block_auto_adjust_ff_dim": True,
+    },
+)
+
 HYBRID_FAMILIES: Mapping[str, Family] = {
+    "mamba": _MAMBA_ALONE,
+    "falcon_mamba": _MAMBA_ALONE,
+    "mamba2": replace(
+        _MAMBA_ALONE,
+        linear="mamba2",
+        renamed={
+            "mamba_num_heads": "num_heads",
+            "mamba_head_dim": "head_dim",
+            "mamba_expand": "expand",
+            "ssm_state_size": "state_size",
+        },
+        modules={name: f"mixer.{path.split('.')[1]}" for name, path in _MAMBA_MODULES.items()},
+        defaults={
+            "num_heads": 128,
+            "head_dim": 64,
+            "state_size": 128,
+            "n_groups": 8,
+            "conv_kernel": 4,
+            "use_conv_bias": True,
+        },
+    ),
     "bamba": _BAMBA,
     "falcon_h1": replace(
         _BAMBA,
         hybrid="both",
         only={"mamba_proj_bias": False, "projectors_bias": False},
         defaults={**_BAMBA.defaults, "mamba_rms_norm": False},
+    ),
+    "zamba2": replace(
+        _BAMBA,
+        attention="shared",
+        norms_per_layer=1,
+        qkv_bias=False,
+        output_bias=False,
+        mlp_bias=False,
+        renamed={
+            **_MAMBA_NAMES,
+            "n_groups": "mamba_ngroups",
+            "mamba_num_heads": "n_mamba_heads",
+            "mamba_head_dim": "mamba_headdim",
+            "use_conv_bias": "use_conv_bias",
+            "layer_types": "layers_block_type",
+        },
+        modules={
+            **_MAMBA_MODULES,
+            "gate": "shared_transformer.feed_forward.gate_up_proj",
+            "up": "shared_transformer.feed_forward.gate_up_proj",
+            "down": "shared_transformer.feed_forward.down_proj",
+        },
+        only={"add_bias_linear": False},
+        defaults={
+            "tie_word_embeddings": True,
+            "mamba_ngroups": 1,
+            "mamba_d_state": 64,
+            "n_mamba_heads": 8,
+            "mamba_d_conv": 4,
+            "use_conv_bias": True,
+        },
     ),
     "granitemoehybrid": replace(
         _BAMBA,
@@ -117,26 +217,23 @@ HYBRID_FAMILIES: Mapping[str, Family] = {
         },
         defaults={"linear_conv_kernel_dim": 4},
     ),
-    "lfm2": Family(
-        linear="convolution",
-        hybrid="listed",
-        qk_norm="head",
-        adjusted_mlp=True,
+    "lfm2": _LFM2,
+    "lfm2_moe": replace(
+        _LFM2,
+        adjusted_mlp=False,
+        experts="deepseek",
+        renamed={"first_k_dense_replace": "num_dense_layers", "n_routed_experts": "num_experts"},
         modules={
-            "linear v": "conv.in_proj",
-            "linear gate": "conv.in_proj",
-            "linear output": "conv.out_proj",
-            "output": "self_attn.out_proj",
-            "gate": "feed_forward.w1",
-            "up": "feed_forward.w3",
-            "down": "feed_forward.w2",
+            **_LFM2.modules,
+            "expert gate": "feed_forward.experts.0.w1",
+            "expert up": "feed_forward.experts.0.w3",
+            "expert down": "feed_forward.experts.0.w2",
         },
         defaults={
             "tie_word_embeddings": True,
             "num_key_value_heads": 8,
             "conv_L_cache": 3,
-            "block_multiple_of": 256,
-            "block_auto_adjust_ff_dim": True,
+            "num_dense_layers": 2,
         },
     ),
 }

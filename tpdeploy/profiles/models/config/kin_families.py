@@ -9,6 +9,13 @@ from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEE
 _BIASED = Family(qkv_bias=ATTENTION_BIAS, output_bias=ATTENTION_BIAS)
 _GRANITE_MOE = replace(_BIASED, experts="mixtral")
 
+_GRANITE_SWA = replace(
+    LLAMA,
+    sinks=True,
+    windows="leading",
+    defaults={"tie_word_embeddings": True, "num_key_value_heads": 4, "sliding_window": 128},
+)
+
 KIN_FAMILIES: Mapping[str, Family] = {
     # Of Llama.
     "arcee": replace(LLAMA, gated=False),
@@ -35,7 +42,34 @@ KIN_FAMILIES: Mapping[str, Family] = {
     "hyperclovax": replace(LLAMA, post_norms="use_post_norm", defaults={"use_post_norm": True}),
     # Gemma 2 without the norms behind its mixers and MLPs.
     "vaultgemma": replace(GEMMA_2, norms_per_layer=2),
+    # Llama with more windows, norms or sinks.
+    "cwm": Family(
+        windows="leading",
+        defaults={"num_key_value_heads": 8, "head_dim": 128, "sliding_window": 8192},
+    ),
+    "granite_swa": _GRANITE_SWA,
+    "apertus": Family(
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        qk_norm="head",
+        gated=False,
+        activation_parameters=2,
+    ),
+    "jais2": Family(
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        mlp_bias="mlp_bias",
+        norm_bias=True,
+        gated=False,
+        defaults={ATTENTION_BIAS: True, "mlp_bias": True, "head_dim": 128},
+    ),
     # With experts.
+    "granitemoe_swa": replace(
+        _GRANITE_MOE,
+        sinks=True,
+        windows="leading",
+        defaults={"sliding_window": 128},
+    ),
     "dots1": replace(
         _BIASED,
         qk_norm="head",
@@ -54,6 +88,9 @@ KIN_FAMILIES: Mapping[str, Family] = {
     ),
     # With a latent.
     "sarvam_mla": DEEPSEEK,
+    "axk1": replace(
+        DEEPSEEK, experts_norm=True, defaults={**DEEPSEEK.defaults, "first_k_dense_replace": 1}
+    ),
     "youtu": Family(
         attention="latent",
         defaults={"tie_word_embeddings": True, "q_lora_rank": 1536},
@@ -65,6 +102,7 @@ KIN_FAMILIES: Mapping[str, Family] = {
         only={ATTENTION_BIAS: False, "mlp_bias": False},
     ),
     # The text models of multimodal ones.
+    "phi3_v": Family(windows="all"),
     "glm4v_text": Family(qkv_bias=True, norms_per_layer=4, defaults={"num_key_value_heads": 2}),
     "glm4v_moe_text": Family(
         qkv_bias=ATTENTION_BIAS,
@@ -77,6 +115,7 @@ KIN_FAMILIES: Mapping[str, Family] = {
         },
     ),
     "exaone4_5_text": Family(qk_norm="head", windows="pattern"),
+    "qwen2_5_omni_text": Family(qkv_bias=True, windows="flagged"),
     "paddleocr_vl_text": Family(
         only={"use_bias": False},
         defaults={"tie_word_embeddings": True, "num_key_value_heads": 2, "head_dim": 128},

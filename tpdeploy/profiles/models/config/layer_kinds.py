@@ -38,6 +38,8 @@ BLOCKS: Mapping[str, tuple[Mixer, Mlp]] = {
     "moe": ("none", "sparse"),
 }
 
+# Windowed layers: of so many the last one has no window.
+EVERY = {"alternate": 2, "chunked": 4}
 # Kinds are listed layer by layer: a mistyped count must not fill the memory.
 MOST_LAYERS = 10_000
 
@@ -92,7 +94,18 @@ def layer_kinds(keys: ConfigKeys, family: Family) -> LayerKinds:
     if family.searched:
         return _searched(keys)
     layers = keys.whole("num_hidden_layers", most=MOST_LAYERS)
-    return LayerKinds(tuple(_mixers(keys, family, layers)), tuple(_mlps(keys, family, layers)))
+    if family.halves:
+        return LayerKinds(_each("full", 2 * layers), tuple(["both", "dense"] * layers))
+    if family.recurrent_alone:
+        return LayerKinds(_each("linear", layers), tuple(["none"] * layers))
+    if family.attention == "shared":
+        return LayerKinds(tuple(_mixers(keys, family, layers)), tuple(["none"] * layers))
+    mixers, mlps = _mixers(keys, family, layers), _mlps(keys, family, layers)
+    return LayerKinds(tuple(mixers), tuple(mlps), _widths(keys, layers))
+
+
+def _each(mixer: Mixer, layers: int) -> tuple[Mixer, ...]:
+    return (mixer,) * layers
 
 
 def _searched(keys: ConfigKeys) -> LayerKinds:
@@ -119,7 +132,7 @@ def _blocks(keys: ConfigKeys) -> LayerKinds:
 
 def _mixers(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mixer]:
     has_window = window(keys, family) is not None
-    kinds = keys.words("layer_types")
+    kinds = _without_drafts(keys, keys.words("layer_types"), layers)
     if kinds:
         return _listed(keys, kinds, layers, has_window=has_window)
     pattern = keys.numbers("hybrid_layer_pattern")  # MiMo-V2: 1 slides
@@ -183,16 +196,15 @@ def _windowed(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mixer]:
     match family.windows:
         case "all":
             return _first(layers, layers)
-        case "alternate":
-            return ["full" if i % 2 else "sliding" for i in range(layers)]
-        case "pattern":
-            every = keys.whole("sliding_window_pattern")
+        case "leading":
+            return ["sliding" if i % 4 else "full" for i in range(layers)]
+        case "alternate" | "chunked" | "pattern":  # the last of every so many sees everything
+            stated = family.windows == "pattern"
+            every = keys.whole("sliding_window_pattern") if stated else EVERY[family.windows]
             return ["sliding" if (i + 1) % every else "full" for i in range(layers)]
         case "flagged" if keys.flag("use_sliding_window"):
             full = min(layers, keys.whole("max_window_layers", default=28, least=0))
             return ["full" if i < full else "sliding" for i in range(layers)]
-        case "chunked":  # every fourth layer sees everything
-            return ["sliding" if (i + 1) % 4 else "full" for i in range(layers)]
         case _:
             return _first(0, layers)
 
@@ -207,7 +219,7 @@ def _mlps(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mlp]:
         return ["dense"] * layers
     if family.experts == "gemma4":
         return ["both" if keys.flag("enable_moe_block") else "dense"] * layers
-    kinds = keys.words("mlp_layer_types")
+    kinds = _without_drafts(keys, keys.words("mlp_layer_types"), layers)
     if kinds:
         _need_each(keys, "mlp_layer_types", len(kinds), layers)
         return ["dense" if kind == "dense" else "sparse" for kind in kinds]
@@ -215,6 +227,8 @@ def _mlps(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mlp]:
         pattern = keys.numbers("moe_layer_freq")
         _need_each(keys, "moe_layer_freq", len(pattern), layers)
         return ["sparse" if has_experts else "dense" for has_experts in pattern]
+    if family.experts == "listed":
+        return _listed_mlps(keys, layers)
     return _sparse_by_rule(keys, family, layers)
 
 
@@ -261,6 +275,16 @@ def _sparse_by_rule(keys: ConfigKeys, family: Family, layers: int) -> Iterable[M
             return ["sparse"] * layers
 
 
+def _listed_mlps(keys: ConfigKeys, layers: int) -> Iterable[Mlp]:
+    """Step gives the numbers of the layers with experts, as one text; otherwise all but three."""
+    stated = keys.text("moe_layers_enum", default="") or ",".join(map(str, range(3, layers)))
+    numbers = stated.split(",")
+    if not all(number.strip().isdigit() for number in numbers):
+        raise keys.refused("moe_layers_enum", "need whole numbers, separated by commas")
+    sparse = {int(number) for number in numbers}
+    return ["sparse" if i in sparse else "dense" for i in range(layers)]
+
+
 def _ernie_mlps(keys: ConfigKeys, layers: int) -> Iterable[Mlp]:
     """Every `moe_layer_interval`-th layer between two."""
     step = keys.whole("moe_layer_interval", default=1)
@@ -270,6 +294,28 @@ def _ernie_mlps(keys: ConfigKeys, layers: int) -> Iterable[Mlp]:
     return [
         "sparse" if (i + 1) % step == 0 and start <= i <= last else "dense" for i in range(layers)
     ]
+
+
+def _widths(keys: ConfigKeys, layers: int) -> tuple[int, ...]:
+    """Of the dense MLPs, where they differ: Gemma 3n lists them, Gemma 4 doubles the last ones."""
+    name = "intermediate_size"
+    if isinstance(keys.value(name), list):
+        widths = keys.numbers(name)
+        _need_each(keys, name, len(widths), layers)
+        if min(widths) < 1:
+            raise keys.refused(name, "need numbers of at least 1")
+        return tuple(widths)
+    if not keys.flag("use_double_wide_mlp"):
+        return ()
+    last = keys.whole("num_kv_shared_layers", default=0, least=0)
+    usual = keys.whole(name)
+    return tuple(usual * (2 if i >= layers - last else 1) for i in range(layers))
+
+
+def _without_drafts(keys: ConfigKeys, kinds: list[str], layers: int) -> list[str]:
+    """The kinds of `layers`; Step lists those for multi-token prediction behind them."""
+    drafts = keys.whole("num_nextn_predict_layers", default=0, least=0)
+    return kinds[:layers] if len(kinds) == layers + drafts else kinds
 
 
 def _need_each(keys: ConfigKeys, name: str, found: int, layers: int) -> None:

@@ -15,6 +15,7 @@ MIXING = {
     "k": "self_attn.k_proj",
     "v": "self_attn.v_proj",
     "output": "self_attn.o_proj",
+    "head gate": "self_attn.g_proj",
     "q down": "self_attn.q_a_proj",
     "q up": "self_attn.q_b_proj",
     "kv down": "self_attn.kv_a_proj_with_mqa",
@@ -23,7 +24,7 @@ MIXING = {
     "index q": "self_attn.indexer.wq_b",
     "index k": "self_attn.indexer.wk",
 }
-WINDOWED = {f"windowed {name}": MIXING[name] for name in ("q", "k", "v", "output")}
+WINDOWED = {f"windowed {name}": MIXING[name] for name in ("q", "k", "v", "output", "head gate")}
 LINEAR = {
     "linear q and k": "linear_attn.in_proj_qkv",
     "linear v": "linear_attn.in_proj_qkv",

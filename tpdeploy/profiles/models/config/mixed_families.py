@@ -52,6 +52,29 @@ _MINIMAX_M3 = Family(
     },
 )
 
+_GEMMA_4 = Family(
+    qkv_bias=ATTENTION_BIAS,
+    output_bias=ATTENTION_BIAS,
+    norms_per_layer=4,
+    qk_norm="head",
+    windows="pattern",
+    other_heads="global",
+    experts="gemma4",
+    defaults={
+        "tie_word_embeddings": True,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "sliding_window": 512,
+        "sliding_window_pattern": 6,
+    },
+    renamed={"n_routed_experts": "num_experts", "num_experts_per_tok": "top_k_experts"},
+    modules={
+        "expert gate": "experts.0.gate_proj",
+        "expert up": "experts.0.up_proj",
+        "expert down": "experts.0.down_proj",
+    },
+)
+
 MIXED_FAMILIES: Mapping[str, Family] = {
     "nemotron-nas": replace(LLAMA, searched=True),
     "qwen3_next": replace(
@@ -143,32 +166,29 @@ MIXED_FAMILIES: Mapping[str, Family] = {
     ),
     "minimax_m3_vl_text": _MINIMAX_M3,
     "minimax_m3": _MINIMAX_M3,
-    "gemma4_text": Family(
+    "gemma4_text": replace(
+        _GEMMA_4, defaults={**_GEMMA_4.defaults, "hidden_size_per_layer_input": 256}
+    ),
+    "gemma4_unified_text": replace(
+        _GEMMA_4,
+        defaults={**_GEMMA_4.defaults, "sliding_window": 1024},
+    ),
+    "gemma3n_text": Family(
         qkv_bias=ATTENTION_BIAS,
         output_bias=ATTENTION_BIAS,
         norms_per_layer=4,
         qk_norm="head",
         windows="pattern",
-        other_heads="global",
-        experts="gemma4",
         defaults={
             "tie_word_embeddings": True,
-            "num_key_value_heads": 4,
+            "num_key_value_heads": 2,
             "head_dim": 256,
             "sliding_window": 512,
-            "sliding_window_pattern": 6,
+            "sliding_window_pattern": 5,
+            "num_kv_shared_layers": 15,
             "hidden_size_per_layer_input": 256,
-        },
-        only={
-            "hidden_size_per_layer_input": 0,
-            "num_kv_shared_layers": 0,
-            "use_double_wide_mlp": False,
-        },
-        renamed={"n_routed_experts": "num_experts", "num_experts_per_tok": "top_k_experts"},
-        modules={
-            "expert gate": "experts.0.gate_proj",
-            "expert up": "experts.0.up_proj",
-            "expert down": "experts.0.down_proj",
+            "laurel_rank": 64,
+            "altup_num_inputs": 4,
         },
     ),
 }

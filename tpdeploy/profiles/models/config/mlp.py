@@ -21,6 +21,7 @@ def mlp_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Dens
         intermediate=_dense_width(keys, family),
         gated=family.gated,
         bias=switched(keys, family.mlp_bias),
+        activation=family.activation_parameters,
         layers=None if kinds.dense == usual else kinds.dense,
     )
 
@@ -103,20 +104,29 @@ def _apart(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
     """Experts with a width of their own."""
     name = "num_experts" if family.experts == "qwen" else "n_routed_experts"
     return Experts(
-        count=keys.whole(name, "num_local_experts"),
+        count=keys.whole(name, "num_local_experts", "num_experts"),
         per_token=keys.whole("num_experts_per_tok"),
         intermediate=_expert_width(keys),
         gated=family.gated_experts,
         latent=keys.optional("moe_latent_size"),
+        weightless=keys.whole("zero_expert_num", default=0, least=0),
         router_scales=family.experts == "gemma4",
         router_bias=family.router_bias,
         shared_intermediate=_shared_width(keys, family),
         shared_gate=family.shared_gate,
+        output_norm=family.experts_norm,
         layers=kinds.sparse,
     )
 
 
 def _expert_width(keys: ConfigKeys) -> int:
+    """Of the experts for text; ERNIE 4.5 VL lists those for images behind them."""
+    listed = keys.value("moe_intermediate_size")
+    if isinstance(listed, list):
+        widths = keys.numbers("moe_intermediate_size")
+        if not widths or min(widths) < 1:
+            raise keys.refused("moe_intermediate_size", "need numbers of at least 1")
+        return widths[0]
     return keys.whole("moe_intermediate_size", "intermediate_size")
 
 
@@ -124,6 +134,11 @@ def _shared_width(keys: ConfigKeys, family: Family) -> int:
     """The shared experts' widths in sum."""
     if family.experts == "qwen":
         return keys.whole("shared_expert_intermediate_size") if family.shared_gate else 0
-    names = ("moe_shared_expert_intermediate_size", "shared_intermediate_size")
+    names = (
+        "moe_shared_expert_intermediate_size",
+        "shared_intermediate_size",
+        "shared_expert_intermediate_size",
+        "share_expert_dim",
+    )
     width = keys.whole(*names, default=_expert_width(keys))
     return width * keys.whole("n_shared_experts", default=0, least=0)

@@ -15,6 +15,7 @@ from tpdeploy.profiles.models.config.encoders.wrappers import beside_the_text
 from tpdeploy.profiles.models.config.families import FAMILIES
 from tpdeploy.profiles.models.config.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
+from tpdeploy.profiles.models.config.layer_inputs import layer_inputs_from_config
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, layer_kinds
 from tpdeploy.profiles.models.config.mlp import (
     experts_from_config,
@@ -24,10 +25,13 @@ from tpdeploy.profiles.models.config.mlp import (
 from tpdeploy.profiles.models.config.quantization import quantization_from_config
 from tpdeploy.profiles.models.config.recurrent import linear_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
+from tpdeploy.profiles.models.config.unplanned import ENCODER_DECODER, UNPLANNED
 from tpdeploy.profiles.models.shape import Encoders, ModelShape
 from tpdeploy.profiles.record import Dtype
 
 DTYPES = {"bfloat16": Dtype.BF16, "float16": Dtype.FP16, "float32": Dtype.FP32}
+# Tokens of context of a model without attention, which sets no limit itself.
+UNBOUND = 2**20
 # Keys of a multimodal config.json that hold for its text model too.
 SHARED_KEYS = (
     "architectures",
@@ -53,10 +57,9 @@ def shape_from_config(
     kind = ConfigKeys(language, id).text("model_type")
     family = FAMILIES.get(kind)
     if family is None:
-        raise InputError(
-            f"{id}: config.json has model_type {kind!r}, which is not known here; "
-            f"{nearest(kind, FAMILIES)}"
-        )
+        both = ENCODER_DECODER if language.get("is_encoder_decoder") is True else None
+        why = UNPLANNED.get(kind) or both or f"which is not known here; {nearest(kind, FAMILIES)}"
+        raise InputError(f"{id}: config.json has model_type {kind!r}, {why}")
     lifted = _lifted(ConfigKeys(language, id), family)
     keys = ConfigKeys({**family.defaults, **lifted, **language}, id, renamed=family.renamed)
     for name, value in family.only.items():
@@ -82,7 +85,8 @@ def _beside(config: Mapping[str, object], text: ConfigKeys) -> Mapping[str, obje
     parts = tuple(
         name
         for name, part in config.items()
-        if name.endswith(("vision_config", "audio_config", "encoder_config")) and part
+        if name.endswith(("vision_config", "audio_config", "encoder_config", "img_processor"))
+        and part
     )
     if not parts:
         return {}
@@ -105,8 +109,8 @@ def _language_part(config: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
-    kinds = layer_kinds(keys, family)
-    context = keys.whole("max_position_embeddings")
+    kinds, alone = layer_kinds(keys, family), family.recurrent_alone
+    context = keys.whole("max_position_embeddings", default=UNBOUND if alone else None)
     extra = family.extra_positions
     architectures = keys.words("architectures") or [keys.text("model_type")]
     return ModelShape(
@@ -136,6 +140,7 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         embedding_norm=family.embedding_norm,
         head_bias=switched(keys, family.head_bias),
         learned_positions=0 if extra is None else context + extra,
+        layer_inputs=layer_inputs_from_config(keys),
         quantization=quantization_from_config(keys, family, kinds),
     )
 
@@ -149,7 +154,8 @@ def _norms(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> int:
         return keys.whole("num_ln_in_parallel_attn", default=usual)
     # Gemma 4 norms what its dense MLP and its experts give apart, and what the experts get.
     post = 2 if family.post_norms and keys.flag(family.post_norms) else 0
-    return family.norms_per_layer + post + (3 if kinds.mlps[0] == "both" else 0)
+    gemma = family.experts == "gemma4" and kinds.mlps[0] == "both"
+    return family.norms_per_layer + post + (3 if gemma else 0)
 
 
 def _dtype(keys: ConfigKeys) -> Dtype:

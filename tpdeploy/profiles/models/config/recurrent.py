@@ -63,15 +63,17 @@ def _mamba_head(keys: ConfigKeys) -> int:
 
 
 def _mamba(keys: ConfigKeys, layers: int) -> LinearAttention:
-    """Each of the widened hidden state's values has a state of its own."""
+    """Each of the widened hidden state's values has a state of its own; Jamba norms B and C."""
     hidden = keys.whole("hidden_size")
+    wide, alone = hidden * keys.whole("mamba_expand", default=2), keys.renamed.get("mamba_d_ssm")
     rank = keys.value("mamba_dt_rank")
     return LinearAttention(
         kind="mamba",
         key_heads=1,
         key_size=keys.whole("mamba_d_state", default=16),
-        value_heads=hidden * keys.whole("mamba_expand", default=2),
+        value_heads=wide if alone is None else keys.whole("mamba_d_ssm", default=wide),
         value_size=1,
+        output_norm=alone is None,
         rank=-(-hidden // 16) if rank in (None, "auto") else keys.whole("mamba_dt_rank"),
         convolution=keys.whole("mamba_d_conv", default=4, least=2),
         convolution_bias=keys.flag("mamba_conv_bias", default=True),

@@ -4,8 +4,9 @@ Structure and defaults are those of transformers 5.19; what ranks share is what 
 with --mm-encoder-tp-mode weights, its default. Each function counts the tower that `keys` describe.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from tpdeploy.profiles.models.config.encoders.images import Tower, patch, patches
 from tpdeploy.profiles.models.config.encoders.parameters import (
     Parameters,
     attention,
@@ -15,9 +16,9 @@ from tpdeploy.profiles.models.config.encoders.parameters import (
     norm,
     row,
 )
+from tpdeploy.profiles.models.config.encoders.sound_towers import SOUND_TOWERS
+from tpdeploy.profiles.models.config.encoders.special_towers import SPECIAL_TOWERS
 from tpdeploy.profiles.models.config.keys import ConfigKeys
-
-Tower = Callable[[ConfigKeys], Parameters]
 
 
 def clip(keys: ConfigKeys) -> Parameters:
@@ -112,6 +113,16 @@ def internvl(keys: ConfigKeys) -> Parameters:
     return patch(keys) + positions + layer * keys.whole("num_hidden_layers")
 
 
+def step(keys: ConfigKeys) -> Parameters:
+    """Step-3.7: layers with scales of their own, and two convolutions that merge neighbours."""
+    hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
+    layer = attention(hidden) + mlp(hidden, wide) + norm(hidden) * 2 + Parameters(whole=2 * hidden)
+    positions = Parameters(whole=keys.whole("max_position_embeddings") * hidden)
+    merged = linear(2 * hidden, 9 * hidden) + linear(4 * hidden, 9 * 2 * hidden)
+    into = patch(keys, bias=False) + norm(hidden) + positions
+    return into + layer * keys.whole("num_hidden_layers") + merged
+
+
 def llama4(keys: ConfigKeys) -> Parameters:
     """Llama 4: an MLP behind the layers works on merged patches."""
     hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
@@ -127,54 +138,6 @@ def blip2(keys: ConfigKeys) -> Parameters:
     """BLIP-2: a token for the class."""
     hidden = keys.whole("hidden_size")
     return unplaced(keys) + Parameters(whole=(patches(keys) + 2) * hidden)
-
-
-def voxtral(keys: ConfigKeys) -> Parameters:
-    """Whisper's encoder, with learned positions."""
-    hidden = keys.whole("hidden_size")
-    return glm_asr(keys) + Parameters(whole=keys.whole("max_source_positions") * hidden)
-
-
-def glm_asr(keys: ConfigKeys) -> Parameters:
-    """Whisper's encoder, with rotary positions."""
-    hidden, mel = keys.whole("hidden_size"), keys.whole("num_mel_bins")
-    layer = attention(hidden, biases=3) + mlp(hidden, keys.whole("intermediate_size"))
-    layer += norm(hidden) * 2
-    convolutions = linear(hidden, 3 * mel) + linear(hidden, 3 * hidden)
-    return convolutions + layer * keys.whole("num_hidden_layers") + norm(hidden)
-
-
-def qwen3_asr(keys: ConfigKeys) -> Parameters:
-    """Qwen3-ASR: three convolutions that halve time and pitch each."""
-    hidden, narrow = keys.whole("d_model"), keys.whole("downsample_hidden_size")
-    layer = attention(hidden) + mlp(hidden, keys.whole("encoder_ffn_dim")) + norm(hidden) * 2
-    pitches = keys.whole("num_mel_bins")
-    for _ in range(3):
-        pitches = (pitches + 1) // 2
-    convolutions = linear(narrow, 9) + linear(narrow, 9 * narrow) * 2
-    into = linear(hidden, narrow * pitches, bias=False)
-    return convolutions + into + layer * keys.whole("encoder_layers") + norm(hidden)
-
-
-def patch(keys: ConfigKeys, *, bias: bool = True) -> Parameters:
-    """The convolution that makes one embedding of each patch."""
-    inputs = keys.whole("num_channels", default=3) * side(keys, "patch_size") ** 2
-    return linear(keys.whole("hidden_size"), inputs, bias=bias)
-
-
-def patches(keys: ConfigKeys) -> int:
-    """Patches of one image of the size that the tower was made for."""
-    return int((side(keys, "image_size") // side(keys, "patch_size")) ** 2)
-
-
-def side(keys: ConfigKeys, name: str) -> int:
-    """The side of a square that is given as one number or as two equal ones."""
-    if not isinstance(keys.value(name), list):
-        return keys.whole(name)
-    sides = keys.numbers(name)
-    if len(set(sides)) != 1:
-        raise keys.refused(name, "need a square")
-    return sides[0]
 
 
 def _pool(keys: ConfigKeys) -> Parameters:
@@ -238,16 +201,11 @@ _BLIP = {
     "image_size": 224,
     "patch_size": 14,
 }
-_WHISPER = {
-    "hidden_size": 1280,
-    "intermediate_size": 5120,
-    "num_hidden_layers": 32,
-    "num_mel_bins": 128,
-}
-
 # Each with what transformers takes for keys that published configs leave out.
 TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     "clip_vision_model": (clip, {**_BASE, "image_size": 224, "patch_size": 32}),
+    # Its config names openai/clip-vit-large-patch14-336, and none of its sizes.
+    "phi3_v_image": (clip, {**_LARGE, "image_size": 336, "patch_size": 14}),
     "siglip_vision_model": (siglip, {**_BASE, **_VIT}),
     "siglip2_vision_model": (siglip2, {**_BASE, "num_patches": 256, "patch_size": 16}),
     "smolvlm_vision": (
@@ -286,6 +244,17 @@ TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
             "out_hidden_size": 3584,
         },
     ),
+    "qwen2_5_omni_vision_encoder": (
+        qwen2_5_vl,
+        {
+            **_QWEN_FRAMES,
+            "depth": 32,
+            "hidden_size": 3584,
+            "num_heads": 16,
+            "intermediate_size": 3420,
+            "out_hidden_size": 3584,
+        },
+    ),
     "exaone4_5_vision": (qwen2_5_vl, _QWEN_FRAMES),
     "qwen3_vl_vision": (qwen3_vl, _DEEPSTACK),
     "qwen3_vl_moe_vision": (qwen3_vl, _DEEPSTACK),
@@ -307,12 +276,21 @@ TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
             "projector_output_dim": 4096,
         },
     ),
+    "step3p5_vision": (
+        step,
+        {
+            "hidden_size": 1536,
+            "intermediate_size": 8960,
+            "num_hidden_layers": 47,
+            "patch_size": 14,
+            "max_position_embeddings": 2704,
+        },
+    ),
     "blip_2_vision_model": (blip2, _BLIP),
     "instructblip_vision_model": (blip2, _BLIP),
     "instructblipvideo_vision_model": (blip2, _BLIP),
-    "voxtral_encoder": (voxtral, {**_WHISPER, "max_source_positions": 1500}),
-    "glmasr_encoder": (glm_asr, _WHISPER),
-    "qwen3_asr_encoder": (qwen3_asr, {}),
+    **SPECIAL_TOWERS,
+    **SOUND_TOWERS,
 }
 
 

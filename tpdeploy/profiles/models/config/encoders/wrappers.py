@@ -1,221 +1,16 @@
 """Wrappers: what a multimodal model has beside its text model, by its own `model_type`.
 
-Each is a tower and what projects its output to the text model's hidden size, as transformers 5.19
-has it.
+Each is a tower, or two, and what projects its output.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tpdeploy.profiles.models.config.encoders.parameters import (
-    Parameters,
-    column,
-    linear,
-    mlp,
-    norm,
-    row,
-)
+from tpdeploy.profiles.models.config.encoders import projectors
+from tpdeploy.profiles.models.config.encoders.parameters import Parameters
+from tpdeploy.profiles.models.config.encoders.projectors import Projector, Wrapper, merged_in_tower
 from tpdeploy.profiles.models.config.encoders.towers import tower_keys
 from tpdeploy.profiles.models.config.keys import ConfigKeys
-
-
-@dataclass(frozen=True)
-class Wrapper:
-    """A multimodal config.json: its own keys, its text model's and its tower's."""
-
-    keys: ConfigKeys
-    text: ConfigKeys
-    tower: ConfigKeys
-
-    @property
-    def hidden(self) -> int:
-        """Of the text model."""
-        return self.text.whole("hidden_size", "n_embd")
-
-    @property
-    def size(self) -> int:
-        """The hidden size of the tower."""
-        return self.tower.whole("hidden_size")
-
-    def part(self, name: str, defaults: Mapping[str, object]) -> ConfigKeys:
-        """The keys under `name`, and `defaults` for those left out."""
-        part = self.keys.part(name)
-        config = part.config if part else {}
-        return ConfigKeys({**defaults, **config}, self.keys.id, f"{self.keys.where}'s {name}")
-
-
-Projector = Callable[[Wrapper], Parameters]
-
-
-def merged_in_tower(_: Wrapper) -> Parameters:
-    """Qwen's and GLM's towers project by themselves."""
-    return Parameters()
-
-
-def llava(model: Wrapper) -> Parameters:
-    """Two linear layers, of one or several layers' outputs."""
-    seen = model.keys.value("vision_feature_layer")
-    inputs = model.size * (len(seen) if isinstance(seen, list) else 1)
-    bias = model.keys.flag("multimodal_projector_bias", default=True)
-    hidden = model.hidden
-    return column(hidden, inputs, bias=bias) + row(hidden, hidden, bias=bias)
-
-
-def llava_next(model: Wrapper) -> Parameters:
-    """LLaVA-NeXT also has an embedding that ends a row."""
-    return llava(model) + Parameters(whole=model.hidden)
-
-
-def mistral3(model: Wrapper) -> Parameters:
-    """Neighbours merged, then two linear layers."""
-    inner = model.size
-    merged = inner * model.keys.whole("spatial_merge_size", default=2) ** 2
-    bias, hidden = model.keys.flag("multimodal_projector_bias"), model.hidden
-    merger = norm(inner, bias=False) + linear(inner, merged, bias=False)
-    return merger + column(hidden, inner, bias=bias) + row(hidden, hidden, bias=bias)
-
-
-def gemma3(model: Wrapper) -> Parameters:
-    """One linear layer behind a norm."""
-    inner = model.size
-    return norm(inner, bias=False) + linear(model.hidden, inner, bias=False)
-
-
-def paligemma(model: Wrapper) -> Parameters:
-    """One linear layer."""
-    return linear(model.hidden, model.size)
-
-
-def cohere2_vision(model: Wrapper) -> Parameters:
-    """A gated MLP of merged patches."""
-    merged = model.size * model.keys.whole("downsample_factor", default=2) ** 2
-    wide = model.keys.whole("alignment_intermediate_size", default=36864)
-    return column(wide, merged) + row(model.hidden, wide // 2)
-
-
-def smolvlm(model: Wrapper) -> Parameters:
-    """One linear layer of merged patches."""
-    merged = model.size * model.keys.whole("scale_factor", default=2) ** 2
-    return linear(model.hidden, merged, bias=False)
-
-
-def lfm2_vl(model: Wrapper) -> Parameters:
-    """Two linear layers of merged patches, behind a norm."""
-    merged = model.size * model.keys.whole("downsample_factor", default=2) ** 2
-    wide = model.keys.whole("projector_hidden_size", default=2560)
-    bias = model.keys.flag("projector_bias", default=True)
-    normed = model.keys.flag("projector_use_layernorm", default=True)
-    into = norm(merged) if normed else Parameters()
-    return into + linear(wide, merged, bias=bias) + linear(model.hidden, wide, bias=bias)
-
-
-def hyperclovax(model: Wrapper) -> Parameters:
-    """One linear layer behind what the tower's merger gives."""
-    return linear(model.hidden, model.tower.whole("out_hidden_size"))
-
-
-def idefics2(model: Wrapper) -> Parameters:
-    """A gated MLP, and a perceiver that picks a fixed number of embeddings."""
-    hidden, inner = model.hidden, model.size
-    wide = model.text.whole("intermediate_size", default=14336)
-    into = linear(wide, inner, bias=False) * 2 + linear(hidden, wide, bias=False)
-    keys = model.part("perceiver_config", PERCEIVER)
-    size = keys.whole("resampler_head_dim")
-    heads, kv = keys.whole("resampler_n_heads"), keys.whole("num_key_value_heads")
-    layer = column((heads + 2 * kv) * size, hidden, bias=False)
-    layer += row(hidden, heads * size, bias=False) + norm(hidden, bias=False) * 3
-    layer += mlp(hidden, 4 * hidden, gated=True, bias=False)
-    latents = Parameters(whole=(keys.whole("resampler_n_latents") + 1) * hidden)
-    return into + layer * keys.whole("resampler_depth") + latents
-
-
-def internvl(model: Wrapper) -> Parameters:
-    """Two linear layers of merged patches, behind a norm."""
-    ratio = model.keys.value("downsample_ratio")
-    if ratio not in (None, 0.5):
-        raise model.keys.refused("downsample_ratio", "only 0.5 is known here")
-    merged, hidden = 4 * model.size, model.hidden
-    return norm(merged) + linear(hidden, merged) + linear(hidden, hidden)
-
-
-def paddleocr_vl(model: Wrapper) -> Parameters:
-    """Two linear layers of merged patches, behind a norm of each."""
-    inner = model.size
-    merged = inner * model.tower.whole("spatial_merge_size", default=2) ** 2
-    return norm(inner) + linear(merged, merged) + linear(model.hidden, merged)
-
-
-def video_llama_3(model: Wrapper) -> Parameters:
-    """Two linear layers."""
-    hidden = model.hidden
-    return linear(hidden, model.size) + linear(hidden, hidden)
-
-
-def llama4(model: Wrapper) -> Parameters:
-    """One linear layer."""
-    return linear(model.hidden, model.tower.whole("vision_output_dim", default=7680), bias=False)
-
-
-def blip2(model: Wrapper) -> Parameters:
-    """A Q-Former, whose queries look at the image in every second layer."""
-    keys = model.part("qformer_config", Q_FORMER)
-    size, layers = keys.whole("hidden_size"), keys.whole("num_hidden_layers")
-    seen = keys.whole("encoder_hidden_size")
-    looks = linear(size, size) * 2 + linear(size, seen) * 2 + norm(size)
-    layer = linear(size, size) * 4 + norm(size) + _q_former_mlp(keys)
-    queries = Parameters(whole=model.keys.whole("num_query_tokens", default=32) * size)
-    q_former = layer * layers + looks * -(-layers // keys.whole("cross_attention_frequency"))
-    return q_former + norm(size) + queries + linear(model.hidden, size)
-
-
-def instructblip(model: Wrapper) -> Parameters:
-    """A Q-Former that reads the prompt too."""
-    keys = model.part("qformer_config", Q_FORMER)
-    rows = keys.whole("vocab_size") + keys.whole("max_position_embeddings")
-    prompt = Parameters(whole=rows * keys.whole("hidden_size"))
-    return blip2(model) + prompt + _q_former_mlp(keys) * keys.whole("num_hidden_layers")
-
-
-def voxtral(model: Wrapper) -> Parameters:
-    """Two linear layers of four neighbours."""
-    hidden = model.hidden
-    into = linear(hidden, model.tower.whole("intermediate_size"), bias=False)
-    return into + linear(hidden, hidden, bias=False)
-
-
-def glm_asr(model: Wrapper) -> Parameters:
-    """An MLP of four neighbours, twice as wide as the text model."""
-    hidden = model.hidden
-    return column(2 * hidden, model.tower.whole("intermediate_size")) + row(hidden, 2 * hidden)
-
-
-def qwen3_asr(model: Wrapper) -> Parameters:
-    """Two linear layers."""
-    size = model.tower.whole("d_model")
-    return linear(size, size) + linear(model.tower.whole("output_dim"), size)
-
-
-def _q_former_mlp(keys: ConfigKeys) -> Parameters:
-    size, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
-    return linear(wide, size) + linear(size, wide) + norm(size)
-
-
-PERCEIVER = {
-    "resampler_n_latents": 64,
-    "resampler_depth": 3,
-    "resampler_n_heads": 16,
-    "resampler_head_dim": 96,
-    "num_key_value_heads": 4,
-}
-Q_FORMER = {
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "cross_attention_frequency": 2,
-    "encoder_hidden_size": 1408,
-    "vocab_size": 30522,
-    "max_position_embeddings": 512,
-}
 
 
 @dataclass(frozen=True)
@@ -226,35 +21,64 @@ class Kind:
     project: Projector = merged_in_tower
     part: str = "vision_config"  # where its tower stands
     towers: int = 1
+    beside: tuple["Kind", ...] = ()  # further towers, where config.json has their part
 
 
 WRAPPERS: Mapping[str, Kind] = {
-    "llava": Kind("clip_vision_model", llava),
-    "llava_next": Kind("clip_vision_model", llava_next),
-    "llava_next_video": Kind("clip_vision_model", llava_next),
-    "llava_onevision": Kind("siglip_vision_model", llava_next),
-    "video_llava": Kind("clip_vision_model", llava, towers=2),
-    "deepseek_vl": Kind("siglip_vision_model", llava),
-    "mistral3": Kind("pixtral", mistral3),
-    "lighton_ocr": Kind("pixtral", mistral3),
-    "gemma3": Kind("siglip_vision_model", gemma3),
-    "paligemma": Kind("siglip_vision_model", paligemma),
-    "cohere2_vision": Kind("siglip_vision_model", cohere2_vision),
-    "lfm2_vl": Kind("siglip2_vision_model", lfm2_vl),
-    "smolvlm": Kind("smolvlm_vision", smolvlm),
-    "idefics3": Kind("idefics3_vision", smolvlm),
-    "idefics2": Kind("idefics2_vision", idefics2),
-    "internvl": Kind("internvl_vision", internvl),
-    "qianfan_ocr": Kind("qianfan_ocr_vision", internvl),
-    "paddleocr_vl": Kind("paddleocr_vl_vision", paddleocr_vl),
-    "video_llama_3": Kind("video_llama_3_vision", video_llama_3),
-    "llama4": Kind("llama4_vision_model", llama4),
-    "blip-2": Kind("blip_2_vision_model", blip2),
-    "instructblip": Kind("instructblip_vision_model", instructblip),
-    "instructblipvideo": Kind("instructblipvideo_vision_model", instructblip),
+    "llava": Kind("clip_vision_model", projectors.llava),
+    "llava_next": Kind("clip_vision_model", projectors.llava_next),
+    "llava_next_video": Kind("clip_vision_model", projectors.llava_next),
+    "llava_onevision": Kind("siglip_vision_model", projectors.llava_next),
+    "video_llava": Kind("clip_vision_model", projectors.llava, towers=2),
+    "deepseek_vl": Kind("siglip_vision_model", projectors.llava),
+    "mistral3": Kind("pixtral", projectors.mistral3),
+    "lighton_ocr": Kind("pixtral", projectors.mistral3),
+    "gemma3": Kind("siglip_vision_model", projectors.gemma3),
+    "paligemma": Kind("siglip_vision_model", projectors.paligemma),
+    "cohere2_vision": Kind("siglip_vision_model", projectors.cohere2_vision),
+    "lfm2_vl": Kind("siglip2_vision_model", projectors.lfm2_vl),
+    "smolvlm": Kind("smolvlm_vision", projectors.smolvlm),
+    "idefics3": Kind("idefics3_vision", projectors.smolvlm),
+    "idefics2": Kind("idefics2_vision", projectors.idefics2),
+    "internvl": Kind("internvl_vision", projectors.internvl),
+    "qianfan_ocr": Kind("qianfan_ocr_vision", projectors.internvl),
+    "paddleocr_vl": Kind("paddleocr_vl_vision", projectors.paddleocr_vl),
+    "video_llama_3": Kind("video_llama_3_vision", projectors.video_llama_3),
+    "llama4": Kind("llama4_vision_model", projectors.llama4),
+    "step3p7": Kind("step3p5_vision", projectors.step),
+    "gemma4": Kind(
+        "gemma4_vision",
+        projectors.gemma4_images,
+        beside=(Kind("gemma4_audio", projectors.gemma4_sound, part="audio_config"),),
+    ),
+    "kimi_k25": Kind("kimi_k25_vision", projectors.kimi),
+    "minicpmv4_6": Kind("minicpmv4_6_vision", projectors.minicpm),
+    "ernie4_5_vl_moe": Kind("ernie4_5_vl_moe_vision", projectors.ernie),
+    "phi3_v": Kind("phi3_v_image", projectors.phi3_v, part="img_processor"),
+    "ovis2": Kind("ovis2_vision", projectors.ovis2),
+    "got_ocr2": Kind("got_ocr2_vision", projectors.got_ocr2),
+    "deepseek_vl_hybrid": Kind(
+        "siglip_vision_model",
+        beside=(
+            Kind("sam_vision_model", projectors.deepseek_vl_hybrid, part="high_res_vision_config"),
+        ),
+    ),
+    "qwen2_5_omni_thinker": Kind(
+        "qwen2_5_vl_vision",
+        beside=(Kind("qwen2_5_omni_audio_encoder", part="audio_config"),),
+    ),
+    "granite_speech": Kind(
+        "granite_speech_encoder", projectors.granite_speech, part="encoder_config"
+    ),
+    "granite_speech_plus": Kind(
+        "granite_speech_plus_encoder", projectors.granite_speech, part="encoder_config"
+    ),
+    "blip-2": Kind("blip_2_vision_model", projectors.blip2),
+    "instructblip": Kind("instructblip_vision_model", projectors.instructblip),
+    "instructblipvideo": Kind("instructblipvideo_vision_model", projectors.instructblip),
     "qwen2_vl": Kind("qwen2_vl_vision"),
     "qwen2_5_vl": Kind("qwen2_5_vl_vision"),
-    "hyperclovax_vision_v2": Kind("qwen2_5_vl_vision", hyperclovax),
+    "hyperclovax_vision_v2": Kind("qwen2_5_vl_vision", projectors.hyperclovax),
     "exaone4_5": Kind("exaone4_5_vision"),
     "qwen3_vl": Kind("qwen3_vl_vision"),
     "qwen3_vl_moe": Kind("qwen3_vl_moe_vision"),
@@ -264,9 +88,9 @@ WRAPPERS: Mapping[str, Kind] = {
     "glm4v_moe": Kind("glm4v_moe_vision"),
     "glm46v": Kind("glm4v_vision"),
     "glmga": Kind("glm4v_vision"),
-    "voxtral": Kind("voxtral_encoder", voxtral, part="audio_config"),
-    "glmasr": Kind("glmasr_encoder", glm_asr, part="audio_config"),
-    "qwen3_asr": Kind("qwen3_asr_encoder", qwen3_asr, part="audio_config"),
+    "voxtral": Kind("voxtral_encoder", projectors.voxtral, part="audio_config"),
+    "glmasr": Kind("glmasr_encoder", projectors.glm_asr, part="audio_config"),
+    "qwen3_asr": Kind("qwen3_asr_encoder", projectors.qwen3_asr, part="audio_config"),
 }
 
 
@@ -276,8 +100,17 @@ def beside_the_text(keys: ConfigKeys, text: ConfigKeys) -> Parameters | None:
     None: a kind of model or of tower that is not known here.
     """
     kind = WRAPPERS.get(keys.text("model_type", default=""))
-    found = tower_keys(keys, kind.part, kind.tower) if kind else None
-    if kind is None or found is None:
+    if kind is None:
+        return None
+    counted = [_counted(each, keys, text) for each in (kind, *kind.beside) if keys.value(each.part)]
+    known = [each for each in counted if each is not None]
+    return sum(known, Parameters()) if known and len(known) == len(counted) else None
+
+
+def _counted(kind: Kind, keys: ConfigKeys, text: ConfigKeys) -> Parameters | None:
+    """One tower and what projects its output; None: a kind of tower that is not known here."""
+    found = tower_keys(keys, kind.part, kind.tower)
+    if found is None:
         return None
     count, seen = found
     return count(seen) * kind.towers + kind.project(Wrapper(keys, text, seen))

@@ -1,0 +1,67 @@
+"""The list of checks, and how they are gone through."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tpdeploy.errors import InputError, TpdeployError
+from tpdeploy.launcher.doctor import allreduce, devices, engine, limits, memory, storage, topology
+from tpdeploy.launcher.doctor.case import Case
+from tpdeploy.launcher.doctor.finding import Finding, warning
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check; `launch` runs the quick ones, and refuses where one that `stops` has failed.
+
+    Such a failure is one after which the engine cannot start.
+    """
+
+    name: str
+    examine: Callable[[Case], Iterator[Finding]]
+    quick: bool = True
+    stops: bool = False
+
+
+CHECKS = (
+    Check("driver", devices.driver),
+    Check("devices", devices.present, stops=True),
+    Check("deployments", devices.taken, stops=True),
+    Check("processes", devices.processes),
+    Check("memory", memory.free_memory, stops=True),
+    Check("topology", topology.fabric),
+    Check("peer access", topology.peers),
+    Check("sockets", topology.sockets),
+    Check("engine", engine.installed),
+    Check("port", limits.port, stops=True),
+    Check("open files", limits.open_files, stops=True),
+    Check("locked memory", limits.locked_memory),
+    Check("shared memory", limits.shared_memory),
+    Check("weights", storage.weights),
+    Check("disk", storage.download, stops=True),
+    Check("hub", storage.hub),
+    Check("logs", storage.room, stops=True),
+    Check("all-reduce", allreduce.all_reduce, quick=False),
+)
+
+
+def examine(case: Case, checks: Sequence[Check] = CHECKS) -> Iterator[Finding]:
+    """What each of `checks` finds, as soon as it is found."""
+    for check in checks:
+        try:
+            yield from check.examine(case)
+        except (TpdeployError, OSError) as error:
+            yield warning(check.name, f"could not be checked: {error}", "mend that, and try again")
+
+
+def before_launch(case: Case, *, insist: bool) -> list[Finding]:
+    """What a launch should tell its user: everything in the way that does not stop it.
+
+    Raises:
+        InputError: the engine cannot start, unless the user insists.
+    """
+    stopping = {check.name for check in CHECKS if check.stops}
+    found = [f for f in examine(case, [c for c in CHECKS if c.quick]) if f.verdict != "ok"]
+    stops = [f for f in found if f.verdict == "fail" and f.check in stopping and not insist]
+    if stops:
+        raise InputError(f"{' | '.join(f.line for f in stops)} (--force launches all the same)")
+    return found

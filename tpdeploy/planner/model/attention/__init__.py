@@ -1,0 +1,1 @@
+"""Attention: a kind a file, which answers for its tensors, its KV and its cost."""

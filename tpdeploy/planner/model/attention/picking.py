@@ -1,0 +1,61 @@
+"""The indexer of sparse attention: it looks at all of the context to pick what attention sees."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from tpdeploy.planner.model.attention.compressed import compressor
+from tpdeploy.planner.model.attention.cost import ContextLayers
+from tpdeploy.planner.model.attention.mixer import SCALE_BYTES, SCALED_VALUES
+from tpdeploy.planner.model.tensor import Split, Tensor, TensorMaker, kv_heads_per_rank
+from tpdeploy.profiles.models.shape import Indexer
+
+
+@dataclass(frozen=True)
+class Picking:
+    """The indexers of one model, whose Q comes from a latent of `query_rank` values, if any."""
+
+    indexer: Indexer
+    query_rank: int | None
+
+    def tensors(self, make: TensorMaker) -> Iterator[Tensor]:
+        """Engines keep it whole on every rank, but for MiniMax-M3's heads of Q."""
+        indexer, n, hidden = self.indexer, self.indexer.layers, make.hidden
+        size, queries = indexer.head_size, indexer.heads * indexer.head_size
+        if indexer.kind == "hidden":
+            q = ("index q", queries, hidden, Split.KV, n)
+            yield from make.linear(*q, kv_heads=indexer.heads)
+        else:
+            weights = ("index weights", indexer.heads, Split.REPLICATED)
+            yield make.matrix(*weights, count=n, matmul=True)
+            rank = self.query_rank or hidden
+            yield from make.linear("index q", queries, rank, Split.REPLICATED, n)
+        if indexer.kind == "compressed":
+            yield from compressor(make, "index entries", 2 * size, indexer.tokens_per_key, n)
+            yield make.vector("index norms", size, n)
+        else:
+            yield from make.linear("index k", size, hidden, Split.REPLICATED, n)
+            yield make.vector("index norms", 2 * size, n)
+
+    @property
+    def token_bytes(self) -> float:
+        """Bytes of one token's key in one layer, in FP8 with its scales, on every rank."""
+        size = self.indexer.head_size
+        key = size + ceil(size / SCALED_VALUES) * SCALE_BYTES
+        return key / self.indexer.tokens_per_key
+
+    def kv_bytes(self, tokens: float) -> float:
+        """Bytes of the keys of `tokens` of context in all layers."""
+        return self.indexer.layers * tokens * self.token_bytes
+
+    def context(self, tp: int) -> ContextLayers:
+        """Every rank runs it whole, but for MiniMax-M3's heads."""
+        flops = self._pair_flops(tp)
+        return ContextLayers("index", self.indexer.layers, None, flops, flops, self.token_bytes)
+
+    def _pair_flops(self, tp: int) -> float:
+        """FLOPs of one query token and one token of context: each head's score, and their sum."""
+        heads = self.indexer.heads
+        if self.indexer.kind == "hidden":
+            heads = kv_heads_per_rank(heads, tp)
+        return 2 * heads * (self.indexer.head_size + 1) / self.indexer.tokens_per_key

@@ -1,0 +1,317 @@
+"""Projectors: what brings a tower's output to the text model's hidden size.
+
+As transformers 5.19 has them, or the code of a checkpoint that brings its own.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tpdeploy.profiles.models.config.encoders.parameters import (
+    Parameters,
+    column,
+    linear,
+    mlp,
+    norm,
+    row,
+)
+from tpdeploy.profiles.models.config.encoders.special_towers import sam_neck
+from tpdeploy.profiles.models.config.encoders.towers import tower_keys
+from tpdeploy.profiles.models.config.keys import ConfigKeys
+
+
+@dataclass(frozen=True)
+class Wrapper:
+    """A multimodal config.json: its own keys, its text model's and its tower's."""
+
+    keys: ConfigKeys
+    text: ConfigKeys
+    tower: ConfigKeys
+
+    @property
+    def hidden(self) -> int:
+        """Of the text model."""
+        return self.text.whole("hidden_size", "n_embd")
+
+    @property
+    def size(self) -> int:
+        """The hidden size of the tower."""
+        return self.tower.whole("hidden_size")
+
+    def part(self, name: str, defaults: Mapping[str, object]) -> ConfigKeys:
+        """The keys under `name`, and `defaults` for those left out."""
+        part = self.keys.part(name)
+        config = part.config if part else {}
+        return ConfigKeys({**defaults, **config}, self.keys.id, f"{self.keys.where}'s {name}")
+
+
+Projector = Callable[[Wrapper], Parameters]
+
+
+def merged_in_tower(_: Wrapper) -> Parameters:
+    """Qwen's and GLM's towers project by themselves."""
+    return Parameters()
+
+
+def llava(model: Wrapper) -> Parameters:
+    """Two linear layers, of one or several layers' outputs."""
+    seen = model.keys.value("vision_feature_layer")
+    inputs = model.size * (len(seen) if isinstance(seen, list) else 1)
+    bias = model.keys.flag("multimodal_projector_bias", default=True)
+    hidden = model.hidden
+    return column(hidden, inputs, bias=bias) + row(hidden, hidden, bias=bias)
+
+
+def llava_next(model: Wrapper) -> Parameters:
+    """LLaVA-NeXT also has an embedding that ends a row."""
+    return llava(model) + Parameters(whole=model.hidden)
+
+
+def mistral3(model: Wrapper) -> Parameters:
+    """Neighbours merged, then two linear layers."""
+    inner = model.size
+    merged = inner * model.keys.whole("spatial_merge_size", default=2) ** 2
+    bias, hidden = model.keys.flag("multimodal_projector_bias"), model.hidden
+    merger = norm(inner, bias=False) + linear(inner, merged, bias=False)
+    return merger + column(hidden, inner, bias=bias) + row(hidden, hidden, bias=bias)
+
+
+def gemma3(model: Wrapper) -> Parameters:
+    """One linear layer behind a norm."""
+    inner = model.size
+    return norm(inner, bias=False) + linear(model.hidden, inner, bias=False)
+
+
+def paligemma(model: Wrapper) -> Parameters:
+    """One linear layer."""
+    return linear(model.hidden, model.size)
+
+
+def cohere2_vision(model: Wrapper) -> Parameters:
+    """A gated MLP of merged patches."""
+    merged = model.size * model.keys.whole("downsample_factor", default=2) ** 2
+    wide = model.keys.whole("alignment_intermediate_size", default=36864)
+    return column(wide, merged) + row(model.hidden, wide // 2)
+
+
+def smolvlm(model: Wrapper) -> Parameters:
+    """One linear layer of merged patches."""
+    merged = model.size * model.keys.whole("scale_factor", default=2) ** 2
+    return linear(model.hidden, merged, bias=False)
+
+
+def lfm2_vl(model: Wrapper) -> Parameters:
+    """Two linear layers of merged patches, behind a norm."""
+    merged = model.size * model.keys.whole("downsample_factor", default=2) ** 2
+    wide = model.keys.whole("projector_hidden_size", default=2560)
+    bias = model.keys.flag("projector_bias", default=True)
+    normed = model.keys.flag("projector_use_layernorm", default=True)
+    into = norm(merged) if normed else Parameters()
+    return into + linear(wide, merged, bias=bias) + linear(model.hidden, wide, bias=bias)
+
+
+def hyperclovax(model: Wrapper) -> Parameters:
+    """One linear layer behind what the tower's merger gives."""
+    return linear(model.hidden, model.tower.whole("out_hidden_size"))
+
+
+def idefics2(model: Wrapper) -> Parameters:
+    """A gated MLP, and a perceiver that picks a fixed number of embeddings."""
+    hidden, inner = model.hidden, model.size
+    wide = model.text.whole("intermediate_size", default=14336)
+    into = linear(wide, inner, bias=False) * 2 + linear(hidden, wide, bias=False)
+    keys = model.part("perceiver_config", PERCEIVER)
+    size = keys.whole("resampler_head_dim")
+    heads, kv = keys.whole("resampler_n_heads"), keys.whole("num_key_value_heads")
+    layer = column((heads + 2 * kv) * size, hidden, bias=False)
+    layer += row(hidden, heads * size, bias=False) + norm(hidden, bias=False) * 3
+    layer += mlp(hidden, 4 * hidden, gated=True, bias=False)
+    latents = Parameters(whole=(keys.whole("resampler_n_latents") + 1) * hidden)
+    return into + layer * keys.whole("resampler_depth") + latents
+
+
+def internvl(model: Wrapper) -> Parameters:
+    """Two linear layers of merged patches, behind a norm."""
+    ratio = model.keys.value("downsample_ratio")
+    if ratio not in (None, 0.5):
+        raise model.keys.refused("downsample_ratio", "only 0.5 is known here")
+    merged, hidden = 4 * model.size, model.hidden
+    return norm(merged) + linear(hidden, merged) + linear(hidden, hidden)
+
+
+def paddleocr_vl(model: Wrapper) -> Parameters:
+    """Two linear layers of merged patches, behind a norm of each."""
+    inner = model.size
+    merged = inner * model.tower.whole("spatial_merge_size", default=2) ** 2
+    return norm(inner) + linear(merged, merged) + linear(model.hidden, merged)
+
+
+def video_llama_3(model: Wrapper) -> Parameters:
+    """Two linear layers."""
+    hidden = model.hidden
+    return linear(hidden, model.size) + linear(hidden, hidden)
+
+
+def llama4(model: Wrapper) -> Parameters:
+    """One linear layer."""
+    return linear(model.hidden, model.tower.whole("vision_output_dim", default=7680), bias=False)
+
+
+def step(model: Wrapper) -> Parameters:
+    """One linear layer of what the tower merged."""
+    return linear(model.hidden, 4 * model.size, bias=model.keys.flag("projector_bias"))
+
+
+def blip2(model: Wrapper) -> Parameters:
+    """A Q-Former, whose queries look at the image in every second layer."""
+    keys = model.part("qformer_config", Q_FORMER)
+    size = keys.whole("hidden_size")
+    queries = Parameters(whole=model.keys.whole("num_query_tokens", default=32) * size)
+    return _q_former(keys) + queries + linear(model.hidden, size)
+
+
+def instructblip(model: Wrapper) -> Parameters:
+    """A Q-Former that reads the prompt too."""
+    keys = model.part("qformer_config", Q_FORMER)
+    rows = keys.whole("vocab_size") + keys.whole("max_position_embeddings")
+    prompt = Parameters(whole=rows * keys.whole("hidden_size"))
+    return blip2(model) + prompt + _q_former_mlp(keys) * keys.whole("num_hidden_layers")
+
+
+def voxtral(model: Wrapper) -> Parameters:
+    """Two linear layers of four neighbours."""
+    hidden = model.hidden
+    into = linear(hidden, model.tower.whole("intermediate_size"), bias=False)
+    return into + linear(hidden, hidden, bias=False)
+
+
+def glm_asr(model: Wrapper) -> Parameters:
+    """An MLP of four neighbours, twice as wide as the text model."""
+    hidden = model.hidden
+    return column(2 * hidden, model.tower.whole("intermediate_size")) + row(hidden, 2 * hidden)
+
+
+def qwen3_asr(model: Wrapper) -> Parameters:
+    """Two linear layers."""
+    size = model.tower.whole("d_model")
+    return linear(size, size) + linear(model.tower.whole("output_dim"), size)
+
+
+def gemma4_images(model: Wrapper) -> Parameters:
+    """One linear layer."""
+    return linear(model.hidden, model.size, bias=False)
+
+
+def gemma4_sound(model: Wrapper) -> Parameters:
+    """One linear layer."""
+    return linear(model.hidden, model.tower.whole("output_proj_dims"), bias=False)
+
+
+def kimi(model: Wrapper) -> Parameters:
+    """Two linear layers of four neighbours, behind a norm of each."""
+    inner = model.tower.whole("vt_hidden_size", "hidden_size")
+    return norm(inner) + linear(4 * inner, 4 * inner) + linear(model.hidden, 4 * inner)
+
+
+def minicpm(model: Wrapper) -> Parameters:
+    """Two linear layers of four neighbours, behind a norm."""
+    times = model.keys.whole("merger_times", default=1)
+    if times != 1:
+        raise model.keys.refused("merger_times", "only 1 is known here")
+    merged = 4 * model.size
+    return norm(merged) + linear(merged, merged) + linear(model.hidden, merged)
+
+
+def ovis2(model: Wrapper) -> Parameters:
+    """An embedding of what images show."""
+    hidden = model.keys.whole("hidden_size", default=model.hidden)
+    return Parameters(whole=model.tower.whole("vocab_size") * hidden)
+
+
+def got_ocr2(model: Wrapper) -> Parameters:
+    """Two convolutions that halve each side, and a linear layer."""
+    return _halved(model.tower) + linear(model.hidden, 4 * model.tower.whole("output_channels"))
+
+
+def deepseek_vl_hybrid(model: Wrapper) -> Parameters:
+    """What both towers see, each as half of a hidden state."""
+    fine, half = model.tower, model.hidden // 2
+    coarse = tower_keys(model.keys, "vision_config", "siglip_vision_model")
+    if coarse is None:
+        raise model.keys.refused("vision_config", "need one beside high_res_vision_config")
+    size = coarse[1].whole("hidden_size")
+    narrowed = sam_neck(fine) + _halved(fine) + Parameters(whole=1)
+    halves = linear(half, size) + linear(half, 4 * fine.whole("output_channels"))
+    return narrowed + halves + linear(model.hidden, model.hidden)
+
+
+def ernie(model: Wrapper) -> Parameters:
+    """Neighbours merged in space, then in time; and in each layer experts for images."""
+    merged = model.size * model.tower.whole("spatial_merge_size", default=2) ** 2
+    frames = model.tower.whole("temporal_merge_size", default=2) * merged
+    merger = linear(merged, merged) * 2 + linear(merged, frames) + linear(merged, merged)
+    merger += norm(merged) * 2 + linear(model.hidden, merged) + norm(model.hidden, bias=False)
+    widths, count = model.text.numbers("moe_intermediate_size"), model.text.whole("moe_num_experts")
+    if len(widths) != 2:
+        raise model.text.refused("moe_intermediate_size", "need one for text and one for images")
+    experts = mlp(model.hidden, widths[1], gated=True, bias=False) * count
+    router = Parameters(whole=(model.hidden + 1) * count)
+    return merger + (experts + router) * model.text.words("mlp_layer_types").count("sparse")
+
+
+def granite_speech(model: Wrapper) -> Parameters:
+    """A Q-Former over windows, without words of the prompt."""
+    keys = model.part("projector_config", Q_FORMER)
+    queries = model.keys.whole("window_size", default=15) // model.keys.whole(
+        "downsample_rate", default=5
+    )
+    size = keys.whole("hidden_size")
+    return _q_former(keys) + Parameters(whole=queries * size) + linear(model.hidden, size)
+
+
+def phi3_v(model: Wrapper) -> Parameters:
+    """Two linear layers of four neighbours, and embeddings that end a row and an image."""
+    if model.tower.text("model_name") != PHI_TOWER:
+        raise model.tower.refused("model_name", f"only {PHI_TOWER} is known here")
+    merged, hidden = 4 * model.size, model.hidden
+    return linear(hidden, merged) + linear(hidden, hidden) + Parameters(whole=2 * merged)
+
+
+def _halved(keys: ConfigKeys) -> Parameters:
+    """Two convolutions of SAM's output that halve each side, and double the channels."""
+    narrow = keys.whole("output_channels")
+    return linear(2 * narrow, 9 * narrow, bias=False) + linear(4 * narrow, 18 * narrow, bias=False)
+
+
+def _q_former(keys: ConfigKeys) -> Parameters:
+    """Layers that attend to their queries, every second one to what was seen."""
+    size, layers = keys.whole("hidden_size"), keys.whole("num_hidden_layers")
+    seen = keys.whole("encoder_hidden_size")
+    looks = linear(size, size) * 2 + linear(size, seen) * 2 + norm(size)
+    layer = linear(size, size) * 4 + norm(size) + _q_former_mlp(keys)
+    return (
+        layer * layers + looks * -(-layers // keys.whole("cross_attention_frequency")) + norm(size)
+    )
+
+
+def _q_former_mlp(keys: ConfigKeys) -> Parameters:
+    size, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
+    return linear(wide, size) + linear(size, wide) + norm(size)
+
+
+PHI_TOWER = "openai/clip-vit-large-patch14-336"
+PERCEIVER = {
+    "resampler_n_latents": 64,
+    "resampler_depth": 3,
+    "resampler_n_heads": 16,
+    "resampler_head_dim": 96,
+    "num_key_value_heads": 4,
+}
+Q_FORMER = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "cross_attention_frequency": 2,
+    "encoder_hidden_size": 1408,
+    "vocab_size": 30522,
+    "max_position_embeddings": 512,
+}

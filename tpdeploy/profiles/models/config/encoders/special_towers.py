@@ -1,0 +1,163 @@
+"""Towers of images that one architecture alone has, or that are no plain layers of attention."""
+
+from collections.abc import Mapping
+
+from tpdeploy.profiles.models.config.encoders.images import Tower, patch, patches, side
+from tpdeploy.profiles.models.config.encoders.parameters import (
+    Parameters,
+    attention,
+    column,
+    linear,
+    mlp,
+    norm,
+    row,
+)
+from tpdeploy.profiles.models.config.keys import ConfigKeys
+
+
+def gemma4(keys: ConfigKeys) -> Parameters:
+    """Gemma 4: a table of positions for each side, norms of Q and K and behind each block."""
+    hidden, size = keys.whole("hidden_size"), keys.whole("head_dim")
+    wide = keys.whole("num_attention_heads") * size
+    narrow = keys.whole("num_key_value_heads") * size
+    layer = column(wide + 2 * narrow, hidden, bias=False) + row(hidden, wide, bias=False)
+    layer += norm(size, bias=False) * 2 + norm(hidden, bias=False) * 4
+    layer += mlp(hidden, keys.whole("intermediate_size"), gated=True, bias=False)
+    places = Parameters(whole=2 * keys.whole("position_embedding_size") * hidden)
+    return patch(keys, bias=False) + places + layer * keys.whole("num_hidden_layers")
+
+
+def kimi(keys: ConfigKeys) -> Parameters:
+    """MoonViT of Kimi-K2.5; its checkpoints say `vt_` before a key."""
+    hidden = keys.whole("vt_hidden_size", "hidden_size")
+    layer = attention(hidden) + norm(hidden) * 2
+    layer += mlp(hidden, keys.whole("vt_intermediate_size", "intermediate_size"))
+    layers = layer * keys.whole("vt_num_hidden_layers", "num_hidden_layers")
+    high = keys.whole("init_pos_emb_height", "pos_emb_height")
+    places = Parameters(whole=high * keys.whole("init_pos_emb_width", "pos_emb_width") * hidden)
+    return linear(hidden, 3 * keys.whole("patch_size") ** 2) + places + layers + norm(hidden)
+
+
+def minicpm(keys: ConfigKeys) -> Parameters:
+    """MiniCPM-V 4.6: SigLIP without its head, and a merger of four neighbours between layers."""
+    hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
+    places = Parameters(whole=patches(keys) * hidden)
+    layers = (attention(hidden) + mlp(hidden, wide) + norm(hidden) * 2) * keys.whole(
+        "num_hidden_layers"
+    )
+    merger = attention(hidden) + norm(hidden) + norm(4 * hidden)
+    merger += linear(4 * wide, 4 * hidden) + linear(hidden, 4 * wide)
+    return patch(keys) + places + layers + norm(hidden) + merger
+
+
+def ovis2(keys: ConfigKeys) -> Parameters:
+    """Ovis 2: AIMv2, and a head over a vocabulary of what images show."""
+    hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
+    layer = attention(hidden, biases=4 if keys.flag("qkv_bias") else 0)
+    layer += mlp(hidden, wide, gated=True, bias=keys.flag("mlp_bias"))
+    layer += norm(hidden, bias=False) * 2
+    shown = keys.whole("vocab_size") - keys.whole("num_visual_indicator_tokens")
+    merged = hidden * keys.whole("hidden_stride") ** 2
+    places = Parameters(whole=patches(keys) * hidden) + norm(hidden, bias=False) * 2
+    head = linear(shown, merged, bias=False) + norm(shown)
+    return patch(keys) + places + layer * keys.whole("num_hidden_layers") + head
+
+
+def ernie(keys: ConfigKeys) -> Parameters:
+    """ERNIE 4.5 VL: rotary positions alone."""
+    hidden = keys.whole("hidden_size")
+    layer = attention(hidden) + mlp(hidden, keys.whole("intermediate_size")) + norm(hidden) * 2
+    channels = keys.whole("in_channels", default=3)
+    into = linear(hidden, channels * keys.whole("patch_size") ** 2, bias=False)
+    return into + layer * keys.whole("depth") + norm(hidden)
+
+
+def sam(keys: ConfigKeys) -> Parameters:
+    """SAM's ViT: most layers attend within windows, and each knows how far apart patches are."""
+    hidden, layers = keys.whole("hidden_size"), keys.whole("num_hidden_layers")
+    head = hidden // keys.whole("num_attention_heads")
+    across = side(keys, "image_size") // side(keys, "patch_size")
+    globals_ = len(keys.numbers("global_attn_indexes"))
+    window = keys.whole("window_size")
+    apart = globals_ * (2 * across - 1) + (layers - globals_) * (2 * window - 1)
+    wide = keys.whole("mlp_dim")
+    layer = linear(3 * hidden, hidden) + linear(hidden, hidden) + norm(hidden) * 2
+    layer += linear(wide, hidden) + linear(hidden, wide)
+    places = Parameters(whole=across**2 * hidden + 2 * apart * head)
+    return patch(keys) + places + layer * layers + sam_neck(keys)
+
+
+def sam_neck(keys: ConfigKeys) -> Parameters:
+    """Two convolutions that narrow what SAM gives, with a norm behind each."""
+    narrow = keys.whole("output_channels")
+    into = linear(narrow, keys.whole("hidden_size"), bias=False)
+    return into + linear(narrow, 9 * narrow, bias=False) + norm(narrow) * 2
+
+
+_SAM = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "image_size": 1024,
+    "patch_size": 16,
+    "window_size": 14,
+    "global_attn_indexes": [2, 5, 8, 11],
+    "mlp_dim": 3072,
+    "output_channels": 256,
+}
+
+SPECIAL_TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
+    "gemma4_vision": (
+        gemma4,
+        {
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 16,
+            "num_attention_heads": 12,
+            "num_key_value_heads": 12,
+            "head_dim": 64,
+            "patch_size": 16,
+            "position_embedding_size": 10240,
+        },
+    ),
+    "kimi_k25_vision": (
+        kimi,
+        {
+            "hidden_size": 1152,
+            "intermediate_size": 4304,
+            "num_hidden_layers": 27,
+            "patch_size": 14,
+            "pos_emb_height": 64,
+            "pos_emb_width": 64,
+        },
+    ),
+    "minicpmv4_6_vision": (
+        minicpm,
+        {
+            "hidden_size": 768,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 12,
+            "image_size": 224,
+            "patch_size": 16,
+        },
+    ),
+    "ovis2_vision": (
+        ovis2,
+        {
+            "hidden_size": 1024,
+            "intermediate_size": 2816,
+            "num_hidden_layers": 24,
+            "image_size": 224,
+            "patch_size": 14,
+            "hidden_stride": 1,
+            "vocab_size": 16384,
+            "num_visual_indicator_tokens": 5,
+        },
+    ),
+    "ernie4_5_vl_moe_vision": (
+        ernie,
+        {"depth": 32, "hidden_size": 1280, "intermediate_size": 5120, "patch_size": 14},
+    ),
+    "got_ocr2_vision": (sam, _SAM),
+    "sam_vision_model": (sam, _SAM),
+}

@@ -1,0 +1,130 @@
+"""Architectures with experts whose attention has gates, windows or fewer parts than most."""
+
+from collections.abc import Mapping
+
+from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS
+
+_STEP = Family(
+    qk_norm="head",
+    head_gate=True,
+    windows="all",
+    other_heads="sliding",
+    experts="listed",
+    renamed={
+        "n_routed_experts": "moe_num_experts",
+        "num_experts_per_tok": "moe_top_k",
+        "num_key_value_heads": "num_attention_groups",
+    },
+    defaults={
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "moe_intermediate_size": 1280,
+        "share_expert_dim": 1280,
+        "n_shared_experts": 1,
+    },
+)
+
+EXPERT_FAMILIES: Mapping[str, Family] = {
+    "afmoe": Family(
+        qk_norm="head",
+        output_gate=True,
+        norms_per_layer=4,
+        windows="pattern",
+        experts="deepseek",
+        router_bias=True,
+        only={ATTENTION_BIAS: False},
+        renamed={
+            "first_k_dense_replace": "num_dense_layers",
+            "n_routed_experts": "num_experts",
+            "n_shared_experts": "num_shared_experts",
+            "sliding_window_pattern": "global_attn_every_n_layers",
+        },
+        defaults={
+            "head_dim": 128,
+            "num_dense_layers": 1,
+            "num_shared_experts": 2,
+            "sliding_window": 1024,
+            "global_attn_every_n_layers": 4,
+        },
+    ),
+    "laguna": Family(
+        qk_norm="head",
+        output_gate=True,
+        head_gate=True,
+        windows="listed",
+        other_heads="listed",
+        experts="deepseek",
+        router_bias=True,
+        only={ATTENTION_BIAS: False},
+        renamed={"n_routed_experts": "num_experts"},
+        defaults={
+            "num_key_value_heads": 8,
+            "head_dim": 128,
+            "first_k_dense_replace": 1,
+            "n_shared_experts": 1,
+            "sliding_window": 512,
+        },
+    ),
+    "mellum": Family(
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        qk_norm="head",
+        windows="listed",
+        experts="deepseek",
+        renamed={"n_routed_experts": "num_local_experts"},
+        defaults={"num_key_value_heads": 4, "head_dim": 128, "sliding_window": 1024},
+    ),
+    "step3p5": _STEP,
+    "step3p7": _STEP,
+    "cohere2_moe": Family(
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        parallel_blocks=True,
+        norms_per_layer=1,
+        windows="pattern",
+        experts="deepseek",
+        renamed={"n_routed_experts": "num_experts", "n_shared_experts": "num_shared_experts"},
+        only={"prefix_dense_sliding_window_pattern": 1},
+        defaults={
+            "tie_word_embeddings": True,
+            "head_dim": 128,
+            "num_shared_experts": 0,
+            "sliding_window": 4096,
+            "sliding_window_pattern": 4,
+        },
+    ),
+    "aria_text": Family(
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        experts="deepseek",
+        only={"mlp_bias": False},
+        renamed={
+            "n_routed_experts": "moe_num_experts",
+            "num_experts_per_tok": "moe_topk",
+            "n_shared_experts": "moe_num_shared_experts",
+        },
+        defaults={"moe_num_experts": 8, "moe_topk": 2, "moe_num_shared_experts": 2},
+    ),
+    # Its dense MLPs and its experts' input are those of DeepSeek, under other names.
+    "longcat_flash": Family(
+        attention="latent",
+        halves=True,
+        experts="deepseek",
+        only={ATTENTION_BIAS: False, "router_bias": False, "zero_expert_type": "identity"},
+        renamed={
+            "num_hidden_layers": "num_layers",
+            "intermediate_size": "ffn_hidden_size",
+            "moe_intermediate_size": "expert_ffn_hidden_size",
+            "num_experts_per_tok": "moe_topk",
+        },
+        defaults={
+            "q_lora_rank": 1536,
+            "kv_lora_rank": 512,
+            "qk_nope_head_dim": 128,
+            "qk_rope_head_dim": 64,
+            "v_head_dim": 128,
+            "zero_expert_num": 256,
+        },
+    ),
+}
