@@ -156,7 +156,6 @@ def test_latencies_agree_with_the_engines_own_clock() -> None:
 @pytest.mark.usefixtures("model")
 def test_the_engine_tells_what_status_and_the_dashboard_ask_for() -> None:
     """Every name that they use is one that it has; the load stands beside the plan."""
-    validate()
     text = httpx.get(f"{running_endpoint(NAME).url.removesuffix('/v1')}/metrics").text
     told = set(re.findall(r"^([a-z_:]+)[{ ]", text, re.MULTILINE))
     asked = set(re.findall(r"vllm:[a-z_]+", tpdeploy("metrics", "--dashboard", "--name", NAME)))

@@ -54,10 +54,11 @@ def see(deployment: Deployment, past: Sequence[Look] = ()) -> tuple[Seen, Look |
     replicas = [member.label for member in members if member.label != FRONT]
     now = _look(deployment, [m for m in members if m.healthy])
     plan = _plan(deployment)
+    serving = FRONT in healthy and bool(healthy & set(replicas))
     truth: dict[str, Any] = {
-        **_truth(deployment, members, gone),
+        **_truth(deployment, members, gone, serving=serving),
         "members": members,
-        "serving": FRONT in healthy and bool(healthy & set(replicas)),
+        "serving": serving,
         "gone": gone,
         "planned": _planned(plan) if plan else None,
     }
@@ -89,7 +90,7 @@ def _asked(deployment: Deployment) -> tuple[tuple[Member, ...], tuple[str, ...]]
 
 
 def _truth(
-    deployment: Deployment, members: Sequence[Member], gone: Sequence[str]
+    deployment: Deployment, members: Sequence[Member], gone: Sequence[str], *, serving: bool
 ) -> dict[str, str]:
     """Phase and reason: those of the state, unless what is seen says otherwise."""
     if not deployment.supervised:
@@ -102,7 +103,7 @@ def _truth(
     silent = [m.label for m in unwell if m.phase not in NOT_YET | ENDED]
     words = [f"{name} {'is gone' if name in gone else 'does not answer'}" for name in silent]
     reason = "; ".join(word for word in (deployment.reason, *words) if word)
-    return {"phase": "degraded", "reason": reason}
+    return {"phase": "degraded" if serving else "down", "reason": reason}
 
 
 def _look(deployment: Deployment, well: Sequence[Member]) -> Look | None:

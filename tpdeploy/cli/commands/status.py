@@ -13,7 +13,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.launcher.control import take_over_orphans
 from tpdeploy.launcher.figures import Look
 from tpdeploy.launcher.seen import LATELY_S, Seen, see
-from tpdeploy.launcher.state import deployments, running
+from tpdeploy.launcher.state import deployments, running, unreadable
 from tpdeploy.profiles.record import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -37,12 +37,16 @@ def status(
     """Show the running deployments: members, and what they do beside what the plan predicts.
 
     Rates and means are of the last minute. Exit code 0: all are ready and every member answers,
-    or nothing runs; 1: something does not; 2: the one named is not running.
+    or nothing runs; 1: something does not, or a state cannot be read; 2: the one named is not
+    running.
     """
     if watch and json:
         raise InputError("--watch and --json: choose one")
     for orphan in take_over_orphans():
         err.print(f"{orphan} had lost its supervisor; it has a new one")
+    broken = [] if name else unreadable()
+    for problem in broken:
+        err.print(f"Not shown: {problem}", soft_wrap=True)
     looks = Looks(name)
     seen = looks.now()
     if json:
@@ -51,7 +55,7 @@ def status(
         seen = _watch(looks, seen)
     else:
         out.print(shown(seen))
-    raise typer.Exit(0 if all(each.well for each in seen) else 1)
+    raise typer.Exit(0 if all(each.well for each in seen) and not broken else 1)
 
 
 class Looks:

@@ -15,8 +15,6 @@ from tpdeploy.launcher.seen import Seen
 NUMBERS = ("running", "waiting", "KV use", "tokens/s", "TTFT ms", "TPOT ms")
 INDENT = (0, 0, 0, 2)
 NOTHING = Text("Nothing is running. Start with: tpdeploy launch")
-# Phases in which nobody serves anyway.
-NOT_SERVING = {"starting", "failed", "stopped"}
 
 
 def shown(deployments: list[Seen]) -> RenderableType:
@@ -27,10 +25,12 @@ def shown(deployments: list[Seen]) -> RenderableType:
 
 
 def _parts(seen: Seen) -> Iterator[RenderableType]:
-    state = Text(_state(seen), style="" if seen.well else "bold red")
+    state = Text(seen.phase, style="" if seen.well else "bold red")
     yield Text.assemble(f"{seen.name}: ", state, f", up {_duration(seen.started_at)}")
     yield Text(f"  {seen.model} by {seen.backend} at {seen.url}/v1")
-    for line in (seen.reason, *seen.drift):
+    orphaned = "its supervisor is gone: tpdeploy stop" if seen.phase == "orphaned" else ""
+    refused = f"refused: {seen.refused}" if seen.refused else ""
+    for line in (orphaned, seen.doing, refused, seen.reason, *seen.drift):
         if line:
             yield Text(f"  {line}", style="yellow")
     yield Padding(_members(seen), INDENT)
@@ -39,12 +39,6 @@ def _parts(seen: Seen) -> Iterator[RenderableType]:
     for member in seen.members:
         if member.last_end and member.healthy:  # else it is the reason
             yield Text(f"  {member.label} before: {member.last_end}")
-
-
-def _state(seen: Seen) -> str:
-    if seen.phase == "orphaned":
-        return "orphaned (its supervisor is gone): tpdeploy stop"
-    return seen.phase if seen.serving or seen.phase in NOT_SERVING else "not serving"
 
 
 def _duration(since: datetime) -> str:
