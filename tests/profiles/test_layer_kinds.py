@@ -11,9 +11,9 @@ from tpdeploy.profiles.models.library import load_model, model_profiles
 from tpdeploy.profiles.models.shape import ModelShape
 
 PUBLIC = Path(__file__).parent / "configs"
-GEMMA_3N, LAGUNA = (
+GEMMA_3N, GEMMA_4, LAGUNA = (
     json.loads((PUBLIC / f"{name}.json").read_text(encoding="utf-8"))["config"]
-    for name in ("gemma3n_text", "laguna")
+    for name in ("gemma3n_text", "gemma4_with_encoders", "laguna")
 )
 STEP = {
     "model_type": "step3p5",
@@ -103,6 +103,11 @@ def test_step_numbers_the_layers_with_experts_and_lists_drafts_behind_the_last()
         (GEMMA_3N, {"intermediate_size": [0] * 35}, "need numbers of at least 1"),
         (LAGUNA, {"num_attention_heads_per_layer": [48] * 3}, "need heads for each of the 40"),
         (LAGUNA, {"num_attention_heads_per_layer": [48] * 39 + [64]}, "need the same for all"),
+        (
+            GEMMA_4,
+            {"audio_config": {"model_type": "gemma4_audio", "subsampling_conv_channels": [1]}},
+            "subsampling_conv_channels = [1]: need two numbers",
+        ),
         (LAGUNA, {"attention_bias": True}, "only false is known here for laguna"),
         (STEP, {"moe_layers_enum": "3,four"}, "'3,four': need whole numbers"),
         (

@@ -100,8 +100,12 @@ def layer_kinds(keys: ConfigKeys, family: Family) -> LayerKinds:
         return LayerKinds(_each("linear", layers), tuple(["none"] * layers))
     if family.attention == "shared":
         return LayerKinds(tuple(_mixers(keys, family, layers)), tuple(["none"] * layers))
-    mixers, mlps = _mixers(keys, family, layers), _mlps(keys, family, layers)
-    return LayerKinds(tuple(mixers), tuple(mlps), _widths(keys, layers))
+    mixers, mlps = _mixers(keys, family, layers), tuple(_mlps(keys, family, layers))
+    dense = [mlp in {"dense", "both"} for mlp in mlps]
+    widths = tuple(
+        width if has else None for width, has in zip(_widths(keys, layers), dense, strict=False)
+    )
+    return LayerKinds(tuple(mixers), mlps, widths)
 
 
 def _each(mixer: Mixer, layers: int) -> tuple[Mixer, ...]:

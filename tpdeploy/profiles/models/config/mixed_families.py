@@ -166,6 +166,18 @@ MIXED_FAMILIES: Mapping[str, Family] = {
     ),
     "minimax_m3_vl_text": _MINIMAX_M3,
     "minimax_m3": _MINIMAX_M3,
+    "muse_glimmer_text": Family(
+        output_gate=True,
+        norms_per_layer=4,
+        windows="pattern",
+        only={ATTENTION_BIAS: False},
+        defaults={
+            "num_key_value_heads": 2,
+            "head_dim": 128,
+            "sliding_window": 2048,
+            "sliding_window_pattern": 4,
+        },
+    ),
     "gemma4_text": replace(
         _GEMMA_4, defaults={**_GEMMA_4.defaults, "hidden_size_per_layer_input": 256}
     ),

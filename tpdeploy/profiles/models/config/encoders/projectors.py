@@ -258,6 +258,14 @@ def ernie(model: Wrapper) -> Parameters:
     return merger + (experts + router) * model.text.words("mlp_layer_types").count("sparse")
 
 
+def muse(model: Wrapper) -> Parameters:
+    """Two linear layers of merged patches, and one to the hidden state."""
+    merged = model.keys.whole("out_hidden_size", default=4 * model.size)
+    wide = model.keys.whole("projector_hidden_size", default=4096)
+    inner = linear(wide, merged, bias=False) + linear(wide, wide, bias=False)
+    return inner + linear(model.hidden, wide, bias=False)
+
+
 def granite_speech(model: Wrapper) -> Parameters:
     """A Q-Former over windows, without words of the prompt."""
     keys = model.part("projector_config", Q_FORMER)

@@ -60,7 +60,10 @@ def gemma4(keys: ConfigKeys) -> Parameters:
     ends = mlp(hidden, 4 * hidden, bias=False) * 2 + line * 4
     mixes = square * 5 + Parameters(whole=hidden // heads) + line * 3
     convolves = square * 3 + Parameters(whole=hidden * keys.whole("conv_kernel_size")) + line * 2
-    first, second = keys.numbers("subsampling_conv_channels")
+    channels = keys.numbers("subsampling_conv_channels")
+    if len(channels) != 2 or min(channels) < 1:
+        raise keys.refused("subsampling_conv_channels", "need two numbers of at least 1")
+    first, second = channels
     # Two convolutions of 3 x 3, with a norm each; of 128 pitches a quarter is left.
     samples = Parameters(whole=10 * first + (9 * first + 1) * second)
     samples += linear(hidden, 128 // 4 * second, bias=False)

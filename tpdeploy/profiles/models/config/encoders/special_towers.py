@@ -72,6 +72,16 @@ def ernie(keys: ConfigKeys) -> Parameters:
     return into + layer * keys.whole("depth") + norm(hidden)
 
 
+def muse(keys: ConfigKeys) -> Parameters:
+    """Muse Glimmer: patches of several frames, and a table of positions."""
+    hidden = keys.whole("hidden_size")
+    layer = attention(hidden) + mlp(hidden, keys.whole("intermediate_size")) + norm(hidden) * 2
+    seen = 3 * keys.whole("patch_temporal") * keys.whole("patch_size") ** 2
+    places = Parameters(whole=keys.whole("max_position_embeddings") * hidden)
+    into = linear(hidden, seen, bias=False) + places + norm(hidden) * 2
+    return into + layer * keys.whole("num_hidden_layers")
+
+
 def sam(keys: ConfigKeys) -> Parameters:
     """SAM's ViT: most layers attend within windows, and each knows how far apart patches are."""
     hidden, layers = keys.whole("hidden_size"), keys.whole("num_hidden_layers")
@@ -152,6 +162,17 @@ SPECIAL_TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
             "hidden_stride": 1,
             "vocab_size": 16384,
             "num_visual_indicator_tokens": 5,
+        },
+    ),
+    "muse_glimmer_vision": (
+        muse,
+        {
+            "hidden_size": 1536,
+            "intermediate_size": 8960,
+            "num_hidden_layers": 50,
+            "patch_size": 14,
+            "patch_temporal": 2,
+            "max_position_embeddings": 1024,
         },
     ),
     "ernie4_5_vl_moe_vision": (

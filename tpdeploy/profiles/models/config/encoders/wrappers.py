@@ -54,6 +54,7 @@ WRAPPERS: Mapping[str, Kind] = {
     "kimi_k25": Kind("kimi_k25_vision", projectors.kimi),
     "minicpmv4_6": Kind("minicpmv4_6_vision", projectors.minicpm),
     "ernie4_5_vl_moe": Kind("ernie4_5_vl_moe_vision", projectors.ernie),
+    "muse_glimmer": Kind("muse_glimmer_vision", projectors.muse),
     "phi3_v": Kind("phi3_v_image", projectors.phi3_v, part="img_processor"),
     "ovis2": Kind("ovis2_vision", projectors.ovis2),
     "got_ocr2": Kind("got_ocr2_vision", projectors.got_ocr2),
