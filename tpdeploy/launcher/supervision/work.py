@@ -1,0 +1,60 @@
+"""What can be asked of a supervisor, in steps between which it watches the other members."""
+
+import time
+from collections.abc import Iterator
+
+from tpdeploy.launcher.asks import Ask
+from tpdeploy.launcher.supervision.crew import Crew
+from tpdeploy.launcher.supervision.life import Life
+
+# The front reads its configuration again within a second, and closes idle connections after two.
+FRONT_READS_S = 3.0
+
+
+def work(asked: Ask, crew: Crew) -> Iterator[None]:
+    """The steps of what was asked.
+
+    Raises:
+        TpdeployError: a member failed.
+    """
+    return _restart(asked, crew) if asked.action == "restart" else _scale(asked, crew)
+
+
+def _restart(asked: Ask, crew: Crew) -> Iterator[None]:
+    """One after another, so that the others serve meanwhile."""
+    for life in [life for life in crew.everyone if life.member.label in asked.members]:
+        yield from _away(life, crew, asked.drain_s)
+        yield from _back(life, crew)
+
+
+def _scale(asked: Ask, crew: Crew) -> Iterator[None]:
+    for life in crew.replicas[asked.replicas :]:
+        if life.member.phase != "stopped":
+            yield from _away(life, crew, asked.drain_s)
+    for life in crew.replicas[: asked.replicas]:
+        if life.member.phase == "stopped":
+            yield from _back(life, crew)
+
+
+def _away(life: Life, crew: Crew, drain_s: float) -> Iterator[None]:
+    """Give it no more requests, wait for those in flight, and end it."""
+    if life is crew.front:  # it finishes what it has by itself
+        life.end(drain_s)
+        return
+    if life.member.phase == "ready":
+        crew.resting.add(life.member.label)
+        begun = time.monotonic()
+        while time.monotonic() < begun + FRONT_READS_S or (
+            time.monotonic() < begun + drain_s and life.runtime.is_busy(life.member)
+        ):
+            yield
+    life.end(crew.backend.stop_grace_s)
+
+
+def _back(life: Life, crew: Crew) -> Iterator[None]:
+    """Start it, until it is ready."""
+    crew.resting.discard(life.member.label)
+    life.start()
+    while life.member.phase != "ready":
+        life.check()
+        yield
