@@ -231,4 +231,6 @@ def _log() -> Mapping[str, object]:
         "request>uri": {"filter": "regexp", "regexp": r"\?.*", "value": ""},
     }
     encoder = {"format": "filter", "wrap": {"format": "json"}, "fields": fields}
-    return {"level": "WARN", "writer": {"output": "stderr"}, "encoder": encoder}
+    # That the admin endpoint is off it says each time that it reads its configuration.
+    quiet = {"level": "WARN", "exclude": ["admin"]}
+    return {**quiet, "writer": {"output": "stderr"}, "encoder": encoder}

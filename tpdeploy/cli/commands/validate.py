@@ -175,11 +175,11 @@ def _refuse_parts(name: str) -> None:
     """
     deployment = load_deployment(name)
     away = [m for m in deployment.members if m.phase != "ready"] if deployment else []
-    if away:
+    if deployment and away:
         words = ", ".join(f"{m.label} is {m.phase}" for m in away)
         raise InputError(
             f"deployment {name} is not whole, and its plan is for all of it: {words}; "
-            "wait for it, or: tpdeploy scale"
+            f"wait for it, or: tpdeploy scale --replicas {len(deployment.members) - 1}"
         )
 
 
