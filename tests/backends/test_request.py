@@ -111,7 +111,7 @@ def test_a_written_plan_asks_the_question_it_answers(
 def test_kinds_of_devices_and_checkpoints_are_kept(
     model: str, gpus: str, request_: Request
 ) -> None:
-    """Networks, islands, shares of a CPU, quantized checkpoints, whole experts."""
+    """Networks, domains, shares of a CPU, quantized checkpoints, whole experts."""
     load = Workload(input_tokens=128, output_tokens=64, concurrency=8)
     assert_the_same(*asked_and_planned(model, gpus, request_, load))
 

@@ -50,7 +50,7 @@ def small_plan(workload: Workload) -> DeploymentPlan:
             count=1,
             nodes=1,
             fabric="memory",
-            island=1,
+            domain=1,
             memory_bytes=8 << 30,
         ),
         workload=workload,

@@ -1,8 +1,9 @@
 """Questions to a planner, in few words."""
 
 from tpdeploy.backends.vllm import VllmBackend
+from tpdeploy.planner.engine_rules import EngineRules
 from tpdeploy.planner.model.precision import served_shape
-from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Objective
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus

@@ -91,7 +91,7 @@ def test_every_group_has_a_time_and_says_where_from(case: tuple[str, str, int]) 
     assert "measured" in found.source or "link model" in found.source
 
 
-# Datasheet bandwidth of one device's links inside its island, in one direction.
+# Datasheet bandwidth of one device's links inside its domain, in one direction.
 LINE_BYTES_PER_S = {
     "8xH100": 450e9,
     "8xA100": 300e9,
@@ -170,7 +170,7 @@ def test_beyond_a_bridged_pair_there_is_pcie(name: str) -> None:
     bridged = CLUSTERS[name]
     pair, four = (all_reduce(bridged, n).seconds(4 << 20) for n in (2, 4))
     assert four > 4 * pair
-    assert bridged.island == 2
+    assert bridged.domain == 2
 
 
 def test_bridged_groups_take_what_was_measured_across_bridges() -> None:

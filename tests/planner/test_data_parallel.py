@@ -6,8 +6,9 @@ import pytest
 
 from tests.planner.questions import VLLM, ask
 from tpdeploy.errors import InputError
+from tpdeploy.planner.engine_rules import EngineRules
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.layouts import splits
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.search.turning_points import turning_points

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.planner.questions import VLLM, ask
+from tpdeploy.planner.engine_rules import EngineRules
 from tpdeploy.planner.memory.footprint import (
     GIB,
     MemoryNeeds,
@@ -21,7 +22,7 @@ from tpdeploy.planner.memory.sizing import DoesNotFit, Sized, size, usable_bytes
 from tpdeploy.planner.model.precision import served_shape
 from tpdeploy.planner.model.stages import stage_weight_bytes, stages
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.question import Question
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model

@@ -1,4 +1,4 @@
-"""Placement: whole groups, no device twice, no island straddled needlessly."""
+"""Placement: whole groups, no device twice, no domain straddled needlessly."""
 
 from time import process_time
 
@@ -31,7 +31,7 @@ def test_no_device_is_used_twice(tp: int) -> None:
 def test_pairs_stay_on_their_bridge() -> None:
     """On bridged pairs a width of two never joins devices of different pairs."""
     cluster = parse_gpus("4xA100-PCIe-80GB", "nvlink")
-    assert cluster.island == 2
+    assert cluster.domain == 2
     assert device_groups(cluster, 2) == [(0, (0, 1)), (0, (2, 3))]
 
 
@@ -101,7 +101,7 @@ def test_no_device_is_in_two_stages(tp: int, pp: int) -> None:
 def test_as_many_replicas_are_counted_as_listed(
     gpus: str, nodes: int, per_node: int, tp: int, pp: int, multi_node: bool
 ) -> None:
-    """The count of groups and of replicas is the length of their list, on islands and nodes too."""
+    """The count of groups and of replicas is the length of their list, on domains and nodes too."""
     cluster = parse_gpus(f"{nodes}x{per_node}x{gpus}")
     listed = pipelines(cluster, tp, pp, multi_node=multi_node)
     assert replica_capacity(cluster, tp, pp, multi_node=multi_node) == len(listed)

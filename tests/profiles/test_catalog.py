@@ -87,8 +87,8 @@ def test_an_accelerator_is_plausible_and_complete(device: Accelerator) -> None:
 
 @pytest.mark.parametrize("fabric", FABRICS, ids=lambda f: f.name)
 def test_a_fabric_leads_somewhere(fabric: Fabric) -> None:
-    """Islands have a fabric beyond them unless they fill the machine, machines a network."""
-    if fabric.island <= 4:
+    """Domains have a fabric beyond them unless they fill the machine, machines a network."""
+    if fabric.domain <= 4:
         assert fabric.beyond in fabric_names()
     assert fabric.network in network_names() or fabric.name == "cpu-shared-memory"
     assert fabric.link.source

@@ -98,10 +98,10 @@ def test_cards_without_a_bridge_are_on_pcie() -> None:
 
 
 def test_bridged_pairs_are_islands_of_two() -> None:
-    """When neighbours in number are bridged, each pair is an island."""
+    """When neighbours in number are bridged, each pair is a domain."""
     cluster = found([A100_PCIE] * 4, bridged=((0, 1), (2, 3)))
     assert cluster.fabric.name == "nvlink-bridge-gen3"
-    assert cluster.island == 2
+    assert cluster.domain == 2
 
 
 def test_bridges_between_other_pairs_are_told_and_not_counted() -> None:

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.backends.overheads import MEASURED_ON_VLLM
+from tpdeploy.planner.engine_rules import NCCL_ALONE, EngineOverheads, OwnKernels
 from tpdeploy.planner.model.sharding import head_problem
 from tpdeploy.planner.plan import DeploymentPlan, Placement
-from tpdeploy.planner.question import NCCL_ALONE, EngineOverheads, OwnKernels
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 

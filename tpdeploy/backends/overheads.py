@@ -6,7 +6,7 @@ started with 8,192 tokens and 1,024 sequences a step; `tests/planner/test_memory
 planner to those logs. On other devices, and for other engines, they are estimates.
 """
 
-from tpdeploy.planner.question import EngineOverheads
+from tpdeploy.planner.engine_rules import EngineOverheads
 
 KIB = 1 << 10
 MIB = 1 << 20

@@ -5,7 +5,7 @@ from dataclasses import replace
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError
-from tpdeploy.planner.question import EngineRules
+from tpdeploy.planner.engine_rules import EngineRules
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import efficiency_of
 from tpdeploy.profiles.devices.cluster import Cluster

@@ -34,8 +34,8 @@ from tpdeploy.backends.base import (
 from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
+from tpdeploy.planner.engine_rules import OwnKernels
 from tpdeploy.planner.plan import DeploymentPlan, Placement
-from tpdeploy.planner.question import OwnKernels
 from tpdeploy.profiles.record import Dtype
 
 OPTIONS = "options.yaml"

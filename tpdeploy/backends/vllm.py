@@ -24,9 +24,9 @@ from tpdeploy.backends.base import (
 from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
+from tpdeploy.planner.engine_rules import OwnKernels
 from tpdeploy.planner.model.sharding import cuts_expert_blocks
 from tpdeploy.planner.plan import DeploymentPlan, Placement
-from tpdeploy.planner.question import OwnKernels
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 

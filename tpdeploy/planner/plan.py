@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
 from tpdeploy.bounds import (
     MOST_PARAMETERS,
@@ -78,7 +78,8 @@ class PlannedCluster(Record):
     nodes: Devices
     fabric: Text
     network: Text | None = Field(default=None, description="between machines")
-    island: Whole = Field(gt=0)
+    # Earlier plans call it an island.
+    domain: Whole = Field(gt=0, validation_alias=AliasChoices("domain", "island"))
     memory_bytes: Bytes = Field(gt=0, description="of one device, as the driver reports it")
     assumptions: tuple[str, ...] = ()
     origin: Literal["stated", "detected"] = "stated"

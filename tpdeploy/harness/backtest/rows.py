@@ -13,10 +13,11 @@ from tpdeploy.bounds import MOST_CLIENTS, MOST_DEVICES, MOST_REQUESTS, MOST_TOKE
 from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.harness.backtest.gpu_names import find_gpu
 from tpdeploy.harness.backtest.table import Row, measured, number, stated, whole
+from tpdeploy.planner.engine_rules import EngineRules
 from tpdeploy.planner.model.precision import stored_shape
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.protocol import Protocol
-from tpdeploy.planner.question import EngineRules, Question
+from tpdeploy.planner.question import Question
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import (
@@ -224,17 +225,17 @@ def rules_of(adapter: str, gpu: str, version: str = "", date: str = "") -> Engin
 
 @cache
 def cluster_of(gpu: str, count: int, engine: str) -> Cluster:
-    """`count` GPUs as they are sold, under `engine`: on machines of the fabric's island, or of 8.
+    """`count` GPUs as they are sold, under `engine`: on machines of the fabric's domain, or of 8.
 
     Raises:
         InputError: an unknown GPU.
     """
     device = find_gpu(gpu)
     fabric = choose_fabric(device, None)
-    island = max(GPUS_A_MACHINE, find_fabric(fabric).island)
+    domain = max(GPUS_A_MACHINE, find_fabric(fabric).domain)
     if count > MOST_DEVICES:
         raise InputError(f"{count:,} GPUs are more than {MOST_DEVICES:,}")
-    nodes = min(n for n in divisors(count) if count // n <= island)
+    nodes = min(n for n in divisors(count) if count // n <= domain)
     return with_engine(assemble(device, fabric, nodes, count // nodes), engine)
 
 

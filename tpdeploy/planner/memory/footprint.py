@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
+from tpdeploy.planner.engine_rules import EngineOverheads
 from tpdeploy.planner.model.stages import Stage, stage_request_bytes, stage_weight_bytes
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import MemoryPerGpu
-from tpdeploy.planner.question import EngineOverheads
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype

@@ -178,7 +178,7 @@ def _within(
     if found and _own(cluster, fabric, curves):
         return alone
     same = partial(_within, operation, group=group, algorithms=algorithms, spanned=spanned)
-    # Beyond an island without curves of its own the slower fabric is all there is.
+    # Beyond a domain without curves of its own the slower fabric is all there is.
     linked = [
         o for o in cluster.faster if _measured(o, operation, spanned)[0].name == o.fabric.name
     ]
@@ -202,14 +202,14 @@ def _measured(
 ) -> tuple[Fabric, tuple[Curve, ...]]:
     """The fabric that devices within `spanned` neighbours use, and its curves.
 
-    Inside an island the fabric itself. Across islands its curves of wider groups, if any, with
+    Inside a domain the fabric itself. Across domains its curves of wider groups, if any, with
     the link of the fabric between them; else that fabric and its own curves.
     """
     fabric, beyond = cluster.fabric, cluster.beyond
     curves = [c for c in fabric.curves if c.operation == operation]
-    if spanned <= fabric.island or beyond is None:
-        return fabric, tuple(c for c in curves if c.group_size <= fabric.island)
-    across = tuple(c for c in curves if c.group_size > fabric.island)
+    if spanned <= fabric.domain or beyond is None:
+        return fabric, tuple(c for c in curves if c.group_size <= fabric.domain)
+    across = tuple(c for c in curves if c.group_size > fabric.domain)
     if across:
         return fabric.model_copy(update={"link": beyond.link}), across
     return beyond, tuple(c for c in beyond.curves if c.operation == operation)
@@ -219,7 +219,7 @@ def _link(fabric: Fabric, group: int) -> LinkModel:
     """One device's link in a group of `group`; in a full mesh only those to the group's others."""
     if not fabric.full_mesh:
         return fabric.link
-    share = min(1.0, (group - 1) / (fabric.island - 1))
+    share = min(1.0, (group - 1) / (fabric.domain - 1))
     bandwidth = share * fabric.link.ring_bytes_per_s
     return fabric.link.model_copy(update={"ring_bytes_per_s": bandwidth})
 
@@ -314,7 +314,7 @@ def _two_steps(operation: Operation, cluster: Cluster, devices: int, machines: i
 
 def _spans_machines(cluster: Cluster, group: int) -> bool:
     """Whether a group of `group` leaves its machine and the fabric ends there."""
-    within = cluster.fabric.island if cluster.fabric.spans_machines else 0
+    within = cluster.fabric.domain if cluster.fabric.spans_machines else 0
     return group > max(cluster.per_node, within)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
+from tpdeploy.planner.engine_rules import NCCL_ALONE, OwnKernels
 from tpdeploy.planner.model.attention.kinds import main_attention
 from tpdeploy.planner.model.sharding import Split, Tensor, rank_bytes, rank_elements, tensors
 from tpdeploy.planner.model.stages import stages
@@ -29,7 +30,6 @@ from tpdeploy.planner.performance.collectives import (
 from tpdeploy.planner.performance.kernels import Roofline, Workshop, cache_format, weight_format
 from tpdeploy.planner.performance.operators import Attention, Exchange, Linear, RoutedExperts, State
 from tpdeploy.planner.performance.step import Step, StepTime
-from tpdeploy.planner.question import NCCL_ALONE, OwnKernels
 from tpdeploy.profiles.devices.accelerator import Serving
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.fabric import Algorithm

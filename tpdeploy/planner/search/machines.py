@@ -10,7 +10,7 @@ MOST_MACHINES = 8
 
 def per_machine(cluster: Cluster) -> int:
     """The most devices of a machine of such devices."""
-    return MACHINE if cluster.beyond else min(MACHINE, cluster.fabric.island)
+    return MACHINE if cluster.beyond else min(MACHINE, cluster.fabric.domain)
 
 
 def assembled(question: Question, machines: int, each: int) -> Cluster:

@@ -1,4 +1,4 @@
-"""Placement: which devices each replica gets, never splitting a group over islands needlessly."""
+"""Placement: which devices each replica gets, never splitting a group over domains needlessly."""
 
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Placement
@@ -10,7 +10,7 @@ Group = tuple[int, tuple[int, ...]]  # the node, and device numbers on it
 def device_groups(cluster: Cluster, tp: int) -> list[Group]:
     """Every (node, devices) group of `tp` that can run at once.
 
-    Groups that fit an island stay inside one; wider groups start at an island's first device.
+    Groups that fit a domain stay inside one; wider groups start at a domain's first device.
     """
     here = _on_a_node(cluster, tp)
     return [(node, devices) for node in range(cluster.nodes) for devices in here]
@@ -57,7 +57,7 @@ def place(cluster: Cluster, parallelism: Parallelism) -> tuple[Placement, ...]:
 
 def _on_a_node(cluster: Cluster, tp: int) -> list[tuple[int, ...]]:
     """The devices of each group of `tp` on a node; nodes are alike."""
-    span = cluster.island if tp <= cluster.island else cluster.per_node
+    span = cluster.domain if tp <= cluster.domain else cluster.per_node
     return [
         tuple(range(first, first + tp))
         for start in range(0, cluster.per_node, span)

@@ -153,7 +153,7 @@ def _pipeline_loses(
     if flat and not _lacks(question, flat):
         return True
     cluster = question.cluster
-    direct = cluster.fabric.direct and split.ranks <= cluster.island
+    direct = cluster.fabric.direct and split.ranks <= cluster.domain
     return direct and any(isinstance(other, Prepared) for other in alone.values())
 
 
@@ -305,7 +305,7 @@ def _planned_cluster(question: Question) -> PlannedCluster:
         nodes=cluster.nodes,
         fabric=cluster.fabric.name,
         network=cluster.network.name if cluster.network else None,
-        island=cluster.island,
+        domain=cluster.domain,
         memory_bytes=cluster.accelerator.peaks.memory_bytes,
         assumptions=cluster.assumptions,
         origin=cluster.origin,

@@ -1,4 +1,4 @@
-"""Cluster: the devices a plan may use, their islands and links."""
+"""Cluster: the devices a plan may use, their domains and links."""
 
 from typing import Literal
 
@@ -15,7 +15,7 @@ class Cluster(Record):
     accelerator: Accelerator
     efficiency: Efficiency
     fabric: Fabric
-    beyond: Fabric | None = Field(default=None, description="fabric between islands")
+    beyond: Fabric | None = Field(default=None, description="fabric between domains")
     slower: "Cluster | None" = Field(
         default=None, description="the same devices on the next slower fabric"
     )
@@ -38,6 +38,6 @@ class Cluster(Record):
         return self.count // self.nodes
 
     @property
-    def island(self) -> int:
+    def domain(self) -> int:
         """Devices of one machine joined directly: the widest group that never leaves the fabric."""
-        return min(self.fabric.island, self.per_node)
+        return min(self.fabric.domain, self.per_node)

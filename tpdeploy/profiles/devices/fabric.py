@@ -60,16 +60,16 @@ class LinkModel(Provenance):
 
 
 class Fabric(Record):
-    """One way of joining GPUs. Groups wider than `island` leave it and use `beyond`."""
+    """One way of joining GPUs. Groups wider than `domain` leave it and use `beyond`."""
 
     name: Text
     description: Text
-    island: int = Field(ge=1, description="devices joined by this fabric directly")
-    spans_machines: bool = Field(default=False, description="one island may hold several machines")
+    domain: int = Field(ge=1, description="devices joined by this fabric directly")
+    spans_machines: bool = Field(default=False, description="one domain may hold several machines")
     full_mesh: bool = Field(
-        default=False, description="each pair of an island has its own share of the bandwidth"
+        default=False, description="each pair of a domain has its own share of the bandwidth"
     )
-    beyond: Text | None = Field(default=None, description="fabric between islands of one machine")
+    beyond: Text | None = Field(default=None, description="fabric between domains of one machine")
     network: Text | None = Field(default=None, description="network such machines usually have")
     slower: Text | None = Field(
         default=None, description="the next slower fabric that such machines could have instead"

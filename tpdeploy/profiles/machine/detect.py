@@ -155,24 +155,24 @@ def _found_fabric(
         for pair in combinations(range(len(handles)), 2)
         if _are_bridged(nvml, handles[pair[0]], handles[pair[1]])
     ]
-    island = find_fabric(linked).island
-    if pairs and set(_neighbours(len(handles), island)) <= set(pairs):
+    domain = find_fabric(linked).domain
+    if pairs and set(_neighbours(len(handles), domain)) <= set(pairs):
         return linked, ()
     if not pairs:
         return without, ()
     shown = ", ".join(f"{a}-{b}" for a, b in pairs)
     return without, (
-        f"NVLink bridges join GPUs {shown}, not every {island} neighbours in number, as groups "
+        f"NVLink bridges join GPUs {shown}, not every {domain} neighbours in number, as groups "
         f"are placed: {without} is counted.",
     )
 
 
-def _neighbours(count: int, island: int) -> list[tuple[int, int]]:
-    """The pairs that must be bridged for consecutive GPUs to be islands."""
+def _neighbours(count: int, domain: int) -> list[tuple[int, int]]:
+    """The pairs that must be bridged for consecutive GPUs to be domains."""
     return [
         pair
-        for first in range(0, count, island)
-        for pair in combinations(range(first, min(first + island, count)), 2)
+        for first in range(0, count, domain)
+        for pair in combinations(range(first, min(first + domain, count)), 2)
     ]
 
 

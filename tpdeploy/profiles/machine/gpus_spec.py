@@ -72,11 +72,11 @@ def _stated(
     fabric_name = choose_fabric(device, interconnect)
     cluster = assemble(device, fabric_name, nodes, per_node, network)
     fabric = cluster.fabric
-    if per_node > fabric.island and cluster.beyond is None:
-        machines = -(-nodes * per_node // fabric.island)
+    if per_node > fabric.domain and cluster.beyond is None:
+        machines = -(-nodes * per_node // fabric.domain)
         raise InputError(
-            f"{per_node} {called} on one machine: {fabric.name} joins {fabric.island}; "
-            f"state the machines, as {machines}x{fabric.island}x{called}"
+            f"{per_node} {called} on one machine: {fabric.name} joins {fabric.domain}; "
+            f"state the machines, as {machines}x{fabric.domain}x{called}"
         )
     how = "as asked" if interconnect else "assumed"
     same = called.lower() == device.name.lower()
@@ -93,7 +93,7 @@ def _between(cluster: Cluster, *, asked: bool) -> str:
     """What joins the machines, and what follows for tensor parallelism."""
     how = "as asked" if asked else "assumed"
     fabric, network = cluster.fabric, cluster.network
-    if fabric.spans_machines and cluster.count <= fabric.island:
+    if fabric.spans_machines and cluster.count <= fabric.domain:
         joined = f"on the same {fabric.name} ({how})"
     elif network:
         joined = f"joined by {network.name} ({how}): {network.description}"

@@ -1,0 +1,59 @@
+"""What the planner has to know about an engine; adapters state it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tpdeploy.profiles.devices.fabric import Algorithm
+
+
+@dataclass(frozen=True)
+class OwnKernels:
+    """The collectives that an engine runs beside NCCL's; the fastest one is run."""
+
+    graphs: tuple[Algorithm, ...] = ()  # in CUDA graphs
+    eager: tuple[Algorithm, ...] = ()  # without them
+    # Those that bring tokens of data ranks to their experts by default; none: all are gathered.
+    experts: tuple[Algorithm, ...] = ()
+
+
+NCCL_ALONE = OwnKernels()
+
+
+@dataclass(frozen=True)
+class EngineOverheads:
+    """What an engine takes of a device beside weights and KV cache, in bytes."""
+
+    library_bytes: int  # outside its framework, on every rank
+    fused_all_reduce_bytes: int  # on every rank of a group, on devices that have it:
+    fused_all_reduce_from: float  # of this compute capability
+    fused_all_reduce_below: float  # up to, and without, this one
+    first_graph_bytes: int
+    graph_bytes_per_layer: int  # of each captured batch size
+    sampler_bytes_per_logit: int  # of each sequence and word of the vocabulary
+    cpu_process_bytes: int  # of a whole process on a CPU
+
+
+@dataclass(frozen=True)
+class EngineRules:
+    """What the planner has to know about the engine that will run the plan."""
+
+    name: str
+    memory_fraction: float
+    refused_widths: Mapping[int, str] = field(default_factory=dict)
+    width_needs: Mapping[int, str] = field(default_factory=dict)  # of a release, in words
+    fraction_of: Literal["total", "free after weights"] = "total"
+    pipeline: bool = True  # whether it can run pipeline stages here
+    expert_parallel: bool = True  # whether it supports expert parallelism
+    data_parallel: bool = False  # whether attention can be data-parallel
+    data_or_tensor: bool = False  # whether it is then never tensor-parallel too
+    multi_node: bool = True  # whether one replica may span machines
+    prefill_priority: bool = False  # prompts run in steps of their own, before decoding
+    # Steps that prompts of a data rank wait for all others to have one too, while all decode.
+    prompt_wait_steps: int = 0
+    async_scheduling: bool = False  # the next step is scheduled while one runs
+    eager: bool = False  # whether it can be told to leave out CUDA graphs
+    quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them
+    checkpoints: frozenset[str] | None = None  # methods of quantized checkpoints; None: all
+    own_kernels: OwnKernels = NCCL_ALONE
+    overheads: EngineOverheads = field(kw_only=True)
