@@ -1,6 +1,6 @@
 """What a launch runs: the order the user gave, and the command of every member."""
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,19 +110,15 @@ def front_member(order: Order) -> Member:
 
 
 def front_command(
-    order: Order, backend: Backend, replicas: Iterable[Member], resting: Container[str] = ()
+    order: Order, backend: Backend, replicas: Sequence[Member], resting: Container[str] = ()
 ) -> Rendered:
-    """The command of the front before `replicas`, which are started unless it is only shown.
-
-    Those whose labels are in `resting` get no requests.
-    """
+    """The command of the front before `replicas`; those whose labels rest get no requests."""
     # The machines of one replica have one address.
-    addresses = {runtime_of(r).address(r).removeprefix("http://"): r.label for r in replicas}
+    firsts = {(each.host, each.port): each for each in replicas}.values()
     asked = front.Front(
         host=order.host,
         port=order.port,
-        replicas=tuple(addresses),
-        resting=frozenset(at for at, label in addresses.items() if label in resting),
+        replicas=tuple(address_of(each, resting) for each in firsts),
         health_path=backend.health_path,
         keyed=order.keyed,
         key_file=order.key_file,
@@ -133,3 +129,10 @@ def front_command(
     command = front.command(asked, folder)
     files = {folder / name: text for name, text in command.files.items()}
     return Rendered(front_member(order), command.argv, command.env, files)
+
+
+def address_of(replica: Member, resting: Container[str]) -> str:
+    """Where the front finds a replica."""
+    if replica.label in resting:
+        return front.NOBODY
+    return runtime_of(replica).address(replica).removeprefix("http://")

