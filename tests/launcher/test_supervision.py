@@ -225,6 +225,22 @@ def test_scale_runs_fewer_and_then_more_of_what_was_planned(machine: Machine) ->
     assert "the plan has devices for 2" in refused.stderr
 
 
+def test_what_was_asked_of_a_killed_supervisor_is_refused(machine: Machine) -> None:
+    """The command that waits for it ends, and the deployment is taken over."""
+    machine.plan(replicas=2)
+    deployment = machine.launched()
+    (machine.home / "slow").touch()
+    with ThreadPoolExecutor() as pool:
+        restart = pool.submit(machine.run, "restart", "replica-0", "--drain", "0")
+        eventually(lambda: machine.status().members[0].phase == "starting")
+        kill_supervisor(deployment)
+        done = restart.result()
+    assert done.returncode == 1
+    assert "its supervisor was killed meanwhile" in done.stderr
+    (machine.home / "slow").unlink()
+    eventually(lambda: machine.status().phase == "ready")
+
+
 def test_requests_in_flight_are_finished_when_it_is_drained(machine: Machine) -> None:
     """A stream of 15 s goes on to its end under --drain 60; new requests are refused."""
     machine.plan()

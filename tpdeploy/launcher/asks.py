@@ -1,5 +1,7 @@
 """What commands ask of the supervisor of a deployment: a file in its folder, taken when read."""
 
+import secrets
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -19,26 +21,29 @@ class Ask(Record):
     drain_s: float = Field(ge=0, description="allowed for requests in flight")
     members: tuple[Text, ...] = Field(default=(), description="to restart")
     replicas: Index = Field(default=0, description="to scale to")
+    id: str = Field(default_factory=lambda: secrets.token_hex(8), max_length=16)
 
 
 def put(name: str, ask: Ask) -> None:
     """Ask the supervisor of the deployment called `name`."""
-    write_whole(state.folder_of(name) / "ask.yaml", dump_record(ask))
+    write_whole(_path(name), dump_record(ask))
 
 
-def pending(name: str) -> bool:
-    """Whether something was asked that was not taken yet."""
-    return bool(kind_of(state.folder_of(name) / "ask.yaml"))
-
-
-def take(name: str) -> Ask | None:
-    """What was asked, if anything was; nobody else finds it any more."""
-    if not pending(name):
+def pending(name: str) -> Ask | None:
+    """What was asked and was not taken yet."""
+    if not kind_of(_path(name)):
         return None
-    path = state.folder_of(name) / "ask.yaml"
     try:
-        return read_record(path, Ask)
-    except InputError:  # nobody but this user can write there
+        return read_record(_path(name), Ask)
+    except InputError:  # taken meanwhile, or broken: nobody but this user can write there
+        taken(name)
         return None
-    finally:
-        path.unlink(missing_ok=True)
+
+
+def taken(name: str) -> None:
+    """It is in good hands: nobody else is to find it."""
+    _path(name).unlink(missing_ok=True)
+
+
+def _path(name: str) -> Path:
+    return state.folder_of(name) / "ask.yaml"

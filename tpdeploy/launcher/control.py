@@ -141,7 +141,11 @@ def ask(name: str, asked: Ask, show: Callable[[state.Deployment], None]) -> stat
     if deployment.supervisor is None:
         raise TpdeployError(f"deployment {name} has no supervisor")
     put(name, asked)
-    done = follow(name, deployment.supervisor, lambda d: not d.doing and not pending(name), show)
+
+    def is_done(deployment: state.Deployment) -> bool:
+        return deployment.ask_id == asked.id and not deployment.doing
+
+    done = follow(name, deployment.supervisor, is_done, show)
     if done.refused or done.phase in ENDED:
         raise TpdeployError(done.refused or done.reason)
     return done

@@ -30,7 +30,8 @@ class Deployment(Record):
     phase: Phase = "starting"
     reason: str = Field(default="", description="why it failed, or is not whole")
     doing: str = Field(default="", description="what it was asked for and is not done with")
-    refused: str = Field(default="", description="why what it was asked for last was not done")
+    ask_id: str = Field(default="", description="of what it was asked for last")
+    refused: str = Field(default="", description="why that was not done")
     started_at: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
     key_file: Path | None = Field(default=None, description="the keys of its clients")
     certificate: Path | None = Field(default=None, description="what it encrypts with")

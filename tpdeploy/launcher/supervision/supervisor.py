@@ -123,7 +123,8 @@ class Supervisor:
             rotate(state.log_of(self.order.name, label))
         owner = self.order.owner
         if stop_asked.wait(POLL_S) or (owner and not is_alive(owner)):
-            asked = asks.take(self.order.name)
+            asked = asks.pending(self.order.name)
+            asks.taken(self.order.name)
             self.drain_s = asked.drain_s if asked else self.drain_s
             raise Stopped
 
@@ -138,10 +139,14 @@ class Supervisor:
             self.work = iter(())
 
     def _take_up(self) -> None:
-        asked = asks.take(self.order.name)
-        if asked and asked.action != "stop":
-            self.work = work(asked, self.crew)
-        self._tell(doing=asked.action if asked else "", **({"refused": ""} if asked else {}))
+        asked = asks.pending(self.order.name)
+        if asked is None or asked.action == "stop":  # that comes with a signal
+            self._tell(doing="")
+            return
+        # In this order: whoever takes over from here finds it in one place or in both.
+        self._tell(doing=asked.action, ask_id=asked.id, refused="")
+        asks.taken(self.order.name)
+        self.work = work(asked, self.crew)
 
     def _end(self, phase: Phase, reason: str) -> None:
         """End every member, the front first so that nobody is sent to a dying replica."""
@@ -190,7 +195,10 @@ def _taken_over(name: str) -> state.Deployment | None:
     kept = state.load(name)
     if kept is None or not kept.running:
         return None
-    return kept.model_copy(update={"supervisor": this_process(), "doing": "", "refused": ""})
+    lost = "its supervisor was killed meanwhile; see: tpdeploy status" if kept.doing else ""
+    return kept.model_copy(
+        update={"supervisor": this_process(), "doing": "", "refused": lost or kept.refused}
+    )
 
 
 def _key_of(members: Sequence[Member]) -> str:
