@@ -116,14 +116,16 @@ def nothing_left(deployment: Deployment) -> bool:
     return not supervised and ports and not any(members(leader) for leader in leaders)
 
 
-def in_foreground(
-    command: list[str], machine: Machine, stdout: int | None = None
-) -> subprocess.Popen[bytes]:
-    """Started as from a terminal: what runs in the background of a script ignores Ctrl-C."""
+def in_foreground(command: list[str], machine: Machine) -> subprocess.Popen[bytes]:
+    """Started as from a terminal: what runs in the background of a script ignores its signals."""
     return subprocess.Popen(
         command,
         env=machine.environment(),
-        stdout=stdout,
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no threads
+        preexec_fn=_take_signals,  # noqa: PLW1509 - no threads
     )
+
+
+def _take_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)

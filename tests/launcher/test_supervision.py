@@ -10,7 +10,13 @@ import httpx
 import psutil
 import pytest
 
-from tests.launcher.machine import Machine, eventually, launch_arguments, nothing_left
+from tests.launcher.machine import (
+    Machine,
+    eventually,
+    in_foreground,
+    launch_arguments,
+    nothing_left,
+)
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.processes import Leader, is_alive, members
 from tpdeploy.launcher.state import Deployment
@@ -265,10 +271,10 @@ def test_a_detached_launch_survives_its_terminal(machine: Machine) -> None:
     machine.plan()
     (machine.home / "slow").touch()
     command = [sys.executable, "-m", "tpdeploy", *launch_arguments("--detach")]
-    launch = subprocess.Popen(command, env=machine.environment(), stderr=subprocess.DEVNULL)
+    launch = in_foreground(command, machine)
     eventually(lambda: "starting" in machine.run("status").stdout)
     launch.send_signal(signal.SIGHUP)
-    launch.wait()
+    launch.communicate(timeout=30)
     (machine.home / "slow").unlink()
     eventually(lambda: ": ready" in machine.run("status").stdout)
     supervisor = machine.status().supervisor
