@@ -116,11 +116,14 @@ def nothing_left(deployment: Deployment) -> bool:
     return not supervised and ports and not any(members(leader) for leader in leaders)
 
 
-def in_foreground(command: list[str], machine: Machine) -> subprocess.Popen[bytes]:
+def in_foreground(
+    command: list[str], machine: Machine, stdout: int | None = None
+) -> subprocess.Popen[bytes]:
     """Started as from a terminal: what runs in the background of a script ignores its signals."""
     return subprocess.Popen(
         command,
         env=machine.environment(),
+        stdout=stdout,
         stderr=subprocess.PIPE,
         preexec_fn=_take_signals,  # noqa: PLW1509 - no threads
     )
