@@ -16,7 +16,7 @@ import pytest
 from tpdeploy.launcher.runtimes.ports import free_ports, is_free
 from tpdeploy.launcher.runtimes.processes import members
 from tpdeploy.launcher.small_model import engine_python, prepare_smollm2
-from tpdeploy.launcher.state import Deployment, log_of, running_endpoint
+from tpdeploy.launcher.state import Deployment, load, log_of, running_endpoint
 
 pytestmark = pytest.mark.engine
 
@@ -87,7 +87,7 @@ def assert_nothing_left(deployment: Deployment) -> None:
 
 
 def test_two_replicas_survive_the_death_of_one(tiny_model: Path, name: str, tmp_path: Path) -> None:
-    """kill -9 of one API server: its workers are ended, requests are answered, stop ends all."""
+    """kill -9 of one API server: its workers are ended, the other answers, and it comes back."""
     deployment = launched(tiny_model, name, tmp_path, "--replicas", "2")
     tpdeploy("query", "Hello", "--max-tokens", "4", "--name", name)
     victim = deployment.members[0].leader
@@ -100,9 +100,15 @@ def test_two_replicas_survive_the_death_of_one(tiny_model: Path, name: str, tmp_
         time.sleep(0.2)
     for _ in range(6):
         tpdeploy("query", "Hello", "--max-tokens", "4", "--name", name)
-    assert "degraded" in tpdeploy("status", "--name", name)
+    deadline = time.monotonic() + 600
+    while (now := load(name)) is None or (now.phase, now.members[0].restarts) != ("ready", 1):
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    assert "ended by SIGKILL" in tpdeploy("status", "--name", name)
+    tpdeploy("query", "Hello", "--max-tokens", "4", "--name", name)
     tpdeploy("stop", "--name", name)
     assert_nothing_left(deployment)
+    assert_nothing_left(now)
 
 
 def test_tensor_parallelism_runs_with_the_plans_kv_cache(
