@@ -10,7 +10,7 @@ from tpdeploy.backends.base import last_exception
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import append_privately, kind_of, write_whole
 from tpdeploy.launcher import state
-from tpdeploy.launcher.asks import Ask, pending, put
+from tpdeploy.launcher.asks import Ask, pending, put, taken
 from tpdeploy.launcher.commands import order_of
 from tpdeploy.launcher.logs import last_words
 from tpdeploy.launcher.runtimes.ports import LOOPBACK, claim, is_free
@@ -23,21 +23,26 @@ POLL_S = 0.2
 # The supervisor ends replicas within its own grace; then it is ended itself.
 STOP_TIMEOUT_S = 40.0
 PORT_TIMEOUT_S = 5.0
-ENDED = {"failed", "stopped"}
+ADOPTION_TIMEOUT_S = 30.0
 
 
-def adopt(name: str) -> Leader | None:
-    """A new supervisor for the deployment called `name`, whose own has died.
+def adopt(name: str) -> state.Deployment | None:
+    """The deployment called `name` with a new supervisor, as its own has died.
 
-    None if it ends by itself, or another command was quicker.
+    Also one that another command has given it meanwhile. None if none could take it over.
     """
     order = order_of(name)
-    try:
-        with claimed(name) as lock:
-            hold = claim(order.port)
-            return start_supervisor(name, [lock, *([hold.fileno()] if hold else [])])
-    except InputError:
-        return None
+    successor = None
+    with suppress(InputError), claimed(name) as lock:
+        hold = claim(order.port)
+        successor = start_supervisor(name, [lock, *([hold.fileno()] if hold else [])])
+    deadline = time.monotonic() + ADOPTION_TIMEOUT_S
+    while time.monotonic() < deadline and (successor is None or is_alive(successor)):
+        deployment = state.load(name)
+        if deployment and deployment.supervised:
+            return deployment
+        time.sleep(POLL_S)
+    return None
 
 
 def supervise(name: str) -> None:
@@ -114,18 +119,15 @@ def follow(
         deployment = state.load(name)
         if deployment:
             show(deployment)
-            if until(deployment) or deployment.phase in ENDED:
+            if until(deployment) or deployment.ended:
                 return deployment
         if not alive:
-            supervisor = _replaced(name, deployment)
+            taken_over = adopt(name) if deployment else None
+            if taken_over is None or taken_over.supervisor is None:
+                words = last_words(state.log_of(name, "supervisor"), last_exception)
+                raise TpdeployError(f"the supervisor of {name} has ended: {words}")
+            supervisor = taken_over.supervisor
         time.sleep(POLL_S)
-
-
-def _replaced(name: str, deployment: state.Deployment | None) -> Leader:
-    if deployment and (successor := adopt(name)):
-        return successor
-    words = last_words(state.log_of(name, "supervisor"), last_exception)
-    raise TpdeployError(f"the supervisor of {name} has ended: {words}")
 
 
 def ask(name: str, asked: Ask, show: Callable[[state.Deployment], None]) -> state.Deployment:
@@ -146,7 +148,7 @@ def ask(name: str, asked: Ask, show: Callable[[state.Deployment], None]) -> stat
         return deployment.ask_id == asked.id and not deployment.doing
 
     done = follow(name, deployment.supervisor, is_done, show)
-    if done.refused or done.phase in ENDED:
+    if done.refused or done.ended:
         raise TpdeployError(done.refused or done.reason)
     return done
 
@@ -158,15 +160,13 @@ def supervised(name: str) -> state.Deployment:
         InputError: nothing of that name is running.
     """
     deployment = state.running(name)
-    if not deployment.supervised and (successor := adopt(name)):
-        return follow(name, successor, lambda d: d.supervisor == successor, lambda _: None)
-    return deployment
+    return deployment if deployment.supervised else adopt(name) or deployment
 
 
 def take_over_orphans() -> list[str]:
     """Give every deployment whose supervisor was killed a new one; their names."""
-    orphans = [d.name for d in state.deployments() if d.running and not d.supervised]
-    return [name for name in orphans if supervised(name).supervised]
+    unwatched = [d for d in state.deployments() if not d.supervised and not d.ended]
+    return [d.name for d in unwatched if d.running and adopt(d.name)]
 
 
 def stop(name: str, drain_s: float | None = None) -> state.Deployment:
@@ -183,6 +183,7 @@ def stop(name: str, drain_s: float | None = None) -> state.Deployment:
         if drain_s is not None:
             put(name, Ask(action="stop", drain_s=drain_s))
         end_process(deployment.supervisor, grace_s=STOP_TIMEOUT_S + (drain_s or 0.0))
+    taken(name)  # by nobody, if there was no supervisor
     last = state.load(name) or deployment
     for runtime, members in by_runtime(last.members):
         runtime.stop(members, grace_s=0.0)

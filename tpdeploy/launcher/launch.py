@@ -9,13 +9,19 @@ from tpdeploy.errors import InputError
 from tpdeploy.files import make_private, write_whole
 from tpdeploy.launcher import front, state
 from tpdeploy.launcher.access import API_KEY, check_certificate, check_host, generate_key, read_keys
-from tpdeploy.launcher.commands import Order, engine_of, replica_commands
+from tpdeploy.launcher.commands import Order, commands_of, engine_of
 from tpdeploy.launcher.control import claimed, refusal, start_supervisor
 from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.checks import before_launch
 from tpdeploy.launcher.doctor.finding import Finding
 from tpdeploy.launcher.logs import keep_previous
-from tpdeploy.launcher.runtimes.ports import check_port, claim, is_free
+from tpdeploy.launcher.runtimes.ports import (
+    FIRST_PORT,
+    PORTS_TRIED,
+    check_port,
+    claim,
+    free_from,
+)
 from tpdeploy.launcher.runtimes.processes import Leader
 from tpdeploy.launcher.runtimes.registry import runtime_for
 from tpdeploy.planner.model.stages import split_problem
@@ -23,7 +29,6 @@ from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.records import dump_record
 
-FIRST_PORT = 8000
 # Options that hold a secret, and the variable that keeps it off the command line.
 SECRETS = {"--api-key": API_KEY, "--hf-token": "HF_TOKEN"}
 
@@ -35,9 +40,9 @@ def choose_port(host: str, asked: int | None) -> tuple[int, socket.socket]:
         InputError: the port asked for is taken, or nothing can listen on `host`.
     """
     claims = {m.port: d.name for d in state.deployments() if d.running for m in d.members}
-    first, tries = (FIRST_PORT, 100) if asked is None else (asked, 1)
-    for port in range(first, first + tries):
-        if port not in claims and is_free(host, port) and (hold := claim(port)):
+    first, tries = (FIRST_PORT, PORTS_TRIED) if asked is None else (asked, 1)
+    for port in free_from(host, first, tries):
+        if port not in claims and (hold := claim(port)):
             return port, hold
     if first in claims:
         raise InputError(f"--port {first} belongs to the running deployment {claims[first]}")
@@ -56,7 +61,8 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
     if problems:
         raise InputError(f"{backend.name} cannot run this plan: {'; '.join(problems)}")
     _check_access(order)
-    own = replica_commands(plan, backend, order)[0].argv[: -len(order.engine_args) or None]
+    first = commands_of(plan, plan.placement[0], backend, order)[0]
+    own = first.argv[: -len(order.engine_args) or None]
     own_names = {word for word in own if word.startswith("--")}
     planned = {name.replace("_", "-") for name in backend.reserved_arguments | own_names}
     for argument in order.engine_args:

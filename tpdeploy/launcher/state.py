@@ -44,6 +44,11 @@ class Deployment(Record):
         return self.supervisor is not None and is_alive(self.supervisor)
 
     @property
+    def ended(self) -> bool:
+        """Whether its supervisor has ended all of it."""
+        return self.phase in {"failed", "stopped"}
+
+    @property
     def running(self) -> bool:
         """Whether any process of it is alive, be it an orphan of a killed supervisor."""
         return self.supervised or any(

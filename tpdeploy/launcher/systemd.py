@@ -70,7 +70,7 @@ def unit(order: Order, model: str, scope: Scope) -> str:
     return UNIT.format(
         name=_escaped(order.name),
         model=_escaped(model),
-        command=" ".join(_quoted(word) for word in argv),
+        command=" ".join(_quoted(word) for word in argv).replace("$", "$$"),
         environment="\n".join(f"Environment={_quoted(f'{k}={v}')}" for k, v in handed.items()),
         credential=key if order.keyed else "",
         watchdog=WATCHDOG_S,
@@ -141,7 +141,7 @@ def _run(argv: Sequence[str], *, quiet: bool = False) -> None:
 
 def _quoted(word: str) -> str:
     """As one word of a unit file (systemd.syntax(7))."""
-    inner = _escaped(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+    inner = _escaped(word).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{inner}"'
 
 

@@ -45,7 +45,7 @@ FORMS = (
         r"\b[IWEF](?P<m>\d\d)(?P<d>\d\d) (?P<H>\d\d):(?P<M>\d\d):(?P<S>\d\d)\.(?P<f>\d{1,6})"
     ),
 )
-# A front asks every replica each two seconds, and uvicorn writes a line each time.
+# A supervisor asks every replica each five seconds, and uvicorn writes a line each time.
 CHECKED = re.compile(r'"(?:GET|HEAD) /(?:health\w*|live|ping|(?:prometheus/)?metrics)\S* \S+" 200')
 
 Keep = Callable[[str], bool]

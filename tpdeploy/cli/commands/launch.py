@@ -2,6 +2,7 @@
 
 import shlex
 import signal
+from functools import partial
 from pathlib import Path
 from socket import socket
 
@@ -17,7 +18,7 @@ from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.access import client_key, generated_file, read_keys
 from tpdeploy.launcher.commands import Order, front_command, replica_commands
-from tpdeploy.launcher.control import ENDED, follow, stop
+from tpdeploy.launcher.control import follow, stop
 from tpdeploy.launcher.launch import begin, check, check_here, choose_port, prepared
 from tpdeploy.launcher.runtimes.base import Rendered
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
@@ -74,10 +75,9 @@ def launch(
     restarts: given.Restarts = 10,
     json: given.Json = False,
 ) -> None:
-    """Start every replica of the plan, and the front that clients reach.
+    """Start every replica of the plan, and the front that clients reach; Ctrl-C ends everything.
 
     Clients need a key if TPDEPLOY_API_KEY holds one, or one is generated or read from a file.
-    Ctrl-C ends everything.
     """
     chosen = read_plan(plan)
     engine = load_backend(backend or chosen.backend)
@@ -105,18 +105,10 @@ def launch(
     )
     check(chosen, engine, order)
     if dry_run:
-        if chosen.cluster.nodes > 1:
-            err.print("MACHINE_0 and so on stand for the addresses of your machines.")
-        _show_commands(_commands(chosen, engine, order), as_json=json)
-        if systemd and not json:
-            typer.echo(f"# {unit_name(name)}\n{unit(order, chosen.model.id, systemd)}")
-        return
+        return _show_dry(chosen, engine, order, systemd, as_json=json)
     show_warnings(err, check_here(chosen, engine, order, insist=force))
-    if systemd:
-        supervisor = _as_service(chosen, order, hold, systemd)
-    else:
-        supervisor = begin(chosen, order, hold)
-    _run(order, supervisor, detach=order.owner is None, as_json=json)
+    start = partial(_as_service, scope=systemd) if systemd else begin
+    return _run(order, start(chosen, order, hold), as_json=json)
 
 
 def _as_service(plan: DeploymentPlan, order: Order, hold: socket, scope: Scope) -> Leader:
@@ -141,8 +133,9 @@ def _whole(path: Path | None) -> Path | None:
     return path.absolute() if path else None
 
 
-def _run(order: Order, supervisor: Leader, *, detach: bool, as_json: bool) -> None:
-    """Start, show the way to readiness, and stay unless detached."""
+def _run(order: Order, supervisor: Leader, *, as_json: bool) -> None:
+    """Show the way to readiness, and stay unless it belongs to nobody."""
+    detach = order.owner is None
     # Ended in another way than by Ctrl-C, it ends what it started all the same; what is to stay
     # survives the terminal.
     for number in (signal.SIGTERM, *(() if detach else (signal.SIGHUP,))):
@@ -155,7 +148,7 @@ def _run(order: Order, supervisor: Leader, *, detach: bool, as_json: bool) -> No
             deployment = follow(
                 order.name, supervisor, lambda d: d.phase not in UNDER_WAY, watcher.show
             )
-        if deployment.phase in ENDED:
+        if deployment.ended:
             raise TpdeployError(f"launch failed: {deployment.reason}")
         if as_json:
             print_json(deployment)
@@ -186,10 +179,17 @@ def _attend(name: str, supervisor: Leader) -> None:
         raise TpdeployError(f"deployment {name} has failed: {last.reason}")
 
 
-def _commands(plan: DeploymentPlan, engine: Backend, order: Order) -> list[Rendered]:
-    """Those of every member, as they would be."""
+def _show_dry(
+    plan: DeploymentPlan, engine: Backend, order: Order, scope: Scope | None, *, as_json: bool
+) -> None:
+    """The commands of every member, as they would be, and the service."""
+    if plan.cluster.nodes > 1:
+        err.print("MACHINE_0 and so on stand for the addresses of your machines.")
     replicas = replica_commands(plan, engine, order)
-    return [*replicas, front_command(order, engine, [r.member for r in replicas])]
+    front = front_command(order, engine, [r.member for r in replicas])
+    _show_commands([*replicas, front], as_json=as_json)
+    if scope and not as_json:
+        typer.echo(f"# {unit_name(order.name)}\n{unit(order, plan.model.id, scope)}")
 
 
 def _show_commands(commands: list[Rendered], *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import psutil
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.finding import Finding, fail, ok, warning
-from tpdeploy.launcher.runtimes.ports import check_port, is_free
+from tpdeploy.launcher.runtimes.ports import FIRST_PORT, PORTS_TRIED, check_port, free_from
 from tpdeploy.numbers import in_gib
 from tpdeploy.planner.plan import DeploymentPlan
 
@@ -27,7 +27,6 @@ FILES_PER_REQUEST = 2
 SHARED_BYTES = 2**30
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 - where the kernel has it
 INFINIBAND = Path("/sys/class/infiniband")
-FIRST_PORT, PORTS_TRIED = 8000, 100
 
 
 def requests_in_flight(plan: DeploymentPlan) -> int:
@@ -108,9 +107,9 @@ def port(case: Case) -> Iterator[Finding]:
             yield ok("port", f"{case.port} is free")
         return
     ours = {m.port for m in chain.from_iterable(d.members for d in case.running)}
-    tried = range(FIRST_PORT, FIRST_PORT + PORTS_TRIED)
-    free = next((n for n in tried if n not in ours and is_free(case.host, n)), None)
+    free = next((port for port in free_from(case.host) if port not in ours), None)
     if free is None:
-        yield fail("port", f"none from {tried[0]} to {tried[-1]} is free", "launch with --port")
+        seen = f"none from {FIRST_PORT} to {FIRST_PORT + PORTS_TRIED - 1} is free"
+        yield fail("port", seen, "launch with --port")
     else:
         yield ok("port", f"{free} is free")

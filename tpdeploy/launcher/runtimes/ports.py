@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Iterator
 
 import psutil
 
@@ -10,11 +11,18 @@ from tpdeploy.errors import InputError
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - to be told apart, not to listen on
 PORTS = range(1, 65536)
+# Of endpoints whose port nobody has stated.
+FIRST_PORT, PORTS_TRIED = 8000, 100
 
 
 def is_free(host: str, port: int) -> bool:
     """Whether a server could listen on `host`:`port` now."""
     return port in PORTS and _refusal(host, port) is None
+
+
+def free_from(host: str, first: int = FIRST_PORT, tries: int = PORTS_TRIED) -> Iterator[int]:
+    """The ports from `first` on, of `tries`, on which a server could listen now."""
+    return (port for port in range(first, first + tries) if is_free(host, port))
 
 
 def free_ports(host: str, count: int) -> list[int]:

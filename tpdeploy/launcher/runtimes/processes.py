@@ -141,6 +141,8 @@ def members(*leaders: Leader) -> list[psutil.Process]:
     Also after a leader itself has died: no other session gets its number while one of them lives.
     """
     since = {of.pid: of.ticks for of in leaders if not _is_of_the_past(of)}
+    if not since:
+        return []
     children: dict[int, list[psutil.Process]] = defaultdict(list)
     found: list[psutil.Process] = []
     for process in psutil.process_iter():

@@ -193,7 +193,7 @@ def _new(plan: DeploymentPlan, order: Order, backend: Backend) -> state.Deployme
 def _taken_over(name: str) -> state.Deployment | None:
     """That whose supervisor has died, if something of it runs; by this process from now on."""
     kept = state.load(name)
-    if kept is None or not kept.running:
+    if kept is None or kept.ended or not kept.running:
         return None
     lost = "its supervisor was killed meanwhile; see: tpdeploy status" if kept.doing else ""
     return kept.model_copy(
