@@ -159,6 +159,36 @@ def test_a_killed_supervisor_is_replaced_by_the_next_command(machine: Machine) -
     assert answer.status_code == 200
 
 
+def test_several_commands_replace_a_killed_supervisor_at_once(machine: Machine) -> None:
+    """The launch in the foreground and two of status: one takes over, the others go on."""
+    machine.plan()
+    command = [sys.executable, "-m", "tpdeploy", *launch_arguments()]
+    launch = in_foreground(command, machine)
+    eventually(lambda: ": ready" in machine.run("status").stdout)
+    deployment = machine.status()
+    kill_supervisor(deployment)
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda _: machine.run("status"), range(2)))
+    assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
+    after = machine.status()
+    assert after.supervised
+    assert after.supervisor != deployment.supervisor
+    assert launch.poll() is None
+    launch.send_signal(signal.SIGINT)
+    launch.communicate(timeout=60)
+    assert nothing_left(after)
+
+
+def test_a_stop_without_a_supervisor_leaves_no_ask(machine: Machine) -> None:
+    """The next deployment of the name is not taken for a busy one."""
+    machine.plan()
+    kill_supervisor(machine.launched())
+    assert machine.run("stop", "--drain", "1").returncode == 0
+    machine.launched()
+    done = machine.run("restart", "--drain", "0")
+    assert done.returncode == 0, done.stderr
+
+
 def test_supervise_starts_what_was_launched_before(machine: Machine) -> None:
     """As after a reboot: with the same plan and order, in the foreground, until it is stopped."""
     machine.plan()

@@ -30,7 +30,7 @@ from tpdeploy.launcher.state import Deployment, folder_of
 from tpdeploy.profiles.record import Record
 
 INTERVAL_S = 10.0
-TIMEOUT_S = 3.0
+TIMEOUT_S = 5.0
 # A line has about 250 bytes a replica: an hour of 40 replicas.
 MOST_BYTES = 4 * 2**20
 # What is kept of each replica.
@@ -60,17 +60,28 @@ class Load(Record):
 
 def look(deployment: Deployment, backend: Backend) -> Look:
     """Ask every replica; within TIMEOUT_S, and without those that do not tell by then."""
+    at = datetime.now(UTC)
+    return parsed(at, fetched(deployment, backend), backend)
+
+
+def fetched(deployment: Deployment, backend: Backend) -> dict[str, str]:
+    """The metrics of every replica as they come, of those that tell within TIMEOUT_S."""
     names = backend.metrics
     replicas = [member for member in deployment.members if member.label != FRONT]
     if names is None or not replicas:
-        return Look(at=datetime.now(UTC), replicas={})
+        return {}
     urls = {m.label: runtime_of(m).address(m) + names.path for m in replicas}
-    texts = asyncio.run(_fetched(urls, inner_key(folder_of(deployment.name))))
+    return asyncio.run(_fetched(urls, inner_key(folder_of(deployment.name))))
+
+
+def parsed(at: datetime, texts: Mapping[str, str], backend: Backend) -> Look:
+    """What the `texts` of replicas told at that time."""
     told = {}
     for label, text in texts.items():
         with suppress(TpdeployError):
-            told[label] = read_metrics(text, names)
-    return Look(at=datetime.now(UTC), replicas=told)
+            if backend.metrics:
+                told[label] = read_metrics(text, backend.metrics)
+    return Look(at=at, replicas=told)
 
 
 async def _fetched(urls: Mapping[str, str], key: str) -> dict[str, str]:
@@ -170,8 +181,8 @@ def load_between(before: Look | None, after: Look, labels: Sequence[str]) -> Loa
     )
     return found.changed(
         output_tokens_per_s=None if tokens is None else tokens / seconds,
-        ttft_ms=_mean_ms(ttft),
-        tpot_ms=_mean_ms(tpot),
+        ttft_ms=mean_ms(ttft),
+        tpot_ms=mean_ms(tpot),
         requests_per_s=None if ttft is None else ttft.count / seconds,
     )
 
@@ -205,5 +216,6 @@ def _sum(values: Iterable[float | None]) -> float | None:
     return sum(known) if known else None
 
 
-def _mean_ms(times: Summed | None) -> float | None:
+def mean_ms(times: Summed | None) -> float | None:
+    """The mean of what was observed; None if nothing was."""
     return 1000 * times.sum / times.count if times and times.count >= 1 else None

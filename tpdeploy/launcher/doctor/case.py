@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from tpdeploy.launcher import state
 from tpdeploy.launcher.environments import Environment
@@ -14,6 +15,7 @@ from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.machine.detect import detect
 from tpdeploy.profiles.machine.nvml import Driver, Gpu, read_driver
+from tpdeploy.profiles.models.weights import cached_weights
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,18 @@ class Case:
     def running(self) -> Sequence[Deployment]:
         """The deployments that run now."""
         return [deployment for deployment in state.deployments() if deployment.running]
+
+    @cached_property
+    def cached_weights(self) -> Path | None:
+        """Where the weights of a hub model are, if they have been downloaded."""
+        model = self.plan.model if self.plan else None
+        return cached_weights(model.id) if model and not model.path else None
+
+    @cached_property
+    def to_download(self) -> DeploymentPlan | None:
+        """The plan, if its weights are not on this machine."""
+        here = self.plan is None or self.plan.model.path or self.cached_weights
+        return None if here else self.plan
 
     @cached_property
     def environment(self) -> Environment | None:

@@ -1,5 +1,7 @@
 """The groups of ranks that all-reduce with one another, on this machine."""
 
+from collections.abc import Iterator
+
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.machine.cores import cores_in
 
@@ -13,27 +15,18 @@ def rank_groups(place: Placement, width: int) -> list[list[int]]:
 
 def device_groups(plan: DeploymentPlan) -> list[list[int]]:
     """The devices of each group of several ranks: of a stage, which attention DP divides again."""
-    width = plan.parallelism.stage_ranks
-    if width == 1:
-        return []
-    return [
-        [place.devices[rank] for rank in group]
-        for place in plan.placement
-        for group in rank_groups(place, width)
-    ]
+    return [[place.devices[rank] for rank in group] for place, group in _groups(plan)]
 
 
 def core_groups(plan: DeploymentPlan) -> list[list[str]]:
     """The same on CPUs: the cores of each rank."""
+    return [[place.cpus[rank] for rank in group] for place, group in _groups(plan) if place.cpus]
+
+
+def _groups(plan: DeploymentPlan) -> Iterator[tuple[Placement, list[int]]]:
     width = plan.parallelism.stage_ranks
-    if width == 1:
-        return []
-    return [
-        [place.cpus[rank] for rank in group]
-        for place in plan.placement
-        if place.cpus
-        for group in rank_groups(place, width)
-    ]
+    for place in plan.placement if width > 1 else ():
+        yield from ((place, group) for group in rank_groups(place, width))
 
 
 def nodes_of(cores: str, nodes: list[list[int]]) -> set[int]:

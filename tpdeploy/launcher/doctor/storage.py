@@ -9,12 +9,7 @@ from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.finding import Finding, fail, ok, warning
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.models.hub import download_problem, endpoint
-from tpdeploy.profiles.models.weights import (
-    cached_weights,
-    downloaded_bytes,
-    hub_cache,
-    weights_problem,
-)
+from tpdeploy.profiles.models.weights import downloaded_bytes, hub_cache, weights_problem
 
 GB = 10**9
 # Judgements: without the first nothing of a deployment can be written down, with the second its
@@ -33,17 +28,17 @@ def weights(case: Case) -> Iterator[Finding]:
             yield fail("weights", f"{model.path}: {problem}", "copy or download the whole model")
         else:
             yield ok("weights", f"in {model.path}")
-    elif found := cached_weights(model.id):
-        yield ok("weights", f"in {found}")
+    elif case.cached_weights:
+        yield ok("weights", f"in {case.cached_weights}")
 
 
 def download(case: Case) -> Iterator[Finding]:
     """Whether the disk has room for the weights that are not here."""
-    if not _is_to_download(case.plan):
+    plan = case.to_download
+    if plan is None:
         return
-    assert case.plan is not None  # noqa: S101 - or nothing is to be downloaded
-    cache, model = hub_cache(), case.plan.model.id
-    lacking = max(0, checkpoint_bytes(case.plan) - downloaded_bytes(model))
+    cache, model = hub_cache(), plan.model.id
+    lacking = max(0, checkpoint_bytes(plan) - downloaded_bytes(model))
     room = free_bytes(cache)
     size = f"about {lacking / GB:,.1f} GB of {model} are to be downloaded"
     seen = f"{size}, {cache} has {room / GB:,.1f} GB of room"
@@ -55,10 +50,9 @@ def download(case: Case) -> Iterator[Finding]:
 
 def hub(case: Case) -> Iterator[Finding]:
     """Whether the hub gives out the model; asked only where it has to."""
-    if not _is_to_download(case.plan):
+    if case.to_download is None:
         return
-    assert case.plan is not None  # noqa: S101 - or nothing is to be downloaded
-    model = case.plan.model.id
+    model = case.to_download.model.id
     if told := download_problem(model):
         problem, remedy = told
         yield fail("hub", f"{model} is not on this machine, and {problem}", remedy)
@@ -96,7 +90,3 @@ def free_bytes(folder: Path) -> int:
     """What the disk has room for, on which `folder` is or would be made."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     return shutil.disk_usage(there).free
-
-
-def _is_to_download(plan: DeploymentPlan | None) -> bool:
-    return bool(plan and not plan.model.path and not cached_weights(plan.model.id))
