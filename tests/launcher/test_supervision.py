@@ -106,9 +106,13 @@ def test_what_fails_again_and_again_is_given_up(machine: Machine) -> None:
     assert "RuntimeError: broken" in after.reason
     kill(deployment.members[1])
     eventually(lambda: nothing_left(deployment))
-    assert "Nothing is running" in machine.run("status").stdout
-    done = machine.run("restart")
-    assert done.returncode == 2
+    ended = machine.run("status")
+    assert ended.returncode == 1
+    assert "Nothing is running" in ended.stdout
+    assert "default has failed: replica-0 " in ended.stderr
+    assert "RuntimeError: broken" in ended.stderr
+    assert machine.run("restart").returncode == 2
+    assert "has failed: replica-0" in machine.run("status", "--name", "default").stderr
 
 
 def test_delays_grow_up_to_a_limit() -> None:

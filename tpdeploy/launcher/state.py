@@ -105,6 +105,8 @@ def running(name: str) -> Deployment:
     deployment = load(name)
     if deployment and deployment.running:
         return deployment
+    if deployment and deployment.phase == "failed":
+        raise InputError(f"deployment {name} has failed: {deployment.reason}; launch it again")
     others = ", ".join(d.name for d in deployments() if d.running)
     hint = f"running: {others} (choose with --name)" if others else "start one: tpdeploy launch"
     raise InputError(f"no deployment called {name} is running; {hint}")

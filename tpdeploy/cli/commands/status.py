@@ -13,7 +13,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.launcher.control import take_over_orphans
 from tpdeploy.launcher.figures import Look
 from tpdeploy.launcher.seen import LATELY_S, Seen, see
-from tpdeploy.launcher.state import deployments, running, unreadable
+from tpdeploy.launcher.state import Deployment, deployments, running, unreadable
 from tpdeploy.profiles.record import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -23,9 +23,10 @@ MOST_LOOKS = int(LATELY_S / WATCH_S)
 
 
 class Status(Record):
-    """Every running deployment."""
+    """Every running deployment, and those that have failed since they were launched."""
 
     deployments: tuple[Seen, ...]
+    failed: tuple[Deployment, ...]
 
 
 @app.command()
@@ -37,8 +38,8 @@ def status(
     """Show the running deployments: members, and what they do beside what the plan predicts.
 
     Rates and means are of the last minute. Exit code 0: all are ready and every member answers,
-    or nothing runs; 1: something does not, or a state cannot be read; 2: the one named is not
-    running.
+    or nothing runs; 1: something does not, has failed, or its state cannot be read; 2: the one
+    named is not running.
     """
     if watch and json:
         raise InputError("--watch and --json: choose one")
@@ -47,15 +48,19 @@ def status(
     broken = [] if name else unreadable()
     for problem in broken:
         err.print(f"Not shown: {problem}", soft_wrap=True)
+    failed = [] if name else [d for d in deployments() if d.phase == "failed"]
+    for each in () if json else failed:
+        err.print(f"{each.name} has failed: {each.reason}", soft_wrap=True, markup=False)
     looks = Looks(name)
     seen = looks.now()
     if json:
-        print_json(Status(deployments=tuple(seen)))
+        print_json(Status(deployments=tuple(seen), failed=tuple(failed)))
     elif watch:
         seen = _watch(looks, seen)
     else:
         out.print(shown(seen))
-    raise typer.Exit(0 if all(each.well for each in seen) and not broken else 1)
+    well = all(each.well for each in seen) and not (broken or failed)
+    raise typer.Exit(0 if well else 1)
 
 
 class Looks:
