@@ -20,7 +20,7 @@ def test_what_the_front_adds_is_the_difference_of_a_round() -> None:
 
 def test_a_front_that_ends_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """No waiting for a program that has ended."""
-    monkeypatch.setattr(front, "HEALTH_INTERVAL", "often")
+    monkeypatch.setattr(front, "RETRY_INTERVAL", "often")
     refused = pytest.raises(TpdeployError, match=r"the front does not serve: .*often")
     with refused, fronting(["http://127.0.0.1:9", "http://127.0.0.1:8"]):
         pass

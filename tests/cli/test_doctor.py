@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.commands import answered, refused, tpdeploy
-from tpdeploy.launcher.doctor import storage
+from tpdeploy.launcher.doctor import case
 from tpdeploy.launcher.doctor.checks import CHECKS
 
 
@@ -48,7 +48,7 @@ def test_the_current_plan_is_examined() -> None:
 def test_nothing_wrong_is_exit_code_0(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A plan for a model that is here, and an engine that is named."""
     planned()
-    monkeypatch.setattr(storage, "cached_weights", lambda _: tmp_path)
+    monkeypatch.setattr(case, "cached_weights", lambda _: tmp_path)
     python = tmp_path / "python"
     python.write_text("")
     python.chmod(0o755)
