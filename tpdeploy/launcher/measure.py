@@ -18,6 +18,7 @@ from tpdeploy.launcher.runtimes.registry import runtime_for
 from tpdeploy.learning.calibrations import MeasuredMachine, Sample, shares_of
 from tpdeploy.learning.roofline_fit import curves, reached, read_rate
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.machine.cores import cores_in
 from tpdeploy.profiles.machine.nvml import driver_version
 
 PROGRAM = Path(backends.__file__).parent / "programs" / "measure.py"
@@ -86,7 +87,7 @@ def _run(
     on_line: Callable[[Line], None],
 ) -> None:
     job = {
-        "cpus": list(cluster.cpus),
+        "cpus": [cores_in(share) for share in cluster.cpus],
         "devices": [] if cluster.cpus else list(range(cluster.per_node)),
         "distribution": backend.environment(cluster.accelerator.platform).distribution,
         "seconds": seconds,
