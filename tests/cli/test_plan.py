@@ -226,6 +226,17 @@ def test_a_plan_from_before_there_was_data_parallel_attention_is_read(tmp_path: 
     assert read_plan(path).parallelism.data == 1
 
 
+def test_a_plan_that_calls_its_domain_an_island_is_read(tmp_path: Path) -> None:
+    """As earlier plans do."""
+    tpdeploy("plan", "llama-8b", "--gpus", "4xA100-PCIe-80GB", home=tmp_path)
+    path = tmp_path / "plan.yaml"
+    domain = read_plan(path).cluster.domain
+    earlier = path.read_text(encoding="utf-8").replace(" domain: ", " island: ")
+    assert f" island: {domain}\n" in earlier
+    path.write_text(earlier)
+    assert read_plan(path).cluster.domain == domain
+
+
 def test_a_smaller_step_reads_fewer_prompts_at_once(tmp_path: Path) -> None:
     """Clients in step wait for fewer of each other's prompts; the engine is told the bound."""
     load = ["llama-8b", "--gpus", "1xH100", "--concurrency", "16", "--backend", "vllm"]
