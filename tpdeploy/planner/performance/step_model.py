@@ -323,9 +323,8 @@ class _Builder:
             there = expert_dispatch(cluster, ranks, kernels)
             back = expert_combine(cluster, ranks, kernels)
             if there.operation == "expert-dispatch":
-                sent = (
-                    experts.computed_per_token * self.hidden_bytes / ranks
-                )  # of each token of all ranks
+                # Of each token of all ranks.
+                sent = experts.computed_per_token * self.hidden_bytes / ranks
                 return tuple(Exchange(experts.layers, each, sent) for each in (there, back))
         both = all_gather(cluster, ranks, self.own), reduce_scatter(cluster, ranks, self.own)
         return tuple(Exchange(experts.layers, each, self.hidden_bytes) for each in both)
