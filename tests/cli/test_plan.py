@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.cli.commands import refused, tpdeploy
+from tests.profiles.public import record
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.errors import InputError
 from tpdeploy.planner.workload import DRAFT_COST
 
-CONFIGS = Path(__file__).parents[1] / "profiles" / "configs"
 JSON_KEYS = {
     "model",
     "cluster",
@@ -62,10 +62,9 @@ def test_the_encoders_of_a_multimodal_model_are_shown(
     tmp_path: Path, name: str, words: str
 ) -> None:
     """How much of the weights they are, or that they are not counted; of text models nothing."""
-    record = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
     folder = tmp_path / name
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(record["config"]), encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(record(name)["config"]), encoding="utf-8")
     args = ("--gpus", "1xH100", "--input-tokens", "100", "--output-tokens", "50")
     result = tpdeploy("plan", str(folder), *args, home=tmp_path, width=300)
     assert result.returncode == 0, result.stderr
