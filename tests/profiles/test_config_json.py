@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from tests.profiles.public import record
 from tpdeploy.errors import InputError
-from tpdeploy.profiles.models.config.families import FAMILIES
+from tpdeploy.profiles.models.config.families.known import FAMILIES
+from tpdeploy.profiles.models.config.families.unplanned import UNPLANNED
 from tpdeploy.profiles.models.config.parser import shape_from_config
-from tpdeploy.profiles.models.config.unplanned import UNPLANNED
 from tpdeploy.profiles.models.library import load_model, model_profiles
 from tpdeploy.profiles.models.shape import Attention, LatentAttention, ModelProfile, ModelShape
 from tpdeploy.profiles.record import Dtype

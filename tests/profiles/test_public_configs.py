@@ -13,7 +13,7 @@ import pytest
 from tests.profiles.public import NAMES, public, record
 from tpdeploy.planner.model.sharding import parameter_count
 from tpdeploy.profiles.models.config.encoders.wrappers import WRAPPERS
-from tpdeploy.profiles.models.config.families import FAMILIES
+from tpdeploy.profiles.models.config.families.known import FAMILIES
 from tpdeploy.profiles.models.config.parser import shape_from_config
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "profiles.md"

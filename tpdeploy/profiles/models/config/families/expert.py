@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, NUM_EXPERTS
+from tpdeploy.profiles.models.config.families.family import Family
+from tpdeploy.profiles.models.config.families.parts import ATTENTION_BIAS, NUM_EXPERTS
 
 _STEP = Family(
     qk_norm="head",

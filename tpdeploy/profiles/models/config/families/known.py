@@ -7,10 +7,13 @@ engine tests compare the parameter counts that follow from them with transformer
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tpdeploy.profiles.models.config.classic_families import CLASSIC_FAMILIES
-from tpdeploy.profiles.models.config.expert_families import EXPERT_FAMILIES
-from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import (
+from tpdeploy.profiles.models.config.families.classic import CLASSIC_FAMILIES
+from tpdeploy.profiles.models.config.families.expert import EXPERT_FAMILIES
+from tpdeploy.profiles.models.config.families.family import Family
+from tpdeploy.profiles.models.config.families.hybrid import HYBRID_FAMILIES
+from tpdeploy.profiles.models.config.families.kin import KIN_FAMILIES
+from tpdeploy.profiles.models.config.families.mixed import MIXED_FAMILIES
+from tpdeploy.profiles.models.config.families.parts import (
     ATTENTION_BIAS,
     DEEPSEEK,
     GEMMA_2,
@@ -18,9 +21,6 @@ from tpdeploy.profiles.models.config.family_parts import (
     MIXTRAL_MODULES,
     NUM_EXPERTS,
 )
-from tpdeploy.profiles.models.config.hybrid_families import HYBRID_FAMILIES
-from tpdeploy.profiles.models.config.kin_families import KIN_FAMILIES
-from tpdeploy.profiles.models.config.mixed_families import MIXED_FAMILIES
 
 _QWEN2_VL = Family(qkv_bias=True, windows="flagged", defaults={"num_key_value_heads": 8})
 _QWEN3 = Family(

@@ -1,6 +1,6 @@
 """What several architectures have in common."""
 
-from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.families.family import Family
 
 ATTENTION_BIAS = "attention_bias"
 LLAMA = Family(qkv_bias=ATTENTION_BIAS, output_bias=ATTENTION_BIAS, mlp_bias="mlp_bias")
