@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from tests.cli.commands import refused, tpdeploy
+from tests.profiles.public import record
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.errors import InputError
 from tpdeploy.planner.workload import DRAFT_COST
 
-CONFIGS = Path(__file__).parents[1] / "profiles" / "configs"
 JSON_KEYS = {
     "model",
     "cluster",
@@ -62,10 +62,9 @@ def test_the_encoders_of_a_multimodal_model_are_shown(
     tmp_path: Path, name: str, words: str
 ) -> None:
     """How much of the weights they are, or that they are not counted; of text models nothing."""
-    record = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
     folder = tmp_path / name
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(record["config"]), encoding="utf-8")
+    (folder / "config.json").write_text(json.dumps(record(name)["config"]), encoding="utf-8")
     args = ("--gpus", "1xH100", "--input-tokens", "100", "--output-tokens", "50")
     result = tpdeploy("plan", str(folder), *args, home=tmp_path, width=300)
     assert result.returncode == 0, result.stderr
@@ -224,6 +223,17 @@ def test_a_plan_from_before_there_was_data_parallel_attention_is_read(tmp_path: 
     path.write_text("".join(line for line in lines if line.split(":")[0].strip() != "data"))
     assert len(path.read_text().splitlines()) < len(lines)
     assert read_plan(path).parallelism.data == 1
+
+
+def test_a_plan_that_calls_its_domain_an_island_is_read(tmp_path: Path) -> None:
+    """As earlier plans do."""
+    tpdeploy("plan", "llama-8b", "--gpus", "4xA100-PCIe-80GB", home=tmp_path)
+    path = tmp_path / "plan.yaml"
+    domain = read_plan(path).cluster.domain
+    earlier = path.read_text(encoding="utf-8").replace(" domain: ", " island: ")
+    assert f" island: {domain}\n" in earlier
+    path.write_text(earlier)
+    assert read_plan(path).cluster.domain == domain
 
 
 def test_a_smaller_step_reads_fewer_prompts_at_once(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.launcher.environments import find_environment
 from tpdeploy.planner.model.sharding import parameter_count
 from tpdeploy.profiles.models.config.encoders.wrappers import WRAPPERS
-from tpdeploy.profiles.models.config.families import FAMILIES
+from tpdeploy.profiles.models.config.families.known import FAMILIES
 from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
 from tpdeploy.profiles.models.library import model_profiles

@@ -1,23 +1,19 @@
 """KV cache and state of every kind of layer, on one rank."""
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.profiles.public import public
 from tpdeploy.planner.model.kv_cache import (
     kv_bytes,
     request_bytes,
     sequence_bytes,
     token_bytes,
 )
-from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
 
-CONFIGS = Path(__file__).parents[1] / "profiles" / "configs"
 MODELS = (
     "llama-70b",
     "gpt-oss-120b",
@@ -94,15 +90,12 @@ def test_the_state_is_in_the_models_type_where_none_is_named(
     name: str, tp: int, expected: float
 ) -> None:
     """Mamba's, Mamba-2's beside attention, and a short convolution's."""
-    record = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
-    shape = shape_from_config(record["config"], id=name)
-    assert sequence_bytes(shape, tp) == expected
+    assert sequence_bytes(public(name), tp) == expected
 
 
 def test_layers_that_borrow_keys_and_values_store_none() -> None:
     """Gemma 3n: 20 of 35 layers have a KV cache, 16 of them within a window of 512 tokens."""
-    record = json.loads((CONFIGS / "gemma3n_text.json").read_text(encoding="utf-8"))
-    shape = shape_from_config(record["config"], id="gemma3n")
+    shape = public("gemma3n_text")
     one = 2 * 2 * 256 * 2  # K and V of 2 heads of 256 in 16 bits
     assert token_bytes(shape, 1, Dtype.BF16) == 20 * one
     assert kv_bytes(shape, 2000, 1, Dtype.BF16) == (4 * 2000 + 16 * 512) * one
@@ -110,8 +103,7 @@ def test_layers_that_borrow_keys_and_values_store_none() -> None:
 
 def test_attention_beside_mamba_has_its_kv_in_every_layer() -> None:
     """Falcon-H1: 8 KV heads of 128 in each of 32 layers, and Mamba-2 in each too."""
-    record = json.loads((CONFIGS / "falcon_h1.json").read_text(encoding="utf-8"))
-    shape = shape_from_config(record["config"], id="falcon-h1")
+    shape = public("falcon_h1")
     assert token_bytes(shape, 1, Dtype.BF16) == 32 * 2 * 8 * 128 * 2
     assert [group.mixer for group in shape.groups] == ["both"]
 

@@ -5,8 +5,8 @@ import pytest
 from tpdeploy.planner.model.precision import served_shape
 from tpdeploy.planner.model.sharding import legal_widths
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.performance.assembly import step_model
 from tpdeploy.planner.performance.step import Step
-from tpdeploy.planner.performance.step_model import step_model
 from tpdeploy.profiles.devices.accelerator import Efficiency
 from tpdeploy.profiles.devices.catalog import with_engine
 from tpdeploy.profiles.devices.cluster import Cluster

@@ -1,13 +1,12 @@
 """Every tensor is split, replicated or padded exactly as engines do it."""
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from tests.profiles.public import NAMES, public
 from tpdeploy.planner.model.sharding import (
     Split,
     Tensor,
@@ -34,7 +33,6 @@ from tpdeploy.profiles.models.shape import (
 )
 from tpdeploy.profiles.record import Dtype
 
-CONFIGS = Path(__file__).parents[1] / "profiles" / "configs"
 WIDTHS = st.integers(1, 16)
 SIZES = st.sampled_from([64, 96, 128, 256])
 
@@ -277,17 +275,10 @@ def test_quantized_scope_is_respected() -> None:
 
 def test_names_of_linear_layers_are_those_of_the_planner() -> None:
     """Every linear layer that a checkpoint may leave unquantized is a tensor of some model."""
-    records = [json.loads(file.read_text(encoding="utf-8")) for file in CONFIGS.glob("*.json")]
-    configs = [record["config"] for record in records] + [p.config for p in model_profiles()]
-    shapes = [shape_from_config(config, id="x") for config in configs]
+    bundled = [shape_from_config(profile.config, id=profile.id) for profile in model_profiles()]
+    shapes = [public(name) for name in NAMES] + bundled
     names = {t.name for shape in shapes for t in tensors(shape) if t.matmul}
     assert set(LinearLayers.names) <= names
-
-
-def public(name: str) -> ModelShape:
-    """The shape of one of the public configs."""
-    record = json.loads((CONFIGS / f"{name}.json").read_text(encoding="utf-8"))
-    return shape_from_config(record["config"], id=name)
 
 
 def test_shared_blocks_are_stored_once_and_read_in_each_layer() -> None:

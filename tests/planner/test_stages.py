@@ -1,12 +1,10 @@
 """Pipeline stages and whole experts hold the model once, dealt out as engines deal it."""
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.profiles.public import public, record
 from tpdeploy.planner.model.kv_cache import request_bytes
 from tpdeploy.planner.model.sharding import legal_widths
 from tpdeploy.planner.model.stages import (
@@ -16,11 +14,8 @@ from tpdeploy.planner.model.stages import (
     stages,
 )
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
-
-CONFIGS = Path(__file__).parents[1] / "profiles" / "configs"
 
 
 def weights(model: str, split: Parallelism) -> list[float]:
@@ -70,12 +65,11 @@ def test_stages_of_unlike_layers_hold_every_layer_once(model: str) -> None:
 
 def test_stages_of_narrowed_layers_hold_their_own_widths() -> None:
     """Nemotron-NAS: layers without attention hold no KV, and narrow MLPs are narrow."""
-    name = "nvidia--Llama-3_3-Nemotron-Super-49B-v1.json"
-    record = json.loads((CONFIGS / name).read_text(encoding="utf-8"))
-    shape = shape_from_config(record["config"], id="nemotron")
+    name = "nvidia--Llama-3_3-Nemotron-Super-49B-v1"
+    shape = public(name)
     dealt = stages(shape, 80)
     each = [stage_weight_bytes(shape, Parallelism(tensor=1, pipeline=80), s) for s in dealt]
-    assert sum(each) == pytest.approx(2 * record["parameters"], rel=1e-12)
+    assert sum(each) == pytest.approx(2 * record(name)["parameters"], rel=1e-12)
     held = [stage_request_bytes(shape, stage, 1000, 1, Dtype.BF16) for stage in dealt]
     layers = [group for group in shape.groups for _ in range(group.count)]
     assert [size > 0 for size in held] == [layer.mixer == "full" for layer in layers]
@@ -102,8 +96,7 @@ def test_a_stage_holds_the_kv_of_its_own_attention_layers() -> None:
 
 def test_encoders_are_split_over_ranks_and_whole_on_every_stage() -> None:
     """Their linear layers are shared by the ranks; norms, patches and positions are not."""
-    record = json.loads((CONFIGS / "qwen3_vl.json").read_text(encoding="utf-8"))
-    shape = shape_from_config(record["config"], id="qwen3-vl")
+    shape = public("qwen3_vl")
     assert shape.encoders
     assert shape.encoders.whole < 0.01 * shape.encoders.split
     text = shape.model_copy(update={"encoders": None})

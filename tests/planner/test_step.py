@@ -11,9 +11,10 @@ from tests.planner.questions import VLLM
 from tpdeploy.learning.corrections import Factors, corrected
 from tpdeploy.planner.engine_rules import OwnKernels
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.performance.assembly import step_model
 from tpdeploy.planner.performance.operators import imbalance, touched
 from tpdeploy.planner.performance.step import Step
-from tpdeploy.planner.performance.step_model import StepModel, step_model
+from tpdeploy.planner.performance.step_model import StepModel
 from tpdeploy.planner.serving.prediction import EAGER_ERROR
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model

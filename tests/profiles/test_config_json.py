@@ -1,21 +1,18 @@
 """config.json is parsed strictly: what is missing or impossible is named, never guessed."""
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.profiles.public import record
 from tpdeploy.errors import InputError
-from tpdeploy.profiles.models.config.families import FAMILIES
+from tpdeploy.profiles.models.config.families.known import FAMILIES
+from tpdeploy.profiles.models.config.families.unplanned import UNPLANNED
 from tpdeploy.profiles.models.config.parser import shape_from_config
-from tpdeploy.profiles.models.config.unplanned import UNPLANNED
 from tpdeploy.profiles.models.library import load_model, model_profiles
 from tpdeploy.profiles.models.shape import Attention, LatentAttention, ModelProfile, ModelShape
 from tpdeploy.profiles.record import Dtype
 
-CONFIGS = Path(__file__).parent / "configs"
 LLAMA: dict[str, object] = {
     "model_type": "llama",
     "hidden_size": 64,
@@ -206,8 +203,7 @@ def test_the_text_model_of_a_multimodal_config_is_read() -> None:
 
 def test_kimi_counts_its_layers_from_one() -> None:
     """The published configs list them in a part of their own; transformers' in layer_types."""
-    record = json.loads((CONFIGS / "kimi_linear.json").read_text(encoding="utf-8"))
-    stated: dict[str, object] = {**record["config"], "num_hidden_layers": 4}
+    stated = {**record("kimi_linear")["config"], "num_hidden_layers": 4}
     listed = ("layer_types", "mlp_layer_types", "linear_head_dim", "linear_num_heads")
     for key in (*listed, "linear_conv_kernel_dim"):
         del stated[key]

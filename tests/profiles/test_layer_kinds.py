@@ -1,19 +1,15 @@
 """What each layer of a model is made of, as its config lists it or its family rules."""
 
-import json
-from pathlib import Path
-
 import pytest
 
+from tests.profiles.public import record
 from tpdeploy.errors import InputError
 from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.library import load_model, model_profiles
 from tpdeploy.profiles.models.shape import ModelShape
 
-PUBLIC = Path(__file__).parent / "configs"
 GEMMA_3N, GEMMA_4, LAGUNA = (
-    json.loads((PUBLIC / f"{name}.json").read_text(encoding="utf-8"))["config"]
-    for name in ("gemma3n_text", "gemma4_with_encoders", "laguna")
+    record(name)["config"] for name in ("gemma3n_text", "gemma4_with_encoders", "laguna")
 )
 STEP = {
     "model_type": "step3p5",

@@ -5,33 +5,31 @@ is from, and the parameters of transformers' module for it, built on the meta de
 multimodal model whose encoders are not known, `text_model` is the part that is counted.
 """
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 
+from tests.profiles.public import NAMES, public, record
 from tpdeploy.planner.model.sharding import parameter_count
 from tpdeploy.profiles.models.config.encoders.wrappers import WRAPPERS
-from tpdeploy.profiles.models.config.families import FAMILIES
+from tpdeploy.profiles.models.config.families.known import FAMILIES
 from tpdeploy.profiles.models.config.parser import shape_from_config
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "profiles.md"
-FILES = sorted((Path(__file__).parent / "configs").glob("*.json"))
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_a_public_config_has_exactly_the_parameters_of_its_module(file: Path) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_public_config_has_exactly_the_parameters_of_its_module(name: str) -> None:
     """Counted from config.json alone."""
-    record = json.loads(file.read_text(encoding="utf-8"))
-    shape = shape_from_config(record["config"], id=file.stem)
-    assert parameter_count(shape) == record.get("text_model", record["parameters"])
-    assert bool(shape.uncounted) == ("text_model" in record)
+    shape, counted = public(name), record(name)
+    assert parameter_count(shape) == counted.get("text_model", counted["parameters"])
+    assert bool(shape.uncounted) == ("text_model" in counted)
 
 
 def test_kimis_checkpoints_name_the_keys_of_their_encoder_otherwise() -> None:
     """With `vt_` before a key and `init_` before the positions; the count is the same."""
-    record = json.loads((FILES[0].parent / "kimi_k25.json").read_text(encoding="utf-8"))
+    counted = record("kimi_k25")
     vision = {
         "vt_hidden_size": 1152,
         "vt_intermediate_size": 4304,
@@ -41,21 +39,20 @@ def test_kimis_checkpoints_name_the_keys_of_their_encoder_otherwise() -> None:
         "init_pos_emb_width": 64,
         "patch_size": 14,
     }
-    shape = shape_from_config({**record["config"], "vision_config": vision}, id="kimi")
-    assert parameter_count(shape) == record["parameters"]
+    shape = shape_from_config({**counted["config"], "vision_config": vision}, id="kimi")
+    assert parameter_count(shape) == counted["parameters"]
     narrow = {**vision, "vt_num_hidden_layers": 26}
-    fewer = shape_from_config({**record["config"], "vision_config": narrow}, id="kimi")
+    fewer = shape_from_config({**counted["config"], "vision_config": narrow}, id="kimi")
     assert shape.encoders and fewer.encoders
     assert fewer.encoders.parameters < shape.encoders.parameters
 
 
 def test_the_configs_say_where_they_are_from() -> None:
     """Each names its source and what counted its parameters."""
-    assert len(FILES) >= 30
-    for file in FILES:
-        record = json.loads(file.read_text(encoding="utf-8"))
-        assert record["source"]
-        assert record["counted_with"]
+    assert len(NAMES) >= 30
+    for name in NAMES:
+        assert record(name)["source"]
+        assert record(name)["counted_with"]
 
 
 def test_the_document_lists_every_known_architecture() -> None:

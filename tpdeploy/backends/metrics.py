@@ -1,6 +1,6 @@
 """An engine's own metrics, read from its Prometheus text into names of ours."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -13,6 +13,9 @@ from tpdeploy.profiles.record import Record
 
 if TYPE_CHECKING:
     from prometheus_client.samples import Sample
+
+# Fields of EngineMetrics of which several are no sum.
+SHARES = frozenset({"kv_use"})
 
 
 @dataclass(frozen=True)
@@ -61,9 +64,10 @@ def read_metrics(text: str, names: MetricNames) -> EngineMetrics:
     try:
         samples = list(_samples(text, names.prefix))
         times = {key: _summed(samples, name) for key, name in names.histograms.items()}
-        values = {key: _value(samples, name) for key, name in names.values.items()}
-        if values.get("kv_use") is not None:
-            values["kv_use"] = mean(s.value for s in samples if s.name == names.values["kv_use"])
+        values = {
+            key: _value(samples, name, mean if key in SHARES else sum)
+            for key, name in names.values.items()
+        }
         return EngineMetrics.model_validate({**times, **values})
     except ValueError as error:
         raise TpdeployError(f"{names.path} is no Prometheus text: {error}") from error
@@ -83,6 +87,8 @@ def _samples(text: str, prefix: str) -> Iterator["Sample"]:
             yield sample._replace(name=sample.name.removeprefix(prefix))
 
 
-def _value(samples: list["Sample"], name: str) -> float | None:
+def _value(
+    samples: list["Sample"], name: str, join: Callable[[list[float]], float] = sum
+) -> float | None:
     values = [sample.value for sample in samples if sample.name == name]
-    return sum(values) if values else None
+    return join(values) if values else None

@@ -18,7 +18,8 @@ from tpdeploy.launcher.runtimes.registry import runtime_for
 from tpdeploy.learning.calibrations import MeasuredMachine, Sample, shares_of
 from tpdeploy.learning.roofline_fit import curves, reached, read_rate
 from tpdeploy.profiles.devices.cluster import Cluster
-from tpdeploy.profiles.machine.detect import driver
+from tpdeploy.profiles.machine.cores import cores_in
+from tpdeploy.profiles.machine.nvml import driver_version
 
 PROGRAM = Path(backends.__file__).parent / "programs" / "measure.py"
 # Lines it prints: kernels twice, small ones on CPUs, all-reduces of as many sizes.
@@ -86,7 +87,7 @@ def _run(
     on_line: Callable[[Line], None],
 ) -> None:
     job = {
-        "cpus": list(cluster.cpus),
+        "cpus": [cores_in(share) for share in cluster.cpus],
         "devices": [] if cluster.cpus else list(range(cluster.per_node)),
         "distribution": backend.environment(cluster.accelerator.platform).distribution,
         "seconds": seconds,
@@ -111,7 +112,7 @@ def _machine(
     now, name = datetime.now(UTC), str(identity["name"])
     versions = dict(identity["versions"])
     if not cluster.cpus:
-        versions["driver"] = driver()
+        versions["driver"] = driver_version()
     samples = [_sample(line) for line in lines if line["kind"] not in {"device", "remark"}]
     told = {"source": f"tpdeploy calibrate on {name}", "date": now.date()}
     return MeasuredMachine(

@@ -6,8 +6,8 @@ from math import exp, log
 from statistics import median
 
 from tpdeploy.learning.calibrations import Operation, Reached, Sample
+from tpdeploy.planner.performance.assembly import small_values
 from tpdeploy.planner.performance.kernels import Roofline
-from tpdeploy.planner.performance.step_model import small_values
 from tpdeploy.profiles.devices.fabric import Algorithm, Curve
 
 VALUE_BYTES = 2  # of BF16 or FP16, in which everything is measured

@@ -1,10 +1,10 @@
 """All-reduces within groups of ranks, and how far each rank came: python allreduce.py JOB.
 
 Runs inside an engine's environment and imports nothing of tpdeploy. JOB is JSON: `groups`, of each
-group and rank a GPU's number or, with `on` "cpu", a list of cores. All groups work at once, as in
-serving, and know nothing of one another. Each rank prints each step it has done, and its error, as
-a JSON object a line. Nothing here has a time limit: whoever runs this knows from the lines who
-hangs, and where.
+group and rank a GPU's number or, with `on` "cpu", the numbers of its cores. All groups work at
+once, as in serving, and know nothing of one another. Each rank prints each step it has done, and
+its error, as a JSON object a line. Nothing here has a time limit: whoever runs this knows from the
+lines who hangs, and where.
 """
 
 import json
@@ -80,9 +80,8 @@ def reduce(rank: int, port: int, group: list, on_cpu: bool, tell: Callable[..., 
     import torch.distributed as dist
 
     if on_cpu:
-        cores = cores_in(group[rank])
-        os.sched_setaffinity(0, cores)
-        torch.set_num_threads(len(cores))
+        os.sched_setaffinity(0, group[rank])
+        torch.set_num_threads(len(group[rank]))
     tell(done="loaded")
     meeting = f"tcp://127.0.0.1:{port}"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=len(group))
@@ -116,12 +115,6 @@ def added_up(group: Any, device: Any, ranks: int) -> float:
             wrong = float(values[values != ranks][0])
             raise ValueError(f"the sum of {ranks} ones came out as {wrong:g}")
     return sorted(taken[1:])[REPEATS // 2]
-
-
-def cores_in(text: str) -> set:
-    """The cores of a list such as `0-3,8`."""
-    spans = [part.partition("-") for part in text.split(",")]
-    return {core for first, _, last in spans for core in range(int(first), int(last or first) + 1)}
 
 
 if __name__ == "__main__":

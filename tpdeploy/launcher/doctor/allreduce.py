@@ -24,6 +24,7 @@ from tpdeploy.launcher.runtimes.base import Engine
 from tpdeploy.launcher.runtimes.processes import reading
 from tpdeploy.launcher.runtimes.registry import runtime_for
 from tpdeploy.numbers import duration
+from tpdeploy.profiles.machine.cores import cores_in
 
 PROGRAM = Path(backends.__file__).parent / "programs" / "allreduce.py"
 # Without a step forward of any rank for so long, one hangs. NCCL's own limit is ten minutes.
@@ -153,7 +154,8 @@ def try_groups(
     on = "cpu" if engine.platform == "cpu" else "gpu"
     tried = Tried(LAST[on], ranks)
     asked = {"NCCL_DEBUG": "WARN", **(variables or {})}
-    arguments = (str(PROGRAM), json.dumps({"on": on, "groups": groups}))
+    cores = [[cores_in(cpus) for cpus in group] for group in groups] if on == "cpu" else None
+    arguments = (str(PROGRAM), json.dumps({"on": on, "groups": cores or groups}))
     with (
         runtime_for(engine).run_python(engine, arguments, asked) as argv,
         tempfile.TemporaryFile("w+", encoding="utf-8") as errors,

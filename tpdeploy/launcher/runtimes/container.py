@@ -13,6 +13,7 @@ from tpdeploy.files import kind_of
 from tpdeploy.launcher.runtimes.base import Engine, Rendered
 from tpdeploy.launcher.runtimes.local import Local, with_variables
 from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.profiles.models.hub import hub_home
 
 CLIENTS = ("docker", "podman")
 # How each lends the GPUs; which of them an engine uses its own variables say.
@@ -113,7 +114,7 @@ def argv_in(
     `folder`, the Hugging Face cache, and what else `argv` names by its path, read-only.
     """
     with_ = client()
-    cache = Path(os.environ.get("HF_HOME", Path.home() / ".cache" / "huggingface"))
+    cache = hub_home()
     command = [with_, "run", "--rm", "--init", "--name", name, "--network", "host", "--ipc", "host"]
     command += GPUS[with_] if gpus else ()
     for variable in variables:

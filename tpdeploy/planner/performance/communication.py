@@ -5,8 +5,8 @@ from math import ceil
 
 from tpdeploy.planner.model.sharding import legal_widths
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.performance.assembly import step_model
 from tpdeploy.planner.performance.step import Step, StepTime
-from tpdeploy.planner.performance.step_model import step_model
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question, share_of_load
 

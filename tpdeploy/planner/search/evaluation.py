@@ -8,8 +8,9 @@ from tpdeploy.planner.engine_rules import OwnKernels
 from tpdeploy.planner.memory.sizing import DoesNotFit, Sized, size
 from tpdeploy.planner.model.stages import split_problem
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.performance.assembly import step_model
 from tpdeploy.planner.performance.step import Step, StepTime
-from tpdeploy.planner.performance.step_model import StepModel, step_model
+from tpdeploy.planner.performance.step_model import StepModel
 from tpdeploy.planner.plan import Limits, MemoryPerGpu, Prediction
 from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.serving.prediction import predict

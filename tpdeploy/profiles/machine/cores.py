@@ -5,6 +5,8 @@ from pathlib import Path
 
 import psutil
 
+from tpdeploy.profiles.machine.kernel import kernel_text
+
 CGROUP = Path("/sys/fs/cgroup")
 NUMA_NODES = Path("/sys/devices/system/node")
 CPUINFO = Path("/proc/cpuinfo")
@@ -25,7 +27,7 @@ def numa_nodes() -> list[list[int]]:
     affinity = getattr(os, "sched_getaffinity", None)
     allowed = set(affinity(0)) if affinity else set(range(os.cpu_count() or 1))
     lists = sorted(NUMA_NODES.glob("node[0-9]*/cpulist"), key=lambda p: int(p.parent.name[4:]))
-    nodes = [sorted(allowed & set(cores_in(_read(path)))) for path in lists]
+    nodes = [sorted(allowed & set(cores_in(kernel_text(path)))) for path in lists]
     found = [node for node in nodes if node]
     return found if {core for node in found for core in node} == allowed else [sorted(allowed)]
 
@@ -33,7 +35,7 @@ def numa_nodes() -> list[list[int]]:
 def memory_bytes() -> int:
     """Memory of this machine, or what its control group may use."""
     total = psutil.virtual_memory().total
-    limit = _read(CGROUP / "memory.max")
+    limit = kernel_text(CGROUP / "memory.max")
     return min(total, int(limit)) if limit.isdigit() else total
 
 
@@ -43,29 +45,29 @@ def free_memory_bytes() -> int:
     Pages of files count as free, since the kernel gives them up.
     """
     available = psutil.virtual_memory().available
-    limit, used = _read(CGROUP / "memory.max"), _read(CGROUP / "memory.current")
+    limit, used = kernel_text(CGROUP / "memory.max"), kernel_text(CGROUP / "memory.current")
     if not (limit.isdigit() and used.isdigit()):
         return available
-    stated = (line.split() for line in _read(CGROUP / "memory.stat").splitlines())
+    stated = (line.split() for line in kernel_text(CGROUP / "memory.stat").splitlines())
     files = next((int(size) for name, size in stated if name == "inactive_file"), 0)
     return max(0, min(available, int(limit) - int(used) + files))
 
 
 def computes_in_bf16() -> bool:
     """Whether the cores multiply BF16 natively (AVX512-BF16 or AMX)."""
-    flags = _read(CPUINFO)
+    flags = kernel_text(CPUINFO)
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def processor() -> str:
     """The processor's name as the kernel gives it; "CPU" where it gives none."""
-    lines = _read(CPUINFO).splitlines()
+    lines = kernel_text(CPUINFO).splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, "CPU")
 
 
 def _quota(cores: int) -> int:
-    quota, _, period = _read(CGROUP / "cpu.max").partition(" ")
+    quota, _, period = kernel_text(CGROUP / "cpu.max").partition(" ")
     return max(1, min(cores, int(quota) // int(period))) if quota.isdigit() else cores
 
 
@@ -77,11 +79,3 @@ def cores_in(text: str) -> list[int]:
     """
     spans = [part.partition("-") for part in text.split(",") if part]
     return [core for a, _, b in spans for core in range(int(a), int(b or a) + 1)]
-
-
-def _read(path: Path) -> str:
-    """The text of a kernel file, empty where the kernel has none."""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""

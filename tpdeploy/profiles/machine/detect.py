@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from itertools import combinations
 from types import ModuleType
 
-from tpdeploy.errors import InputError, TpdeployError
+from tpdeploy.errors import InputError
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import assemble, choose_fabric, find_accelerator, find_fabric
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.machine.cores import computes_in_bf16, memory_bytes, numa_nodes, usable_cores
-from tpdeploy.profiles.machine.nvml import text
+from tpdeploy.profiles.machine.nvml import opened, text, told
 from tpdeploy.profiles.record import Dtype
 
 
@@ -22,32 +22,11 @@ def detect(interconnect: str | None = None) -> Cluster:
             part by CUDA_VISIBLE_DEVICES.
         TpdeployError: the driver answers and then fails.
     """
-    import pynvml  # noqa: PLC0415 - 15 ms that only detection needs
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return cpu_cluster(None, interconnect)
-    try:
-        count = visible_count(pynvml.nvmlDeviceGetCount())
-        if count == 0:
+    with opened() as nvml:
+        count = visible_count(nvml.nvmlDeviceGetCount()) if nvml else 0
+        if nvml is None or count == 0:
             return cpu_cluster(None, interconnect)
-        return gpu_cluster(pynvml, count, interconnect)
-    except pynvml.NVMLError as error:
-        raise TpdeployError(f"the NVIDIA driver failed: {error}; see nvidia-smi") from error
-    finally:
-        pynvml.nvmlShutdown()
-
-
-def driver() -> str:
-    """The version of the NVIDIA driver; "unknown" where none answers."""
-    import pynvml  # noqa: PLC0415 - as in `detect`
-
-    try:
-        pynvml.nvmlInit()
-        return text(pynvml.nvmlSystemGetDriverVersion())
-    except pynvml.NVMLError:
-        return "unknown"
+        return gpu_cluster(nvml, count, interconnect)
 
 
 def visible_count(installed: int) -> int:
@@ -177,15 +156,9 @@ def _neighbours(count: int, domain: int) -> list[tuple[int, int]]:
 
 
 def _are_bridged(nvml: ModuleType, one: object, other: object) -> bool:
-    try:
-        status = nvml.nvmlDeviceGetP2PStatus(one, other, nvml.NVML_P2P_CAPS_INDEX_NVLINK)
-    except nvml.NVMLError:
-        return False
+    status = told(nvml, nvml.nvmlDeviceGetP2PStatus, one, other, nvml.NVML_P2P_CAPS_INDEX_NVLINK)
     return bool(status == nvml.NVML_P2P_STATUS_OK)
 
 
 def _nvlink_is_up(nvml: ModuleType, handle: object) -> bool:
-    try:
-        return bool(nvml.nvmlDeviceGetNvLinkState(handle, 0))
-    except nvml.NVMLError:
-        return False
+    return bool(told(nvml, nvml.nvmlDeviceGetNvLinkState, handle, 0))

@@ -1,6 +1,7 @@
 """What the NVIDIA driver says of its GPUs right now: memory, processes, and who reaches whom."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import psutil
 
 from tpdeploy.errors import TpdeployError
+from tpdeploy.profiles.machine.kernel import kernel_text
 
 PCI_DEVICES = Path("/sys/bus/pci/devices")
 
@@ -49,8 +51,9 @@ class Driver:
     barriers: Mapping[tuple[int, int], str]
 
 
-def read_driver() -> Driver | None:
-    """What the driver says; None when none answers.
+@contextmanager
+def opened() -> Iterator[ModuleType | None]:
+    """NVML within the block; None when no driver answers.
 
     Raises:
         TpdeployError: it answers and then fails.
@@ -60,20 +63,38 @@ def read_driver() -> Driver | None:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return None
+        yield None
+        return
     try:
-        return _read(pynvml)
+        yield pynvml
     except pynvml.NVMLError as error:
         raise TpdeployError(f"the NVIDIA driver failed: {error}; see nvidia-smi") from error
     finally:
         pynvml.nvmlShutdown()
 
 
+def read_driver() -> Driver | None:
+    """What the driver says; None when none answers.
+
+    Raises:
+        TpdeployError: it answers and then fails.
+    """
+    with opened() as nvml:
+        return _read(nvml) if nvml else None
+
+
+def driver_version() -> str:
+    """The version of the driver; "unknown" where none tells."""
+    with opened() as nvml:
+        version = told(nvml, nvml.nvmlSystemGetDriverVersion) if nvml else None
+    return text(version) if version else "unknown"
+
+
 def _read(nvml: ModuleType) -> Driver:
     handles = [nvml.nvmlDeviceGetHandleByIndex(i) for i in range(nvml.nvmlDeviceGetCount())]
     return Driver(
         version=text(nvml.nvmlSystemGetDriverVersion()),
-        cuda=_cuda(_told(nvml, nvml.nvmlSystemGetCudaDriverVersion) or 0),
+        cuda=_cuda(told(nvml, nvml.nvmlSystemGetCudaDriverVersion) or 0),
         gpus=tuple(_gpu(nvml, index, handle) for index, handle in enumerate(handles)),
         barriers=_barriers(nvml, handles),
     )
@@ -81,8 +102,8 @@ def _read(nvml: ModuleType) -> Driver:
 
 def _gpu(nvml: ModuleType, index: int, handle: object) -> Gpu:
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
-    running = _told(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
-    pci = _told(nvml, nvml.nvmlDeviceGetPciInfo, handle)
+    running = told(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle) or ()
+    pci = told(nvml, nvml.nvmlDeviceGetPciInfo, handle)
     folder = PCI_DEVICES / _address(text(pci.busId)) if pci else None
     return Gpu(
         index=index,
@@ -105,18 +126,10 @@ def _barriers(nvml: ModuleType, handles: list[Any]) -> dict[tuple[int, int], str
     found = {}
     for one, other in combinations(range(len(handles)), 2):
         ask = (handles[one], handles[other], nvml.NVML_P2P_CAPS_INDEX_READ)
-        status = _told(nvml, nvml.nvmlDeviceGetP2PStatus, *ask)
+        status = told(nvml, nvml.nvmlDeviceGetP2PStatus, *ask)
         if status not in {None, nvml.NVML_P2P_STATUS_OK}:
             found[one, other] = words.get(status, f"status {status}")
     return found
-
-
-def _told(nvml: ModuleType, ask: Callable[..., Any], *about: object) -> Any:
-    """What NVML answers; None where this driver or GPU has no answer."""
-    try:
-        return ask(*about)
-    except nvml.NVMLError:
-        return None
 
 
 def _cuda(version: int) -> str:
@@ -143,22 +156,23 @@ def _address(bus: str) -> str:
 
 
 def _numa_node(folder: Path) -> int | None:
-    node = _line(folder / "numa_node")
+    node = kernel_text(folder / "numa_node")
     return int(node) if node.isdigit() else None  # -1: the kernel does not know
 
 
 def _translated(folder: Path) -> bool | None:
-    kind = _line(folder / "iommu_group" / "type")  # "identity" passes addresses through
+    kind = kernel_text(folder / "iommu_group" / "type")  # "identity" passes addresses through
     return kind.startswith("DMA") if kind else None
-
-
-def _line(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
 
 
 def text(name: str | bytes) -> str:
     """NVML gives names as bytes in some versions."""
     return name.decode() if isinstance(name, bytes) else name
+
+
+def told(nvml: ModuleType, ask: Callable[..., Any], *about: object) -> Any:
+    """What NVML answers; None where this driver or GPU has no answer."""
+    try:
+        return ask(*about)
+    except nvml.NVMLError:
+        return None

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from http import HTTPStatus
 from pathlib import Path
 from queue import Queue
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 10.0
 INSTEAD = "give a local folder with its config.json, or a bundled model"
 YES = {"1", "on", "yes", "true"}
+
+
+class _OutOfReachError(Exception):
+    """The hub does not answer; the message says which."""
 
 
 def hub_config(model: str) -> dict[str, object]:
@@ -44,18 +49,16 @@ def download_problem(model: str) -> tuple[str, str] | None:
 
     One file is asked for, which the hub guards as it guards the weights.
     """
-    import httpx  # noqa: PLC0415 - as below
-
     elsewhere = "set HF_ENDPOINT to a mirror in reach, or plan with a local folder"
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in YES:
+    if _is_off():
         return "HF_HUB_OFFLINE forbids to ask the hub", "unset it, or plan with a local folder"
     try:
         answer = _ask(model, "config.json")
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        return f"{endpoint()} is out of reach ({type(error).__name__})", elsewhere
+    except _OutOfReachError as error:
+        return str(error), elsewhere
     if answer.is_success:
         return None
-    if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+    if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         sent = "the token may not read it" if token() else "no token was sent (HF_TOKEN)"
         terms = f"accept its terms at {endpoint()}/{model} and set HF_TOKEN to a token of yours"
         return f"{endpoint()} answered {answer.status_code}: {sent}", terms
@@ -87,20 +90,20 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
 
 
+def _is_off() -> bool:
+    """Whether the user forbids to ask the hub."""
+    return os.environ.get("HF_HUB_OFFLINE", "").lower() in YES
+
+
 def _fetch(model: str, file: str) -> dict[str, object] | None:
     """A JSON file of `model`, or None when the hub knows the model but not the file."""
-    import httpx  # noqa: PLC0415 - 80 ms that only this path needs
-
-    if os.environ.get("HF_HUB_OFFLINE", "").lower() in YES:
+    if _is_off():
         raise InputError(f"{model} is not bundled and HF_HUB_OFFLINE is set: {INSTEAD}")
     try:
         answer = _ask(model, file)
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        raise InputError(
-            f"{model} is not bundled and {endpoint()} is out of reach "
-            f"({type(error).__name__}): {INSTEAD}"
-        ) from error
-    if answer.status_code == httpx.codes.NOT_FOUND:
+    except _OutOfReachError as error:
+        raise InputError(f"{model} is not bundled and {error}: {INSTEAD}") from error
+    if answer.status_code == HTTPStatus.NOT_FOUND:
         return None
     if not answer.is_success:
         raise InputError(f"{model}: {_refusal(answer)}; {INSTEAD}")
@@ -108,9 +111,19 @@ def _fetch(model: str, file: str) -> dict[str, object] | None:
 
 
 def _ask(model: str, file: str) -> "httpx.Response":
-    """The hub's answer about a file of `model`, with the user's token if there is one."""
+    """The hub's answer about a file of `model`, with the user's token if there is one.
+
+    Raises:
+        _OutOfReachError: there is none.
+    """
+    import httpx  # noqa: PLC0415 - 80 ms that only this path needs
+
     headers = {"Authorization": f"Bearer {sent}"} if (sent := token()) else {}
-    return _get(f"{endpoint()}/{model}/resolve/main/{file}", headers)
+    try:
+        return _get(f"{endpoint()}/{model}/resolve/main/{file}", headers)
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        reason = f"{endpoint()} is out of reach ({type(error).__name__})"
+        raise _OutOfReachError(reason) from error
 
 
 def _get(url: str, headers: dict[str, str]) -> "httpx.Response":

@@ -1,8 +1,9 @@
 """What mixes tokens: attention of every kind, as a config.json describes it."""
 
-from tpdeploy.profiles.models.config.family import Family, Switch
+from tpdeploy.profiles.models.config.families.family import Family, Switch
 from tpdeploy.profiles.models.config.keys import ConfigKeys
-from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, window
+from tpdeploy.profiles.models.config.layer_kinds import LayerKinds
+from tpdeploy.profiles.models.config.mixer_kinds import window
 from tpdeploy.profiles.models.config.searched_blocks import kv_heads as searched_kv_heads
 from tpdeploy.profiles.models.shape import (
     Attention,

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
 from tpdeploy.errors import InputError
-from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.families.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds
 

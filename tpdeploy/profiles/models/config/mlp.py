@@ -4,7 +4,7 @@ from collections import Counter
 from math import ceil
 
 from tpdeploy.profiles.models.config.attention import switched
-from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.families.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds
 from tpdeploy.profiles.models.shape import DenseMlp, Experts

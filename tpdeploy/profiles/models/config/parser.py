@@ -12,8 +12,9 @@ from tpdeploy.profiles.models.config.attention import (
     windowed_from_config,
 )
 from tpdeploy.profiles.models.config.encoders.wrappers import beside_the_text
-from tpdeploy.profiles.models.config.families import FAMILIES
-from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.families.family import Family
+from tpdeploy.profiles.models.config.families.known import FAMILIES
+from tpdeploy.profiles.models.config.families.unplanned import ENCODER_DECODER, UNPLANNED
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_inputs import layer_inputs_from_config
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds, layer_kinds
@@ -25,7 +26,6 @@ from tpdeploy.profiles.models.config.mlp import (
 from tpdeploy.profiles.models.config.quantization import quantization_from_config
 from tpdeploy.profiles.models.config.recurrent import linear_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
-from tpdeploy.profiles.models.config.unplanned import ENCODER_DECODER, UNPLANNED
 from tpdeploy.profiles.models.shape import Encoders, ModelShape
 from tpdeploy.profiles.record import Dtype
 

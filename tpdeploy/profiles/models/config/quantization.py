@@ -6,7 +6,7 @@ Formats as transformers 5.19 and vLLM 0.32 read them.
 from collections.abc import Callable, Mapping
 
 from tpdeploy.errors import InputError, nearest
-from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.families.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds
 from tpdeploy.profiles.models.config.linear_layers import DENSE, HEAD, ROUTED, LinearLayers

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.families.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds
 from tpdeploy.profiles.models.shape import LinearAttention

@@ -1,11 +1,21 @@
-"""What towers of images have in common: patches, and where they stand."""
+"""What towers of images have in common: patches, where they stand, and plain layers."""
 
 from collections.abc import Callable
 
-from tpdeploy.profiles.models.config.encoders.parameters import Parameters, linear
+from tpdeploy.profiles.models.config.encoders.parameters import (
+    Parameters,
+    block,
+    linear,
+    norm,
+)
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 
 Tower = Callable[[ConfigKeys], Parameters]
+
+# Sizes that transformers takes where many configs leave them out: those of ViT.
+BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
+LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
+VIT = {"image_size": 224, "patch_size": 16}
 
 
 def patch(keys: ConfigKeys, *, bias: bool = True) -> Parameters:
@@ -27,3 +37,20 @@ def side(keys: ConfigKeys, name: str) -> int:
     if len(set(sides)) != 1:
         raise keys.refused(name, "need a square")
     return sides[0]
+
+
+def plain_layers(keys: ConfigKeys) -> Parameters:
+    """Plain layers, as many and as wide as `keys` say."""
+    layer = block(keys.whole("hidden_size"), keys.whole("intermediate_size"))
+    return layer * keys.whole("num_hidden_layers")
+
+
+def unplaced(keys: ConfigKeys) -> Parameters:
+    """SigLIP with rotary positions: VideoLLaMA 3."""
+    return patch(keys) + plain_layers(keys) + norm(keys.whole("hidden_size"))
+
+
+def idefics(keys: ConfigKeys) -> Parameters:
+    """SigLIP without its head: Idefics, SmolVLM, PaddleOCR-VL."""
+    hidden = keys.whole("hidden_size")
+    return unplaced(keys) + Parameters(whole=patches(keys) * hidden)

@@ -3,48 +3,21 @@
 As transformers 5.19 has them, or the code of a checkpoint that brings its own.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
 from tpdeploy.profiles.models.config.encoders.parameters import (
     Parameters,
     column,
     linear,
+    linears,
     mlp,
     norm,
     row,
 )
 from tpdeploy.profiles.models.config.encoders.special_towers import sam_neck
 from tpdeploy.profiles.models.config.encoders.towers import tower_keys
+from tpdeploy.profiles.models.config.encoders.wrapper import Wrapper
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 
-
-@dataclass(frozen=True)
-class Wrapper:
-    """A multimodal config.json: its own keys, its text model's and its tower's."""
-
-    keys: ConfigKeys
-    text: ConfigKeys
-    tower: ConfigKeys
-
-    @property
-    def hidden(self) -> int:
-        """Of the text model."""
-        return self.text.whole("hidden_size", "n_embd")
-
-    @property
-    def size(self) -> int:
-        """The hidden size of the tower."""
-        return self.tower.whole("hidden_size")
-
-    def part(self, name: str, defaults: Mapping[str, object]) -> ConfigKeys:
-        """The keys under `name`, and `defaults` for those left out."""
-        part = self.keys.part(name)
-        config = part.config if part else {}
-        return ConfigKeys({**defaults, **config}, self.keys.id, f"{self.keys.where}'s {name}")
-
-
-Projector = Callable[[Wrapper], Parameters]
+PHI_TOWER = "openai/clip-vit-large-patch14-336"
 
 
 def merged_in_tower(_: Wrapper) -> Parameters:
@@ -106,27 +79,12 @@ def lfm2_vl(model: Wrapper) -> Parameters:
     bias = model.keys.flag("projector_bias", default=True)
     normed = model.keys.flag("projector_use_layernorm", default=True)
     into = norm(merged) if normed else Parameters()
-    return into + linear(wide, merged, bias=bias) + linear(model.hidden, wide, bias=bias)
+    return into + linears(merged, wide, model.hidden, bias=bias)
 
 
 def hyperclovax(model: Wrapper) -> Parameters:
     """One linear layer behind what the tower's merger gives."""
     return linear(model.hidden, model.tower.whole("out_hidden_size"))
-
-
-def idefics2(model: Wrapper) -> Parameters:
-    """A gated MLP, and a perceiver that picks a fixed number of embeddings."""
-    hidden, inner = model.hidden, model.size
-    wide = model.text.whole("intermediate_size", default=14336)
-    into = linear(wide, inner, bias=False) * 2 + linear(hidden, wide, bias=False)
-    keys = model.part("perceiver_config", PERCEIVER)
-    size = keys.whole("resampler_head_dim")
-    heads, kv = keys.whole("resampler_n_heads"), keys.whole("num_key_value_heads")
-    layer = column((heads + 2 * kv) * size, hidden, bias=False)
-    layer += row(hidden, heads * size, bias=False) + norm(hidden, bias=False) * 3
-    layer += mlp(hidden, 4 * hidden, gated=True, bias=False)
-    latents = Parameters(whole=(keys.whole("resampler_n_latents") + 1) * hidden)
-    return into + layer * keys.whole("resampler_depth") + latents
 
 
 def internvl(model: Wrapper) -> Parameters:
@@ -135,20 +93,19 @@ def internvl(model: Wrapper) -> Parameters:
     if ratio not in (None, 0.5):
         raise model.keys.refused("downsample_ratio", "only 0.5 is known here")
     merged, hidden = 4 * model.size, model.hidden
-    return norm(merged) + linear(hidden, merged) + linear(hidden, hidden)
+    return norm(merged) + linears(merged, hidden, hidden)
 
 
 def paddleocr_vl(model: Wrapper) -> Parameters:
     """Two linear layers of merged patches, behind a norm of each."""
     inner = model.size
     merged = inner * model.tower.whole("spatial_merge_size", default=2) ** 2
-    return norm(inner) + linear(merged, merged) + linear(model.hidden, merged)
+    return norm(inner) + linears(merged, merged, model.hidden)
 
 
 def video_llama_3(model: Wrapper) -> Parameters:
     """Two linear layers."""
-    hidden = model.hidden
-    return linear(hidden, model.size) + linear(hidden, hidden)
+    return linears(model.size, model.hidden, model.hidden)
 
 
 def llama4(model: Wrapper) -> Parameters:
@@ -161,27 +118,10 @@ def step(model: Wrapper) -> Parameters:
     return linear(model.hidden, 4 * model.size, bias=model.keys.flag("projector_bias"))
 
 
-def blip2(model: Wrapper) -> Parameters:
-    """A Q-Former, whose queries look at the image in every second layer."""
-    keys = model.part("qformer_config", Q_FORMER)
-    size = keys.whole("hidden_size")
-    queries = Parameters(whole=model.keys.whole("num_query_tokens", default=32) * size)
-    return _q_former(keys) + queries + linear(model.hidden, size)
-
-
-def instructblip(model: Wrapper) -> Parameters:
-    """A Q-Former that reads the prompt too."""
-    keys = model.part("qformer_config", Q_FORMER)
-    rows = keys.whole("vocab_size") + keys.whole("max_position_embeddings")
-    prompt = Parameters(whole=rows * keys.whole("hidden_size"))
-    return blip2(model) + prompt + _q_former_mlp(keys) * keys.whole("num_hidden_layers")
-
-
 def voxtral(model: Wrapper) -> Parameters:
     """Two linear layers of four neighbours."""
-    hidden = model.hidden
-    into = linear(hidden, model.tower.whole("intermediate_size"), bias=False)
-    return into + linear(hidden, hidden, bias=False)
+    seen = model.tower.whole("intermediate_size")
+    return linears(seen, model.hidden, model.hidden, bias=False)
 
 
 def glm_asr(model: Wrapper) -> Parameters:
@@ -193,7 +133,7 @@ def glm_asr(model: Wrapper) -> Parameters:
 def qwen3_asr(model: Wrapper) -> Parameters:
     """Two linear layers."""
     size = model.tower.whole("d_model")
-    return linear(size, size) + linear(model.tower.whole("output_dim"), size)
+    return linears(size, size, model.tower.whole("output_dim"))
 
 
 def gemma4_images(model: Wrapper) -> Parameters:
@@ -209,7 +149,7 @@ def gemma4_sound(model: Wrapper) -> Parameters:
 def kimi(model: Wrapper) -> Parameters:
     """Two linear layers of four neighbours, behind a norm of each."""
     inner = model.tower.whole("vt_hidden_size", "hidden_size")
-    return norm(inner) + linear(4 * inner, 4 * inner) + linear(model.hidden, 4 * inner)
+    return norm(inner) + linears(4 * inner, 4 * inner, model.hidden)
 
 
 def minicpm(model: Wrapper) -> Parameters:
@@ -218,7 +158,7 @@ def minicpm(model: Wrapper) -> Parameters:
     if times != 1:
         raise model.keys.refused("merger_times", "only 1 is known here")
     merged = 4 * model.size
-    return norm(merged) + linear(merged, merged) + linear(model.hidden, merged)
+    return norm(merged) + linears(merged, merged, model.hidden)
 
 
 def ovis2(model: Wrapper) -> Parameters:
@@ -248,7 +188,7 @@ def ernie(model: Wrapper) -> Parameters:
     """Neighbours merged in space, then in time; and in each layer experts for images."""
     merged = model.size * model.tower.whole("spatial_merge_size", default=2) ** 2
     frames = model.tower.whole("temporal_merge_size", default=2) * merged
-    merger = linear(merged, merged) * 2 + linear(merged, frames) + linear(merged, merged)
+    merger = linears(merged, merged, merged) + linears(frames, merged, merged)
     merger += norm(merged) * 2 + linear(model.hidden, merged) + norm(model.hidden, bias=False)
     widths, count = model.text.numbers("moe_intermediate_size"), model.text.whole("moe_num_experts")
     if len(widths) != 2:
@@ -262,18 +202,7 @@ def muse(model: Wrapper) -> Parameters:
     """Two linear layers of merged patches, and one to the hidden state."""
     merged = model.keys.whole("out_hidden_size", default=4 * model.size)
     wide = model.keys.whole("projector_hidden_size", default=4096)
-    inner = linear(wide, merged, bias=False) + linear(wide, wide, bias=False)
-    return inner + linear(model.hidden, wide, bias=False)
-
-
-def granite_speech(model: Wrapper) -> Parameters:
-    """A Q-Former over windows, without words of the prompt."""
-    keys = model.part("projector_config", Q_FORMER)
-    queries = model.keys.whole("window_size", default=15) // model.keys.whole(
-        "downsample_rate", default=5
-    )
-    size = keys.whole("hidden_size")
-    return _q_former(keys) + Parameters(whole=queries * size) + linear(model.hidden, size)
+    return linears(merged, wide, wide, model.hidden, bias=False)
 
 
 def phi3_v(model: Wrapper) -> Parameters:
@@ -281,45 +210,10 @@ def phi3_v(model: Wrapper) -> Parameters:
     if model.tower.text("model_name") != PHI_TOWER:
         raise model.tower.refused("model_name", f"only {PHI_TOWER} is known here")
     merged, hidden = 4 * model.size, model.hidden
-    return linear(hidden, merged) + linear(hidden, hidden) + Parameters(whole=2 * merged)
+    return linears(merged, hidden, hidden) + Parameters(whole=2 * merged)
 
 
 def _halved(keys: ConfigKeys) -> Parameters:
     """Two convolutions of SAM's output that halve each side, and double the channels."""
     narrow = keys.whole("output_channels")
     return linear(2 * narrow, 9 * narrow, bias=False) + linear(4 * narrow, 18 * narrow, bias=False)
-
-
-def _q_former(keys: ConfigKeys) -> Parameters:
-    """Layers that attend to their queries, every second one to what was seen."""
-    size, layers = keys.whole("hidden_size"), keys.whole("num_hidden_layers")
-    seen = keys.whole("encoder_hidden_size")
-    looks = linear(size, size) * 2 + linear(size, seen) * 2 + norm(size)
-    layer = linear(size, size) * 4 + norm(size) + _q_former_mlp(keys)
-    return (
-        layer * layers + looks * -(-layers // keys.whole("cross_attention_frequency")) + norm(size)
-    )
-
-
-def _q_former_mlp(keys: ConfigKeys) -> Parameters:
-    size, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
-    return linear(wide, size) + linear(size, wide) + norm(size)
-
-
-PHI_TOWER = "openai/clip-vit-large-patch14-336"
-PERCEIVER = {
-    "resampler_n_latents": 64,
-    "resampler_depth": 3,
-    "resampler_n_heads": 16,
-    "resampler_head_dim": 96,
-    "num_key_value_heads": 4,
-}
-Q_FORMER = {
-    "hidden_size": 768,
-    "intermediate_size": 3072,
-    "num_hidden_layers": 12,
-    "cross_attention_frequency": 2,
-    "encoder_hidden_size": 1408,
-    "vocab_size": 30522,
-    "max_position_embeddings": 512,
-}

@@ -6,7 +6,9 @@ from tpdeploy.profiles.models.config.encoders.images import Tower
 from tpdeploy.profiles.models.config.encoders.parameters import (
     Parameters,
     attention,
+    block,
     linear,
+    linears,
     mlp,
     norm,
 )
@@ -31,7 +33,7 @@ def glm_asr(keys: ConfigKeys) -> Parameters:
 def qwen3_asr(keys: ConfigKeys) -> Parameters:
     """Qwen3-ASR: three convolutions that halve time and pitch each."""
     hidden, narrow = keys.whole("d_model"), keys.whole("downsample_hidden_size")
-    layer = attention(hidden) + mlp(hidden, keys.whole("encoder_ffn_dim")) + norm(hidden) * 2
+    layer = block(hidden, keys.whole("encoder_ffn_dim"))
     pitches = keys.whole("num_mel_bins")
     for _ in range(3):
         pitches = (pitches + 1) // 2
@@ -82,7 +84,7 @@ def granite_speech(keys: ConfigKeys) -> Parameters:
     convolves = norm(hidden) + linear(2 * wide, hidden) + linear(hidden, wide) + norm(wide)
     convolves += Parameters(whole=wide * keys.whole("conv_kernel_size"))
     layer = ends + attends + convolves + norm(hidden)
-    says = linear(out, hidden) + linear(hidden, out)
+    says = linears(hidden, out, hidden)
     return linear(hidden, keys.whole("input_dim")) + layer * keys.whole("num_layers") + says
 
 

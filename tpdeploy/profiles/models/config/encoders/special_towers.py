@@ -2,12 +2,23 @@
 
 from collections.abc import Mapping
 
-from tpdeploy.profiles.models.config.encoders.images import Tower, patch, patches, side
+from tpdeploy.profiles.models.config.encoders.images import (
+    BASE,
+    VIT,
+    Tower,
+    idefics,
+    patch,
+    patches,
+    plain_layers,
+    side,
+)
 from tpdeploy.profiles.models.config.encoders.parameters import (
     Parameters,
     attention,
+    block,
     column,
     linear,
+    linears,
     mlp,
     norm,
     row,
@@ -30,8 +41,7 @@ def gemma4(keys: ConfigKeys) -> Parameters:
 def kimi(keys: ConfigKeys) -> Parameters:
     """MoonViT of Kimi-K2.5; its checkpoints say `vt_` before a key."""
     hidden = keys.whole("vt_hidden_size", "hidden_size")
-    layer = attention(hidden) + norm(hidden) * 2
-    layer += mlp(hidden, keys.whole("vt_intermediate_size", "intermediate_size"))
+    layer = block(hidden, keys.whole("vt_intermediate_size", "intermediate_size"))
     layers = layer * keys.whole("vt_num_hidden_layers", "num_hidden_layers")
     high = keys.whole("init_pos_emb_height", "pos_emb_height")
     places = Parameters(whole=high * keys.whole("init_pos_emb_width", "pos_emb_width") * hidden)
@@ -41,13 +51,8 @@ def kimi(keys: ConfigKeys) -> Parameters:
 def minicpm(keys: ConfigKeys) -> Parameters:
     """MiniCPM-V 4.6: SigLIP without its head, and a merger of four neighbours between layers."""
     hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
-    places = Parameters(whole=patches(keys) * hidden)
-    layers = (attention(hidden) + mlp(hidden, wide) + norm(hidden) * 2) * keys.whole(
-        "num_hidden_layers"
-    )
     merger = attention(hidden) + norm(hidden) + norm(4 * hidden)
-    merger += linear(4 * wide, 4 * hidden) + linear(hidden, 4 * wide)
-    return patch(keys) + places + layers + norm(hidden) + merger
+    return idefics(keys) + merger + linears(4 * hidden, 4 * wide, hidden)
 
 
 def ovis2(keys: ConfigKeys) -> Parameters:
@@ -66,7 +71,7 @@ def ovis2(keys: ConfigKeys) -> Parameters:
 def ernie(keys: ConfigKeys) -> Parameters:
     """ERNIE 4.5 VL: rotary positions alone."""
     hidden = keys.whole("hidden_size")
-    layer = attention(hidden) + mlp(hidden, keys.whole("intermediate_size")) + norm(hidden) * 2
+    layer = block(hidden, keys.whole("intermediate_size"))
     channels = keys.whole("in_channels", default=3)
     into = linear(hidden, channels * keys.whole("patch_size") ** 2, bias=False)
     return into + layer * keys.whole("depth") + norm(hidden)
@@ -75,11 +80,9 @@ def ernie(keys: ConfigKeys) -> Parameters:
 def muse(keys: ConfigKeys) -> Parameters:
     """Muse Glimmer: patches of several frames, and a table of positions."""
     hidden = keys.whole("hidden_size")
-    layer = attention(hidden) + mlp(hidden, keys.whole("intermediate_size")) + norm(hidden) * 2
     seen = 3 * keys.whole("patch_temporal") * keys.whole("patch_size") ** 2
     places = Parameters(whole=keys.whole("max_position_embeddings") * hidden)
-    into = linear(hidden, seen, bias=False) + places + norm(hidden) * 2
-    return into + layer * keys.whole("num_hidden_layers")
+    return linear(hidden, seen, bias=False) + places + norm(hidden) * 2 + plain_layers(keys)
 
 
 def sam(keys: ConfigKeys) -> Parameters:
@@ -90,9 +93,8 @@ def sam(keys: ConfigKeys) -> Parameters:
     globals_ = len(keys.numbers("global_attn_indexes"))
     window = keys.whole("window_size")
     apart = globals_ * (2 * across - 1) + (layers - globals_) * (2 * window - 1)
-    wide = keys.whole("mlp_dim")
     layer = linear(3 * hidden, hidden) + linear(hidden, hidden) + norm(hidden) * 2
-    layer += linear(wide, hidden) + linear(hidden, wide)
+    layer += linears(hidden, keys.whole("mlp_dim"), hidden)
     places = Parameters(whole=across**2 * hidden + 2 * apart * head)
     return patch(keys) + places + layer * layers + sam_neck(keys)
 
@@ -120,8 +122,7 @@ SPECIAL_TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     "gemma4_vision": (
         gemma4,
         {
-            "hidden_size": 768,
-            "intermediate_size": 3072,
+            **BASE,
             "num_hidden_layers": 16,
             "num_attention_heads": 12,
             "num_key_value_heads": 12,
@@ -143,13 +144,7 @@ SPECIAL_TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     ),
     "minicpmv4_6_vision": (
         minicpm,
-        {
-            "hidden_size": 768,
-            "intermediate_size": 3072,
-            "num_hidden_layers": 12,
-            "image_size": 224,
-            "patch_size": 16,
-        },
+        {**BASE, **VIT},
     ),
     "ovis2_vision": (
         ovis2,

@@ -6,10 +6,21 @@ with --mm-encoder-tp-mode weights, its default. Each function counts the tower t
 
 from collections.abc import Mapping
 
-from tpdeploy.profiles.models.config.encoders.images import Tower, patch, patches
+from tpdeploy.profiles.models.config.encoders.images import (
+    BASE,
+    LARGE,
+    VIT,
+    Tower,
+    idefics,
+    patch,
+    patches,
+    plain_layers,
+    unplaced,
+)
 from tpdeploy.profiles.models.config.encoders.parameters import (
     Parameters,
     attention,
+    block,
     column,
     linear,
     mlp,
@@ -25,7 +36,7 @@ def clip(keys: ConfigKeys) -> Parameters:
     """CLIP: a token for the class, and a norm before the layers."""
     hidden = keys.whole("hidden_size")
     positions = Parameters(whole=(patches(keys) + 2) * hidden)
-    return patch(keys, bias=False) + positions + norm(hidden) * 2 + _plain_layers(keys)
+    return patch(keys, bias=False) + positions + norm(hidden) * 2 + plain_layers(keys)
 
 
 def siglip(keys: ConfigKeys) -> Parameters:
@@ -37,17 +48,6 @@ def siglip2(keys: ConfigKeys) -> Parameters:
     """SigLIP 2, whose images have any shape, of so many patches."""
     positions = Parameters(whole=keys.whole("num_patches") * keys.whole("hidden_size"))
     return unplaced(keys) + positions + _pool(keys)
-
-
-def idefics(keys: ConfigKeys) -> Parameters:
-    """SigLIP without its head: Idefics, SmolVLM, PaddleOCR-VL."""
-    hidden = keys.whole("hidden_size")
-    return unplaced(keys) + Parameters(whole=patches(keys) * hidden)
-
-
-def unplaced(keys: ConfigKeys) -> Parameters:
-    """SigLIP with rotary positions: VideoLLaMA 3."""
-    return patch(keys) + _plain_layers(keys) + norm(keys.whole("hidden_size"))
 
 
 def pixtral(keys: ConfigKeys) -> Parameters:
@@ -63,7 +63,7 @@ def pixtral(keys: ConfigKeys) -> Parameters:
 def qwen2_vl(keys: ConfigKeys) -> Parameters:
     """Qwen2-VL: patches of two frames, and a merger of neighbours in place of a projector."""
     hidden = keys.whole("embed_dim")
-    layer = attention(hidden) + mlp(hidden, hidden * keys.whole("mlp_ratio")) + norm(hidden) * 2
+    layer = block(hidden, hidden * keys.whole("mlp_ratio"))
     merger = norm(hidden) + _merged(keys, hidden, keys.whole("hidden_size"))
     return _frames(keys, hidden, bias=False) + layer * keys.whole("depth") + merger
 
@@ -81,7 +81,7 @@ def qwen2_5_vl(keys: ConfigKeys) -> Parameters:
 def qwen3_vl(keys: ConfigKeys) -> Parameters:
     """Qwen3-VL, whose mergers look into some of the layers too, and Qwen3.5."""
     hidden, out = keys.whole("hidden_size"), keys.whole("out_hidden_size")
-    layer = attention(hidden) + mlp(hidden, keys.whole("intermediate_size")) + norm(hidden) * 2
+    layer = block(hidden, keys.whole("intermediate_size"))
     positions = Parameters(whole=keys.whole("num_position_embeddings") * hidden)
     merger = _merged(keys, hidden, out)
     looks = (merger + norm(_merged_size(keys, hidden))) * len(
@@ -116,7 +116,7 @@ def internvl(keys: ConfigKeys) -> Parameters:
 def step(keys: ConfigKeys) -> Parameters:
     """Step-3.7: layers with scales of their own, and two convolutions that merge neighbours."""
     hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
-    layer = attention(hidden) + mlp(hidden, wide) + norm(hidden) * 2 + Parameters(whole=2 * hidden)
+    layer = block(hidden, wide) + Parameters(whole=2 * hidden)
     positions = Parameters(whole=keys.whole("max_position_embeddings") * hidden)
     merged = linear(2 * hidden, 9 * hidden) + linear(4 * hidden, 9 * 2 * hidden)
     into = patch(keys, bias=False) + norm(hidden) + positions
@@ -130,7 +130,7 @@ def llama4(keys: ConfigKeys) -> Parameters:
     adapter = column(keys.whole("projector_input_dim"), wide, bias=False)
     adapter += row(out, keys.whole("projector_input_dim"), bias=False)
     positions = Parameters(whole=(patches(keys) + 2) * hidden)
-    layers = _plain_layers(keys) + norm(hidden) * 2
+    layers = plain_layers(keys) + norm(hidden) * 2
     return patch(keys, bias=False) + positions + layers + adapter
 
 
@@ -149,12 +149,6 @@ def _pool(keys: ConfigKeys) -> Parameters:
     return attends + norm(hidden) + mlp(hidden, wide)
 
 
-def _plain_layers(keys: ConfigKeys) -> Parameters:
-    hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
-    layer = attention(hidden) + mlp(hidden, wide) + norm(hidden) * 2
-    return layer * keys.whole("num_hidden_layers")
-
-
 def _frames(keys: ConfigKeys, hidden: int, *, bias: bool = True) -> Parameters:
     """Patches of several frames of a video."""
     frames, size = keys.whole("temporal_patch_size"), keys.whole("patch_size")
@@ -171,10 +165,17 @@ def _merged(keys: ConfigKeys, hidden: int, out: int) -> Parameters:
     return column(merged, merged) + row(out, merged)
 
 
-_VIT = {"image_size": 224, "patch_size": 16}
-_BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
-_LARGE = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}
+_IDEFICS2 = {**BASE, "image_size": 224, "patch_size": 32}
+_IDEFICS3 = {**_IDEFICS2, "hidden_size": 1152}
 _QWEN_FRAMES = {"patch_size": 14, "temporal_patch_size": 2, "spatial_merge_size": 2}
+_QWEN2_5 = {
+    **_QWEN_FRAMES,
+    "depth": 32,
+    "hidden_size": 3584,
+    "num_heads": 16,
+    "intermediate_size": 3420,
+    "out_hidden_size": 3584,
+}
 _QWEN3 = {
     **_QWEN_FRAMES,
     "patch_size": 16,
@@ -193,7 +194,7 @@ _GLM = {
     "intermediate_size": 13696,
     "out_hidden_size": 4096,
 }
-_INTERNVL = {**_LARGE, "image_size": 448, "patch_size": 14}
+_INTERNVL = {**LARGE, "image_size": 448, "patch_size": 14}
 _BLIP = {
     "hidden_size": 1408,
     "intermediate_size": 6144,
@@ -203,20 +204,14 @@ _BLIP = {
 }
 # Each with what transformers takes for keys that published configs leave out.
 TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
-    "clip_vision_model": (clip, {**_BASE, "image_size": 224, "patch_size": 32}),
+    "clip_vision_model": (clip, {**BASE, "image_size": 224, "patch_size": 32}),
     # Its config names openai/clip-vit-large-patch14-336, and none of its sizes.
-    "phi3_v_image": (clip, {**_LARGE, "image_size": 336, "patch_size": 14}),
-    "siglip_vision_model": (siglip, {**_BASE, **_VIT}),
-    "siglip2_vision_model": (siglip2, {**_BASE, "num_patches": 256, "patch_size": 16}),
-    "smolvlm_vision": (
-        idefics,
-        {**_BASE, "hidden_size": 1152, "image_size": 224, "patch_size": 32},
-    ),
-    "idefics2_vision": (idefics, {**_BASE, "image_size": 224, "patch_size": 32}),
-    "idefics3_vision": (
-        idefics,
-        {**_BASE, "hidden_size": 1152, "image_size": 224, "patch_size": 32},
-    ),
+    "phi3_v_image": (clip, {**LARGE, "image_size": 336, "patch_size": 14}),
+    "siglip_vision_model": (siglip, {**BASE, **VIT}),
+    "siglip2_vision_model": (siglip2, {**BASE, "num_patches": 256, "patch_size": 16}),
+    "smolvlm_vision": (idefics, _IDEFICS3),
+    "idefics2_vision": (idefics, _IDEFICS2),
+    "idefics3_vision": (idefics, _IDEFICS3),
     "paddleocr_vl_vision": (
         idefics,
         {
@@ -227,34 +222,14 @@ TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
             "patch_size": 14,
         },
     ),
-    "video_llama_3_vision": (unplaced, {**_BASE, "patch_size": 16}),
-    "pixtral": (pixtral, {**_LARGE, "patch_size": 16}),
+    "video_llama_3_vision": (unplaced, {**BASE, "patch_size": 16}),
+    "pixtral": (pixtral, {**LARGE, "patch_size": 16}),
     "qwen2_vl_vision": (
         qwen2_vl,
         {**_QWEN_FRAMES, "depth": 32, "embed_dim": 1280, "hidden_size": 3584, "mlp_ratio": 4},
     ),
-    "qwen2_5_vl_vision": (
-        qwen2_5_vl,
-        {
-            **_QWEN_FRAMES,
-            "depth": 32,
-            "hidden_size": 3584,
-            "num_heads": 16,
-            "intermediate_size": 3420,
-            "out_hidden_size": 3584,
-        },
-    ),
-    "qwen2_5_omni_vision_encoder": (
-        qwen2_5_vl,
-        {
-            **_QWEN_FRAMES,
-            "depth": 32,
-            "hidden_size": 3584,
-            "num_heads": 16,
-            "intermediate_size": 3420,
-            "out_hidden_size": 3584,
-        },
-    ),
+    "qwen2_5_vl_vision": (qwen2_5_vl, _QWEN2_5),
+    "qwen2_5_omni_vision_encoder": (qwen2_5_vl, _QWEN2_5),
     "exaone4_5_vision": (qwen2_5_vl, _QWEN_FRAMES),
     "qwen3_vl_vision": (qwen3_vl, _DEEPSTACK),
     "qwen3_vl_moe_vision": (qwen3_vl, _DEEPSTACK),

@@ -6,10 +6,11 @@ Each is a tower, or two, and what projects its output.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tpdeploy.profiles.models.config.encoders import projectors
+from tpdeploy.profiles.models.config.encoders import projectors, queries
 from tpdeploy.profiles.models.config.encoders.parameters import Parameters
-from tpdeploy.profiles.models.config.encoders.projectors import Projector, Wrapper, merged_in_tower
+from tpdeploy.profiles.models.config.encoders.projectors import merged_in_tower
 from tpdeploy.profiles.models.config.encoders.towers import tower_keys
+from tpdeploy.profiles.models.config.encoders.wrapper import Projector, Wrapper
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 
 
@@ -39,7 +40,7 @@ WRAPPERS: Mapping[str, Kind] = {
     "lfm2_vl": Kind("siglip2_vision_model", projectors.lfm2_vl),
     "smolvlm": Kind("smolvlm_vision", projectors.smolvlm),
     "idefics3": Kind("idefics3_vision", projectors.smolvlm),
-    "idefics2": Kind("idefics2_vision", projectors.idefics2),
+    "idefics2": Kind("idefics2_vision", queries.idefics2),
     "internvl": Kind("internvl_vision", projectors.internvl),
     "qianfan_ocr": Kind("qianfan_ocr_vision", projectors.internvl),
     "paddleocr_vl": Kind("paddleocr_vl_vision", projectors.paddleocr_vl),
@@ -68,15 +69,13 @@ WRAPPERS: Mapping[str, Kind] = {
         "qwen2_5_vl_vision",
         beside=(Kind("qwen2_5_omni_audio_encoder", part="audio_config"),),
     ),
-    "granite_speech": Kind(
-        "granite_speech_encoder", projectors.granite_speech, part="encoder_config"
-    ),
+    "granite_speech": Kind("granite_speech_encoder", queries.granite_speech, part="encoder_config"),
     "granite_speech_plus": Kind(
-        "granite_speech_plus_encoder", projectors.granite_speech, part="encoder_config"
+        "granite_speech_plus_encoder", queries.granite_speech, part="encoder_config"
     ),
-    "blip-2": Kind("blip_2_vision_model", projectors.blip2),
-    "instructblip": Kind("instructblip_vision_model", projectors.instructblip),
-    "instructblipvideo": Kind("instructblipvideo_vision_model", projectors.instructblip),
+    "blip-2": Kind("blip_2_vision_model", queries.blip2),
+    "instructblip": Kind("instructblip_vision_model", queries.instructblip),
+    "instructblipvideo": Kind("instructblipvideo_vision_model", queries.instructblip),
     "qwen2_vl": Kind("qwen2_vl_vision"),
     "qwen2_5_vl": Kind("qwen2_5_vl_vision"),
     "hyperclovax_vision_v2": Kind("qwen2_5_vl_vision", projectors.hyperclovax),

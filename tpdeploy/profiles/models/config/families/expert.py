@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS
+from tpdeploy.profiles.models.config.families.family import Family
+from tpdeploy.profiles.models.config.families.parts import ATTENTION_BIAS, NUM_EXPERTS
 
 _STEP = Family(
     qk_norm="head",
@@ -35,9 +35,8 @@ EXPERT_FAMILIES: Mapping[str, Family] = {
         router_bias=True,
         only={ATTENTION_BIAS: False},
         renamed={
+            **NUM_EXPERTS,
             "first_k_dense_replace": "num_dense_layers",
-            "n_routed_experts": "num_experts",
-            "n_shared_experts": "num_shared_experts",
             "sliding_window_pattern": "global_attn_every_n_layers",
         },
         defaults={
@@ -84,7 +83,7 @@ EXPERT_FAMILIES: Mapping[str, Family] = {
         norms_per_layer=1,
         windows="pattern",
         experts="deepseek",
-        renamed={"n_routed_experts": "num_experts", "n_shared_experts": "num_shared_experts"},
+        renamed=NUM_EXPERTS,
         only={"prefix_dense_sliding_window_pattern": 1},
         defaults={
             "tie_word_embeddings": True,

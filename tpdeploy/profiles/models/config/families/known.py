@@ -7,19 +7,20 @@ engine tests compare the parameter counts that follow from them with transformer
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tpdeploy.profiles.models.config.classic_families import CLASSIC_FAMILIES
-from tpdeploy.profiles.models.config.expert_families import EXPERT_FAMILIES
-from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import (
+from tpdeploy.profiles.models.config.families.classic import CLASSIC_FAMILIES
+from tpdeploy.profiles.models.config.families.expert import EXPERT_FAMILIES
+from tpdeploy.profiles.models.config.families.family import Family
+from tpdeploy.profiles.models.config.families.hybrid import HYBRID_FAMILIES
+from tpdeploy.profiles.models.config.families.kin import KIN_FAMILIES
+from tpdeploy.profiles.models.config.families.mixed import MIXED_FAMILIES
+from tpdeploy.profiles.models.config.families.parts import (
     ATTENTION_BIAS,
     DEEPSEEK,
     GEMMA_2,
     LLAMA,
     MIXTRAL_MODULES,
+    NUM_EXPERTS,
 )
-from tpdeploy.profiles.models.config.hybrid_families import HYBRID_FAMILIES
-from tpdeploy.profiles.models.config.kin_families import KIN_FAMILIES
-from tpdeploy.profiles.models.config.mixed_families import MIXED_FAMILIES
 
 _QWEN2_VL = Family(qkv_bias=True, windows="flagged", defaults={"num_key_value_heads": 8})
 _QWEN3 = Family(
@@ -30,8 +31,6 @@ _QWEN3 = Family(
     defaults={"num_key_value_heads": 32, "head_dim": 128},
 )
 _QWEN3_MOE = replace(_QWEN3, experts="qwen", defaults={"num_key_value_heads": 4})
-# Names that keep experts' counts apart from most.
-_NUM_EXPERTS = {"n_routed_experts": "num_experts", "n_shared_experts": "num_shared_experts"}
 _ERNIE_MOE = Family(
     only={"use_bias": False},
     experts="ernie",
@@ -138,7 +137,7 @@ FAMILIES: Mapping[str, Family] = {
         mlp_bias="mlp_bias",
         qk_norm="head",
         experts="deepseek",
-        renamed=_NUM_EXPERTS,
+        renamed=NUM_EXPERTS,
         defaults={"num_key_value_heads": 8, "head_dim": 128, "num_shared_experts": 1},
     ),
     "exaone4": Family(
@@ -150,7 +149,7 @@ FAMILIES: Mapping[str, Family] = {
         qk_norm="head",
         windows="pattern",
         experts="deepseek",
-        renamed=_NUM_EXPERTS,
+        renamed=NUM_EXPERTS,
         defaults={
             "sliding_window": 4096,
             "sliding_window_pattern": 4,

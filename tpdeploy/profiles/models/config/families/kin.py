@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEEK, GEMMA_2, LLAMA
+from tpdeploy.profiles.models.config.families.family import Family
+from tpdeploy.profiles.models.config.families.parts import ATTENTION_BIAS, DEEPSEEK, GEMMA_2, LLAMA
 
 _BIASED = Family(qkv_bias=ATTENTION_BIAS, output_bias=ATTENTION_BIAS)
 _GRANITE_MOE = replace(_BIASED, experts="mixtral")

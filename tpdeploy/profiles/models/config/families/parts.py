@@ -1,6 +1,6 @@
 """What several architectures have in common."""
 
-from tpdeploy.profiles.models.config.family import Family
+from tpdeploy.profiles.models.config.families.family import Family
 
 ATTENTION_BIAS = "attention_bias"
 LLAMA = Family(qkv_bias=ATTENTION_BIAS, output_bias=ATTENTION_BIAS, mlp_bias="mlp_bias")
@@ -10,6 +10,8 @@ DEEPSEEK = Family(
     defaults={"first_k_dense_replace": 3, "n_shared_experts": 1, "q_lora_rank": 1536},
     only={ATTENTION_BIAS: False},
 )
+# Names of experts' counts, where they are not DeepSeek's.
+NUM_EXPERTS = {"n_routed_experts": "num_experts", "n_shared_experts": "num_shared_experts"}
 MIXTRAL_MODULES = {
     "expert gate": "block_sparse_moe.experts.0.w1",
     "expert up": "block_sparse_moe.experts.0.w3",

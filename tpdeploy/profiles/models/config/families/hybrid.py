@@ -3,8 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import ATTENTION_BIAS, DEEPSEEK, LLAMA
+from tpdeploy.profiles.models.config.families.family import Family
+from tpdeploy.profiles.models.config.families.parts import (
+    ATTENTION_BIAS,
+    DEEPSEEK,
+    LLAMA,
+    NUM_EXPERTS,
+)
 
 _MAMBA_NAMES = {
     "n_groups": "mamba_n_groups",
@@ -185,8 +190,7 @@ HYBRID_FAMILIES: Mapping[str, Family] = {
         linear="kda",
         hybrid="listed",
         renamed={
-            "n_routed_experts": "num_experts",
-            "n_shared_experts": "num_shared_experts",
+            **NUM_EXPERTS,
             "num_experts_per_tok": "num_experts_per_token",
             "max_position_embeddings": "model_max_length",
         },

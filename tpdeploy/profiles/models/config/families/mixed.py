@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from tpdeploy.profiles.models.config.family import Family
-from tpdeploy.profiles.models.config.family_parts import (
+from tpdeploy.profiles.models.config.families.family import Family
+from tpdeploy.profiles.models.config.families.parts import (
     ATTENTION_BIAS,
     DEEPSEEK,
     LLAMA,

@@ -1,0 +1,1 @@
+"""The parts of `measure.py`, which runs inside an engine's environment."""

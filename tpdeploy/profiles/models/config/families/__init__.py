@@ -1,0 +1,1 @@
+"""Families: what each architecture implies that its config.json does not say."""

@@ -1,0 +1,25 @@
+"""What a config.json lists layer by layer."""
+
+from tpdeploy.profiles.models.config.keys import ConfigKeys
+
+
+def listed_kinds(keys: ConfigKeys, name: str, layers: int) -> list[str]:
+    """The kind that the list `name` has for each layer; empty where there is no list.
+
+    Step lists the layers for multi-token prediction behind the others.
+
+    Raises:
+        InputError: it is too short or too long.
+    """
+    kinds = keys.words(name)
+    drafts = keys.whole("num_nextn_predict_layers", default=0, least=0)
+    kinds = kinds[:layers] if len(kinds) == layers + drafts else kinds
+    if kinds:
+        need_each(keys, name, len(kinds), layers)
+    return kinds
+
+
+def need_each(keys: ConfigKeys, name: str, found: int, layers: int) -> None:
+    """Refuse a list that has not one for each layer."""
+    if found != layers:
+        raise keys.refused(name, f"need one for each of the {layers} layers")
