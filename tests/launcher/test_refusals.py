@@ -39,15 +39,19 @@ def test_of_two_launches_at_once_one_is_refused(machine: Machine) -> None:
     assert sum("deployment default is running" in error for error in errors) == 1
 
 
-def test_two_launches_at_once_take_two_ports(machine: Machine) -> None:
-    """A port that was chosen is taken, long before the engine listens on it."""
+def test_two_launches_at_once_see_each_other(machine: Machine) -> None:
+    """A port that was chosen is taken, and cores and GPUs too, long before the engine has them."""
     machine.plan()
     command = [sys.executable, "-m", "tpdeploy", "launch", "--detach", "--name"]
     both = [
-        subprocess.Popen([*command, name], env=machine.environment(), stderr=subprocess.DEVNULL)
+        subprocess.Popen(
+            [*command, name], env=machine.environment(), stderr=subprocess.PIPE, text=True
+        )
         for name in ("one", "two")
     ]
-    assert [process.wait() for process in both] == [0, 0]
+    told = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum("computes on core(s)" in words for words in told) == 1
     listed = json.loads(machine.run("status", "--json").stdout)["deployments"]
     assert len({deployment["url"] for deployment in listed}) == 2
     machine.run("stop", "--name", "one")

@@ -1,16 +1,17 @@
 """Starting a deployment by its plan: what is checked before, and how it begins."""
 
+import fcntl
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from tpdeploy.backends.base import Backend
 from tpdeploy.errors import InputError
-from tpdeploy.files import make_private, write_whole
+from tpdeploy.files import append_privately, data_home, make_private, write_whole
 from tpdeploy.launcher import front, state
 from tpdeploy.launcher.access import API_KEY, check_certificate, check_host, generate_key, read_keys
 from tpdeploy.launcher.commands import Order, commands_of, engine_of
-from tpdeploy.launcher.control import claimed, refusal, start_supervisor
+from tpdeploy.launcher.control import claimed, follow, refusal, start_supervisor
 from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.checks import before_launch
 from tpdeploy.launcher.doctor.finding import Finding
@@ -126,16 +127,29 @@ def check_here(
     return before_launch(Case(engine, plan, order.host, order.port), insist=insist)
 
 
-def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
-    """Start the supervisor of a checked order, which starts everything else; return at once.
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """No other launch is between its checks and its state: each sees what the other takes."""
+    folder = data_home() / "deployments"
+    make_private(folder)
+    with append_privately(folder / "launching") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
-    It inherits the `hold` on the endpoint's port.
+
+def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
+    """Start the supervisor of a checked order, which starts everything else.
+
+    Return as soon as it has a state. It inherits the `hold` on the endpoint's port.
 
     Raises:
         InputError: a deployment of that name is running.
+        TpdeployError: the supervisor ended at once.
     """
     with prepared(plan, order) as lock:
-        return start_supervisor(order.name, [lock, hold.fileno()])
+        supervisor = start_supervisor(order.name, [lock, hold.fileno()])
+    follow(order.name, supervisor, lambda _: True, lambda _: None)
+    return supervisor
 
 
 @contextmanager

@@ -19,7 +19,14 @@ from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.access import client_key, generated_file, read_keys
 from tpdeploy.launcher.commands import Order, front_command, replica_commands
 from tpdeploy.launcher.control import follow, stop
-from tpdeploy.launcher.launch import begin, check, check_here, choose_port, prepared
+from tpdeploy.launcher.launch import (
+    begin,
+    check,
+    check_here,
+    choose_port,
+    one_at_a_time,
+    prepared,
+)
 from tpdeploy.launcher.runtimes.base import Rendered
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
 from tpdeploy.launcher.runtimes.processes import Leader, this_process
@@ -106,9 +113,11 @@ def launch(
     check(chosen, engine, order)
     if dry_run:
         return _show_dry(chosen, engine, order, systemd, as_json=json)
-    show_warnings(err, check_here(chosen, engine, order, insist=force))
     start = partial(_as_service, scope=systemd) if systemd else begin
-    return _run(order, start(chosen, order, hold), as_json=json)
+    with one_at_a_time():
+        show_warnings(err, check_here(chosen, engine, order, insist=force))
+        supervisor = start(chosen, order, hold)
+    return _run(order, supervisor, as_json=json)
 
 
 def _as_service(plan: DeploymentPlan, order: Order, hold: socket, scope: Scope) -> Leader:
