@@ -33,7 +33,7 @@ CLIENT_PATHS = (
 )
 
 # A replica that refuses connections, or ends one, gets no more requests for that long.
-FAILED_FOR = "2s"
+FAILED_FOR_S = 2
 LEAST_RETRIES, RETRY_INTERVAL = 3, "100ms"
 # Of a request that is kept until it is answered, so that another replica can have it.
 MOST_KEPT_BYTES = 4 * 2**20
@@ -204,7 +204,7 @@ def _sharing(replicas: int) -> Json:
             "retry_match": [{"method": ["GET", "POST"]}],
         },
         "request_buffers": MOST_KEPT_BYTES,
-        "health_checks": {"passive": {"fail_duration": FAILED_FOR}},
+        "health_checks": {"passive": {"fail_duration": f"{FAILED_FOR_S}s"}},
     }
 
 

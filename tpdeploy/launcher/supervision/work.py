@@ -4,11 +4,14 @@ import time
 from collections.abc import Iterator
 
 from tpdeploy.launcher.asks import Ask
+from tpdeploy.launcher.front import FAILED_FOR_S
 from tpdeploy.launcher.supervision.crew import Crew
 from tpdeploy.launcher.supervision.life import Life
 
 # Whoever has read where the replica is has reached it by then.
 SETTLED_S = 1.0
+# The front knows of a replica again: it turns from one where nobody was.
+KNOWN_AGAIN_S = FAILED_FOR_S + SETTLED_S
 
 
 def work(asked: Ask, crew: Crew) -> Iterator[None]:
@@ -44,17 +47,23 @@ def _away(life: Life, crew: Crew, drain_s: float) -> Iterator[None]:
     if life.member.phase == "ready":
         crew.resting.add(life.member.label)
         begun = time.monotonic()
-        while time.monotonic() < begun + SETTLED_S or (
-            time.monotonic() < begun + drain_s and life.runtime.is_busy(life.member)
-        ):
+        yield from _until(begun + SETTLED_S)
+        while time.monotonic() < begun + drain_s and life.runtime.is_busy(life.member):
             yield
     life.end(crew.backend.stop_grace_s)
 
 
 def _back(life: Life, crew: Crew) -> Iterator[None]:
-    """Start it, until it is ready."""
+    """Start it, until it is ready and gets requests: the next one may go away then."""
     crew.resting.discard(life.member.label)
     life.start()
     while life.member.phase != "ready":
         life.check()
+        yield
+    if life is not crew.front:
+        yield from _until(time.monotonic() + KNOWN_AGAIN_S)
+
+
+def _until(end: float) -> Iterator[None]:
+    while time.monotonic() < end:
         yield
