@@ -104,6 +104,7 @@ def endure(home: Home, seconds: float) -> str:
     """Streams for so long, while one member after another is killed."""
     deployment = home.start("--restarts", "1000")
     kills: list[str] = []
+    last_ones = 0
     supervisor = deployment.supervisor
     if supervisor is None:
         raise TpdeployError("there is no supervisor")
@@ -114,6 +115,8 @@ def endure(home: Home, seconds: float) -> str:
             time.sleep(KILL_EVERY_S * random.uniform(0.8, 1.2))  # noqa: S311 - no secret
             if time.monotonic() > until:
                 break
+            serving = sum(1 for m in home.now().members if m.phase == "ready" and m.devices)
+            last_ones += kill is kill_server and serving == 1
             kill(home)
             kills.append(kill.__name__)
         home.seconds_until(lambda: home.now().phase == "ready")
@@ -122,7 +125,8 @@ def endure(home: Home, seconds: float) -> str:
     home.run("stop")
     fronts = kills.count("kill_front")
     return (
-        f"{STREAMS} streams, {seconds:.0f} s, {len(kills)} kills ({fronts} of the front): "
+        f"{STREAMS} streams, {seconds:.0f} s, {len(kills)} kills ({fronts} of the front, "
+        f"{last_ones} of the only replica that served): "
         f"{clients.told}; supervisor {memory[0] / MIB:.0f} -> {memory[1] / MIB:.0f} MiB; "
         f"left: {', '.join(left_of([deployment, last])) or 'nothing'}"
     )

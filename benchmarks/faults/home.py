@@ -25,7 +25,7 @@ class Home(Machine):
 
     engine = "stand-in"
     model = "HuggingFaceTB/SmolLM2-135M-Instruct"
-    tokens = 50
+    tokens = 10
 
     def install(self, environment: str, program: str) -> None:
         """The quick stand-in, not the one of the tests."""
