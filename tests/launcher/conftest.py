@@ -12,5 +12,5 @@ from tests.launcher.machine import Machine
 def machine(tmp_path: Path) -> Iterator[Machine]:
     made = Machine(tmp_path)
     yield made
-    if (made.home / "deployments").exists():
-        made.run("stop")
+    for folder in (made.home / "deployments").glob("*/"):
+        made.run("stop", "--name", folder.name)

@@ -54,8 +54,6 @@ def test_two_launches_at_once_see_each_other(machine: Machine) -> None:
     assert sum("computes on core(s)" in words for words in told) == 1
     listed = json.loads(machine.run("status", "--json").stdout)["deployments"]
     assert len({deployment["url"] for deployment in listed}) == 2
-    machine.run("stop", "--name", "one")
-    machine.run("stop", "--name", "two")
 
 
 def limited(machine: Machine, files: int, *args: str) -> subprocess.CompletedProcess[str]:
