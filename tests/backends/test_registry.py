@@ -4,8 +4,8 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from tpdeploy.backends import registry
-from tpdeploy.backends.registry import backend_names, load_backend, load_backends
+from tpdeploy import plugins
+from tpdeploy.backends.registry import BACKENDS, backend_names, load_backend, load_backends
 from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.errors import InputError, TpdeployError
 
@@ -15,10 +15,10 @@ VLLM = "tpdeploy.backends.vllm:VllmBackend"
 def entries(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
     """Entry points of those names; a name ending in `_again` is given to its stem once more."""
     found = [
-        EntryPoint(name.removesuffix("_again"), value, registry.GROUP)
+        EntryPoint(name.removesuffix("_again"), value, BACKENDS.name)
         for name, value in values.items()
     ]
-    monkeypatch.setattr(registry, "entry_points", lambda group: found)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: found)
 
 
 def test_vllm_is_found_as_any_other_backend_is() -> None:

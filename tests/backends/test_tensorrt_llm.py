@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tpdeploy.planner.memory.footprint import DRIVER_BYTES
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 
 ENGINE = TensorRtLlmBackend()
-SITE = Site("127.0.0.1", 8001, Path("/deployments/default/replica-0"))
+SITE = Site("127.0.0.1", "8001", Path("/deployments/default/replica-0"))
 CONTRACT_FILE = Path(tensorrt_llm.__file__).parent / "contracts" / "tensorrt-llm.yaml"
 CONTRACT = yaml.safe_load(CONTRACT_FILE.read_text())
 FRACTION = "options.yaml: kv_cache_config.free_gpu_memory_fraction"
@@ -119,8 +118,8 @@ def test_a_plan_of_vllms_leaves_the_same_kv_cache() -> None:
     assert told != pytest.approx(theirs.limits.memory_fraction, abs=0.005)
 
 
-def test_several_machines_are_one_job_of_slurm() -> None:
-    """A task a rank; Slurm starts the other machines, and says which GPUs each sees."""
+def test_several_machines_are_joined_by_mpi() -> None:
+    """A task a rank, which runs NVIDIA's launcher; what starts the job is its runtime's."""
     parts = plan(cluster={"nodes": 2}).model_dump()
     parts["parallelism"]["pipeline"] = 2
     nodes = (0,) * 4 + (1,) * 4
@@ -128,11 +127,10 @@ def test_several_machines_are_one_job_of_slurm() -> None:
     parts["placement"] = [place]
     wide = DeploymentPlan.model_validate(parts)
     assert ENGINE.check(wide) == []
-    assert ENGINE.starts_other_machines
-    command = ENGINE.render(wide, place, replace(SITE, machine=0))
-    start = "srun --mpi=pmix --nodes 2 --ntasks 8 --ntasks-per-node 4 trtllm-llmapi-launch"
-    assert " ".join(command.argv).startswith(f"{start} trtllm-serve ")
-    assert "CUDA_VISIBLE_DEVICES" not in command.env
+    assert ENGINE.joined_by_mpi
+    command = ENGINE.render(wide, place, SITE)
+    assert command.argv[:2] == ("trtllm-llmapi-launch", "trtllm-serve")
+    assert settings(command)["--gpus_per_node"] == "4"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.models.library import load_model
 
 VLLM = VllmBackend()
-SITE = Site("127.0.0.1", 8001, Path("/deployments/default/replica-0"), spare_ports=(9001,))
+SITE = Site("127.0.0.1", "8001", Path("/deployments/default/replica-0"), spare_ports=("9001",))
 
 
 def plan(tensor: int = 1, cpus: tuple[str, ...] = (), **changes: dict[str, Any]) -> DeploymentPlan:
@@ -52,17 +52,8 @@ def test_every_limit_of_the_plan_is_passed() -> None:
     )
 
 
-def test_gpus_are_chosen_by_number() -> None:
-    """The ranks of a replica see their own devices only, in rank order."""
-    four = plan(4, cluster={"platform": "cuda"})
-    place = Placement(replica=1, devices=(4, 5, 6, 7))
-    command = VLLM.render(four, place, SITE)
-    assert command.env["CUDA_VISIBLE_DEVICES"] == "4,5,6,7"
-    assert value_of("--tensor-parallel-size", command) == "4"
-
-
 def test_stages_and_whole_experts_are_passed() -> None:
-    """Two stages of four ranks, each with whole experts, see eight devices."""
+    """Two stages of four ranks, each with whole experts."""
     parts = plan(4, cluster={"platform": "cuda"}).model_dump()
     parts["parallelism"] = Parallelism(tensor=4, pipeline=2, expert=4, replicas=1)
     parts["placement"] = [Placement(replica=0, devices=tuple(range(8)))]
@@ -71,11 +62,10 @@ def test_stages_and_whole_experts_are_passed() -> None:
     assert VLLM.check(deep) == []
     assert value_of("--pipeline-parallel-size", command) == "2"
     assert "--enable-expert-parallel" in command.argv
-    assert command.env["CUDA_VISIBLE_DEVICES"] == "0,1,2,3,4,5,6,7"
 
 
 def test_data_parallel_attention_is_passed_with_whole_experts() -> None:
-    """Two data ranks of two tensor ranks see four devices; the experts are spread over all."""
+    """Two data ranks of two tensor ranks; the experts are spread over all four."""
     parts = plan(4, cluster={"platform": "cuda"}).model_dump()
     parts["parallelism"] = Parallelism.of(2, data=2, expert_parallel=True)
     both = DeploymentPlan.model_validate(parts)
@@ -84,30 +74,25 @@ def test_data_parallel_attention_is_passed_with_whole_experts() -> None:
     assert value_of("--tensor-parallel-size", command) == "2"
     assert value_of("--data-parallel-size", command) == "2"
     assert "--enable-expert-parallel" in command.argv
-    assert command.env["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
 
 
 def test_a_replica_over_two_machines_has_a_command_on_each() -> None:
-    """They meet at the first, which alone serves clients; each sees its own devices."""
+    """They meet at the first, which alone serves clients; each knows its own address."""
     parts = plan(cluster={"platform": "cuda", "nodes": 2}).model_dump()
     parts["parallelism"] = Parallelism(tensor=2, pipeline=2, replicas=1)
     place = Placement(replica=0, node=1, devices=(0, 1, 4, 5), nodes=(1, 1, 0, 0))
     parts["placement"] = [place]
     wide = DeploymentPlan.model_validate(parts)
     assert VLLM.check(wide) == []
-    first, second = (
-        VLLM.render(wide, place, replace(SITE, machine=machine, head="10.0.0.7"))
-        for machine in place.machines
-    )
-    for rank, command in enumerate((first, second)):
+    site = replace(SITE, head="10.0.0.7", rank="$RANK", address="$ADDRESS")
+    first, second = VLLM.render(wide, place, site), VLLM.render_worker(wide, place, site)
+    for command in (first, second):
         assert value_of("--nnodes", command) == "2"
-        assert value_of("--node-rank", command) == str(rank)
+        assert value_of("--node-rank", command) == "$RANK"
         assert value_of("--master-addr", command) == "10.0.0.7"
         assert value_of("--master-port", command) == "9001"
-        assert "VLLM_HOST_IP" not in command.env
-    assert "--headless" in second.argv
-    assert "--headless" not in first.argv
-    assert (first.env["CUDA_VISIBLE_DEVICES"], second.env["CUDA_VISIBLE_DEVICES"]) == ("0,1", "4,5")
+        assert command.env["VLLM_HOST_IP"] == "$ADDRESS"
+    assert second.argv == (*first.argv, "--headless")
 
 
 def test_on_a_cpu_there_are_no_stages_and_no_whole_experts() -> None:
@@ -125,7 +110,8 @@ def test_on_a_cpu_there_are_no_stages_and_no_whole_experts() -> None:
 
 def test_on_a_cpu_each_rank_has_its_cores_and_its_kv_cache() -> None:
     """Cores are bound rank by rank, and the KV cache has exactly the plan's bytes."""
-    command = rendered(plan(tensor=2, cpus=("0-3", "4-7"), limits={"kv_cache_bytes": 123_456_789}))
+    made = plan(tensor=2, limits={"kv_cache_bytes": 123_456_789})
+    command = VLLM.render(made, made.placement[0], replace(SITE, cpus=("0-3", "4-7")))
     assert command.env["VLLM_CPU_OMP_THREADS_BIND"] == "0-3|4-7"
     assert value_of("--kv-cache-memory-bytes", command) == "123456789"
     assert "--enforce-eager" in command.argv

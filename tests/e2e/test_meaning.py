@@ -25,7 +25,7 @@ print(json.dumps(vars(parsed), default=str))
 def test_vllms_own_parser_reads_every_number_of_a_plan() -> None:
     """A plan of Llama 70B: nothing is unknown to it, and nothing has moved."""
     made = example_plan(VllmBackend())
-    limits, site = made.limits, Site("127.0.0.1", 8001, Path("replica-0"), (9001,))
+    limits, site = made.limits, Site("127.0.0.1", "8001", Path("replica-0"), ("9001",))
     argv = VllmBackend().render(made, made.placement[0], site).argv
     environment = find_environment(VllmBackend().environment("cpu"))
     assert environment is not None, "run: tpdeploy backends install vllm"

@@ -42,7 +42,7 @@ print(json.dumps(made.model_conf.model_dump(mode="json")))
 # The program of ours with another backend: MII's protocol, answering with the prompt's length.
 STAND_IN = """
 import sys
-sys.path.insert(0, sys.argv[2])
+sys.path.insert(0, sys.argv.pop(1))
 import mii_server
 BACKEND = '''
 import sys
@@ -74,7 +74,7 @@ def start_backend(config):
         time.sleep(0.2)
     return backend
 mii_server.start_backend = start_backend
-mii_server.main(sys.argv[1])
+mii_server.main(*sys.argv[1:])
 """
 
 
@@ -100,7 +100,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def written(made: DeploymentPlan, folder: Path, port: int) -> dict[str, str]:
     """The files of the first replica, written; the environment that goes with them."""
-    command = ENGINE.render(made, made.placement[0], Site("127.0.0.1", port, folder))
+    command = ENGINE.render(made, made.placement[0], Site("127.0.0.1", str(port), folder))
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in command.files.items():
         (folder / name).write_text(text)
@@ -121,7 +121,7 @@ def served(python: Path, model: Path, tmp_path: Path) -> Iterator[tuple[str, Lea
     (port,) = free_ports("127.0.0.1", 1)
     env = written(small_plan(model), tmp_path / "replica-0", port)
     config = str(tmp_path / "replica-0" / CONFIG)
-    argv = [str(python), "-c", STAND_IN, config, str(PROGRAM.parent)]
+    argv = [str(python), "-c", STAND_IN, str(PROGRAM.parent), config, "127.0.0.1", str(port)]
     process, leader = start(argv, {**env, "MII_API_KEY": "secret"}, tmp_path / "log")
     url = f"http://127.0.0.1:{port}"
     try:

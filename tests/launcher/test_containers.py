@@ -45,8 +45,8 @@ def machine(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def contained(home: Path, deployment: Deployment) -> psutil.Process:
-    (member,) = (m for m in deployment.members if m.container)
-    return psutil.Process(int((home / member.container).read_text()))
+    (member,) = (m for m in deployment.members if m.reference)
+    return psutil.Process(int((home / member.reference).read_text()))
 
 
 def test_it_is_ready_and_stop_leaves_no_container(machine: Machine, home: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_killed_client_takes_its_container_along(machine: Machine, home: Path)
     machine.plan()
     deployment = machine.launched("--container", "vendor/engine:1")
     inside = contained(home, deployment)
-    (member,) = (m for m in deployment.members if m.container)
+    (member,) = (m for m in deployment.members if m.reference)
     assert member.leader is not None
     os.kill(member.leader.pid, signal.SIGKILL)
     eventually(lambda: not inside.is_running() or inside.status() == psutil.STATUS_ZOMBIE)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -17,7 +17,7 @@ from tests.launcher.plans import plan_for
 from tests.launcher.standin_backend import StandinBackend
 from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.launcher.runtimes.base import Engine, Rendered, Runtime
+from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered, Runtime
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, free_ports
 from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_for, runtime_of
@@ -43,9 +43,10 @@ class Place:
         return self.deployment / "logs" / "replica-0.log"
 
     def render(self, program: str, port: int = 9, **env: str) -> Rendered:
-        member = Member(label="replica-0", port=port)
+        member = Member(label="replica-0", runtime=self.runtime.name, port=port, devices=(4, 5))
         command = Command((PROGRAM, "-c", program), env, files={"options.yaml": "a: 1\n"})
-        return self.runtime.render(self.engine, member, command, self.deployment / "replica-0")
+        folder = self.deployment / "replica-0"
+        return self.runtime.render(self.engine, member, Parts(command), folder)
 
     def start(self, program: str, port: int = 9, **keys: str) -> Member:
         rendered = self.render(program, port, SAID="aloud")
@@ -102,6 +103,13 @@ def gone(process: psutil.Process) -> bool:
 def kept(member: Member) -> Member:
     """As another command reads it from the state."""
     return Member.model_validate_json(member.model_dump_json())
+
+
+def test_it_sees_its_own_devices_alone(place: Place) -> None:
+    """By their numbers, in rank order."""
+    place.engine = replace(place.engine, platform="cuda")
+    rendered = place.render(SLEEP)
+    assert rendered.env["CUDA_VISIBLE_DEVICES"] == "4,5"
 
 
 def test_rendering_changes_nothing_and_shows_all_but_keys(place: Place) -> None:

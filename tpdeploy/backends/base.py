@@ -69,23 +69,28 @@ class Widths:
 
 @dataclass(frozen=True)
 class Site:
-    """Where one replica is started: its address, ports beside it, and a folder of its own.
+    """Where one machine starts its part of a replica, in the words of what runs it.
 
-    A replica over several machines is started on each of them, with its number as `machine` and
-    the address of the first as `head`.
+    What is known only there is a word that stands for it and is replaced when the part starts, as
+    "$PORT" or "$(LWS_LEADER_ADDRESS)". The machines of one replica are numbered by `rank`; the
+    first is the leader, at `head`, and serves clients. `address` is this machine's own. Without
+    `devices` a part takes those that it sees; `cpus` are the cores of each of its ranks.
     """
 
     host: str
-    port: int
+    port: str
     folder: Path
-    spare_ports: tuple[int, ...] = ()
-    machine: int = 0
+    spare_ports: tuple[str, ...] = ()
+    devices: tuple[int, ...] = ()
+    cpus: tuple[str, ...] = ()
+    address: str = "127.0.0.1"
     head: str = ""
+    rank: str = "0"
 
 
 @dataclass(frozen=True)
 class Command:
-    """How to start one replica: an argument list, and what to add to environment and folder.
+    """How to start a part of a replica: an argument list, additions to environment and folder.
 
     `argv[0]` is the name of an executable inside the engine's environment. `files` are written
     into the replica's folder before, by name.
@@ -170,11 +175,12 @@ class Backend(ABC):
     """One engine.
 
     The caller's contract: `capability` tells whether the engine runs on a platform at all. Then
-    `check` first, and start nothing while it returns problems; `render` once a replica and
-    machine; write the command's files into the replica's folder, start `argv` as a process group
-    of its own and poll `health_path` until it answers 200, showing what `progress` makes of the
-    engine's own log lines meanwhile. The engine answers to `plan.model.id`. To stop, send SIGTERM
-    to the group, wait `stop_grace_s`, and kill what is left of it.
+    `check` first, and start nothing while it returns problems; `render` once a replica, and
+    `render_worker` for its other machines; show it the devices by `device_variables`; write the
+    command's files into the replica's folder, start `argv` as a process group of its own and poll
+    `health_path` until it answers 200, showing what `progress` makes of the engine's own log lines
+    meanwhile. The engine answers to `plan.model.id`. To stop, send SIGTERM to the group, wait
+    `stop_grace_s`, and kill what is left of it.
     """
 
     name: ClassVar[str]
@@ -192,7 +198,13 @@ class Backend(ABC):
     # What the engine writes while it starts, in the order in which it does, and what that means.
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = ()
     verified: ClassVar[str] = ""  # what of this adapter has been run, and where
-    starts_other_machines: ClassVar[bool] = False  # whether one command starts a replica everywhere
+    # Which devices it is to use; without, it has them by their numbers, from its site.
+    device_variables: ClassVar[Mapping[Platform, str]] = {
+        "cuda": "CUDA_VISIBLE_DEVICES",
+        "rocm": "HIP_VISIBLE_DEVICES",
+    }
+    # A replica over several machines is a task a device, which MPI joins; else a part a machine.
+    joined_by_mpi: ClassVar[bool] = False
     order: ClassVar[int] = 50  # among engines that are predicted alike, lower comes first
 
     @abstractmethod
@@ -223,7 +235,14 @@ class Backend(ABC):
 
     @abstractmethod
     def render(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
-        """The command that starts replica `place` of `plan` at `site`."""
+        """The command that starts replica `place` of `plan` at `site`, or its leader's part."""
+
+    def render_worker(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
+        """The command of every other machine of a replica that spans several.
+
+        Here that of the first one, which tells by the rank what it is.
+        """
+        return self.render(plan, place, site)
 
     def progress(self, line: str) -> str | None:
         """The start-up stage that a log line announces, in a few words; None for other lines."""

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, get_args
 
 import pytest
 
-from tpdeploy.backends.base import Backend, Capability, Platform
+from tpdeploy.backends.base import Backend, Capability, Platform, Site
 from tpdeploy.backends.meaning import (
     CHANGES,
     OTHER_DEVICES,
@@ -25,7 +25,6 @@ from tpdeploy.backends.meaning import (
     changed,
     example_plan,
     moved,
-    settings,
     told,
 )
 from tpdeploy.backends.metrics import EngineMetrics, read_metrics
@@ -44,6 +43,14 @@ HOSTILE_LINES = (
     "Error:",
     "Traceback (most recent call last):",
     "x" * 9999,
+)
+TWO_MACHINES = Change(
+    "parallelism.pipeline",
+    2,
+    (
+        ("placement.0.devices", [*range(4), *range(4)]),
+        ("placement.0.nodes", [0] * 4 + [1] * 4),
+    ),
 )
 SECRETS = ("api_key", "auth_token", "hf_token", "trust_remote_code")
 
@@ -142,17 +149,7 @@ class BackendConformance:
             ("expert_parallel", Change("parallelism.expert", 4)),
             ("data_parallel", Change("parallelism.data", 4, (("parallelism.tensor", 1),))),
             ("eager", Change("limits.enforce_eager", True)),
-            (
-                "multi_node",
-                Change(
-                    "parallelism.pipeline",
-                    2,
-                    (
-                        ("placement.0.devices", [*range(4), *range(4)]),
-                        ("placement.0.nodes", [0] * 4 + [1] * 4),
-                    ),
-                ),
-            ),
+            ("multi_node", TWO_MACHINES),
         ],
     )
     def test_what_it_cannot_run_is_a_problem(
@@ -202,13 +199,15 @@ class BackendConformance:
     def test_it_listens_where_it_is_told(self, backend: Backend, plan: DeploymentPlan) -> None:
         """Another host and port are another command."""
         here = told(backend, plan)
-        for site in (replace(SITE, port=8002), replace(SITE, host="10.1.2.3")):
+        for site in (replace(SITE, port="8002"), replace(SITE, host="10.1.2.3")):
             assert told(backend, plan, site) != here
         assert "0.0.0.0" not in "".join(here.values())  # noqa: S104 - that it is not there
 
     def test_sites_differ_in_place_alone(self, backend: Backend, plan: DeploymentPlan) -> None:
         """Ports and folder; everything else is one plan."""
-        other = replace(SITE, port=8002, folder=Path("replica-1"), spare_ports=(9011, 9012, 9013))
+        other = replace(
+            SITE, port="8002", folder=Path("replica-1"), spare_ports=("9011", "9012", "9013")
+        )
         here, there = told(backend, plan), told(backend, plan, other)
         places = ("8002", "replica-1", "901")
         for name, value in there.items():
@@ -220,8 +219,37 @@ class BackendConformance:
         """It runs on its own devices, and its number changes nothing."""
         places = [{"replica": n, "devices": [*range(4 * n, 4 * n + 4)]} for n in range(2)]
         two = changed(plan, Change("parallelism.replicas", 2, (("placement", places),)))
-        second = settings(backend.render(two, two.placement[1], SITE))
+        second = told(backend, two, replica=1)
         assert second == told(backend, changed(plan, OTHER_DEVICES))
+
+    def test_what_is_known_late_is_a_word(self, backend: Backend, plan: DeploymentPlan) -> None:
+        """It stands in arguments and variables as it was given, and in no file."""
+        late = Site("$HOST", "$PORT", SITE.folder, ("$A", "$B", "$C"), address="$ADDRESS")
+        command = backend.render(plan, plan.placement[0], late)
+        words = {*command.argv, *command.env.values()}
+        assert {"$HOST", "$PORT"} <= words
+        assert not any("$HOST" in text or "$PORT" in text for text in command.files.values())
+
+    def test_devices_are_chosen_by_what_runs_it(
+        self, backend: Backend, plan: DeploymentPlan
+    ) -> None:
+        """By the variables that the adapter names, which it does not set itself."""
+        for place in plan.placement:
+            env = backend.render(plan, place, SITE).env
+            assert not set(backend.device_variables.values()) & set(env)
+
+    def test_machines_of_one_replica_meet(
+        self, backend: Backend, plan: DeploymentPlan, can: Capability
+    ) -> None:
+        """Each is told its number and where the first one is, or MPI joins them."""
+        if not can.multi_node or backend.joined_by_mpi:
+            return
+        wide = changed(plan, TWO_MACHINES)
+        site = replace(SITE, head="$HEAD", rank="$RANK")
+        place = wide.placement[0]
+        leader, worker = backend.render(wide, place, site), backend.render_worker(wide, place, site)
+        for part in (leader, worker):
+            assert {"$HEAD", "$RANK"} <= set(part.argv)
 
     def test_it_needs_no_more_ports_than_it_asks_for(
         self, backend: Backend, plan: DeploymentPlan

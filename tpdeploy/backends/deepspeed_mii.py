@@ -7,7 +7,7 @@ deepspeed 0.19.8, deepspeed/inference/v2/engine_factory.py.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -80,6 +80,7 @@ class DeepSpeedMiiBackend(Backend):
     name: ClassVar[str] = "deepspeed-mii"
     api_key_variable: ClassVar[str | None] = "MII_API_KEY"
     fixes_output_length: ClassVar[bool] = False
+    device_variables: ClassVar[Mapping[Platform, str]] = {}  # MII ignores CUDA_VISIBLE_DEVICES
     legacy: ClassVar[str] = "last release March 2025"
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
     verified: ClassVar[str] = "its front and its refusals on a CPU; the engine itself never"
@@ -104,19 +105,17 @@ class DeepSpeedMiiBackend(Backend):
         return list(capability.problems(self, plan))
 
     def render(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
-        """Our server with its file; GPUs go by number, since MII ignores CUDA_VISIBLE_DEVICES."""
+        """Our server with its file, and GPUs by number."""
         config = {
             "model": plan.model.path or plan.model.id,
             "served_name": plan.model.id,
-            "host": site.host,
-            "port": site.port,
-            "devices": list(place.devices),
+            "devices": list(site.devices or range(len(place.devices))),
             "serve": serve_options(self, plan),
         }
         env = {"MII_CACHE_PATH": str(site.folder / "cache"), "DS_BUILD_OPS": "0"}
         if plan.model.path:
             env["HF_HUB_OFFLINE"] = "1"
-        argv = ("python", str(PROGRAM), str(site.folder / CONFIG))
+        argv = ("python", str(PROGRAM), str(site.folder / CONFIG), site.host, site.port)
         return Command(argv, env, {CONFIG: json.dumps(config) + "\n"})
 
     def failure(self, lines: Sequence[str]) -> str | None:

@@ -20,7 +20,7 @@ from tpdeploy.profiles.devices.catalog import with_engine
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
 
-SITE = Site("127.0.0.1", 8001, Path("replica-0"), (9001, 9002, 9003), head="MACHINE_0")
+SITE = Site("127.0.0.1", "8001", Path("replica-0"), ("9001", "9002", "9003"))
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,18 @@ def example_plan(engine: Backend, model: str = "llama-70b", gpus: str = "8xH100"
     return plan(question, search(question))
 
 
-def told(engine: Backend, made: DeploymentPlan, site: Site = SITE) -> dict[str, str]:
-    """Everything the engine is told for the first replica: setting -> value."""
-    return settings(engine.render(made, made.placement[0], site))
+def told(
+    engine: Backend, made: DeploymentPlan, site: Site = SITE, replica: int = 0
+) -> dict[str, str]:
+    """Everything the engine is told for a replica on one machine: setting -> value.
+
+    Also which devices it sees, be it by a variable.
+    """
+    place = made.placement[replica]
+    there = replace(site, devices=place.devices, cpus=place.cpus)
+    variable = engine.device_variables.get(made.cluster.platform)
+    seen = {f"{variable}=": ",".join(map(str, place.devices))} if variable else {}
+    return settings(engine.render(made, place, there)) | seen
 
 
 def settings(command: Command) -> dict[str, str]:

@@ -134,7 +134,7 @@ class TensorRtLlmBackend(Backend):
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
     verified: ClassVar[str] = "flags and options against its sources; the engine itself never"
     order: ClassVar[int] = 20
-    starts_other_machines: ClassVar[bool] = True
+    joined_by_mpi: ClassVar[bool] = True
 
     def capability(self, platform: Platform) -> Capability | None:
         """NVIDIA GPUs from Ampere on."""
@@ -155,14 +155,14 @@ class TensorRtLlmBackend(Backend):
         return list(capability.problems(self, plan))
 
     def render(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
-        """`trtllm-serve` for one replica, under Slurm if that is on several machines."""
+        """`trtllm-serve` for one replica; on several machines, of each rank of its MPI job."""
         model, limits, split = plan.model, plan.limits, plan.parallelism
-        here = place.devices_on(site.machine)
+        here = len(place.devices) // len(place.machines)
         argv = [
             *("trtllm-serve", model.path or model.id),
-            *("--host", site.host, "--port", str(site.port)),
+            *("--host", site.host, "--port", site.port),
             *("--tp_size", str(split.stage_ranks), "--pp_size", str(split.pipeline)),
-            *("--gpus_per_node", str(len(here))),
+            *("--gpus_per_node", str(here)),
             *("--max_batch_size", str(limits.max_num_seqs)),
             *("--max_num_tokens", str(limits.max_num_batched_tokens)),
             *("--max_seq_len", str(limits.max_model_len)),
@@ -171,10 +171,8 @@ class TensorRtLlmBackend(Backend):
         if split.expert_parallel:
             argv += ["--ep_size", str(split.expert)]
         if len(place.machines) > 1:
-            argv = [*_slurm(place, len(here)), *argv]
+            argv = ["trtllm-llmapi-launch", *argv]
         env = {"HF_HUB_OFFLINE": "1"} if model.path else {}
-        if len(place.machines) == 1:
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, here))
         written = options(plan, memory_fraction(self, plan))
         return Command(tuple(argv), env, {OPTIONS: yaml.safe_dump(written, sort_keys=False)})
 
@@ -214,10 +212,3 @@ def options(plan: DeploymentPlan, fraction: float) -> dict[str, Any]:
         "return_perf_metrics": True,
         **attention,
     }
-
-
-def _slurm(place: Placement, devices: int) -> list[str]:
-    """One task a rank over the machines of the job, started by Slurm with PMIx."""
-    machines, ranks = len(place.machines), len(place.devices)
-    argv = ["srun", "--mpi=pmix", "--nodes", str(machines), "--ntasks", str(ranks)]
-    return [*argv, "--ntasks-per-node", str(devices), "trtllm-llmapi-launch"]

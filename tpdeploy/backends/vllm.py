@@ -219,12 +219,12 @@ class VllmBackend(Backend):
         return found
 
     def render(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
-        """`vllm serve` for one replica, or for the part of it that one machine runs."""
+        """`vllm serve` for one replica, or for the machine of it that serves clients."""
         model, limits = plan.model, plan.limits
         argv = [
             *("vllm", "serve", model.path or model.id),
             *("--served-model-name", model.id),
-            *("--host", site.host, "--port", str(site.port)),
+            *("--host", site.host, "--port", site.port),
             *("--middleware", f"{GUARD}.Guard"),
             *("--tensor-parallel-size", str(plan.parallelism.tensor)),
             *("--pipeline-parallel-size", str(plan.parallelism.pipeline)),
@@ -250,7 +250,12 @@ class VllmBackend(Backend):
                 argv.append("--enforce-eager")
         argv += _machines(place, site)
         guarded = {f"{GUARD}.py": PROGRAM.read_text(encoding="utf-8")}
-        return Command(tuple(argv), _environment(plan, place, site), guarded)
+        return Command(tuple(argv), _environment(plan, site), guarded)
+
+    def render_worker(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
+        """The same, without a server."""
+        leader = self.render(plan, place, site)
+        return replace(leader, argv=(*leader.argv, "--headless"))
 
     def failure(self, lines: Sequence[str]) -> str | None:
         """The last error in vLLM's log that is not about another one."""
@@ -259,28 +264,20 @@ class VllmBackend(Backend):
 
 
 def _machines(place: Placement, site: Site) -> list[str]:
-    """Where the machines of one replica meet; the first alone serves clients."""
-    machines = place.machines
-    if len(machines) == 1:
+    """Where the machines of one replica meet."""
+    count = len(place.machines)
+    if count == 1:
         return []
-    number = machines.index(site.machine)
-    argv = ["--nnodes", str(len(machines)), "--node-rank", str(number)]
-    argv += ["--master-addr", site.head, "--master-port", str(site.spare_ports[0])]
-    return argv if number == 0 else [*argv, "--headless"]
+    argv = ["--nnodes", str(count), "--node-rank", site.rank]
+    return [*argv, "--master-addr", site.head, "--master-port", site.spare_ports[0]]
 
 
-def _environment(plan: DeploymentPlan, place: Placement, site: Site) -> dict[str, str]:
+def _environment(plan: DeploymentPlan, site: Site) -> dict[str, str]:
     env = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "PYTHONPATH": str(site.folder)}
-    if len(place.machines) == 1:
-        # Ranks of one machine talk over loopback; by itself vLLM uses the network.
-        env["VLLM_HOST_IP"] = "127.0.0.1"
+    # By itself vLLM takes that of the way to the internet, which there may not be.
+    env["VLLM_HOST_IP"] = site.address
     if plan.model.path:
         env["HF_HUB_OFFLINE"] = "1"
-    devices = ",".join(map(str, place.devices_on(site.machine)))
     if plan.cluster.platform == "cpu":
-        env["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(place.cpus) or "auto"
-    elif plan.cluster.platform == "rocm":
-        env["HIP_VISIBLE_DEVICES"] = devices
-    else:
-        env["CUDA_VISIBLE_DEVICES"] = devices
+        env["VLLM_CPU_OMP_THREADS_BIND"] = "|".join(site.cpus) or "auto"
     return env

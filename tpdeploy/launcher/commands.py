@@ -4,11 +4,10 @@ from collections.abc import Container, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tpdeploy.backends.base import Backend, Site
+from tpdeploy.backends.base import Backend, Command, Site
 from tpdeploy.launcher import front, state
-from tpdeploy.launcher.runtimes.base import Engine, Rendered
+from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered
 from tpdeploy.launcher.runtimes.member import Member
-from tpdeploy.launcher.runtimes.ports import LOOPBACK, free_ports
 from tpdeploy.launcher.runtimes.processes import Leader
 from tpdeploy.launcher.runtimes.registry import runtime_for, runtime_of
 from tpdeploy.planner.plan import DeploymentPlan, Placement
@@ -28,6 +27,7 @@ class Order(Record):
     executable: Path | None = None
     python: Path | None = None
     container: str | None = None  # an image that has the engine
+    on: str = "local"  # what runs it
     startup_timeout_s: float
     hang_timeout_s: float = 120.0  # without a sign of life: then a replica is started anew
     restarts: int = 10  # in a row, after which a member is given up
@@ -49,53 +49,50 @@ def order_of(name: str) -> Order:
 
 def engine_of(plan: DeploymentPlan, backend: Backend, order: Order) -> Engine:
     """The engine that is ordered, for the devices of `plan`."""
-    where = Engine(backend, plan.cluster.platform, order.executable, order.python)
-    return replace(where, image=order.container or "")
+    return Engine(
+        backend,
+        plan.cluster.platform,
+        order.executable,
+        order.python,
+        image=order.container or "",
+        on=order.on,
+    )
 
 
 def replica_commands(plan: DeploymentPlan, backend: Backend, order: Order) -> list[Rendered]:
-    """The command of every replica on every machine."""
-    return [found for place in plan.placement for found in commands_of(plan, place, backend, order)]
+    """What starts each replica."""
+    return [replica_command(plan, place, backend, order) for place in plan.placement]
 
 
-def commands_of(
+def replica_command(
     plan: DeploymentPlan, place: Placement, backend: Backend, order: Order
-) -> list[Rendered]:
-    """Those of one replica on each of its machines, on ports that are free now."""
-    port, *spare = free_ports(LOOPBACK, 1 + backend.spare_ports)
-    site = Site(
-        host=LOOPBACK,
-        port=port,
-        folder=state.folder_of(order.name) / f"replica-{place.replica}",
-        spare_ports=tuple(spare),
-        head=f"MACHINE_{place.node}",
-    )
-    machines = place.machines[:1] if backend.starts_other_machines else place.machines
-    return [_replica(plan, place, replace(site, machine=n), backend, order) for n in machines]
-
-
-def _replica(
-    plan: DeploymentPlan,
-    place: Placement,
-    site: Site,
-    backend: Backend,
-    order: Order,
 ) -> Rendered:
-    """The command of one replica at `site`, as its runtime gives it."""
-    label = site.folder.name
-    if plan.cluster.nodes > 1:
-        label += f" on machine {site.machine}"
+    """What starts a replica, as its runtime gives it; on ports that are free now."""
+    engine = engine_of(plan, backend, order)
+    runtime = runtime_for(engine)
+    folder = state.folder_of(order.name) / f"replica-{place.replica}"
+    site = runtime.site(place, engine, folder)
     member = Member(
-        label=label,
+        label=folder.name,
+        runtime=runtime.name,
         host=site.host,
-        port=site.port,
-        devices=place.devices_on(site.machine),
+        port=int(site.port) if site.port.isdecimal() else 0,
+        devices=place.devices,
         health_path=backend.health_path,
     )
-    command = backend.render(plan, place, site)
-    command = replace(command, argv=(*command.argv, *order.engine_args))
-    engine = engine_of(plan, backend, order)
-    return runtime_for(engine).render(engine, member, command, site.folder)
+    return runtime.render(engine, member, parts_of(plan, place, backend, order, site), folder)
+
+
+def parts_of(
+    plan: DeploymentPlan, place: Placement, backend: Backend, order: Order, site: Site
+) -> Parts:
+    """What the machines of a replica run at `site`, with the user's own arguments."""
+
+    def whole(command: Command) -> Command:
+        return replace(command, argv=(*command.argv, *order.engine_args))
+
+    worker = backend.render_worker(plan, place, site) if len(place.machines) > 1 else None
+    return Parts(whole(backend.render(plan, place, site)), worker and whole(worker))
 
 
 def front_member(order: Order) -> Member:
@@ -113,12 +110,10 @@ def front_command(
     order: Order, backend: Backend, replicas: Sequence[Member], resting: Container[str] = ()
 ) -> Rendered:
     """The command of the front before `replicas`; those whose labels rest get no requests."""
-    # The machines of one replica have one address.
-    firsts = {(each.host, each.port): each for each in replicas}.values()
     asked = front.Front(
         host=order.host,
         port=order.port,
-        replicas=tuple(address_of(each, resting) for each in firsts),
+        replicas=tuple(address_of(each, resting) for each in replicas),
         health_path=backend.health_path,
         keyed=order.keyed,
         key_file=order.key_file,

@@ -10,7 +10,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.files import append_privately, data_home, make_private, write_whole
 from tpdeploy.launcher import front, state
 from tpdeploy.launcher.access import API_KEY, check_certificate, check_host, generate_key, read_keys
-from tpdeploy.launcher.commands import Order, commands_of, engine_of
+from tpdeploy.launcher.commands import Order, engine_of, parts_of
 from tpdeploy.launcher.control import claimed, follow, refusal, start_supervisor
 from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.checks import before_launch
@@ -62,7 +62,16 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
     if problems:
         raise InputError(f"{backend.name} cannot run this plan: {'; '.join(problems)}")
     _check_access(order)
-    first = commands_of(plan, plan.placement[0], backend, order)[0]
+    engine = engine_of(plan, backend, order)
+    runtime_for(engine).check_plan(plan, engine)
+    _check_arguments(plan, backend, order)
+
+
+def _check_arguments(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
+    engine = engine_of(plan, backend, order)
+    runtime = runtime_for(engine)
+    place, folder = plan.placement[0], state.folder_of(order.name)
+    first = parts_of(plan, place, backend, order, runtime.site(place, engine, folder)).leader
     own = first.argv[: -len(order.engine_args) or None]
     own_names = {word for word in own if word.startswith("--")}
     planned = {name.replace("_", "-") for name in backend.reserved_arguments | own_names}

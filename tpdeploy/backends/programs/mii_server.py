@@ -1,7 +1,9 @@
-"""Serves one model with DeepSpeed-MII behind an OpenAI-compatible port: python mii_server.py FILE.
+"""Serves one model with DeepSpeed-MII behind an OpenAI-compatible port.
+
+Usage: python mii_server.py FILE HOST PORT
 
 Runs inside MII's environment and imports nothing of tpdeploy. FILE is JSON: model, served_name,
-host, port, devices (GPU numbers, one a rank), and `serve`, what mii.serve is told besides. Beyond
+devices (GPU numbers, one a rank), and `serve`, what mii.serve is told besides. Beyond
 MII's own server it chooses free ports, answers to a name, tells the truth at /health, reads
 prompts of token ids, and ends when its backend does, leaving no process behind.
 """
@@ -38,10 +40,10 @@ class Backend:
         return all(map(_runs, self.processes)) and all(map(_listens, self.ports))
 
 
-def main(path: str) -> None:
+def main(path: str, host: str, port: str) -> None:
     """Start the backend, watch it, and serve."""
     with open(path, encoding="utf-8") as file:  # noqa: PTH123
-        config = json.load(file)
+        config = {**json.load(file), "host": host, "port": int(port)}
     signal.signal(signal.SIGTERM, _asked_to_end)
     try:
         backend = start_backend(config)
@@ -182,4 +184,4 @@ def _is_free(port: int) -> bool:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

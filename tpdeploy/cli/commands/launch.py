@@ -192,8 +192,6 @@ def _show_dry(
     plan: DeploymentPlan, engine: Backend, order: Order, scope: Scope | None, *, as_json: bool
 ) -> None:
     """The commands of every member, as they would be, and the service."""
-    if plan.cluster.nodes > 1:
-        err.print("MACHINE_0 and so on stand for the addresses of your machines.")
     replicas = replica_commands(plan, engine, order)
     front = front_command(order, engine, [r.member for r in replicas])
     _show_commands([*replicas, front], as_json=as_json)

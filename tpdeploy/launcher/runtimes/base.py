@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import httpx
 
-from tpdeploy.backends.base import Backend, Command, Platform
+from tpdeploy.backends.base import Backend, Command, Platform, Site
 from tpdeploy.launcher.environments import Environment
 from tpdeploy.launcher.runtimes.member import Member
-from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.plan import DeploymentPlan, Placement
 
 HEALTH_TIMEOUT_S = 2.0
 
@@ -21,7 +22,8 @@ class Engine:
     """An engine, the platform it is to run on, and where its program comes from.
 
     That is `executable`, or the environment of `python`, or the container image `image`, if the
-    user named one of them; else the environment that tpdeploy installed.
+    user named one of them; else the environment that tpdeploy installed. `on` is what is to run
+    it, as the user names it: a runtime, and after a colon what that one has to know.
     """
 
     backend: Backend
@@ -29,6 +31,15 @@ class Engine:
     executable: Path | None = None
     python: Path | None = None
     image: str = ""
+    on: str = "local"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the machines of a replica run: the one that serves clients, and each of the others."""
+
+    leader: Command
+    worker: Command | None = None
 
 
 @dataclass(frozen=True)
@@ -55,14 +66,25 @@ class Observed:
 class Runtime(ABC):
     """Runs the members of a deployment, and ends all of what they started.
 
-    `check` and `render` come before a launch and change nothing. `start` gives the member as the
+    `check_plan`, `check`, `site` and `render` come before a launch and change nothing; all but
+    `check` also where nothing of the plan is. `start` gives the member as the
     state keeps it; every other question is asked with that record, also by another process and
     after this one has died. So what it takes to find a member again is in `Member`.
     """
 
+    name: ClassVar[str]
+
+    @abstractmethod
+    def check_plan(self, plan: DeploymentPlan, engine: Engine) -> None:
+        """Nothing, if this runtime can run such a plan.
+
+        Raises:
+            InputError: it cannot; the message says what would work.
+        """
+
     @abstractmethod
     def check(self, plan: DeploymentPlan, engine: Engine) -> None:
-        """Nothing, if `plan` can be run here with `engine`.
+        """Nothing, if `plan` can be run from here, now, with `engine`.
 
         Raises:
             InputError: it cannot; the message says what would work.
@@ -86,11 +108,15 @@ class Runtime(ABC):
         return nullcontext()
 
     @abstractmethod
-    def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:
-        """What starts `member`, whose engine says `command`, with its files in `folder`.
+    def site(self, place: Placement, engine: Engine, folder: Path) -> Site:
+        """Where the parts of a replica will be, in the words of this runtime.
 
         `folder` is one in the deployment's, and no other member's.
         """
+
+    @abstractmethod
+    def render(self, engine: Engine, member: Member, parts: Parts, folder: Path) -> Rendered:
+        """What starts `member`, whose engine says `parts`, with its files in `folder`."""
 
     @abstractmethod
     def start(self, rendered: Rendered, keys: Mapping[str, str], log: Path) -> Member:

@@ -6,12 +6,12 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
-from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError
 from tpdeploy.files import kind_of
-from tpdeploy.launcher.runtimes.base import Engine, Rendered
-from tpdeploy.launcher.runtimes.local import Local, with_variables
+from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered
+from tpdeploy.launcher.runtimes.local import Local, seen_devices, with_variables
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.profiles.models.hub import hub_home
 
@@ -28,6 +28,8 @@ class Container(Local):
 
     The container may outlive it, so that it has a name that tells whose it is.
     """
+
+    name: ClassVar[str] = "container"
 
     def check_program(self, engine: Engine) -> None:
         """The image has the engine; what runs it must be here."""
@@ -56,20 +58,22 @@ class Container(Local):
         finally:
             remove(name)
 
-    def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:
+    def render(self, engine: Engine, member: Member, parts: Parts, folder: Path) -> Rendered:
         """The engine's command in a container of `engine.image`."""
+        command = parts.leader
+        variables = {**seen_devices(engine, member), **command.env}
         name = f"tpdeploy-{folder.parent.name}-{folder.name}"
         key = engine.backend.api_key_variable
         argv = argv_in(
             engine.image,
             name,
             command.argv,
-            [*command.env, *([key] if key else [])],
+            [*variables, *([key] if key else [])],
             folder=folder,
             gpus=engine.platform == "cuda",
         )
         files = {folder / name: text for name, text in command.files.items()}
-        return Rendered(member.model_copy(update={"container": name}), argv, command.env, files)
+        return Rendered(member.model_copy(update={"reference": name}), argv, variables, files)
 
     def listens(self, member: Member) -> bool:
         """What runs in a container is not of the client's session: whoever answers is taken."""
@@ -78,7 +82,7 @@ class Container(Local):
     def stop(self, members: Sequence[Member], grace_s: float) -> None:
         """End the clients, then what has outlived them; containers that are gone are none."""
         super().stop(members, grace_s)
-        remove(*(member.container for member in members))
+        remove(*(member.reference for member in members))
 
 
 def remove(*names: str) -> None:

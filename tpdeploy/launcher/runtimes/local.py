@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from subprocess import Popen
+from typing import ClassVar
 
-from tpdeploy.backends.base import Command
+from tpdeploy.backends.base import Site
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import write_whole
 from tpdeploy.launcher.environments import (
@@ -16,20 +17,37 @@ from tpdeploy.launcher.environments import (
     find_environment,
 )
 from tpdeploy.launcher.runtimes import processes
-from tpdeploy.launcher.runtimes.base import Engine, Observed, Rendered, Runtime
+from tpdeploy.launcher.runtimes.base import Engine, Observed, Parts, Rendered, Runtime
 from tpdeploy.launcher.runtimes.machine import check_machine
 from tpdeploy.launcher.runtimes.member import Member
-from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, is_connected, listeners
-from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.launcher.runtimes.ports import (
+    EVERYWHERE,
+    LOOPBACK,
+    free_ports,
+    is_connected,
+    listeners,
+)
+from tpdeploy.planner.plan import DeploymentPlan, Placement
 
 
 class Local(Runtime):
     """Starts processes in this user's name."""
 
+    name: ClassVar[str] = "local"
+
     def __init__(self) -> None:
         # Kept until they are stopped: Python waits for children whose objects are gone, after
         # which their numbers may be given to others.
         self.children: dict[str, Popen[bytes]] = {}
+
+    def check_plan(self, plan: DeploymentPlan, engine: Engine) -> None:
+        """It is for one machine."""
+        machines = {machine for place in plan.placement for machine in place.machines}
+        if len(machines) > 1:
+            raise InputError(
+                f"the plan spans {len(machines)} machines, and launch starts it on this one; "
+                "plan one machine, or name what runs it: --on slurm"
+            )
 
     def check(self, plan: DeploymentPlan, engine: Engine) -> None:
         """The machine has the devices, and the engine's program is there."""
@@ -66,12 +84,18 @@ class Local(Runtime):
             return nullcontext()
         return nullcontext((*with_variables(variables), str(found.python), *arguments))
 
-    def render(self, engine: Engine, member: Member, command: Command, folder: Path) -> Rendered:
+    def site(self, place: Placement, engine: Engine, folder: Path) -> Site:
+        """On loopback, on ports that are free now, with the devices of the plan."""
+        port, *spare = map(str, free_ports(LOOPBACK, 1 + engine.backend.spare_ports))
+        return Site(LOOPBACK, port, folder, tuple(spare), place.devices, place.cpus)
+
+    def render(self, engine: Engine, member: Member, parts: Parts, folder: Path) -> Rendered:
         """The engine's own command, with the path of its program if that is known here."""
+        command = parts.leader
         name, *arguments = command.argv
         argv = (_program(engine, name), *arguments)
         files = {folder / name: text for name, text in command.files.items()}
-        return Rendered(member, argv, command.env, files)
+        return Rendered(member, argv, {**seen_devices(engine, member), **command.env}, files)
 
     def start(self, rendered: Rendered, keys: Mapping[str, str], log: Path) -> Member:
         """Start it as the leader of a session."""
@@ -125,6 +149,12 @@ class Local(Runtime):
         for member in members:
             if child := self.children.pop(member.label, None):
                 child.poll()
+
+
+def seen_devices(engine: Engine, member: Member) -> dict[str, str]:
+    """The variable by which the engine sees the devices of `member` alone, if it has one."""
+    variable = engine.backend.device_variables.get(engine.platform)
+    return {variable: ",".join(map(str, member.devices))} if variable else {}
 
 
 def with_variables(variables: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,15 +9,8 @@ def check_machine(plan: DeploymentPlan) -> None:
     """Nothing, if this machine has the devices of the plan.
 
     Raises:
-        InputError: it has fewer, or none of their kind; the engine would say so much later. Or
-            the plan is for several machines.
+        InputError: it has fewer, or none of their kind; the engine would say so much later.
     """
-    machines = {machine for place in plan.placement for machine in place.machines}
-    if len(machines) > 1:
-        raise InputError(
-            f"the plan spans {len(machines)} machines and launch starts processes on one: "
-            "--dry-run prints the commands of each, or plan one machine and launch on each"
-        )
     if plan.cluster.platform != "cuda":
         return  # every machine has a CPU, and other devices are not detected
     here = detect()

@@ -27,9 +27,10 @@ Phase = Literal[
 
 
 class Member(Record):
-    """A replica or the front, and what its runtime knows it by: `leader` and `container`."""
+    """A replica or the front, and what its runtime knows it by: `leader` or `reference`."""
 
     label: Text = Field(description="replica-0, replica-1 … or front")
+    runtime: Text = Field(default="local", description="the name of what runs it")
     host: Text = Field(default=LOOPBACK, description="what it listens on")
     port: int = Field(ge=0, le=MOST_PORT)
     tls: bool = Field(default=False, description="whether it encrypts")
@@ -41,10 +42,10 @@ class Member(Record):
     restarts: int = Field(default=0, ge=0, description="since the launch, wanted ones too")
     last_end: str = Field(default="", description="why it ended last, if nobody wanted it")
     health_path: str = "/"
-    container: str = Field(default="", description="the one it runs in, if it does")
+    reference: str = Field(default="", description="what its runtime calls it: a container, a job")
     healthy: bool | None = Field(default=None, description="right now; only status asks")
 
     @property
     def known_as(self) -> str:
-        """What its runtime calls it, for people: the number of its process; "-" until then."""
-        return str(self.leader.pid) if self.leader else "-"
+        """What its runtime calls it, for people, else the number of its process; "-" until then."""
+        return self.reference or (str(self.leader.pid) if self.leader else "-")

@@ -1,31 +1,39 @@
-"""Which runtime runs what."""
+"""Which runtime runs what; built-in and foreign ones come through the same entry points."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
+from tpdeploy.errors import InputError
 from tpdeploy.launcher.runtimes.base import Engine, Runtime
-from tpdeploy.launcher.runtimes.container import Container
-from tpdeploy.launcher.runtimes.local import Local
 from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.plugins import Group
+
+RUNTIMES: Group[Runtime] = Group("tpdeploy.runtimes", "runtime", Runtime)  # type: ignore[type-abstract]
 
 
 def runtime_for(engine: Engine) -> Runtime:
-    """The runtime that the user asked for."""
-    return Container() if engine.image else Local()
+    """The runtime that the user asked for.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    name = engine.on.partition(":")[0]
+    if name == "local" and engine.image:
+        name = "container"
+    try:
+        return RUNTIMES.load(name)
+    except InputError as error:
+        raise InputError(f"--on {engine.on}: {error}") from error
 
 
 def by_runtime(members: Sequence[Member]) -> list[tuple[Runtime, list[Member]]]:
     """The members, by the runtime that has each of them."""
-    found: dict[type[Runtime], list[Member]] = defaultdict(list)
+    found: dict[str, list[Member]] = defaultdict(list)
     for member in members:
-        found[_of(member)].append(member)
-    return [(kind(), group) for kind, group in found.items()]
+        found[member.runtime].append(member)
+    return [(RUNTIMES.load(name), group) for name, group in found.items()]
 
 
 def runtime_of(member: Member) -> Runtime:
     """The runtime that has it."""
-    return _of(member)()
-
-
-def _of(member: Member) -> type[Runtime]:
-    return Container if member.container else Local
+    return RUNTIMES.load(member.runtime)

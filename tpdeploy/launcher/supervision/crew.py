@@ -12,9 +12,10 @@ from tpdeploy.launcher.commands import (
     FRONT,
     Order,
     address_of,
-    commands_of,
     front_command,
     front_member,
+    replica_command,
+    replica_commands,
 )
 from tpdeploy.launcher.front import addresses
 from tpdeploy.launcher.runtimes.base import Rendered
@@ -22,7 +23,7 @@ from tpdeploy.launcher.runtimes.member import Member, Phase
 from tpdeploy.launcher.runtimes.registry import by_runtime
 from tpdeploy.launcher.supervision.life import Kind, Life, Rules
 from tpdeploy.launcher.supervision.liveness import EngineLife, Liveness
-from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.plan import DeploymentPlan
 
 # The front is asked often: it does nothing but pass on.
 FRONT_EVERY_S, FRONT_HANG_TIMEOUT_S = 2.0, 10.0
@@ -112,7 +113,7 @@ class Crew:
         variable = engine.api_key_variable
         keys = {variable: self.keys[INNER_KEY]} if variable else {}
         place = next(p for p in self.plan.placement if label == f"replica-{p.replica}")
-        render = partial(render_replica, self.plan, place, engine, self.order)
+        render = partial(replica_command, self.plan, place, engine, self.order)
         return Kind(render, keys, written, engine.progress, engine.failure, self._watch)
 
     def _rules(self, member: Member) -> Rules:
@@ -138,15 +139,8 @@ class Crew:
 
 def planned_members(plan: DeploymentPlan, backend: Backend, order: Order) -> tuple[Member, ...]:
     """The members that a launch will start, the front last."""
-    replicas = [render_replica(plan, place, backend, order) for place in plan.placement]
+    replicas = replica_commands(plan, backend, order)
     return (*(rendered.member for rendered in replicas), front_member(order))
-
-
-def render_replica(
-    plan: DeploymentPlan, place: Placement, backend: Backend, order: Order
-) -> Rendered:
-    """The command of a replica, which has one machine: others are refused before."""
-    return commands_of(plan, place, backend, order)[0]
 
 
 def _none(_line: str) -> None:

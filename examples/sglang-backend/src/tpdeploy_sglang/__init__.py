@@ -99,8 +99,8 @@ class SglangBackend(Backend):
         argv = [
             *("python", "-m", "sglang.launch_server"),
             *("--model-path", model.path or model.id, "--served-model-name", model.id),
-            *("--host", site.host, "--port", str(site.port)),
-            *("--nccl-port", str(site.spare_ports[0])),
+            *("--host", site.host, "--port", site.port),
+            *("--nccl-port", site.spare_ports[0]),
             *("--tp-size", str(split.tensor), "--pp-size", str(split.pipeline)),
             *("--dtype", DTYPES[model.dtype]),
             *("--context-length", str(limits.max_model_len)),
@@ -118,10 +118,7 @@ class SglangBackend(Backend):
             argv += ["--quantization", model.quantization]
         if model.kv_cache_dtype is Dtype.FP8:
             argv += ["--kv-cache-dtype", "fp8_e4m3"]
-        env = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, place.devices))}
-        if model.path:
-            env["HF_HUB_OFFLINE"] = "1"
-        return Command(tuple(argv), env)
+        return Command(tuple(argv), {"HF_HUB_OFFLINE": "1"} if model.path else {})
 
 
 def static_fraction(plan: DeploymentPlan) -> float:
