@@ -47,7 +47,15 @@ def with_variable(command: Command, name: str, value: str) -> Command:
         ),
         (
             "a_second_replica_is_one_on_other_devices",
-            lambda c, p, *_: with_variable(c, "CUDA_VISIBLE_DEVICES", str(p.placement[0].devices)),
+            lambda c, p, *_: with_argument(c, "--gpus", str(p.placement[0].devices)),
+        ),
+        (
+            "devices_are_chosen_by_what_runs_it",
+            lambda c, *_: with_variable(c, "CUDA_VISIBLE_DEVICES", "0"),
+        ),
+        (
+            "what_is_known_late_is_a_word",
+            lambda c, p, place, site: replace(c, files={"options.yaml": f"port: {site.port}"}),
         ),
         (
             "a_second_replica_is_one_on_other_devices",

@@ -49,7 +49,11 @@ def test_every_limit_of_the_plan_is_in_the_file() -> None:
 def test_each_replica_has_its_own_file_and_cache() -> None:
     """Two replicas of MII on one machine know nothing of each other."""
     command = rendered(plan())
-    assert command.argv[:3] == ("python", str(PROGRAM), str(SITE.folder / CONFIG))
+    assert command.argv[:3] == (
+        "python",
+        str(SITE.folder / PROGRAM.name),
+        str(SITE.folder / CONFIG),
+    )
     assert command.env["MII_CACHE_PATH"] == str(SITE.folder / "cache")
 
 

@@ -85,7 +85,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def main() -> None:
     arguments = sys.argv[1:]
-    port = int(arguments[arguments.index("--port") + 1])
+    host, port = (arguments[arguments.index(name) + 1] for name in ("--host", "--port"))
     subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     print("STAGE loading", flush=True)
@@ -101,7 +101,7 @@ def main() -> None:
     if "--never-ready" in arguments:
         time.sleep(600)
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server = http.server.ThreadingHTTPServer((host, int(port)), Handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     server.serve_forever()
 

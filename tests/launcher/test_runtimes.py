@@ -17,10 +17,11 @@ from tests.launcher.plans import plan_for
 from tests.launcher.standin_backend import StandinBackend
 from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered, Runtime
+from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered, Replica, Runtime
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, free_ports
 from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_for, runtime_of
+from tpdeploy.planner.plan import Placement
 
 PROGRAM = "standin-engine"
 TELL = "import os; print('pid', os.getpid(), flush=True); "
@@ -43,10 +44,11 @@ class Place:
         return self.deployment / "logs" / "replica-0.log"
 
     def render(self, program: str, port: int = 9, **env: str) -> Rendered:
-        member = Member(label="replica-0", runtime=self.runtime.name, port=port, devices=(4, 5))
+        member = Member(label="replica-0", runtime=self.runtime.name, port=port)
         command = Command((PROGRAM, "-c", program), env, files={"options.yaml": "a: 1\n"})
-        folder = self.deployment / "replica-0"
-        return self.runtime.render(self.engine, member, Parts(command), folder)
+        place = Placement(replica=0, devices=(4, 5))
+        replica = Replica(place, self.engine, self.deployment / "replica-0")
+        return self.runtime.render(replica, member, Parts(command))
 
     def start(self, program: str, port: int = 9, **keys: str) -> Member:
         rendered = self.render(program, port, SAID="aloud")

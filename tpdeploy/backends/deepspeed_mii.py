@@ -115,8 +115,9 @@ class DeepSpeedMiiBackend(Backend):
         env = {"MII_CACHE_PATH": str(site.folder / "cache"), "DS_BUILD_OPS": "0"}
         if plan.model.path:
             env["HF_HUB_OFFLINE"] = "1"
-        argv = ("python", str(PROGRAM), str(site.folder / CONFIG), site.host, site.port)
-        return Command(argv, env, {CONFIG: json.dumps(config) + "\n"})
+        files = {CONFIG: json.dumps(config) + "\n", PROGRAM.name: PROGRAM.read_text("utf-8")}
+        program, options = (str(site.folder / name) for name in (PROGRAM.name, CONFIG))
+        return Command(("python", program, options, site.host, site.port), env, files)
 
     def failure(self, lines: Sequence[str]) -> str | None:
         """The last exception of a rank, else what our server says."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tpdeploy.backends.base import Backend, Command, Site
 from tpdeploy.launcher import front, state
-from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered
+from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered, Replica
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.processes import Leader
 from tpdeploy.launcher.runtimes.registry import runtime_for, runtime_of
@@ -28,6 +28,7 @@ class Order(Record):
     python: Path | None = None
     container: str | None = None  # an image that has the engine
     on: str = "local"  # what runs it
+    on_options: tuple[str, ...] = ()  # passed to that
     startup_timeout_s: float
     hang_timeout_s: float = 120.0  # without a sign of life: then a replica is started anew
     restarts: int = 10  # in a row, after which a member is given up
@@ -56,6 +57,7 @@ def engine_of(plan: DeploymentPlan, backend: Backend, order: Order) -> Engine:
         order.python,
         image=order.container or "",
         on=order.on,
+        options=order.on_options,
     )
 
 
@@ -68,19 +70,24 @@ def replica_command(
     plan: DeploymentPlan, place: Placement, backend: Backend, order: Order
 ) -> Rendered:
     """What starts a replica, as its runtime gives it; on ports that are free now."""
-    engine = engine_of(plan, backend, order)
-    runtime = runtime_for(engine)
-    folder = state.folder_of(order.name) / f"replica-{place.replica}"
-    site = runtime.site(place, engine, folder)
+    replica = replica_of(plan, place, backend, order)
+    runtime = runtime_for(replica.engine)
+    site = runtime.site(replica)
     member = Member(
-        label=folder.name,
+        label=replica.folder.name,
         runtime=runtime.name,
         host=site.host,
         port=int(site.port) if site.port.isdecimal() else 0,
         devices=place.devices,
         health_path=backend.health_path,
     )
-    return runtime.render(engine, member, parts_of(plan, place, backend, order, site), folder)
+    return runtime.render(replica, member, parts_of(plan, place, backend, order, site))
+
+
+def replica_of(plan: DeploymentPlan, place: Placement, backend: Backend, order: Order) -> Replica:
+    """The replica at `place`, as runtimes know it."""
+    folder = state.folder_of(order.name) / f"replica-{place.replica}"
+    return Replica(place, engine_of(plan, backend, order), folder)
 
 
 def parts_of(

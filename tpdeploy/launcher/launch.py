@@ -10,7 +10,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.files import append_privately, data_home, make_private, write_whole
 from tpdeploy.launcher import front, state
 from tpdeploy.launcher.access import API_KEY, check_certificate, check_host, generate_key, read_keys
-from tpdeploy.launcher.commands import Order, engine_of, parts_of
+from tpdeploy.launcher.commands import Order, engine_of, parts_of, replica_of
 from tpdeploy.launcher.control import claimed, follow, refusal, start_supervisor
 from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.checks import before_launch
@@ -68,10 +68,10 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
 
 
 def _check_arguments(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
-    engine = engine_of(plan, backend, order)
-    runtime = runtime_for(engine)
-    place, folder = plan.placement[0], state.folder_of(order.name)
-    first = parts_of(plan, place, backend, order, runtime.site(place, engine, folder)).leader
+    place = plan.placement[0]
+    replica = replica_of(plan, place, backend, order)
+    site = runtime_for(replica.engine).site(replica)
+    first = parts_of(plan, place, backend, order, site).leader
     own = first.argv[: -len(order.engine_args) or None]
     own_names = {word for word in own if word.startswith("--")}
     planned = {name.replace("_", "-") for name in backend.reserved_arguments | own_names}

@@ -38,6 +38,11 @@ Python = Annotated[
 Container = Annotated[
     str | None, typer.Option(help="An image that has the engine; Docker or Podman runs it.")
 ]
+On = Annotated[str, typer.Option(help="What runs it: local, slurm, or ssh:HOST,HOST.")]
+Sbatch = Annotated[
+    list[str] | None,
+    typer.Option(help="An option of sbatch, as --sbatch partition=gpu, for --on slurm."),
+]
 EngineArg = Annotated[
     list[str] | None,
     typer.Option(help="Passed on as it is, as --engine-arg=--load-format=dummy."),

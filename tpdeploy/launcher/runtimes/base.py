@@ -23,7 +23,8 @@ class Engine:
 
     That is `executable`, or the environment of `python`, or the container image `image`, if the
     user named one of them; else the environment that tpdeploy installed. `on` is what is to run
-    it, as the user names it: a runtime, and after a colon what that one has to know.
+    it, as the user names it: a runtime, and after a colon what that one has to know; `options`
+    are passed to what that uses.
     """
 
     backend: Backend
@@ -32,6 +33,16 @@ class Engine:
     python: Path | None = None
     image: str = ""
     on: str = "local"
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Replica:
+    """A replica of a plan, the engine that is to serve it, and a folder in the deployment's."""
+
+    place: Placement
+    engine: Engine
+    folder: Path
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,7 @@ class Observed:
 
     runs: bool
     end: str = ""  # how it ended, as "ended with code 1"
+    waits: str = ""  # for what it has to wait before it can begin
 
 
 class Runtime(ABC):
@@ -108,15 +120,12 @@ class Runtime(ABC):
         return nullcontext()
 
     @abstractmethod
-    def site(self, place: Placement, engine: Engine, folder: Path) -> Site:
-        """Where the parts of a replica will be, in the words of this runtime.
-
-        `folder` is one in the deployment's, and no other member's.
-        """
+    def site(self, replica: Replica) -> Site:
+        """Where the parts of a replica will be, in the words of this runtime."""
 
     @abstractmethod
-    def render(self, engine: Engine, member: Member, parts: Parts, folder: Path) -> Rendered:
-        """What starts `member`, whose engine says `parts`, with its files in `folder`."""
+    def render(self, replica: Replica, member: Member, parts: Parts) -> Rendered:
+        """What starts a replica as `member`, with the parts that its engine has for its site."""
 
     @abstractmethod
     def start(self, rendered: Rendered, keys: Mapping[str, str], log: Path) -> Member:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from tpdeploy.errors import InputError
 from tpdeploy.files import kind_of
-from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered
+from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered, Replica
 from tpdeploy.launcher.runtimes.local import Local, seen_devices, with_variables
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.profiles.models.hub import hub_home
@@ -58,10 +58,10 @@ class Container(Local):
         finally:
             remove(name)
 
-    def render(self, engine: Engine, member: Member, parts: Parts, folder: Path) -> Rendered:
-        """The engine's command in a container of `engine.image`."""
-        command = parts.leader
-        variables = {**seen_devices(engine, member), **command.env}
+    def render(self, replica: Replica, member: Member, parts: Parts) -> Rendered:
+        """The engine's command in a container of the engine's image."""
+        command, engine, folder = parts.leader, replica.engine, replica.folder
+        variables = {**seen_devices(engine, replica.place.devices), **command.env}
         name = f"tpdeploy-{folder.parent.name}-{folder.name}"
         key = engine.backend.api_key_variable
         argv = argv_in(

@@ -17,7 +17,7 @@ from tpdeploy.launcher.environments import (
     find_environment,
 )
 from tpdeploy.launcher.runtimes import processes
-from tpdeploy.launcher.runtimes.base import Engine, Observed, Parts, Rendered, Runtime
+from tpdeploy.launcher.runtimes.base import Engine, Observed, Parts, Rendered, Replica, Runtime
 from tpdeploy.launcher.runtimes.machine import check_machine
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import (
@@ -27,7 +27,7 @@ from tpdeploy.launcher.runtimes.ports import (
     is_connected,
     listeners,
 )
-from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.planner.plan import DeploymentPlan
 
 
 class Local(Runtime):
@@ -69,11 +69,7 @@ class Local(Runtime):
 
     def environment(self, engine: Engine) -> Environment | None:
         """The one of the program that the user named, else the one that tpdeploy installed."""
-        if engine.executable:
-            return environment_of_executable(engine.executable)
-        if engine.python:
-            return environment_of_python(engine.python)
-        return find_environment(engine.backend.environment(engine.platform))
+        return environment_named(engine)
 
     def run_python(
         self, engine: Engine, arguments: Sequence[str], variables: Mapping[str, str]
@@ -84,18 +80,20 @@ class Local(Runtime):
             return nullcontext()
         return nullcontext((*with_variables(variables), str(found.python), *arguments))
 
-    def site(self, place: Placement, engine: Engine, folder: Path) -> Site:
+    def site(self, replica: Replica) -> Site:
         """On loopback, on ports that are free now, with the devices of the plan."""
-        port, *spare = map(str, free_ports(LOOPBACK, 1 + engine.backend.spare_ports))
-        return Site(LOOPBACK, port, folder, tuple(spare), place.devices, place.cpus)
+        port, *spare = map(str, free_ports(LOOPBACK, 1 + replica.engine.backend.spare_ports))
+        place = replica.place
+        return Site(LOOPBACK, port, replica.folder, tuple(spare), place.devices, place.cpus)
 
-    def render(self, engine: Engine, member: Member, parts: Parts, folder: Path) -> Rendered:
+    def render(self, replica: Replica, member: Member, parts: Parts) -> Rendered:
         """The engine's own command, with the path of its program if that is known here."""
-        command = parts.leader
+        command, engine = parts.leader, replica.engine
         name, *arguments = command.argv
         argv = (_program(engine, name), *arguments)
-        files = {folder / name: text for name, text in command.files.items()}
-        return Rendered(member, argv, {**seen_devices(engine, member), **command.env}, files)
+        files = {replica.folder / name: text for name, text in command.files.items()}
+        env = {**seen_devices(engine, replica.place.devices), **command.env}
+        return Rendered(member, argv, env, files)
 
     def start(self, rendered: Rendered, keys: Mapping[str, str], log: Path) -> Member:
         """Start it as the leader of a session."""
@@ -151,10 +149,23 @@ class Local(Runtime):
                 child.poll()
 
 
-def seen_devices(engine: Engine, member: Member) -> dict[str, str]:
-    """The variable by which the engine sees the devices of `member` alone, if it has one."""
+def environment_named(engine: Engine) -> Environment | None:
+    """The environment of the program that the user named, else the one that tpdeploy installed.
+
+    Raises:
+        InputError: what the user named is not a program.
+    """
+    if engine.executable:
+        return environment_of_executable(engine.executable)
+    if engine.python:
+        return environment_of_python(engine.python)
+    return find_environment(engine.backend.environment(engine.platform))
+
+
+def seen_devices(engine: Engine, devices: Sequence[int]) -> dict[str, str]:
+    """The variable by which the engine sees these devices alone, if it has one."""
     variable = engine.backend.device_variables.get(engine.platform)
-    return {variable: ",".join(map(str, member.devices))} if variable else {}
+    return {variable: ",".join(map(str, devices))} if variable else {}
 
 
 def with_variables(variables: Mapping[str, str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import errno
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 
 import psutil
 
@@ -108,6 +109,20 @@ def is_connected(port: int) -> bool:
         and connection.status == psutil.CONN_ESTABLISHED
         for connection in psutil.net_connections("tcp")
     )
+
+
+def is_connected_to(host: str, port: int) -> bool:
+    """Whether a process of this machine has a connection to `host`:`port`."""
+    with suppress(OSError):
+        addresses = {found[4][0] for found in socket.getaddrinfo(host, port, socket.AF_INET)}
+        return any(
+            connection.raddr
+            and connection.raddr.port == port
+            and connection.raddr.ip in addresses
+            and connection.status == psutil.CONN_ESTABLISHED
+            for connection in psutil.net_connections("tcp")
+        )
+    return False
 
 
 def _holder(port: int) -> str:

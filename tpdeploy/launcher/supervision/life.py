@@ -113,6 +113,9 @@ class Life:
         try:
             if not seen.runs:
                 self._failed(self._told(f"{seen.end} while starting"))
+            elif seen.waits:  # which is nobody's fault, and takes as long as it takes
+                self.since = time.monotonic()
+                self._change(stage=seen.waits)
             elif self.runtime.answers(self.member) and self.runtime.listens(self.member):
                 self._enter("ready", "ready")
                 self.liveness = self.kind.liveness(self.member)
@@ -128,6 +131,10 @@ class Life:
         seen = self.runtime.observe(self.member)
         if not seen.runs:
             self._failed(self._told(seen.end))
+        elif seen.waits:  # begun again by its runtime
+            self.liveness.end()
+            self.liveness = None
+            self._enter("starting", seen.waits)
         elif self.liveness.silent_s > self.rules.hang_timeout_s:
             self._failed(f"gave no sign of life for {self.rules.hang_timeout_s:.0f} s")
         elif self.failures and time.monotonic() > self.since + STEADY_S:
