@@ -129,10 +129,10 @@ def test_the_record_is_bounded_and_cut_lines_are_left_out(
 
 def test_looks_of_an_earlier_launch_do_not_count(home: Path) -> None:
     """The name is the same, the engines are not."""
-    for look in (told(300, 1, 0.1), told(10, 1, 0.1), told(0, 1, 0.1)):
+    for look in (told(300, 1, 0.1), told(90, 1, 0.1), told(0, 1, 0.1)):
         figures._keep(home / "figures.jsonl", look)
     assert len(figures.kept(deployed(), 24 * 3600)) == 2
-    assert len(figures.kept(deployed(), 300)) == 1
+    assert len(figures.kept(deployed(), 3600)) == 1
 
 
 class Slow(BaseHTTPRequestHandler):
@@ -163,13 +163,13 @@ def test_an_engine_that_never_ends_its_answer_holds_nobody_up(
     deployment = deployed(server.server_port, 1)
     began = time.monotonic()
     assert figures.look(deployment, VllmBackend()).replicas == {}
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 15
+    monkeypatch.setattr(figures, "TIMEOUT_S", 3.0)
     sampler = Sampler(VllmBackend())
-    began = time.monotonic()
     sampler.tick(deployment)
     sampler.tick(deployment)
-    assert time.monotonic() - began < 0.3
     assert sampler.looking is not None
+    assert sampler.looking.is_alive()
     sampler.looking.join()
     server.shutdown()
     (line,) = figures.path_of("d").read_text().splitlines()

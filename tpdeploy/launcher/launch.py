@@ -139,9 +139,9 @@ def check_here(
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
     """No other launch is between its checks and its state: each sees what the other takes."""
-    folder = data_home() / "deployments"
+    folder = data_home() / "locks"
     make_private(folder)
-    with append_privately(folder / "launching") as lock:
+    with append_privately(folder / "launch") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
