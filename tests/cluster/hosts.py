@@ -107,4 +107,4 @@ def _namespace(name: str, ends: ExitStack) -> None:
 
 
 def _ip(words: str) -> None:
-    subprocess.run(["ip", *words.split()], check=True)
+    subprocess.run(["/usr/bin/env", "ip", *words.split()], check=True)

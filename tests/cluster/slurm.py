@@ -1,4 +1,4 @@
-"""A real Slurm: a controller and two nodes with eight GPUs each that are none, on hosts of their own."""
+"""A real Slurm: a controller and nodes with eight GPUs each that are none."""
 
 import os
 import stat
@@ -79,9 +79,7 @@ def slurm(head: Host, nodes: Sequence[Host], folder: Path) -> Iterator[dict[str,
 def _started(argv: Sequence[str], ends: ExitStack, **variables: str) -> None:
     path = f"{os.environ['PATH']}:{SBIN}"
     log = subprocess.DEVNULL
-    process = Popen(
-        argv, env={**os.environ, **variables, "PATH": path}, stdout=log, stderr=log
-    )
+    process = Popen(argv, env={**os.environ, **variables, "PATH": path}, stdout=log, stderr=log)
     ends.callback(process.wait)
     ends.callback(process.terminate)
 

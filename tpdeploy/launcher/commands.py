@@ -78,7 +78,7 @@ def replica_command(
         runtime=runtime.name,
         host=site.host,
         port=int(site.port) if site.port.isdecimal() else 0,
-        devices=place.devices,
+        devices=site.devices,
         health_path=backend.health_path,
     )
     return runtime.render(replica, member, parts_of(plan, place, backend, order, site))

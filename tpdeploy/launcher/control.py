@@ -185,9 +185,10 @@ def stop(name: str, drain_s: float | None = None) -> state.Deployment:
         end_process(deployment.supervisor, grace_s=STOP_TIMEOUT_S + (drain_s or 0.0))
     taken(name)  # by nobody, if there was no supervisor
     last = state.load(name) or deployment
+    left = []
     for runtime, members in by_runtime(last.members):
         runtime.stop(members, grace_s=0.0)
-    left = [str(m.port) for m in last.members if not _freed(m.port)]
+        left += [str(m.port) for m in members if runtime.here and not _freed(m.port)]
     if left:
         raise TpdeployError(f"ports {', '.join(left)} are still taken")
     stopped = last.model_copy(update={"phase": "stopped"})

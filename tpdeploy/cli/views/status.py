@@ -66,7 +66,7 @@ def _member(member: Member, *, gone: bool) -> tuple[str, ...]:
     return (
         member.label,
         ",".join(map(str, member.devices)) or "-",
-        str(member.port),
+        str(member.port or "-"),
         member.known_as,
         str(member.restarts),
         up,

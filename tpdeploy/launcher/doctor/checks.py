@@ -7,19 +7,22 @@ from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.doctor import allreduce, devices, engine, limits, memory, storage, topology
 from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.finding import Finding, warning
+from tpdeploy.launcher.runtimes.registry import runtime_for
 
 
 @dataclass(frozen=True)
 class Check:
     """A check; `launch` runs the quick ones, and refuses where one that `stops` has failed.
 
-    Such a failure is one after which the engine cannot start.
+    Such a failure is one after which the engine cannot start. Where replicas run elsewhere, those
+    remain which are `of_front`.
     """
 
     name: str
     examine: Callable[[Case], Iterator[Finding]]
     quick: bool = True
     stops: bool = False
+    of_front: bool = False
 
 
 CHECKS = (
@@ -32,14 +35,14 @@ CHECKS = (
     Check("peer access", topology.peers),
     Check("sockets", topology.sockets),
     Check("engine", engine.installed),
-    Check("port", limits.port, stops=True),
-    Check("open files", limits.open_files, stops=True),
+    Check("port", limits.port, stops=True, of_front=True),
+    Check("open files", limits.open_files, stops=True, of_front=True),
     Check("locked memory", limits.locked_memory),
     Check("shared memory", limits.shared_memory),
     Check("weights", storage.weights),
     Check("disk", storage.download, stops=True),
     Check("hub", storage.hub),
-    Check("logs", storage.room, stops=True),
+    Check("logs", storage.room, stops=True, of_front=True),
     Check("all-reduce", allreduce.all_reduce, quick=False),
 )
 
@@ -60,7 +63,9 @@ def before_launch(case: Case, *, insist: bool) -> list[Finding]:
         InputError: the engine cannot start, unless the user insists.
     """
     stopping = {check.name for check in CHECKS if check.stops}
-    found = [f for f in examine(case, [c for c in CHECKS if c.quick]) if f.verdict != "ok"]
+    here = runtime_for(case.engine).here
+    checks = [check for check in CHECKS if check.quick and (here or check.of_front)]
+    found = [f for f in examine(case, checks) if f.verdict != "ok"]
     stops = [f for f in found if f.verdict == "fail" and f.check in stopping and not insist]
     if stops:
         raise InputError(f"{' | '.join(f.line for f in stops)} (--force launches all the same)")

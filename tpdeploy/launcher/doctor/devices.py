@@ -8,6 +8,7 @@ from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.finding import Finding, fail, ok, warning
 from tpdeploy.launcher.runtimes.machine import check_machine
 from tpdeploy.launcher.runtimes.processes import members
+from tpdeploy.launcher.runtimes.registry import by_runtime
 from tpdeploy.launcher.state import Deployment
 from tpdeploy.numbers import in_gib
 from tpdeploy.planner.plan import DeploymentPlan
@@ -51,7 +52,8 @@ def present(case: Case) -> Iterator[Finding]:
 
 def taken(case: Case) -> Iterator[Finding]:
     """Devices of the plan that a running deployment uses; of the machine, those used at all."""
-    found = [finding for other in case.running for finding in _shared(case, other)]
+    here = [other for other in case.running if _replicas_here(other)]
+    found = [finding for other in here for finding in _shared(case, other)]
     yield from found or [ok("deployments", "no other deployment uses these devices")]
 
 
@@ -71,6 +73,11 @@ def _shared(case: Case, other: Deployment) -> Iterator[Finding]:
     if both:
         seen = f"GPU(s) {_listed(both)} belong to the running deployment {other.name}"
         yield fail("deployments", seen, end)
+
+
+def _replicas_here(other: Deployment) -> bool:
+    """Whether its replicas use what this machine has; its front always does."""
+    return all(runtime.here for runtime, _ in by_runtime(other.members))
 
 
 def _cores(plan: DeploymentPlan) -> set[int]:

@@ -85,6 +85,7 @@ class Runtime(ABC):
     """
 
     name: ClassVar[str]
+    here: ClassVar[bool] = True  # whether what it runs is on this machine
 
     @abstractmethod
     def check_plan(self, plan: DeploymentPlan, engine: Engine) -> None:

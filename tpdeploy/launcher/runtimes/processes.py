@@ -26,6 +26,8 @@ PROC = Path("/proc")
 BOOT_ID = PROC / "sys" / "kernel" / "random" / "boot_id"
 # Of /proc/PID/stat, counted from after the name, which may hold anything (proc_pid_stat(5)).
 START_FIELD = 19
+# What shells add to the number of a signal.
+SIGNALLED = 128
 # What the kernel does when memory runs out, and others by hand.
 CAUSES = {signal.SIGKILL: "out of memory? see dmesg", signal.SIGBUS: "is /dev/shm full?"}
 
@@ -122,7 +124,10 @@ def end_of(leader: Leader) -> str:
     with suppress(ChildProcessError):
         end = os.waitid(os.P_PID, leader.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if end and end.si_code == os.CLD_EXITED:
-            return f"ended with code {end.si_status}"
+            # Of shells and containers whose program was ended by a signal.
+            number = end.si_status - SIGNALLED
+            known = number in set(signal.Signals)
+            return _ended_by(number) if known else f"ended with code {end.si_status}"
         if end:
             return _ended_by(end.si_status)
     return "ended"

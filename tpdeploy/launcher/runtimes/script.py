@@ -27,13 +27,13 @@ fi
 """
 # In a session of its own, all of which ends with it: workers outlive an engine that is killed.
 START = """\
-setsid "$@" < /dev/null &
+setsid "$@" < /dev/null 3<&- &
 engine=$!
 trap 'kill -TERM -- "-$engine" 2> /dev/null' TERM INT
 """
 WAIT = """\
 while :; do
-    wait "$engine"
+    { wait "$engine"; } 2> /dev/null
     code=$?
     kill -0 "$engine" 2> /dev/null || break
 done

@@ -39,6 +39,15 @@ STOP_TIMEOUT_S = 90.0
 # States of a job that is still to run, and of one that does (squeue(1), JOB STATE CODES).
 WAITING = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "RESV_DEL_HOLD"})
 RUNNING = frozenset({"RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"})
+_STATES = {
+    "CANCELLED": "was cancelled",
+    "COMPLETED": "ended",
+    "FAILED": "failed",
+    "NODE_FAIL": "lost its node",
+    "OUT_OF_MEMORY": "ran out of memory",
+    "PREEMPTED": "was preempted",
+    "TIMEOUT": "reached its time limit",
+}
 # Options of sbatch that the plan and the deployment have.
 OURS = frozenset(
     {"array", "job-name", "nodes", "ntasks", "ntasks-per-node", "gres", "gpus", "output", "error"}
@@ -77,13 +86,23 @@ class Job:
     @property
     def end(self) -> str:
         """How it ended, in a few words."""
-        return f"was {self.state.lower()} by Slurm ({self.reason})"
+        return f"{_STATES.get(self.state, self.state)}{self._because}"
+
+    @property
+    def wait(self) -> str:
+        """For what it waits."""
+        return f"in Slurm's queue{self._because}"
+
+    @property
+    def _because(self) -> str:
+        return f": {self.reason}" if self.reason != "None" else ""
 
 
 class Slurm(Runtime):
     """Submits a job a replica, and asks the controller about all of them at once."""
 
     name: ClassVar[str] = "slurm"
+    here: ClassVar[bool] = False
 
     def __init__(self) -> None:
         self.jobs: dict[int, Job] = {}
@@ -149,7 +168,7 @@ class Slurm(Runtime):
         if job is None:
             return Observed(runs=False, end="has left Slurm's queue")
         if job.state in WAITING:
-            return Observed(runs=True, waits=f"in Slurm's queue: {job.reason}")
+            return Observed(runs=True, waits=job.wait)
         return Observed(runs=job.state in RUNNING, end=job.end)
 
     def listens(self, member: Member) -> bool:

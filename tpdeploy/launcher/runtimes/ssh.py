@@ -38,6 +38,7 @@ OWN_FOLDER = """\
 umask 077
 FOLDER=$(mktemp -d)
 trap 'rm -rf "$FOLDER"' EXIT
+exec 3<&0
 """
 # The input ends with the connection, whoever has ended it.
 WATCH = """\
@@ -64,6 +65,7 @@ class Ssh(Local):
     """Starts one process a replica, which starts its parts and ends them together."""
 
     name: ClassVar[str] = "ssh"
+    here: ClassVar[bool] = False
 
     def check_plan(self, plan: DeploymentPlan, engine: Engine) -> None:
         """There is a host for each machine of the plan, with an address; no MPI, no containers."""
@@ -145,6 +147,7 @@ def part_script(replica: Replica, parts: Parts, rank: int, host: Host) -> str:
     here = {"ADDRESS": host.address, "RANK": str(rank), "CPUS": "|".join(cores)}
     return "".join(
         (
+            "main() {\n",  # read whole before what follows it in the input is waited for
             OWN_FOLDER,
             *(f"{name}={quoted(value)}\n" for name, value in here.items()),
             f"PATH={_search_path(engine)}:$PATH\n",
@@ -157,6 +160,7 @@ def part_script(replica: Replica, parts: Parts, rank: int, host: Host) -> str:
             script.START,
             WATCH,
             script.WAIT,
+            "}\nmain\n",
         )
     )
 
