@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
 
 import pytest
 
@@ -54,6 +55,10 @@ class Host:
             check=False,
             env={**os.environ, **variables},
         )
+
+    def started(self, *argv: str, **variables: str) -> Popen[bytes]:
+        """A program that runs there meanwhile."""
+        return Popen(self.command(argv), env={**os.environ, **variables})
 
 
 def need(*programs: str) -> None:

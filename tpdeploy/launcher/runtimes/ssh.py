@@ -82,9 +82,12 @@ class Ssh(Local):
 
     def check(self, plan: DeploymentPlan, engine: Engine) -> None:
         """Every host answers, has the engine, and shows enough GPUs."""
+        first = Replica(plan.placement[0], engine, Path())
+        command = engine.backend.render(plan, first.place, self.site(first))
+        program = str(engine.executable or command.argv[0])
         for number, host in enumerate(hosts_of(engine)[: plan.cluster.nodes]):
             needed = [device for place in plan.placement for device in place.devices_on(number)]
-            _check_host(host, engine, 1 + max(needed, default=-1))
+            _check_host(host, engine, program, 1 + max(needed, default=-1))
 
     def environment(self, engine: Engine) -> None:
         """It is on the hosts."""
@@ -208,13 +211,12 @@ def _search_path(engine: Engine) -> str:
     return f'{quoted(str(own / "bin"))}:"{HOME}/environments/{own.name}/bin"'
 
 
-def _check_host(host: Host, engine: Engine, gpus: int) -> None:
+def _check_host(host: Host, engine: Engine, program: str, gpus: int) -> None:
     """Nothing, if that host answers and has what is needed.
 
     Raises:
         InputError: it does not; the message says what would work.
     """
-    program = str(engine.executable or engine.backend.environment(engine.platform).executable)
     asked = (
         f"PATH={_search_path(engine)}:$PATH\ncommand -v {quoted(program)} > /dev/null || exit 3\n"
     )
