@@ -116,6 +116,7 @@ def test_a_dry_run_prints_every_command_and_starts_nothing(machine: Machine) -> 
     assert "caddy run --config " in done.stdout
     assert done.stdout.count('"dial": "{file.') == 2
     assert done.stdout.count("<<'EOF'\n127.0.0.1:") == 2
+    assert done.stdout.count("<<'EOF'") == done.stdout.splitlines().count("EOF")
     listed = json.loads(machine.run("launch", "--dry-run", "--json").stdout)["commands"]
     assert [command["member"] for command in listed] == ["replica-0", "replica-1", "front"]
     assert Path(listed[0]["argv"][0]).name == ENGINE

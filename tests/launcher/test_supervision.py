@@ -1,9 +1,12 @@
 """What becomes of a deployment whose parts end, hang or are wanted away: with a stand-in engine."""
 
+import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
@@ -233,6 +236,25 @@ def test_a_supervisor_that_dies_while_starting_is_not_ready(machine: Machine) ->
     assert is_answered(state)
 
 
+def test_what_cannot_be_written_is_written_later(machine: Machine) -> None:
+    """As on a full disk: the others serve on, and state and front are told when there is room."""
+    machine.plan(replicas=2)
+    before = machine.launched()
+    deployment = machine.home / "deployments" / "default"
+    for blocked in (deployment / "state.yaml", deployment / "front" / "replica-0"):
+        blocked.rename(f"{blocked}.kept")
+        (blocked / "in the way").mkdir(parents=True)
+    kill(before.members[0])
+    assert all(is_answered(before) for _ in range(20))
+    eventually(lambda: "is out of date" in (deployment / "logs" / "supervisor.log").read_text())
+    for blocked in (deployment / "state.yaml", deployment / "front" / "replica-0"):
+        shutil.rmtree(blocked)
+    eventually((deployment / "state.yaml").exists)
+    eventually(lambda: machine.status().members[0].restarts == 1)
+    eventually(lambda: machine.status().phase == "ready")
+    assert (deployment / "front" / "replica-0").read_text() != ""
+
+
 def test_a_rolling_restart_loses_no_request(machine: Machine) -> None:
     """Every replica is new, one was always there, and every request was answered."""
     machine.plan(replicas=2)
@@ -265,6 +287,21 @@ def test_scale_runs_fewer_and_then_more_of_what_was_planned(machine: Machine) ->
     assert "the plan has devices for 2" in refused.stderr
 
 
+def test_a_name_that_is_let_go_late_is_taken_over(machine: Machine) -> None:
+    """The kernel closes files of a killed process when its last thread has ended."""
+    machine.plan()
+    before = machine.launched()
+    kill_supervisor(before)
+    with (machine.home / "deployments" / "default" / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with ThreadPoolExecutor() as pool:
+            status = pool.submit(machine.run, "status")
+            time.sleep(2)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+    assert status.result().returncode == 0
+    assert machine.status().supervisor != before.supervisor
+
+
 def test_what_was_asked_of_a_killed_supervisor_is_refused(machine: Machine) -> None:
     """The command that waits for it ends, and the deployment is taken over."""
     machine.plan(replicas=2)
@@ -288,7 +325,7 @@ def test_requests_in_flight_are_finished_when_it_is_drained(machine: Machine) ->
     with (
         ThreadPoolExecutor() as pool,
         httpx.stream(
-            "POST", deployment.url + "/v1/completions", json={}, trust_env=False
+            "POST", deployment.url + "/v1/completions", json={}, trust_env=False, timeout=60
         ) as stream,
     ):
         events = stream.iter_raw()

@@ -33,14 +33,18 @@ def adopt(name: str) -> state.Deployment | None:
     """
     order = order_of(name)
     successor = None
-    with suppress(InputError), claimed(name) as lock:
-        hold = claim(order.port)
-        successor = start_supervisor(name, [lock, *([hold.fileno()] if hold else [])])
     deadline = time.monotonic() + ADOPTION_TIMEOUT_S
     while time.monotonic() < deadline and (successor is None or is_alive(successor)):
         deployment = state.load(name)
-        if deployment and deployment.supervised:
+        if deployment is None or deployment.ended:
+            return None
+        if deployment.supervised:
             return deployment
+        if successor is None:
+            # One that was killed lets go of its name when the last of its threads has ended.
+            with suppress(InputError), claimed(name) as lock:
+                hold = claim(order.port)
+                successor = start_supervisor(name, [lock, *([hold.fileno()] if hold else [])])
         time.sleep(POLL_S)
     return None
 

@@ -2,7 +2,6 @@
 
 import shlex
 import signal
-from functools import partial
 from pathlib import Path
 from socket import socket
 
@@ -88,9 +87,8 @@ def launch(
 
     Clients need a key if TPDEPLOY_API_KEY holds one, or one is generated or read from a file.
     """
-    chosen = read_plan(plan)
+    chosen, (chosen_port, hold) = read_plan(plan), choose_port(host, port)
     engine = load_backend(backend or chosen.backend)
-    chosen_port, hold = choose_port(host, port)
     order = Order(
         name=name,
         backend=engine.name,
@@ -117,15 +115,16 @@ def launch(
     check(chosen, engine, order)
     if dry_run:
         return _show_dry(chosen, engine, order, systemd, as_json=json)
-    start = partial(_as_service, scope=systemd) if systemd else begin
     with one_at_a_time():
         show_warnings(err, check_here(chosen, engine, order, insist=force))
-        supervisor = start(chosen, order, hold)
+        supervisor = _started(chosen, order, hold, systemd)
     return _run(order, supervisor, as_json=json)
 
 
-def _as_service(plan: DeploymentPlan, order: Order, hold: socket, scope: Scope) -> Leader:
-    """Install it as a service, which starts its supervisor."""
+def _started(plan: DeploymentPlan, order: Order, hold: socket, scope: Scope | None) -> Leader:
+    """Its supervisor, from here, or from a service that is installed for it."""
+    if scope is None:
+        return begin(plan, order, hold)
     with prepared(plan, order):
         hold.close()
     path = install(order, plan.model.id, scope)
@@ -219,7 +218,8 @@ def _show_commands(commands: list[Rendered], *, as_json: bool) -> None:
     for command in found:
         typer.echo(f"# {command.member}")
         for path, text in command.files.items():
-            typer.echo(f"cat > {shlex.quote(path)} <<'EOF'\n{text}EOF")
+            whole = text.removesuffix("\n")
+            typer.echo(f"cat > {shlex.quote(path)} <<'EOF'\n{whole}\nEOF")
         typer.echo(f"{_as_typed(command)}\n")
 
 

@@ -1,5 +1,6 @@
 """All members of one deployment: how each is started, and what they are together."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 
@@ -27,6 +28,8 @@ from tpdeploy.planner.plan import DeploymentPlan
 
 # The front is asked often: it does nothing but pass on.
 FRONT_EVERY_S, FRONT_HANG_TIMEOUT_S = 2.0, 10.0
+
+log = logging.getLogger(__name__)
 
 
 class Crew:
@@ -93,8 +96,16 @@ class Crew:
         now = addresses([address_of(life.member, away) for life in self.replicas])
         for name, text in now.items():
             if self.shown.get(name) != text:
-                write_whole(state.folder_of(self.order.name) / FRONT / name, text)
-        self.shown = now
+                self._show(name, text)
+
+    def _show(self, name: str, text: str) -> None:
+        """One file; if the disk is full, the next time: the front finds out who is away itself."""
+        try:
+            write_whole(state.folder_of(self.order.name) / FRONT / name, text)
+        except TpdeployError as error:
+            log.warning("the front was not told where a replica is: %s", error)
+        else:
+            self.shown[name] = text
 
     def _away(self) -> set[str]:
         """The replicas that get no requests: not ready, at rest, or silent while others are not."""

@@ -59,6 +59,7 @@ class Supervisor:
         self.manager = Manager()
         self.sampler = Sampler(backend)
         state.save(self.deployment)
+        self.saved = self.deployment  # as it is on disk
 
     def run(self) -> None:
         """Start, keep alive, end; the state on disk tells how it went."""
@@ -164,15 +165,17 @@ class Supervisor:
     def _tell(self, **changes: Any) -> None:
         """Keep the state, also on disk; a full disk is no reason to stop serving."""
         told = self.deployment.model_copy(update={"members": self.crew.members, **changes})
-        if told == self.deployment:
-            return
-        ready = ["READY=1"] if told.phase == "ready" else []
-        self.manager.tell(*ready, f"STATUS={told.phase} {one_line(told.reason)}")
-        self.deployment = told
-        try:
-            state.save(told)
-        except TpdeployError:
-            log.exception("the state on disk is out of date")
+        if told != self.deployment:
+            ready = ["READY=1"] if told.phase == "ready" else []
+            self.manager.tell(*ready, f"STATUS={told.phase} {one_line(told.reason)}")
+            self.deployment = told
+        if told != self.saved:
+            try:
+                state.save(told)
+            except TpdeployError as error:
+                log.warning("the state on disk is out of date: %s", error)
+            else:
+                self.saved = told
 
 
 def _new(plan: DeploymentPlan, order: Order, backend: Backend) -> state.Deployment:
