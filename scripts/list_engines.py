@@ -43,7 +43,7 @@ def page() -> str:
 
 def _address(engine: Backend) -> str:
     made = example_plan(engine)
-    elsewhere = replace(SITE, host="0.0.0.0", port=8002)  # noqa: S104
+    elsewhere = replace(SITE, host="0.0.0.0", port="8002")  # noqa: S104
     names = differences(told(engine, made), told(engine, made, elsewhere))
     return ", ".join(f"`{name}`" for name in names)
 

@@ -46,7 +46,6 @@ def test_every_limit_of_the_plan_is_told() -> None:
     assert told["--max_batch_size"] == str(made.limits.max_num_seqs)
     assert told["--max_num_tokens"] == str(made.limits.max_num_batched_tokens)
     assert told[FRACTION] == f"{made.limits.memory_fraction:g}"
-    assert told["CUDA_VISIBLE_DEVICES="] == "0,1,2,3"
     assert told["options.yaml: kv_cache_config.dtype"] == "auto"
     assert told["options.yaml: enable_chunked_prefill"] == "True"
 

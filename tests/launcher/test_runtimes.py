@@ -157,7 +157,8 @@ def test_a_signal_that_ended_a_member_is_named(place: Place) -> None:
     """kill -9, as of one that took too much memory."""
     member = place.start(SLEEP)
     place.inside()
-    os.kill(int(member.known_as), signal.SIGKILL)
+    assert member.leader is not None
+    os.kill(member.leader.pid, signal.SIGKILL)
     eventually(lambda: not place.runtime.observe(member).runs)
     assert place.runtime.observe(member).end == "was ended by SIGKILL (out of memory? see dmesg)"
 
@@ -168,7 +169,8 @@ def test_stopping_ends_what_a_killed_member_has_left(place: Place) -> None:
     member = place.start(child + "time.sleep(600)']); " + SLEEP)
     inside = place.inside()
     (grandchild,) = inside.children()
-    os.kill(int(member.known_as), signal.SIGKILL)
+    assert member.leader is not None
+    os.kill(member.leader.pid, signal.SIGKILL)
     eventually(lambda: not place.runtime.observe(member).runs)
     place.runtime.stop([member], grace_s=0)
     eventually(lambda: gone(inside) and gone(grandchild))
