@@ -1,0 +1,1 @@
+"""What runs a whole deployment by itself: replicas, router, and their supervision."""

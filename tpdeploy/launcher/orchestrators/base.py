@@ -1,0 +1,121 @@
+"""The interface between a deployment and a cluster that runs all of it, router included.
+
+A `Runtime` runs members that this machine supervises. An orchestrator takes the whole deployment,
+supervises it itself, and is asked how it is.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from tpdeploy.backends.base import Backend
+from tpdeploy.launcher.commands import Order
+from tpdeploy.launcher.runtimes.member import Member, Phase
+from tpdeploy.planner.plan import DeploymentPlan
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to run: a plan, the adapter of its engine, and what the user ordered besides."""
+
+    plan: DeploymentPlan
+    backend: Backend
+    order: Order
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What describes a deployment to its orchestrator: one text, in the orchestrator's format.
+
+    `notes` say what it needs that is not in it, one sentence each. No key is in it.
+    """
+
+    text: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class View:
+    """A deployment as its orchestrator sees it now."""
+
+    phase: Phase
+    reason: str = ""
+    members: tuple[Member, ...] = ()
+
+
+class Orchestrator(ABC):
+    """Runs whole deployments.
+
+    `check_plan` and `render` change nothing and ask nobody. `submit` returns a reference, which
+    the state keeps and with which every other question is asked, also by other processes later.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def check_plan(self, task: Task) -> None:
+        """Return if this orchestrator can run such a plan.
+
+        Raises:
+            InputError: it cannot; the message says what would work.
+        """
+
+    @abstractmethod
+    def check(self, task: Task) -> None:
+        """Return if the cluster can be reached from here and would take the deployment.
+
+        Raises:
+            InputError: it cannot; the message says what would work.
+        """
+
+    @abstractmethod
+    def render(self, task: Task) -> Manifest:
+        """The manifest of a deployment."""
+
+    @abstractmethod
+    def submit(self, task: Task, manifest: Path, keys: Mapping[str, str]) -> str:
+        """Hand over what is in the file `manifest`, and return the reference of the deployment.
+
+        `keys` are variables that nobody else may see: they go into no file and no command line.
+
+        Raises:
+            TpdeployError: the cluster refuses it.
+        """
+
+    @abstractmethod
+    def observe(self, reference: str) -> View:
+        """How it is.
+
+        Raises:
+            TpdeployError: the cluster does not answer.
+        """
+
+    @abstractmethod
+    def reach(self, reference: str) -> AbstractContextManager[str]:
+        """The URL at which its endpoint is reached from here, for as long as the context lasts.
+
+        Raises:
+            TpdeployError: it cannot be reached.
+        """
+
+    @abstractmethod
+    def logs(
+        self, reference: str, member: str | None, lines: int, *, follow: bool
+    ) -> Iterator[str]:
+        """The last `lines` lines that a member wrote, or all of them, each with its member.
+
+        Raises:
+            InputError: it has no such member.
+            TpdeployError: the cluster does not answer.
+        """
+
+    @abstractmethod
+    def stop(self, reference: str) -> None:
+        """End all of it, and return when nothing is left.
+
+        Raises:
+            TpdeployError: something is left.
+        """
