@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
+import psutil
 import pytest
 
 # What the tests of several machines need, and the Debian packages that bring it.
@@ -56,9 +57,21 @@ class Host:
             env={**os.environ, **variables},
         )
 
+    def processes(self) -> list[psutil.Process]:
+        """Those that run there, whoever started them."""
+        space = Path("/run/netns", self.namespace).stat().st_ino
+        return [each for each in psutil.process_iter() if _namespace_of(each) == space]
+
     def started(self, *argv: str, **variables: str) -> Popen[bytes]:
         """A program that runs there meanwhile."""
         return Popen(self.command(argv), env={**os.environ, **variables})
+
+
+def _namespace_of(process: psutil.Process) -> int:
+    try:
+        return Path(f"/proc/{process.pid}/ns/net").stat().st_ino
+    except OSError:
+        return 0
 
 
 def need(*programs: str) -> None:

@@ -1,9 +1,7 @@
 """Launching real vLLM: replicas behind the front, tensor parallelism, and a clean end."""
 
-import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,26 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.tiny import make_tiny_model
 from tpdeploy.launcher.runtimes.ports import free_ports, is_free
 from tpdeploy.launcher.runtimes.processes import members
-from tpdeploy.launcher.small_model import engine_python, prepare_smollm2
 from tpdeploy.launcher.state import Deployment, load, log_of, running_endpoint
 
 pytestmark = pytest.mark.engine
-
-TINY = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 256,
-    "intermediate_size": 512,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 49152,
-    "max_position_embeddings": 2048,
-    "torch_dtype": "bfloat16",
-}
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def tpdeploy(*args: str, code: int = 0) -> str:
@@ -44,15 +28,8 @@ def tpdeploy(*args: str, code: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small Llama of two layers: a config and a real tokenizer, no weights."""
-    source = prepare_smollm2(engine_python())
-    folder = tmp_path_factory.mktemp("models") / "tiny-llama"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(TINY))
-    for name in TOKENIZER:
-        if (source / name).exists():
-            shutil.copy(source / name, folder)
-    return folder
+    """A small Llama without weights."""
+    return make_tiny_model(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture

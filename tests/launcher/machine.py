@@ -101,11 +101,11 @@ def launch_arguments(*more: str) -> list[str]:
     return ["launch", "--port", str(port), *more]
 
 
-def eventually(holds: Callable[[], bool]) -> None:
+def eventually(holds: Callable[[], bool], timeout_s: float = 30.0) -> None:
     """Wait for something another process is about to do."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + timeout_s
     while not holds():
-        assert time.monotonic() < deadline, "it did not happen within 30 s"
+        assert time.monotonic() < deadline, f"it did not happen within {timeout_s:.0f} s"
         time.sleep(0.1)
 
 

@@ -106,6 +106,7 @@ ON_CPU = Capability(
     dtypes=frozenset(DTYPES),
     dropped=DROPPED,
     kv_cache_dtypes=frozenset({Dtype.BF16, Dtype.FP16}),
+    multi_node=True,  # tensor parallel
     eager=True,
 )
 CAPABILITIES: dict[Platform, Capability] = {"cuda": ON_GPU, "rocm": ON_GPU, "cpu": ON_CPU}

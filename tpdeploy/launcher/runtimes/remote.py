@@ -23,7 +23,7 @@ SSH = (
 )
 POLL_S = 0.2
 # What a script takes to end what it has started, and ssh to notice a machine that is gone.
-END_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 30.0
 
 _asked: list[int] = []
 

@@ -24,7 +24,7 @@ from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered, Replica
 from tpdeploy.launcher.runtimes.local import Local, seen_devices
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import is_connected_to
-from tpdeploy.launcher.runtimes.remote import SSH
+from tpdeploy.launcher.runtimes.remote import END_TIMEOUT_S, SSH
 from tpdeploy.launcher.runtimes.script import quoted
 from tpdeploy.planner.plan import DeploymentPlan
 
@@ -138,6 +138,10 @@ class Ssh(Local):
     def is_busy(self, member: Member) -> bool:
         """Whether the front has a connection to it."""
         return is_connected_to(member.host, member.port)
+
+    def stop(self, members: Sequence[Member], grace_s: float) -> None:
+        """The process here waits until the hosts have ended what runs there."""
+        super().stop(members, max(grace_s, END_TIMEOUT_S))
 
 
 def part_script(replica: Replica, parts: Parts, rank: int, host: Host) -> str:
