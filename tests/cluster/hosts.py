@@ -3,6 +3,7 @@
 They share processes and files, as machines share a file system; nothing leaves them.
 """
 
+import ctypes
 import os
 import shutil
 import subprocess
@@ -61,6 +62,18 @@ class Host:
         """Those that run there, whoever started them."""
         space = Path("/run/netns", self.namespace).stat().st_ino
         return [each for each in psutil.process_iter() if _namespace_of(each) == space]
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """This thread, and the processes that it starts meanwhile, are in its network."""
+        library = ctypes.CDLL(None, use_errno=True)
+        spaces = Path("/proc/thread-self/ns/net"), Path("/run/netns", self.namespace)
+        with spaces[0].open() as own, spaces[1].open() as there:
+            for file in (there, own):
+                if library.setns(file.fileno(), 0):
+                    raise OSError(ctypes.get_errno(), "setns")
+                if file is there:
+                    yield
 
     def started(self, *argv: str, **variables: str) -> Popen[bytes]:
         """A program that runs there meanwhile."""

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from subprocess import Popen
 
 from tests.cluster.hosts import SBIN, Host
 
+READY_TIMEOUT_S = 30.0
 SERVER = """\
 Port 22
 HostKey {folder}/host-key
@@ -18,7 +20,7 @@ PidFile none
 UsePAM no
 StrictModes no
 PasswordAuthentication no
-SetEnv {variables}
+{variables}
 """
 CLIENT = """\
 IdentityFile {folder}/key
@@ -34,7 +36,7 @@ def sshd(hosts: Sequence[Host], folder: Path, variables: dict[str, str]) -> Iter
     for name in ("host-key", "key"):
         making = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(making, check=True)
-    told = " ".join(f'"{name}={value}"' for name, value in variables.items())
+    told = "".join(f'SetEnv "{name}={value}"' for name, value in variables.items())
     (folder / "server").write_text(SERVER.format(folder=folder, variables=told))
     (folder / "client").write_text(CLIENT.format(folder=folder))
     own = folder / "bin"
@@ -49,4 +51,12 @@ def sshd(hosts: Sequence[Host], folder: Path, variables: dict[str, str]) -> Iter
             process = Popen(server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             ends.callback(process.wait)
             ends.callback(process.terminate)
+            _wait_until_it_listens(host)
         yield own
+
+
+def _wait_until_it_listens(host: Host) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while host.run("bash", "-c", f"< /dev/tcp/{host.address}/22").returncode:
+        assert time.monotonic() < deadline, f"sshd does not come up on {host.name}"
+        time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""What every runtime promises, shown with each of them and small programs."""
+"""The runtimes of this machine: what every one promises, and what these do besides."""
 
 import http.client
 import os
@@ -18,9 +18,10 @@ from tests.launcher.standin_backend import StandinBackend
 from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered, Replica, Runtime
+from tpdeploy.launcher.runtimes.conformance import RuntimeConformance
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, free_ports
-from tpdeploy.launcher.runtimes.registry import by_runtime, runtime_for, runtime_of
+from tpdeploy.launcher.runtimes.registry import runtime_for
 from tpdeploy.planner.plan import Placement
 
 PROGRAM = "standin-engine"
@@ -63,32 +64,51 @@ class Place:
 
 
 def python_as(target: Path) -> None:
-    target.parent.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.symlink_to(sys.executable)
 
 
 @pytest.fixture(params=ENGINES)
-def place(
+def engine(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Place]:
+) -> Engine:
     """Python is the engine: by its path, and in an "image" by its name."""
+    return engine_in(request.param, tmp_path, monkeypatch)
+
+
+def engine_in(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     program = tmp_path / "bin" / PROGRAM
     python_as(program)
     backend = StandinBackend()
-    if request.param == "local":
-        engine = Engine(backend, "cpu", executable=program)
-    else:
-        docker = program.with_name("docker")
-        source = (Path(__file__).parent / "standin_docker.py").read_text()
-        docker.write_text(source.replace("/usr/bin/env python3", sys.executable, 1))
-        docker.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-        monkeypatch.setenv("STANDIN_DOCKER", str(tmp_path))
-        engine = Engine(backend, "cpu", image="vendor/engine:1")
+    if name == "local":
+        return Engine(backend, "cpu", executable=program)
+    python_as(program.with_name("python"))
+    docker = program.with_name("docker")
+    source = (Path(__file__).parent / "standin_docker.py").read_text()
+    docker.write_text(source.replace("/usr/bin/env python3", sys.executable, 1))
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("STANDIN_DOCKER", str(tmp_path))
+    return Engine(backend, "cpu", image="vendor/engine:1")
+
+
+@pytest.fixture
+def place(engine: Engine, tmp_path: Path) -> Iterator[Place]:
+    """What it has started is ended."""
     made = Place(engine, tmp_path / "deployments" / "default", runtime_for(engine))
     yield made
     if made.started:
         made.runtime.stop(made.started, grace_s=0)
+
+
+class TestConformance(RuntimeConformance):
+    """What every runtime promises, of those of this machine."""
+
+    @pytest.fixture(params=ENGINES)
+    def engine(
+        self, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Engine:
+        return engine_in(request.param, tmp_path, monkeypatch)
 
 
 def eventually(holds: Callable[[], bool]) -> None:
@@ -125,34 +145,6 @@ def test_rendering_changes_nothing_and_shows_all_but_keys(place: Place) -> None:
     assert not place.runtime.left([rendered.member])
 
 
-def test_the_record_tells_which_runtime_has_a_member(place: Place) -> None:
-    """From before it is started, so that whatever happens it is found and ended."""
-    member = kept(place.render(SLEEP).member)
-    assert type(runtime_of(member)) is type(place.runtime)
-    ((runtime, members),) = by_runtime([member, member])
-    assert type(runtime) is type(place.runtime)
-    assert members == [member, member]
-
-
-def test_a_started_member_has_its_files_variables_and_log(place: Place) -> None:
-    """Keys reach it as well, and neither its record nor the log's beginning holds them."""
-    says = "import os; print(*(os.environ[name] for name in ('SAID', 'STANDIN_KEY')), flush=True); "
-    member = place.start(says + SLEEP, STANDIN_KEY="secret")
-    assert place.runtime.observe(member).runs
-    place.inside()
-    assert "aloud secret" in place.log.read_text()
-    assert (place.deployment / "replica-0" / "options.yaml").read_text() == "a: 1\n"
-    assert "secret" not in member.model_dump_json()
-
-
-def test_how_a_member_ended_is_known_until_it_is_stopped(place: Place) -> None:
-    """Its exit code, however often it is asked for."""
-    member = place.start("import sys; sys.exit(3)")
-    eventually(lambda: not place.runtime.observe(member).runs)
-    ends = [place.runtime.observe(member).end for _ in range(2)]
-    assert ends == ["ended with code 3"] * 2
-
-
 def test_a_signal_that_ended_a_member_is_named(place: Place) -> None:
     """kill -9, as of one that took too much memory."""
     member = place.start(SLEEP)
@@ -175,31 +167,6 @@ def test_stopping_ends_what_a_killed_member_has_left(place: Place) -> None:
     place.runtime.stop([member], grace_s=0)
     eventually(lambda: gone(inside) and gone(grandchild))
     assert not place.runtime.left([member])
-
-
-def test_another_process_can_observe_and_stop_it(place: Place) -> None:
-    """All that it takes is in the record; what has been stopped can be stopped again."""
-    record = kept(place.start(SLEEP))
-    inside, other = place.inside(), runtime_of(record)
-    assert other.observe(record).runs
-    assert other.left([record])
-    other.stop([record], grace_s=5)
-    eventually(lambda: gone(inside))
-    assert not other.observe(record).runs
-    other.stop([record], grace_s=0)
-
-
-def test_a_member_that_does_not_listen_to_reason_is_killed(place: Place) -> None:
-    """As engines are while they start."""
-    member = place.start(DEAF)
-    inside = place.inside()
-    place.runtime.stop([member], grace_s=0.2)
-    eventually(lambda: gone(inside))
-
-
-def test_what_was_never_started_can_be_stopped(place: Place) -> None:
-    """A launch may fail at its first member; the others are rendered only."""
-    place.runtime.stop([place.render(SLEEP).member], grace_s=0)
 
 
 def test_a_member_answers_at_its_address(place: Place) -> None:
@@ -248,7 +215,7 @@ def test_who_listens_everywhere_is_reached_by_the_loopback(place: Place) -> None
     assert place.runtime.address(one) == "http://10.0.0.5:9"
 
 
-@pytest.mark.parametrize("place", ["local"], indirect=True)
+@pytest.mark.parametrize("engine", ["local"], indirect=True)
 def test_a_stranger_on_its_port_is_named(place: Place) -> None:
     """Whoever answers there must be the member; in a container nobody can tell."""
     (port,) = free_ports("127.0.0.1", 1)

@@ -123,14 +123,20 @@ def end_of(leader: Leader) -> str:
     """How that child of ours ended; it is left to be waited for. Of other processes, only that."""
     with suppress(ChildProcessError):
         end = os.waitid(os.P_PID, leader.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if end and end.si_code == os.CLD_EXITED:
-            # Of shells and containers whose program was ended by a signal.
-            number = end.si_status - SIGNALLED
-            known = number in set(signal.Signals)
-            return _ended_by(number) if known else f"ended with code {end.si_status}"
         if end:
-            return _ended_by(end.si_status)
+            by_itself = end.si_code == os.CLD_EXITED
+            return ended(end.si_status if by_itself else -end.si_status)
     return "ended"
+
+
+def ended(code: int) -> str:
+    """How a program with that exit code ended; negative: by that signal.
+
+    Shells and containers tell the signal that has ended their program by an exit code above 128.
+    """
+    number = -code if code < 0 else code - SIGNALLED
+    known = code < 0 or number in set(signal.Signals)
+    return _ended_by(number) if known else f"ended with code {code}"
 
 
 def _ended_by(number: int) -> str:

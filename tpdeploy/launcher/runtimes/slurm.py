@@ -18,7 +18,7 @@ from tpdeploy.backends.base import Site
 from tpdeploy.errors import InputError, TpdeployError, one_line
 from tpdeploy.files import make_private, write_whole
 from tpdeploy.launcher.environments import Environment
-from tpdeploy.launcher.runtimes import script
+from tpdeploy.launcher.runtimes import processes, script
 from tpdeploy.launcher.runtimes.base import Engine, Observed, Parts, Rendered, Replica, Runtime
 from tpdeploy.launcher.runtimes.local import environment_named
 from tpdeploy.launcher.runtimes.member import Member
@@ -76,7 +76,7 @@ class Job:
     state: str
     reason: str
     node: str  # of its batch script and rank 0
-    code: str
+    status: int  # of its batch script, as wait(2) has it
 
     @property
     def port(self) -> int:
@@ -86,6 +86,8 @@ class Job:
     @property
     def end(self) -> str:
         """How it ended, in a few words."""
+        if self.state in {"COMPLETED", "FAILED"}:
+            return processes.ended(os.waitstatus_to_exitcode(self.status))
         return f"{_STATES.get(self.state, self.state)}{self._because}"
 
     @property
@@ -267,9 +269,9 @@ def _queue() -> list[Job]:
         raise TpdeployError(f"squeue: {one_line(_last(done.stderr))}")
     rows = [line.split("|") for line in done.stdout.splitlines() if line.count("|") >= len(FIELDS)]
     return [
-        Job(int(number), state, reason, "" if node == "n/a" else node, code)
-        for number, state, reason, node, code, *_ in rows
-        if number.isdecimal()
+        Job(int(number), state, reason, "" if node == "n/a" else node, int(status))
+        for number, state, reason, node, status, *_ in rows
+        if number.isdecimal() and status.isdecimal()
     ]
 
 

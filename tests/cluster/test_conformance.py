@@ -1,0 +1,48 @@
+"""What every runtime promises, of those that reach other machines: real Slurm, real ssh."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.hosts import Host, need
+from tests.cluster.sshd import sshd
+from tpdeploy.backends.registry import load_backend
+from tpdeploy.launcher.runtimes.base import Engine
+from tpdeploy.launcher.runtimes.conformance import RuntimeConformance
+
+pytestmark = pytest.mark.cluster
+
+PYTHON = Path(sys.executable)
+
+
+class TestSlurm(RuntimeConformance):
+    """Members are jobs; the test is on the login node."""
+
+    @pytest.fixture
+    def engine(
+        self,
+        cluster: list[Host],
+        slurm_variables: dict[str, str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Iterator[Engine]:
+        for name, value in slurm_variables.items():
+            monkeypatch.setenv(name, value)
+        with cluster[0].entered():
+            yield Engine(load_backend("vllm"), "cpu", executable=PYTHON, on="slurm")
+
+
+class TestSsh(RuntimeConformance):
+    """Members are on the second host; the test is on the first."""
+
+    @pytest.fixture
+    def engine(
+        self, cluster: list[Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[Engine]:
+        need("ssh", "sshd")
+        with sshd(cluster[1:], tmp_path, {}) as own, cluster[0].entered():
+            monkeypatch.setenv("PATH", f"{own}{os.pathsep}{os.environ['PATH']}")
+            on = f"ssh:{cluster[1].address}"
+            yield Engine(load_backend("vllm"), "cpu", executable=PYTHON, on=on)
