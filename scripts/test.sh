@@ -1,6 +1,6 @@
 #!/bin/sh
 # Every check: lint, types, imports, fast tests, drawn plans, the published runs, then end to end, with
-# stand-in engines and with real ones. `sh scripts/test.sh fast` ends after the fast tests.
+# stand-in engines, over several hosts, and with real engines. `sh scripts/test.sh fast` ends after the fast tests.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
@@ -14,7 +14,7 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-pytest -n 4 -m "not engine and not processes and not properties"
+pytest -n 4 -m "not engine and not processes and not properties and not cluster"
 if [ "${1:-all}" = fast ]; then
     echo "Left out by request: drawn plans, the published runs, and what is end to end"
     exit 0
@@ -22,6 +22,7 @@ fi
 pytest -n 2 --dist worksteal -m properties
 python -m benchmarks.accuracy
 pytest -n 4 -m processes
+pytest -n 2 -m "cluster and not engine"
 tpdeploy backends install vllm
 tpdeploy backends install deepspeed-mii --platform cuda
 python -m tpdeploy.launcher.small_model

@@ -46,7 +46,7 @@ class Local(Runtime):
         if len(machines) > 1:
             raise InputError(
                 f"the plan spans {len(machines)} machines, and launch starts it on this one; "
-                "plan one machine, or name what runs it: --on slurm"
+                "plan one machine, or name what runs it: --on slurm or --on ssh:HOST,HOST"
             )
 
     def check(self, plan: DeploymentPlan, engine: Engine) -> None:
@@ -55,17 +55,12 @@ class Local(Runtime):
         self.check_program(engine)
 
     def check_program(self, engine: Engine) -> None:
-        """Nothing, if the engine is installed.
+        """Return if the engine is there.
 
         Raises:
-            InputError: it is not; the message holds the command that installs it.
+            InputError: it is not; the message says what brings it.
         """
-        if self.environment(engine) is None:
-            platform, name = engine.platform, engine.backend.name
-            raise InputError(
-                f"{name} for {platform} is not installed; run on a machine with {platform}: "
-                f"tpdeploy backends install {name} --platform {platform}"
-            )
+        check_installed(engine)
 
     def environment(self, engine: Engine) -> Environment | None:
         """The one of the program that the user named, else the one that tpdeploy installed."""
@@ -160,6 +155,20 @@ def environment_named(engine: Engine) -> Environment | None:
     if engine.python:
         return environment_of_python(engine.python)
     return find_environment(engine.backend.environment(engine.platform))
+
+
+def check_installed(engine: Engine) -> None:
+    """Return if the engine is installed on this machine.
+
+    Raises:
+        InputError: it is not; the message holds the command that installs it.
+    """
+    if environment_named(engine) is None:
+        platform, name = engine.platform, engine.backend.name
+        raise InputError(
+            f"{name} for {platform} is not installed; run on a machine with {platform}: "
+            f"tpdeploy backends install {name} --platform {platform}"
+        )
 
 
 def seen_devices(engine: Engine, devices: Sequence[int]) -> dict[str, str]:

@@ -1,0 +1,102 @@
+"""The batch script of a replica, for what no test has: GPUs, MPI, and images on the nodes."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.launcher.plans import plan_for
+from tpdeploy.backends.registry import load_backend
+from tpdeploy.errors import InputError
+from tpdeploy.launcher.commands import Order, replica_commands
+from tpdeploy.launcher.launch import check
+from tpdeploy.planner.plan import DeploymentPlan
+
+IMAGE = "vendor/engine:1"
+
+
+@pytest.fixture(autouse=True)
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TPDEPLOY_HOME", str(tmp_path / "home"))
+
+
+def order(backend: str, on: str = "slurm", container: str | None = None) -> Order:
+    return Order(
+        name="default",
+        backend=backend,
+        host="127.0.0.1",
+        port=8000,
+        startup_timeout_s=60.0,
+        on=on,
+        container=container,
+    )
+
+
+def over_two_machines() -> DeploymentPlan:
+    """Eight ranks, a stage of four on each of two machines."""
+    parts = plan_for("8xH100", tensor=8, model="llama-70b").model_dump(mode="json")
+    parts["cluster"] |= {"nodes": 2}
+    parts["parallelism"] |= {"tensor": 4, "pipeline": 2}
+    parts["placement"][0] |= {"devices": [*range(4), *range(4)], "nodes": [0] * 4 + [1] * 4}
+    return DeploymentPlan.model_validate(parts)
+
+
+def script(plan: DeploymentPlan, order: Order) -> list[str]:
+    (rendered,) = replica_commands(plan, load_backend(order.backend), order)
+    (text,) = [text for path, text in rendered.files.items() if path.name == "job.sh"]
+    subprocess.run(["/bin/bash", "-n"], input=text, text=True, check=True)
+    return text.splitlines()
+
+
+def step(lines: list[str]) -> str:
+    return next(line for line in lines if line.startswith("srun"))
+
+
+def test_vllm_has_a_task_a_node_and_the_others_serve_nobody() -> None:
+    """The devices are Slurm's to name; where machines meet is known in the job alone."""
+    lines = script(over_two_machines(), order("vllm"))
+    assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=1", "#SBATCH --gres=gpu:4"} <= set(
+        lines
+    )
+    assert step(lines) == "srun --kill-on-bad-exit=1 bash -s <<'PART'"
+    assert sum("--headless" in line for line in lines) == 1
+    assert sum('--master-addr "$HEAD"' in line for line in lines) == 2
+    assert not any("CUDA_VISIBLE_DEVICES" in line for line in lines)
+
+
+def test_tensorrt_llm_has_a_task_a_gpu_joined_by_mpi() -> None:
+    """Each of them runs the launcher that its MPI job needs, with options on the shared folder."""
+    lines = script(over_two_machines(), order("tensorrt-llm"))
+    assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=4"} <= set(lines)
+    assert step(lines) == "srun --kill-on-bad-exit=1 --mpi=pmix bash -s <<'PART'"
+    assert any(line.startswith("set -- trtllm-llmapi-launch trtllm-serve ") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [
+        ("pyxis", f"--container-image={IMAGE} --container-mounts="),
+        ("apptainer", "apptainer exec --nv --bind "),
+    ],
+)
+def test_an_image_is_run_by_what_the_nodes_have(by: str, words: str, tmp_path: Path) -> None:
+    """It sees the replica's folder by the path that the engine is told."""
+    lines = script(over_two_machines(), order("vllm", f"slurm:{by}", IMAGE))
+    assert words in step(lines)
+    folder = tmp_path / "home" / "deployments" / "default" / "replica-0"
+    assert f"{folder}:{folder}" in step(lines)
+    assert not any(line.startswith("export PATH=") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("on", "image", "words"),
+    [
+        ("slurm", IMAGE, "say what runs images on the nodes: --on slurm:pyxis or"),
+        ("slurm:docker", IMAGE, "jobs run in images by pyxis or apptainer"),
+        ("slurm:pyxis", None, "name the image: --container IMAGE"),
+    ],
+)
+def test_an_image_and_what_runs_it_go_together(on: str, image: str | None, words: str) -> None:
+    """Nothing is guessed about nodes that are not seen."""
+    with pytest.raises(InputError, match=words):
+        check(over_two_machines(), load_backend("vllm"), order("vllm", on, image))
