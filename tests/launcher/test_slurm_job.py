@@ -1,5 +1,6 @@
 """The batch script of a replica, for what no test has: GPUs, MPI, and images on the nodes."""
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.commands import Order, replica_commands
 from tpdeploy.launcher.launch import check
+from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.launcher.runtimes.slurm import LOOK_EVERY_S, Slurm
 from tpdeploy.planner.plan import DeploymentPlan
 
 IMAGE = "vendor/engine:1"
@@ -70,6 +73,24 @@ def test_tensorrt_llm_has_a_task_a_gpu_joined_by_mpi() -> None:
     assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=4"} <= set(lines)
     assert step(lines) == "srun --kill-on-bad-exit=1 --mpi=pmix bash -s <<'PART'"
     assert any(line.startswith("set -- trtllm-llmapi-launch trtllm-serve ") for line in lines)
+
+
+def test_a_controller_that_is_away_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither for who supervises, nor for a command that asks once; when it is back, it counts."""
+    squeue = tmp_path / "squeue"
+    squeue.write_text('#!/bin/sh\ntest -e "$0.back"\n')
+    squeue.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    runtime = Slurm()
+    job = Member(label="replica-0", runtime="slurm", port=0, reference="7")
+    assert runtime.observe(job).runs
+    assert runtime.observe(job).waits == "the answer of Slurm's controller"
+    assert runtime.left([job])
+    (tmp_path / "squeue.back").touch()
+    runtime.looked_at = -LOOK_EVERY_S
+    assert runtime.observe(job).end == "has left Slurm's queue"
 
 
 @pytest.mark.parametrize(

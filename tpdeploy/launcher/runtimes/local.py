@@ -38,7 +38,7 @@ class Local(Runtime):
     def __init__(self) -> None:
         # Kept until they are stopped: Python waits for children whose objects are gone, after
         # which their numbers may be given to others.
-        self.children: dict[str, Popen[bytes]] = {}
+        self.children: dict[int, Popen[bytes]] = {}
 
     def check_plan(self, plan: DeploymentPlan, engine: Engine) -> None:
         """It is for one machine."""
@@ -96,7 +96,7 @@ class Local(Runtime):
             write_whole(path, text)
         env = {**_search_path(rendered.argv[0]), **rendered.env, **keys}
         child, leader = processes.start(rendered.argv, env, log)
-        self.children[rendered.member.label] = child
+        self.children[leader.pid] = child
         return rendered.member.model_copy(update={"leader": leader})
 
     def observe(self, member: Member) -> Observed:
@@ -139,8 +139,8 @@ class Local(Runtime):
     def stop(self, members: Sequence[Member], grace_s: float) -> None:
         """End their sessions."""
         processes.end_sessions(*_leaders(members), grace_s=grace_s)
-        for member in members:
-            if child := self.children.pop(member.label, None):
+        for leader in _leaders(members):
+            if child := self.children.pop(leader.pid, None):
                 child.poll()
 
 

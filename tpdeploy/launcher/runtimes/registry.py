@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.runtimes.base import Engine, Runtime
@@ -21,7 +22,7 @@ def runtime_for(engine: Engine) -> Runtime:
     if name == "local" and engine.image:
         name = "container"
     try:
-        return RUNTIMES.load(name)
+        return _loaded(name)
     except InputError as error:
         raise InputError(f"--on {engine.on}: {error}") from error
 
@@ -31,9 +32,15 @@ def by_runtime(members: Sequence[Member]) -> list[tuple[Runtime, list[Member]]]:
     found: dict[str, list[Member]] = defaultdict(list)
     for member in members:
         found[member.runtime].append(member)
-    return [(RUNTIMES.load(name), group) for name, group in found.items()]
+    return [(_loaded(name), group) for name, group in found.items()]
 
 
 def runtime_of(member: Member) -> Runtime:
     """The runtime that has it."""
-    return RUNTIMES.load(member.runtime)
+    return _loaded(member.runtime)
+
+
+@cache
+def _loaded(name: str) -> Runtime:
+    """One for all members: what it learns of a cluster by one question is true of each of them."""
+    return RUNTIMES.load(name)

@@ -8,7 +8,9 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
+from threading import Lock
 from typing import ClassVar
 
 from tpdeploy.backends.base import Site
@@ -47,6 +49,9 @@ class Slurm(Runtime):
 
     def __init__(self) -> None:
         self.jobs: dict[int, Job] = {}
+        self.submitted: dict[int, float] = {}
+        self.answered_at = -inf
+        self.looking = Lock()
         self.looked_at = -LOOK_EVERY_S
 
     def check_plan(self, plan: DeploymentPlan, engine: Engine) -> None:
@@ -100,11 +105,17 @@ class Slurm(Runtime):
         if done.returncode or not number.isdecimal():
             raise TpdeployError(f"sbatch: {one_line(last_line(done.stderr)) or 'no job number'}")
         self.looked_at = -LOOK_EVERY_S
+        self.submitted[int(number)] = time.monotonic()
         return rendered.member.model_copy(update={"reference": number})
 
     def observe(self, member: Member) -> Observed:
-        """As the controller has it; a job that it has forgotten has ended."""
+        """As the controller has it; a job that it has forgotten has ended.
+
+        While it does not answer, jobs are taken to be as they were.
+        """
         job = self._job(member)
+        if job is None and member.reference and not self._would_know(member):
+            return Observed(runs=True, waits="the answer of Slurm's controller")
         if job is None:
             return Observed(runs=False, end="has left Slurm's queue")
         if job.state in WAITING:
@@ -144,12 +155,18 @@ class Slurm(Runtime):
         numbers = ", ".join(member.reference for member in begun)
         raise TpdeployError(f"job(s) {numbers} are still in Slurm's queue; see: squeue --me")
 
+    def _would_know(self, member: Member) -> bool:
+        """Whether the controller has answered since that job was submitted."""
+        return self.answered_at > self.submitted.get(int(member.reference), -inf)
+
     def _job(self, member: Member) -> Job | None:
         if not member.reference:
             return None
-        if time.monotonic() > self.looked_at + LOOK_EVERY_S:
-            # The controller may be away for a while: what it said last holds until then.
-            with suppress(TpdeployError):
-                self.jobs = {job.number: job for job in queue()}
-            self.looked_at = time.monotonic()
+        with self.looking:
+            if time.monotonic() > self.looked_at + LOOK_EVERY_S:
+                begun = time.monotonic()
+                with suppress(TpdeployError):
+                    self.jobs = {job.number: job for job in queue()}
+                    self.answered_at = begun
+                self.looked_at = time.monotonic()
         return self.jobs.get(int(member.reference))
