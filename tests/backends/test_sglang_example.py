@@ -35,7 +35,7 @@ def test_it_is_planned_and_launched_like_any_other(environment: dict[str, str]) 
     """Found, asked by `auto`, planned by name, and its command printed."""
     listed = json.loads(run(environment, "tpdeploy", "backends", "--json"))["engines"]
     assert "sglang" in {engine["name"] for engine in listed}
-    asked = run(environment, "tpdeploy", "plan", "llama-70b", "--gpus", "8xH100", "--json")
+    asked = run(environment, "tpdeploy", "plan", "llama-8b", "--gpus", "1xH100", "--json")
     assert "sglang" in {engine["name"] for engine in json.loads(asked)["engines"]}
     where = ["--gpus", "8xH100", "--tp", "4", "--backend", "sglang"]
     made = json.loads(run(environment, "tpdeploy", "plan", "llama-70b", *where, "--json"))
@@ -46,6 +46,7 @@ def test_it_is_planned_and_launched_like_any_other(environment: dict[str, str]) 
     assert "caddy run --config" in shown
 
 
+@pytest.mark.properties
 def test_its_own_tests_pass(environment: dict[str, str]) -> None:
     """The conformance class, inherited with one fixture."""
     shown = run(environment, "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests"))

@@ -56,6 +56,7 @@ class Page(HTMLParser):
         return [found[name] or "" for _, found in self.seen if name in found]
 
 
+@cache
 def planned(
     load: Workload = LOAD, model: str = "llama-8b", gpus: str = "2xH100"
 ) -> tuple[Question, DeploymentPlan]:
@@ -223,8 +224,8 @@ def test_a_folder_is_no_report(tmp_path: Path) -> None:
 def test_plan_writes_a_report(tmp_path: Path) -> None:
     """The file is there, its name is printed, and the plan is kept as ever."""
     file = tmp_path / "report.html"
-    command = ["plan", "llama-8b", "--gpus", "2xH100", "--report", str(file)]
-    result = tpdeploy(*command, home=tmp_path)
+    command = ["plan", "llama-8b", "--gpus", "1xH100", "--backend", "vllm"]
+    result = tpdeploy(*command, "--report", str(file), home=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"Report in {file}." in result.stdout
     assert file.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")

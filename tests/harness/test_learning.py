@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from tpdeploy.cli.commands.learn import in_words
 from tpdeploy.errors import InputError
 from tpdeploy.harness.measure import relearning as learning
 from tpdeploy.harness.measure.history import history
-from tpdeploy.harness.measure.relearning import MOST_RUNS, Taught, relearn
+from tpdeploy.harness.measure.relearning import Taught, relearn
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.teaching import NOT_KNOWN
 from tpdeploy.learning import corrections as learned
@@ -43,6 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@cache
 def planned() -> DeploymentPlan:
     question = ask(MODEL, GPUS, workload=LOAD, engine=replace(VLLM, memory_fraction=0.9))
     return plan(question, search(question))
@@ -89,9 +90,9 @@ def learned_from(home: Path, made: DeploymentPlan, *loads: float) -> Taught:
 def test_plans_are_corrected_by_what_was_measured(home: Path) -> None:
     """The same plan predicted again is nearer, names the runs, and its range is narrower."""
     made = planned()
-    taught = learned_from(home, made, 1, 2, 4, 8)
+    taught = learned_from(home, made, 1, 2, 4)
     assert taught.kept == "new"
-    assert (taught.correction.runs, taught.correction.models) == (4, (made.model.id,))
+    assert (taught.correction.runs, taught.correction.models) == (3, (made.model.id,))
     before, after = (
         replay(question, made, LOAD) for question in (uncorrected(made), question_of(made))
     )
@@ -99,7 +100,7 @@ def test_plans_are_corrected_by_what_was_measured(home: Path) -> None:
     wrong, right = (abs(told.ttft_distribution.mean / true - 1) for told in (before, after))
     assert wrong > 0.25
     assert right < 0.05
-    assert "corrected by 4 runs measured here, the last on 2026-01-02" in after.ttft_ms.source
+    assert "corrected by 3 runs measured here, the last on 2026-01-02" in after.ttft_ms.source
     assert after.tpot_ms.high / after.tpot_ms.value < before.tpot_ms.high / before.tpot_ms.value
 
 
@@ -115,7 +116,7 @@ def test_one_run_narrows_no_range(home: Path) -> None:
 
 def test_ranges_cover_the_spread_that_was_seen(home: Path) -> None:
     """Runs that contradict each other by a factor of two leave a range that holds them."""
-    made, spread = planned(), [(1, 1.0), (2, 2.0), (4, 1.0), (8, 2.0)]
+    made, spread = planned(), [(1, 1.0), (2, 2.0), (3, 1.0), (4, 2.0)]
     for minute, (load, times) in enumerate(spread):
         keep(home, slow_run(made, load, times), minute)
     relearn("vllm", GPU, uncorrected)
@@ -155,7 +156,7 @@ def no_better(runs: Sequence[Run]) -> Learned:
 
 def test_confidence_takes_runs_of_several_loads_over_time(home: Path) -> None:
     """Many runs of a quarter of an hour are never high; other models are trusted one less."""
-    correction = learned_from(home, planned(), 1, 2, 4, 8, 16, 32).correction
+    correction = learned_from(home, planned(), 1, 2, 3, 4, 5, 6).correction
     assert (correction.runs, correction.loads, correction.span_s) == (6, 6, 300)
     late = correction.model_copy(update={"last": BEGUN + timedelta(hours=2)})
     few = late.model_copy(update={"runs": 2})
@@ -186,7 +187,7 @@ def test_a_load_measured_twice_counts_twice_of_one_engine(home: Path) -> None:
 
 def test_other_models_of_the_class_are_corrected_with_less_trust(home: Path) -> None:
     """The range of a model that no run was of stays wider; another class is not touched."""
-    learned_from(home, planned(), 1, 2, 4, 8)
+    learned_from(home, planned(), 1, 2, 4)
     same, other, experts = (
         with_engine_here(parse_gpus(GPUS), "vllm", load_model(name))
         for name in (MODEL, "qwen3-0.6b", "qwen3-30b-a3b")
@@ -205,15 +206,16 @@ def test_runs_that_tell_nothing_of_this_machine_are_left_out(home: Path) -> None
     assert relearn("tensorrt-llm", GPU, uncorrected) == []
 
 
-def test_the_newest_run_of_each_load_counts(home: Path) -> None:
+def test_the_newest_run_of_each_load_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run repeated after a driver's update replaces the older one; there is an upper limit."""
+    monkeypatch.setattr(learning, "MOST_RUNS", 3)
     made = planned()
     keep(home, measured(2, 9.0, 50.0, made), minute=0)
-    for minute in range(1, MOST_RUNS + 3):
+    for minute in range(1, 6):
         keep(home, slow_run(made, load=minute), minute=minute)
     (taught,) = relearn("vllm", GPU, uncorrected)
-    assert taught.correction.runs == MOST_RUNS
-    assert taught.correction.last == BEGUN + timedelta(minutes=MOST_RUNS + 2)
+    assert taught.correction.runs == 3
+    assert taught.correction.last == BEGUN + timedelta(minutes=5)
 
 
 def test_a_correction_is_dropped_when_the_machine_is_measured_anew(home: Path) -> None:

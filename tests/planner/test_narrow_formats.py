@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.tiers import tiered
 from tpdeploy.planner.model.precision import served_shape
 from tpdeploy.planner.model.sharding import legal_widths
 from tpdeploy.planner.parallelism import Parallelism
@@ -87,12 +88,16 @@ def allowed(cluster: Cluster, asked: str) -> float:
     return BLOCKS if by_block else EQUAL
 
 
+@pytest.mark.parametrize("every", tiered([1, 10], [10]))
 @pytest.mark.parametrize(("gpu", "engine"), CASES)
-def test_fp8_never_slows_decoding(gpu: str, engine: str) -> None:
-    """FP8 weights or cache: not above the time in 16 bits, but for what `allowed` names."""
+def test_fp8_never_slows_decoding(gpu: str, engine: str, every: int) -> None:
+    """FP8 weights or cache: not above the time in 16 bits, but for what `allowed` names.
+
+    For one mixture out of `every` so many.
+    """
     cluster = with_engine(parse_gpus(f"8x{gpu}"), engine)
     aside = cluster.model_copy(update={"efficiency": like_bf16(cluster.efficiency)})
-    for stored in mixtures():
+    for stored in mixtures()[::every]:
         shape = served_shape(stored, cluster.accelerator, None, None)
         for split in splits(shape):
             before = decode_times(cluster, shape, split, Dtype.BF16)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from tests.properties.drawn import GPUS, OBJECTIVES, RATES, cases, holds
 from tests.properties.plans import Answer, Case, ask, only
+from tests.tiers import tiered
 from tpdeploy.planner.search.ranking import TIE
 
 # What a simulation's draws may move.
@@ -175,7 +176,7 @@ LADDERS: tuple[tuple[Callable[..., None], dict[str, st.SearchStrategy[Any]]], ..
 )
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(30, marks=pytest.mark.properties)])
+@pytest.mark.parametrize("examples", tiered([1, 30], [1]))
 @pytest.mark.parametrize(
     ("check", "drawn"), LADDERS, ids=lambda part: getattr(part, "__name__", "")
 )
@@ -250,6 +251,7 @@ def test_the_fewest_gpus(part: int) -> None:
     holds(the_open_count_is_the_fewest, 6, part, case=open_counts())
 
 
+@pytest.mark.properties
 def test_gpus_and_objectives_are_those_of_the_command_line() -> None:
     """Every device that is drawn is known: else these checks would check nothing."""
     known = Case("llama-8b", "1xH100").given(backend="vllm")

@@ -36,6 +36,7 @@ def find_accelerator(name: str) -> Accelerator:
     raise InputError(f"unknown GPU {name}; {nearest(name, [n for n in names if ' ' not in n])}")
 
 
+@cache
 def find_fabric(name: str) -> Fabric:
     """The fabric called `name`; PCIe without a record is scaled from the nearest one with.
 

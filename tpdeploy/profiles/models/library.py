@@ -40,6 +40,7 @@ def load_model(name: str) -> ModelShape:
     return shape_from_config(config, id=name)
 
 
+@cache
 def model_profiles() -> tuple[ModelProfile, ...]:
     """Every bundled model."""
     return tuple(read_record(path, ModelProfile) for path in sorted(FOLDER.glob("*.yaml")))
