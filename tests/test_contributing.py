@@ -56,8 +56,7 @@ def test_commands_of_contributing_name_files_that_exist() -> None:
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """A copy of the package, to which a record can be added."""
-    skipped = shutil.ignore_patterns("__pycache__")
-    return Path(shutil.copytree(ROOT / "tpdeploy", tmp_path / "tpdeploy", ignore=skipped))
+    return Path(shutil.copytree(ROOT / "tpdeploy", tmp_path / "tpdeploy"))
 
 
 def added(package: Path, folder: str, copied: str, **changed: object) -> None:

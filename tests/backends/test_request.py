@@ -125,7 +125,7 @@ def test_every_engine_is_asked_again_as_it_was(engine: str) -> None:
 
 def test_an_open_count_is_kept_as_open() -> None:
     """The machines are those found, and that they were not stated is in the request."""
-    load = Workload(rate=20)
+    load = Workload(rate=20, output_tokens=64)
     asked, made = asked_and_planned("llama-8b", "H100", Request(), load, solve=fewest_with_steps)
     assert made.request is not None
     assert (made.request.optimize, made.request.settled) == ("fewest", ("optimize",))

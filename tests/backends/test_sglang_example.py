@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
+pytestmark = pytest.mark.properties  # half a dozen processes
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sglang-backend"
 
 
@@ -46,7 +48,6 @@ def test_it_is_planned_and_launched_like_any_other(environment: dict[str, str]) 
     assert "caddy run --config" in shown
 
 
-@pytest.mark.properties
 def test_its_own_tests_pass(environment: dict[str, str]) -> None:
     """The conformance class, inherited with one fixture."""
     shown = run(environment, "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests"))

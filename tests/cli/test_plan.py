@@ -40,7 +40,7 @@ def test_the_plan_is_shown_and_remembered(tmp_path: Path) -> None:
     "args",
     [
         ["llama-70b", "--gpus", "8xH100"],
-        ["deepseek-v3", "--gpus", "2x8xH200", "--pareto", "--gpu-price", "3.5"],
+        ["deepseek-v3", "--gpus", "2x8xH200", "--pareto", "--gpu-price", "3.5", "--tp", "8"],
     ],
 )
 def test_nothing_is_wider_than_the_terminal(tmp_path: Path, args: list[str], width: int) -> None:
@@ -299,7 +299,7 @@ def test_cached_prefixes_and_drafted_tokens_are_part_of_the_plan(tmp_path: Path)
 
 def test_stages_over_machines_are_shown(tmp_path: Path) -> None:
     """405B in BF16 on two machines: the split, the fullest stage and each rank's machine."""
-    args = ["llama-405b", "--gpus", "2x8xH100", "--backend", "vllm"]
+    args = ["llama-405b", "--gpus", "2x8xH100", "--tp", "8", "--backend", "vllm"]
     shown = tpdeploy("plan", *args, home=tmp_path).stdout
     assert "TP 8 x PP 2 x 1 replica" in shown
     assert "Memory per GPU, fullest stage" in shown

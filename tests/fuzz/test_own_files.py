@@ -184,6 +184,7 @@ def test_what_engines_told(home: Path, first: object, second: object) -> None:
     ran("status", "--json", home=home)
 
 
+@pytest.mark.properties
 @fuzzed(60)
 @given(mutants(json.loads(run_of(2, 0.5, 50).model_dump_json())))
 def test_a_validation_that_was_kept(home: Path, document: object) -> None:

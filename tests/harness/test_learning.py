@@ -21,7 +21,7 @@ from tpdeploy.harness.measure.teaching import NOT_KNOWN
 from tpdeploy.learning import corrections as learned
 from tpdeploy.learning.applied import with_engine_here
 from tpdeploy.learning.corrections import Factors, corrected
-from tpdeploy.learning.fit import Learned, Run, median_errors
+from tpdeploy.learning.fit import Errors, Learned, Run, median_errors
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.search.replay import at_load, replay
 from tpdeploy.planner.search.search import plan, search
@@ -29,7 +29,7 @@ from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
 
-LOAD = Workload(input_tokens=1024, output_tokens=32, concurrency=2)
+LOAD = Workload(input_tokens=1024, output_tokens=8, concurrency=2)
 # Not the machine that runs the tests: what is predicted for that depends on its cores.
 GPU, GPUS, MODEL = "H100-SXM-80GB", "1xH100", "llama-8b"
 SLOW = Factors(memory=0.5, compute=0.6)
@@ -41,6 +41,16 @@ uncorrected = partial(question_of, corrected=False)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TPDEPLOY_HOME", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def known_factors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No fit where it is not what is tested: runs teach the factors behind them."""
+
+    def fitted(_: Sequence[Run]) -> Learned:
+        return Learned(SLOW, Errors(0.5, 0.5), Errors(0.01, 0.01), Errors(0.05, 0.05))
+
+    monkeypatch.setattr(learning, "learn", fitted)
 
 
 @cache
@@ -134,6 +144,7 @@ def test_a_fit_that_lowers_no_error_is_not_kept(home: Path) -> None:
     assert not list(home.glob("learned/**/*.json"))
 
 
+@pytest.mark.usefixtures("known_factors")
 def test_the_correction_before_stays_where_the_new_fit_is_no_better(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -154,6 +165,7 @@ def no_better(runs: Sequence[Run]) -> Learned:
     return Learned(Factors(), error, error, error)
 
 
+@pytest.mark.usefixtures("known_factors")
 def test_confidence_takes_runs_of_several_loads_over_time(home: Path) -> None:
     """Many runs of a quarter of an hour are never high; other models are trusted one less."""
     correction = learned_from(home, planned(), 1, 2, 3, 4, 5, 6).correction
@@ -172,6 +184,7 @@ def test_confidence_takes_runs_of_several_loads_over_time(home: Path) -> None:
     assert learned.confidence(few, "high", known=True) == "medium"
 
 
+@pytest.mark.usefixtures("known_factors")
 def test_a_load_measured_twice_counts_twice_of_one_engine(home: Path) -> None:
     """And not of an engine that was replaced since."""
     made = planned()
@@ -185,6 +198,7 @@ def test_a_load_measured_twice_counts_twice_of_one_engine(home: Path) -> None:
     assert taught.correction.runs == 1
 
 
+@pytest.mark.usefixtures("known_factors")
 def test_other_models_of_the_class_are_corrected_with_less_trust(home: Path) -> None:
     """The range of a model that no run was of stays wider; another class is not touched."""
     learned_from(home, planned(), 1, 2, 4)
@@ -206,6 +220,7 @@ def test_runs_that_tell_nothing_of_this_machine_are_left_out(home: Path) -> None
     assert relearn("tensorrt-llm", GPU, uncorrected) == []
 
 
+@pytest.mark.usefixtures("known_factors")
 def test_the_newest_run_of_each_load_counts(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run repeated after a driver's update replaces the older one; there is an upper limit."""
     monkeypatch.setattr(learning, "MOST_RUNS", 3)
@@ -218,6 +233,7 @@ def test_the_newest_run_of_each_load_counts(home: Path, monkeypatch: pytest.Monk
     assert taught.correction.last == BEGUN + timedelta(minutes=5)
 
 
+@pytest.mark.usefixtures("known_factors")
 def test_a_correction_is_dropped_when_the_machine_is_measured_anew(home: Path) -> None:
     """It corrects what was known when it was learned, nothing else."""
     correction = learned_from(home, planned(), 2).correction
@@ -226,6 +242,7 @@ def test_a_correction_is_dropped_when_the_machine_is_measured_anew(home: Path) -
     assert cluster.measured == ()
 
 
+@pytest.mark.usefixtures("known_factors")
 def test_models_that_are_gone_and_files_of_other_versions_are_passed_over(home: Path) -> None:
     """Nothing of them is learned, and nothing fails."""
     keep(home, slow_run(planned()))
@@ -238,6 +255,7 @@ def test_models_that_are_gone_and_files_of_other_versions_are_passed_over(home: 
     assert len(relearn("vllm", GPU, uncorrected)) == 1
 
 
+@pytest.mark.usefixtures("known_factors")
 def test_a_broken_correction_is_told_with_its_remedy(home: Path) -> None:
     """Its path, and what to do."""
     correction = learned_from(home, planned(), 2).correction

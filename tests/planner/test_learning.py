@@ -15,9 +15,9 @@ from tpdeploy.planner.search.replay import at_load, replay
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 
-SHORT = Workload(input_tokens=128, output_tokens=32, concurrency=1)
+SHORT = Workload(input_tokens=128, output_tokens=8, concurrency=1)
 SEVERAL = Factors(memory=0.8, compute=1.3, overhead=2.0)
-LONG = Workload(input_tokens=2048, output_tokens=32, concurrency=1)
+LONG = Workload(input_tokens=2048, output_tokens=8, concurrency=1)
 
 
 @cache

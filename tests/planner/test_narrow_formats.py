@@ -1,5 +1,7 @@
 """Weights or a KV cache of fewer bits never make a decode step longer, but for a stated reason."""
 
+from functools import cache
+
 import pytest
 
 from tests.tiers import tiered
@@ -30,6 +32,7 @@ WIDENING = 1.10
 BLOCKS = 1.12
 
 
+@cache
 def mixtures() -> list[ModelShape]:
     """Every bundled mixture of experts that is stored in 16 bits."""
     shapes = (load_model(profile.id) for profile in model_profiles())
@@ -101,8 +104,8 @@ def test_fp8_never_slows_decoding(gpu: str, engine: str, every: int) -> None:
         shape = served_shape(stored, cluster.accelerator, None, None)
         for split in splits(shape):
             before = decode_times(cluster, shape, split, Dtype.BF16)
-            for asked, (narrow, cache) in narrowed(shape, cluster).items():
+            for asked, (narrow, held) in narrowed(shape, cluster).items():
                 for where, most in ((aside, allowed(cluster, asked)), (cluster, QUANTIZING)):
-                    after = decode_times(where, narrow, split, cache)
+                    after = decode_times(where, narrow, split, held)
                     ratio = max(a / b for a, b in zip(after, before, strict=True))
                     assert ratio <= most, f"{shape.id} {split} {asked}"

@@ -251,6 +251,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert run(1).ttft == run(1).ttft != run(2).ttft
 
 
+@pytest.mark.properties
 def test_as_many_replicas_as_the_rate_and_the_target_need() -> None:
     """One sequence of 110 ms each: 20 requests/s are 2.2 replicas; waiting little takes more."""
 
