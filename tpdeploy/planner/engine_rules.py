@@ -47,7 +47,7 @@ class EngineRules:
     expert_parallel: bool = True  # whether it supports expert parallelism
     data_parallel: bool = False  # whether attention can be data-parallel
     data_or_tensor: bool = False  # whether it is then never tensor-parallel too
-    multi_node: bool = True  # whether one replica may span machines
+    several_machines: bool = True  # whether one replica may span machines
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding
     # Steps that prompts of a data rank wait for all others to have one too, while all decode.
     prompt_wait_steps: int = 0

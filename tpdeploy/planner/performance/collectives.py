@@ -315,12 +315,12 @@ def _two_steps(operation: Operation, cluster: Cluster, devices: int, machines: i
 def _spans_machines(cluster: Cluster, group: int) -> bool:
     """Whether a group of `group` leaves its machine and the fabric ends there."""
     within = cluster.fabric.domain if cluster.fabric.spans_machines else 0
-    return group > max(cluster.per_node, within)
+    return group > max(cluster.per_machine, within)
 
 
 def _over_machines(cluster: Cluster, group: int) -> tuple[int, int]:
     """Devices a machine, and machines, of a group dealt out evenly."""
-    machines = ceil(group / cluster.per_node)
+    machines = ceil(group / cluster.per_machine)
     return ceil(group / machines), machines
 
 

@@ -219,11 +219,11 @@ def _idle(question: Question, best: Candidate) -> list[str]:
         return []
     used = {rank for placed in place(cluster, best.parallelism) for rank in placed.ranks}
     found = []
-    for node in range(cluster.nodes):
-        free = [d for d in range(cluster.per_node) if (node, d) not in used]
+    for machine in range(cluster.machines):
+        free = [d for d in range(cluster.per_machine) if (machine, d) not in used]
         if free:
             numbers = ", ".join(map(str, free))
-            found.append(f"{numbers} of machine {node}" if cluster.nodes > 1 else numbers)
+            found.append(f"{numbers} of machine {machine}" if cluster.machines > 1 else numbers)
     idle = cluster.count - best.parallelism.devices
     where = "; ".join(found[:MOST_MACHINES_NAMED])
     if len(found) > MOST_MACHINES_NAMED:

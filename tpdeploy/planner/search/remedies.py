@@ -144,9 +144,9 @@ def _larger(question: Question) -> Iterator[Cluster]:
     if question.on_cpu:
         return
     most = per_machine(cluster)
-    each, machines = cluster.per_node, cluster.nodes
+    each, machines = cluster.per_machine, cluster.machines
     while machines <= MOST_MACHINES:
-        if (each, machines) != (cluster.per_node, cluster.nodes):
+        if (each, machines) != (cluster.per_machine, cluster.machines):
             yield assembled(question, machines, each)
         if each < most and machines == 1:
             each = min(most, 2 * each)
@@ -155,8 +155,8 @@ def _larger(question: Question) -> Iterator[Cluster]:
 
 
 def _in_gpus(cluster: Cluster) -> str:
-    machines = f"{cluster.nodes}x" if cluster.nodes > 1 else ""
-    return f"--gpus {machines}{cluster.per_node}x{cluster.accelerator.name}"
+    machines = f"{cluster.machines}x" if cluster.machines > 1 else ""
+    return f"--gpus {machines}{cluster.per_machine}x{cluster.accelerator.name}"
 
 
 def _narrower_checkpoint(question: Question) -> Iterator[str]:

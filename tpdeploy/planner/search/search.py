@@ -302,7 +302,7 @@ def _planned_cluster(question: Question) -> PlannedCluster:
         platform=cluster.accelerator.platform,
         compute_capability=cluster.accelerator.compute_capability,
         count=cluster.count,
-        nodes=cluster.nodes,
+        nodes=cluster.machines,
         fabric=cluster.fabric.name,
         network=cluster.network.name if cluster.network else None,
         domain=cluster.domain,
@@ -316,8 +316,8 @@ def _refuse_width(question: Question, refusal: Refusal) -> None:
     if refusal.does_not_fit:
         return
     split, whole = refusal.parallelism, bool(question.expert_parallel)
-    per_node = question.cluster.count // question.cluster.nodes
-    legal = legal_widths(question.shape, per_node, expert_parallel=whole)
+    per_machine = question.cluster.per_machine
+    legal = legal_widths(question.shape, per_machine, expert_parallel=whole)
     legal = tuple(w for w in legal if whole or w not in question.engine.refused_widths)
     asked = f"--tp {split.tensor}" + (f" --pp {split.pipeline}" if split.pipelined else "")
     if split.data_parallel:
