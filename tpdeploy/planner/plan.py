@@ -206,7 +206,7 @@ class EngineAnswer(Record):
 
 
 class ParetoPoint(Record):
-    """A split at a load that no other beats in both tokens/s a device and TPOT."""
+    """A split at a load that no other beats in both tokens/s per device and TPOT."""
 
     parallelism: Parallelism
     load: Text

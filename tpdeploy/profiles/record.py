@@ -1,4 +1,4 @@
-"""What every profile record is made of: strict models and where each number comes from."""
+"""Base of every profile record: strict models, and the source of each number."""
 
 from datetime import date
 from enum import StrEnum

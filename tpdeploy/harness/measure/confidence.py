@@ -1,4 +1,4 @@
-"""Confidence: within what a statistic lies, of which only a sample was measured."""
+"""Confidence intervals of statistics of a sample."""
 
 from bisect import bisect_left
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Communication by width: how much of a step it takes as tensor parallelism widens."""
+"""Communication by width: its share of a step as tensor parallelism widens."""
 
 from dataclasses import dataclass
 from math import ceil

@@ -1,4 +1,4 @@
-"""Splits: every way to use the devices that is worth a look, and what cannot be had at all."""
+"""Splits: the ways to use the devices that are tried, and those that are impossible."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -14,7 +14,7 @@ SHALLOW = 8
 
 
 def splits(question: Question) -> list[Parallelism]:
-    """Every split the user's choices allow: as many replicas as fit, unless the user says.
+    """Every split that the stated options allow, with as many replicas as fit unless stated.
 
     A tensor-parallel group stays within one machine. Deep pipelines are tried if they use as many
     devices as tensor parallelism alone, or if the fewest devices are asked for. Expert parallelism,
@@ -51,7 +51,7 @@ def _replica_shapes(question: Question, tensor: int) -> Iterator[Parallelism]:
 
 
 def _data_parallel(question: Question, tensor: int) -> Iterator[Parallelism]:
-    """One replica of each kind with data-parallel attention: of a model with experts alone."""
+    """One replica of each kind with data-parallel attention; only for models with experts."""
     for data in _data_ranks(question, tensor):
         whole = question.expert_parallel is not False
         yield Parallelism.of(

@@ -66,7 +66,7 @@ def find_network(name: str) -> Network:
 
 @cache
 def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
-    """What was measured on `fabric` with `device`, else with the first other GPU that it joins."""
+    """Curves measured on `fabric` with `device`, else with the first other GPU on this fabric."""
     link = parsed(fabric)
     folder = DATA / "curves" / (link.base.name if link else fabric)
     own = folder / f"{device.lower()}.yaml"
@@ -76,7 +76,7 @@ def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
 
 @cache
 def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency:
-    """What `engine` reaches on `architecture`; if it is unknown what the default engine does.
+    """The efficiency of `engine` on `architecture`; the default engine's if there is none.
 
     The ranges of what is taken over are as wide as those of devices without public runs.
     """
@@ -94,7 +94,7 @@ def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency
 
 
 def with_engine(cluster: Cluster, engine: str) -> Cluster:
-    """`cluster` with what `engine` reaches on it."""
+    """`cluster` with the efficiency of `engine`."""
     efficiency = efficiency_of(cluster.accelerator.architecture, engine)
     return cluster.model_copy(update={"efficiency": efficiency})
 
@@ -174,7 +174,7 @@ def _alone(
     per_machine: int,
     network: str | None = None,
 ) -> Cluster:
-    """The cluster without what else its devices could have been joined by."""
+    """The cluster without its slower and faster alternatives."""
     fabric = _measured_fabric(fabric_name, device)
     if network:
         fabric = fabric.model_copy(update={"spans_machines": False})

@@ -49,7 +49,7 @@ def parse_gpus(
 
 
 def _count(digits: str) -> int:
-    """A count; one that has more digits than any that is allowed stands for all such."""
+    """A count; one with more digits than allowed becomes a number above the maximum."""
     return MOST_DEVICES + 1 if len(digits) > len(str(MOST_DEVICES)) + 1 else int(digits)
 
 
