@@ -17,7 +17,7 @@ class Record(BaseModel):
 
     def changed(self, **values: Any) -> Self:
         """A copy with other `values`, names and all checked as those of a new record."""
-        return type(self)(**{**dict(self), **values})
+        return type(self)(**{**vars(self), **values})
 
 
 class Provenance(Record):
