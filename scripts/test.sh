@@ -14,7 +14,7 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-pytest -n 4 -m "not engine and not processes and not properties and not cluster"
+pytest -n 2 -m "not engine and not processes and not properties and not cluster"
 if [ "${1:-all}" = fast ]; then
     echo "Left out by request: drawn plans, the published runs, and what is end to end"
     exit 0

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from tpdeploy.errors import InputError
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.models.library import load_model
 from tpdeploy.records import dump_record, parse_json, parse_record, read_record
 
 
@@ -102,6 +103,13 @@ def test_a_changed_record_is_checked_as_a_new_one() -> None:
     for wrong in ({"replicas": 0}, {"replica": 3}, {"expert": 3}):
         with pytest.raises(ValidationError):
             split.changed(**wrong)
+
+
+def test_a_record_that_has_keys_can_be_changed() -> None:
+    """Of recurrent layers `keys` is a number, as a mapping's is not."""
+    mixer = load_model("nvidia/Nemotron-H-56B-Base-8K").linear
+    assert mixer and mixer.keys
+    assert mixer.changed(kind="mamba") == mixer.model_copy(update={"kind": "mamba"})
 
 
 def test_a_file_that_would_take_minutes_is_not_parsed(tmp_path: Path) -> None:

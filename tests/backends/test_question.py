@@ -27,7 +27,7 @@ def planned(model: str, gpus: str, load: Workload) -> DeploymentPlan:
     ("model", "gpus", "load"),
     [
         ("llama-70b", "8xH100", Workload(concurrency=32)),
-        ("qwen3-30b-a3b", "4xL40S", Workload(rate=4)),
+        ("qwen3-30b-a3b", "1xH100", Workload(rate=1, output_tokens=64)),
         ("llama-70b", "2x8xH100", Workload(concurrency=64)),
         ("smollm2-135m", "2xCPU", Workload(input_tokens=128, output_tokens=32, concurrency=4)),
     ],

@@ -17,13 +17,13 @@ def test_vllms_rules_are_those_of_its_adapter() -> None:
     assert "9 attention heads" in rules.refused_widths[2]
     assert rules.pipeline
     assert rules.expert_parallel
-    assert rules.multi_node
+    assert rules.several_machines
 
 
 def test_an_engine_that_says_nothing_can_do_nothing_more() -> None:
     """An adapter that leaves out its features is planned with tensor parallelism alone."""
     rules = engine_rules(StandinBackend(), load_model("smollm2-135m"), parse_gpus("4xH100"))
-    assert not (rules.pipeline or rules.expert_parallel or rules.multi_node)
+    assert not (rules.pipeline or rules.expert_parallel or rules.several_machines)
 
 
 def test_a_width_that_not_every_release_runs_says_so() -> None:

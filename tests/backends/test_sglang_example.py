@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
+pytestmark = pytest.mark.properties  # half a dozen processes
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sglang-backend"
 
 
@@ -35,7 +37,7 @@ def test_it_is_planned_and_launched_like_any_other(environment: dict[str, str]) 
     """Found, asked by `auto`, planned by name, and its command printed."""
     listed = json.loads(run(environment, "tpdeploy", "backends", "--json"))["engines"]
     assert "sglang" in {engine["name"] for engine in listed}
-    asked = run(environment, "tpdeploy", "plan", "llama-70b", "--gpus", "8xH100", "--json")
+    asked = run(environment, "tpdeploy", "plan", "llama-8b", "--gpus", "1xH100", "--json")
     assert "sglang" in {engine["name"] for engine in json.loads(asked)["engines"]}
     where = ["--gpus", "8xH100", "--tp", "4", "--backend", "sglang"]
     made = json.loads(run(environment, "tpdeploy", "plan", "llama-70b", *where, "--json"))

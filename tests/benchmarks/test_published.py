@@ -18,6 +18,7 @@ from benchmarks.accuracy import (
     worse,
     worse_table,
 )
+from tests.tiers import tiered
 from tpdeploy.records import read_record
 
 WAS = Figures(
@@ -29,7 +30,7 @@ WAS = Figures(
 PICKED = Shown(groups={"all": WAS}, sample={}, choice=Choice(cases=50, right_percent=88))
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", tiered(TABLES, ["tensorrt-llm-static.csv"]))
 def test_a_sample_is_predicted_no_worse_than_committed(table: str) -> None:
     """A wrong factor anywhere shows; `python -m benchmarks.accuracy` takes every row."""
     committed = read_record(COMMITTED, Accuracy).tables[table].sample

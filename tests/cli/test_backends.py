@@ -1,19 +1,15 @@
 """`tpdeploy backends` as a user meets it: what is there, what is missing, and what mends it."""
 
 import json
-import os
-import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+from tests.cli.commands import tpdeploy
 from tpdeploy.backends.vllm import ENVIRONMENTS
 from tpdeploy.launcher.environments import MARKER
 
-
-def backends(*args: str, home: Path) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "TPDEPLOY_HOME": str(home), "COLUMNS": "100", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "tpdeploy", "backends", *args]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+backends = partial(tpdeploy, "backends", width=100)
 
 
 def pretend_installed(home: Path, environment: str) -> Path:

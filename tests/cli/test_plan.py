@@ -40,7 +40,7 @@ def test_the_plan_is_shown_and_remembered(tmp_path: Path) -> None:
     "args",
     [
         ["llama-70b", "--gpus", "8xH100"],
-        ["deepseek-v3", "--gpus", "2x8xH200", "--pareto", "--gpu-price", "3.5"],
+        ["deepseek-v3", "--gpus", "2x8xH200", "--pareto", "--gpu-price", "3.5", "--tp", "8"],
     ],
 )
 def test_nothing_is_wider_than_the_terminal(tmp_path: Path, args: list[str], width: int) -> None:
@@ -149,8 +149,9 @@ def test_bad_input_is_one_clear_line(tmp_path: Path, args: list[str], words: str
 
 
 def planned(*args: str, home: Path) -> dict[str, Any]:
-    """The plan as JSON."""
-    result = tpdeploy("plan", *args, "--json", home=home)
+    """The plan as JSON, of vLLM unless another engine is named."""
+    engine = () if "--backend" in args else ("--backend", "vllm")
+    result = tpdeploy("plan", *args, *engine, "--json", home=home)
     assert result.returncode == 0, result.stderr
     answer: dict[str, Any] = json.loads(result.stdout)
     return answer
@@ -168,16 +169,18 @@ def test_without_a_count_the_answer_is_how_many(tmp_path: Path) -> None:
 
 def test_a_load_that_no_count_carries_exits_with_3(tmp_path: Path) -> None:
     """As JSON too: what was looked at, and what comes closest."""
-    args = ["plan", "llama-8b", "--gpus", "H100", "--rate", "1", "--tpot", "0.01"]
-    assert "of up to 64 GPUs meets the targets" in refused(*args, home=tmp_path, code=3)
-    answer = json.loads(tpdeploy(*args, "--json", home=tmp_path).stdout)
+    args = ["llama-8b", "--gpus", "H100", "--rate", "1", "--tpot", "0.01", "--backend", "vllm"]
+    result = tpdeploy("plan", *args, "--json", home=tmp_path)
+    assert result.returncode == 3
+    assert "of up to 64 GPUs meets the targets" in result.stderr
+    answer = json.loads(result.stdout)
     assert answer["feasible"] is False
     assert all("misses" in a["reason"] for a in answer["alternatives"] if a["tpot_ms"])
 
 
 def test_a_price_gives_what_tokens_cost(tmp_path: Path) -> None:
     """Devices times price over tokens, in text and JSON."""
-    args = ["llama-8b", "--gpus", "2xH100", "--gpu-price", "2.5"]
+    args = ["llama-8b", "--gpus", "2xH100", "--gpu-price", "2.5", "--backend", "vllm"]
     answer = planned(*args, home=tmp_path)
     cost = answer["cost"]["per_million_output_tokens"]
     tokens = answer["prediction"]["output_tokens_per_s"]["value"]
@@ -190,7 +193,7 @@ def test_a_price_gives_what_tokens_cost(tmp_path: Path) -> None:
 
 def test_the_frontier_is_shown_when_asked(tmp_path: Path) -> None:
     """`--pareto` adds a table over several loads, and its points to the JSON."""
-    args = ["llama-8b", "--gpus", "4xH100"]
+    args = ["llama-8b", "--gpus", "2xH100", "--backend", "vllm"]
     assert "Pareto" not in tpdeploy("plan", *args, home=tmp_path).stdout
     shown = tpdeploy("plan", *args, "--pareto", home=tmp_path).stdout
     assert "Pareto" in shown
@@ -217,7 +220,7 @@ def test_data_parallel_attention_is_shown_written_and_launched(tmp_path: Path) -
 
 def test_a_plan_from_before_there_was_data_parallel_attention_is_read(tmp_path: Path) -> None:
     """Its splits have no `data`, which means one data rank."""
-    tpdeploy("plan", "mixtral-8x7b", "--gpus", "4xH100", "--tp", "4", home=tmp_path)
+    tpdeploy("plan", "llama-8b", "--gpus", "1xH100", "--backend", "vllm", home=tmp_path)
     path = tmp_path / "plan.yaml"
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     path.write_text("".join(line for line in lines if line.split(":")[0].strip() != "data"))
@@ -227,7 +230,8 @@ def test_a_plan_from_before_there_was_data_parallel_attention_is_read(tmp_path: 
 
 def test_a_plan_that_calls_its_domain_an_island_is_read(tmp_path: Path) -> None:
     """As earlier plans do."""
-    tpdeploy("plan", "llama-8b", "--gpus", "4xA100-PCIe-80GB", home=tmp_path)
+    args = ["llama-8b", "--gpus", "4xA100-PCIe-80GB", "--tp", "2", "--backend", "vllm"]
+    tpdeploy("plan", *args, home=tmp_path)
     path = tmp_path / "plan.yaml"
     domain = read_plan(path).cluster.domain
     earlier = path.read_text(encoding="utf-8").replace(" domain: ", " island: ")
@@ -284,7 +288,7 @@ def test_what_launch_leaves_to_the_plan_can_be_planned(
 def test_cached_prefixes_and_drafted_tokens_are_part_of_the_plan(tmp_path: Path) -> None:
     """They are kept in the workload, and stated with what was assumed."""
     args = ["llama-8b", "--gpus", "1xH100", "--prefix-cache-hit-rate", "0.5"]
-    args += ["--speculative-tokens", "3", "--acceptance-rate", "0.8"]
+    args += ["--speculative-tokens", "3", "--acceptance-rate", "0.8", "--backend", "vllm"]
     load = planned(*args, home=tmp_path)["workload"]
     assert load["prefix_hit_rate"] == 0.5
     assert load["speculation"] == {"tokens": 3, "acceptance": 0.8, "draft_cost": DRAFT_COST}
@@ -295,7 +299,7 @@ def test_cached_prefixes_and_drafted_tokens_are_part_of_the_plan(tmp_path: Path)
 
 def test_stages_over_machines_are_shown(tmp_path: Path) -> None:
     """405B in BF16 on two machines: the split, the fullest stage and each rank's machine."""
-    args = ["llama-405b", "--gpus", "2x8xH100"]
+    args = ["llama-405b", "--gpus", "2x8xH100", "--tp", "8", "--backend", "vllm"]
     shown = tpdeploy("plan", *args, home=tmp_path).stdout
     assert "TP 8 x PP 2 x 1 replica" in shown
     assert "Memory per GPU, fullest stage" in shown
@@ -328,7 +332,7 @@ def test_a_stated_number_of_sequences_is_named_as_what_holds_requests_up(tmp_pat
 
 def test_nothing_feasible_exits_with_3(tmp_path: Path) -> None:
     """A sound question without an answer shows every split and says what would help."""
-    args = ["plan", "llama-405b", "--gpus", "2xL40S"]
+    args = ["plan", "llama-405b", "--gpus", "2xL40S", "--backend", "vllm"]
     assert "does not run on 2xL40S" in refused(*args, home=tmp_path, code=3)
     assert "does not fit" in tpdeploy(*args, home=tmp_path).stdout
     answer = json.loads(tpdeploy(*args, "--json", home=tmp_path).stdout)
@@ -346,7 +350,7 @@ def test_a_plan_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
 
 def test_an_edited_plan_is_refused_with_its_line(tmp_path: Path) -> None:
     """An unknown key and an impossible split are found in the file, by line."""
-    tpdeploy("plan", "llama-8b", "--gpus", "2xH100", home=tmp_path)
+    tpdeploy("plan", "llama-8b", "--gpus", "2xH100", "--backend", "vllm", home=tmp_path)
     plan = tmp_path / "plan.yaml"
     text = plan.read_text()
     plan.write_text(text.replace("backend:", "bakend:"))

@@ -56,6 +56,7 @@ def planned(shape: ModelShape) -> object:
     return [answer.prediction for answer in answers if isinstance(answer, Candidate)]
 
 
+@pytest.mark.properties
 @fuzzed(250)
 @given(st.sampled_from(CONFIGS).flatmap(mutants))
 def test_config_json(place: Path, config: object) -> None:

@@ -28,8 +28,8 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def test_more_gpus_than_a_machine_has_are_on_several() -> None:
     """16 H200 are two machines of eight; eight of a rack-scale fabric are one."""
     cluster = cluster_of("H200 SXM 141GB", 16, "vllm")
-    assert (cluster.count, cluster.nodes) == (16, 2)
-    assert cluster_of("GB200", 8, "vllm").nodes == 1
+    assert (cluster.count, cluster.machines) == (16, 2)
+    assert cluster_of("GB200", 8, "vllm").machines == 1
 
 
 def test_a_plain_row_is_read_as_it_stands() -> None:
@@ -240,4 +240,4 @@ def test_cells_that_nobody_can_mean_lose_their_row_alone(
 def test_a_prime_count_of_gpus_is_one_machine_each() -> None:
     """No machine holds as many, and nothing divides them."""
     cluster = cluster_of("H100", 99_991, "vllm")
-    assert (cluster.count, cluster.nodes) == (99_991, 99_991)
+    assert (cluster.count, cluster.machines) == (99_991, 99_991)

@@ -1,13 +1,14 @@
 """Without a count the fewest devices are found that carry the load, and no fewer would."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
 from tests.planner.questions import ask
 from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.search.evaluation import Candidate, evaluate
-from tpdeploy.planner.search.fleet import fewest_devices
+from tpdeploy.planner.search.fleet import Fleet, fewest_devices
 from tpdeploy.planner.search.machines import MACHINE, MOST_MACHINES
 from tpdeploy.planner.search.search import plan
 from tpdeploy.planner.workload import Target, Workload
@@ -15,9 +16,15 @@ from tpdeploy.planner.workload import Target, Workload
 BUSY = Workload(rate=30, ttft=Target(ms=500), tpot=Target(ms=50))
 
 
+@cache
+def busy() -> Fleet:
+    """What carries BUSY."""
+    return fewest_devices(ask("llama-70b", "H100", workload=BUSY))
+
+
 def test_one_replica_fewer_would_not_carry_the_load() -> None:
     """The answer meets the rate and the targets; the same split with one replica less does not."""
-    fleet = fewest_devices(ask("llama-70b", "H100", workload=BUSY))
+    fleet = busy()
     best = fleet.outcome.best
     assert best
     assert not best.missed
@@ -29,7 +36,7 @@ def test_one_replica_fewer_would_not_carry_the_load() -> None:
 
 def test_the_others_need_more_devices_or_miss_a_target() -> None:
     """Every other split says how many devices it needs, or which target it misses."""
-    fleet = fewest_devices(ask("llama-70b", "H100", workload=BUSY))
+    fleet = busy()
     chosen = plan(fleet.question, fleet.outcome)
     for other in chosen.alternatives:
         words = ("needs", "misses", "serves", "does not fit", "cannot")

@@ -2,21 +2,25 @@
 
 import random
 from dataclasses import replace
+from functools import cache
 from math import exp, log
 
 import pytest
 
 from tests.planner.questions import ask
+from tests.tiers import tiered
 from tpdeploy.learning.corrections import Factors, corrected
 from tpdeploy.learning.fit import Errors, Run, gains, learn
 from tpdeploy.planner.search.replay import at_load, replay
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 
-SHORT = Workload(input_tokens=128, output_tokens=32, concurrency=1)
-LONG = Workload(input_tokens=2048, output_tokens=32, concurrency=1)
+SHORT = Workload(input_tokens=128, output_tokens=8, concurrency=1)
+SEVERAL = Factors(memory=0.8, compute=1.3, overhead=2.0)
+LONG = Workload(input_tokens=2048, output_tokens=8, concurrency=1)
 
 
+@cache
 def runs(
     true: Factors, gpus: str = "1xH100", tensor: int = 1, loads: tuple[float, ...] = (1, 16)
 ) -> list[Run]:
@@ -36,7 +40,7 @@ def runs(
 
 @pytest.mark.parametrize(
     "true",
-    [Factors(memory=0.7), Factors(compute=0.6), Factors(memory=0.8, compute=1.3, overhead=2.0)],
+    tiered([Factors(memory=0.7), Factors(compute=0.6), SEVERAL], [SEVERAL]),
 )
 def test_factors_behind_the_runs_are_found(true: Factors) -> None:
     """Short and long prompts, alone and together, tell memory, compute and overhead apart."""
@@ -72,6 +76,7 @@ def test_the_errors_told_are_those_without_and_with_the_factors() -> None:
     assert found.factors.model_dump() == pytest.approx(Factors().model_dump(), abs=1e-3)
 
 
+@pytest.mark.properties
 def test_what_runs_show_when_left_out_is_what_a_fit_to_the_others_shows() -> None:
     """Without fitting again; the factors by which predictions are off agree within a tenth."""
     draw = random.Random(3)  # noqa: S311 - noise, not cryptography

@@ -73,7 +73,7 @@ def test_stages_are_joined_across_nodes_where_they_must() -> None:
     (placed,) = place(cluster, Parallelism(tensor=8, pipeline=2))
     assert placed.nodes == (0,) * 8 + (1,) * 8
     assert placed.devices == (*range(8), *range(8))
-    assert pipelines(cluster, 8, 2, multi_node=False) == []
+    assert pipelines(cluster, 8, 2, several_machines=False) == []
 
 
 @given(tp=st.integers(1, 8), pp=st.integers(1, 8))
@@ -93,18 +93,18 @@ def test_no_device_is_in_two_stages(tp: int, pp: int) -> None:
 @given(
     gpus=st.sampled_from(["H100", "A100-PCIe-80GB", "L40S"]),
     nodes=st.integers(1, 5),
-    per_node=st.integers(1, 8),
+    per_machine=st.integers(1, 8),
     tp=st.integers(1, 13),
     pp=st.integers(1, 13),
-    multi_node=st.booleans(),
+    several_machines=st.booleans(),
 )
 def test_as_many_replicas_are_counted_as_listed(
-    gpus: str, nodes: int, per_node: int, tp: int, pp: int, multi_node: bool
+    gpus: str, nodes: int, per_machine: int, tp: int, pp: int, several_machines: bool
 ) -> None:
     """The count of groups and of replicas is the length of their list, on domains and nodes too."""
-    cluster = parse_gpus(f"{nodes}x{per_node}x{gpus}")
-    listed = pipelines(cluster, tp, pp, multi_node=multi_node)
-    assert replica_capacity(cluster, tp, pp, multi_node=multi_node) == len(listed)
+    cluster = parse_gpus(f"{nodes}x{per_machine}x{gpus}")
+    listed = pipelines(cluster, tp, pp, several_machines=several_machines)
+    assert replica_capacity(cluster, tp, pp, several_machines=several_machines) == len(listed)
     assert group_capacity(cluster, tp) == len(device_groups(cluster, tp))
 
 

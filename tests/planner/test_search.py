@@ -199,7 +199,8 @@ def test_whole_experts_are_for_models_that_have_experts() -> None:
 
 def test_an_engine_without_stages_or_whole_experts_is_not_planned_with_them() -> None:
     """What the adapter says it cannot do is not looked at, and refused when asked for."""
-    plain = replace(VLLM, name="plain", pipeline=False, expert_parallel=False, multi_node=False)
+    alone = replace(VLLM, name="plain", pipeline=False, several_machines=False)
+    plain = replace(alone, expert_parallel=False)
     outcome = search(ask("mixtral-8x7b", "2x8xH100", engine=plain))
     splits = [c.parallelism for c in outcome.ranked] + [r.parallelism for r in outcome.refused]
     assert all(p.pipeline == p.expert == 1 for p in splits)
@@ -266,6 +267,7 @@ def end_to_end(ttft_ms: float, tpot_ms: float) -> float:
     return ttft_ms + 255 * tpot_ms
 
 
+@pytest.mark.properties
 @settings(max_examples=30, deadline=None)
 @given(
     model=st.sampled_from(["llama-8b", "llama-70b", "qwen3-32b", "mixtral-8x7b", "gpt-oss-20b"]),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.tiers import tiered
 from tpdeploy.planner.performance.step import Step
 from tpdeploy.planner.performance.step_model import StepModel
 from tpdeploy.planner.protocol import Protocol
@@ -132,7 +133,7 @@ def test_capacity_decides_what_is_kept_up_with(share: float, keeps_up: bool, out
     assert served.requests_per_s == pytest.approx(min(share, 1.0) * most)
 
 
-@pytest.mark.parametrize("share", [0.3, 0.8, 0.95])
+@pytest.mark.parametrize("share", tiered([0.3, 0.8, 0.95], [0.3, 0.95]))
 @pytest.mark.parametrize("outputs", [1, 11, 300])
 def test_a_longer_simulation_tells_the_same(
     share: float, outputs: int, monkeypatch: pytest.MonkeyPatch

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.profiles.public import NAMES, public
@@ -111,6 +111,13 @@ def shapes(draw: st.DrawFn) -> ModelShape:
     )
 
 
+@st.composite
+def legal_splits(draw: st.DrawFn) -> tuple[ModelShape, int]:
+    """A model, and a width over which it can be split."""
+    shape = draw(shapes())
+    return shape, draw(st.sampled_from(legal_widths(shape, 16)))
+
+
 def weight_bytes(shape: ModelShape, tp: int) -> float:
     return sum(t.count * rank_bytes(t, tp) for t in tensors(shape) if t.stored)
 
@@ -128,12 +135,12 @@ def extra(tensor: Tensor, tp: int) -> int:
             return 0
 
 
-@given(shapes(), WIDTHS)
+@given(legal_splits())
 def test_the_ranks_together_hold_the_model_once_and_its_replicas(
-    shape: ModelShape, tp: int
+    legal: tuple[ModelShape, int],
 ) -> None:
     """Sum over ranks minus replicas and padding is the parameter count, exactly."""
-    assume(head_problem(shape, tp) is None)
+    shape, tp = legal
     stored = [t for t in tensors(shape) if t.stored]
     held = sum(t.count * (tp * rank_elements(t, tp) - extra(t, tp)) for t in stored)
     assert held == parameter_count(shape)
@@ -155,10 +162,10 @@ def test_legal_widths_are_those_without_a_problem(shape: ModelShape) -> None:
     assert legal == tuple(tp for tp in range(1, 17) if head_problem(shape, tp) is None)
 
 
-@given(shapes(), WIDTHS)
-def test_a_legal_width_divides_without_remainder(shape: ModelShape, tp: int) -> None:
+@given(legal_splits())
+def test_a_legal_width_divides_without_remainder(legal: tuple[ModelShape, int]) -> None:
     """At a legal width no column or row share is rounded up."""
-    assume(head_problem(shape, tp) is None)
+    shape, tp = legal
     for tensor in tensors(shape):
         if tensor.split is Split.COLUMN:
             assert tensor.outputs % tp == 0

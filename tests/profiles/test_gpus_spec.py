@@ -20,7 +20,7 @@ from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 def test_counts_nodes_and_names_are_read(spec: str, name: str, count: int, nodes: int) -> None:
     """Devices, and machines before them, are counted."""
     cluster = parse_gpus(spec)
-    assert (cluster.accelerator.name, cluster.count, cluster.nodes) == (name, count, nodes)
+    assert (cluster.accelerator.name, cluster.count, cluster.machines) == (name, count, nodes)
 
 
 @pytest.mark.parametrize(

@@ -175,15 +175,27 @@ LADDERS: tuple[tuple[Callable[..., None], dict[str, st.SearchStrategy[Any]]], ..
 )
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(30, marks=pytest.mark.properties)])
+@pytest.mark.properties
 @pytest.mark.parametrize(
     ("check", "drawn"), LADDERS, ids=lambda part: getattr(part, "__name__", "")
 )
-def test_two_plans(
-    check: Callable[..., None], drawn: dict[str, st.SearchStrategy[Any]], examples: int
-) -> None:
+def test_two_plans(check: Callable[..., None], drawn: dict[str, st.SearchStrategy[Any]]) -> None:
     """Each check holds between plans of all kinds."""
-    holds(check, examples, 0, **drawn)
+    holds(check, 30, 0, **drawn)
+
+
+PLAIN = Case("llama-8b", "1xH100").given(backend="vllm", output_tokens=64)
+
+
+def test_two_plain_plans() -> None:
+    """The quicker checks hold for a well-known model."""
+    crowd = PLAIN.given(concurrency=8)
+    more_arrivals_never_help(PLAIN, 1, 1, 2)
+    more_clients_lose_no_throughput(crowd, 1, 2)
+    more_memory_holds_no_fewer_tokens(crowd, ("1xH100", "1xH200"))
+    more_gpus_lose_no_throughput(crowd, ("1xH100", "2xH100"))
+    a_looser_target_is_no_worse(crowd, "tpot", 15, 40)
+    fp8_needs_no_more_memory(crowd, "quantization")
 
 
 DEVICES = ("H100", "H200", "A100-80GB", "L40S", "B200", "RTX-4090", "A40")
@@ -250,6 +262,7 @@ def test_the_fewest_gpus(part: int) -> None:
     holds(the_open_count_is_the_fewest, 6, part, case=open_counts())
 
 
+@pytest.mark.properties
 def test_gpus_and_objectives_are_those_of_the_command_line() -> None:
     """Every device that is drawn is known: else these checks would check nothing."""
     known = Case("llama-8b", "1xH100").given(backend="vllm")

@@ -216,6 +216,12 @@ def test_every_plan_at_a_rate(part: int) -> None:
     holds(all_hold, 6, part, case=wide_cases("rate"))
 
 
+def test_a_plain_plan() -> None:
+    """All checks hold for a well-known model on one GPU."""
+    all_hold(Case("llama-8b", "1xH100").given(backend="vllm", concurrency=8, output_tokens=64))
+
+
+@pytest.mark.properties
 def test_a_few_plans() -> None:
     """All checks hold for plans of well-known models on one machine."""
     few = wide_cases(what=st.sampled_from(PLAIN[:4]), where=st.sampled_from(GPUS[:5]))

@@ -20,6 +20,7 @@ from tests.simulator.plain import (
     open_loop,
     percentile,
 )
+from tests.tiers import tiered
 from tpdeploy.planner.performance.step import Step
 
 
@@ -162,7 +163,7 @@ def test_time_outside_the_steps_is_in_ttft_and_in_the_cycle() -> None:
     assert run.requests_per_s == pytest.approx(1 / 0.160)
 
 
-@pytest.mark.parametrize("utilization", [0.3, 0.6, 0.8])
+@pytest.mark.parametrize("utilization", tiered([0.3, 0.6, 0.8], [0.3]))
 def test_one_token_answers_one_at_a_time_are_the_textbook_queue(utilization: float) -> None:
     """Poisson arrivals, constant service D: the mean wait is D x u / (2 (1 - u))."""
     engine = Engine(constant, limits(sequences=1))
@@ -250,6 +251,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert run(1).ttft == run(1).ttft != run(2).ttft
 
 
+@pytest.mark.properties
 def test_as_many_replicas_as_the_rate_and_the_target_need() -> None:
     """One sequence of 110 ms each: 20 requests/s are 2.2 replicas; waiting little takes more."""
 

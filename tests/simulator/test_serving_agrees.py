@@ -8,6 +8,7 @@ import pytest
 
 from tests.simulator.plain import Run, capacity, closed_loop, fewest_replicas, open_loop
 from tests.simulator.replicas import Replica, lengths, load
+from tests.tiers import tiered
 from tpdeploy.planner.search.fleet import fewest_devices
 from tpdeploy.planner.serving.simulation import Served, serve
 from tpdeploy.planner.workload import Target
@@ -21,7 +22,7 @@ REPLICAS = (
     Replica("qwen3-30b-a3b", "1xH100", 1),  # with room for 115 requests
 )
 # The first with the fast tests, the others with what takes long.
-SAMPLED = (SMALL, *(pytest.param(r, marks=pytest.mark.properties) for r in REPLICAS[1:]))
+SAMPLED = tiered(REPLICAS, [SMALL])
 CLIENTS = (1, 2, 8, 32, 100, 400)
 # So many requests are in an open loop, and so many loops are run with other arrivals: of what
 # is served at most, at 80 % their mean TPOT still differs by 4 %, at 90 % their TTFT by a tenth.
@@ -76,7 +77,7 @@ def assert_alike(told: Served, run: Run, *, ttft: float, tpot: float, rate: floa
     assert fmean(told.ttft_s) == pytest.approx(fmean(run.ttft), rel=ttft)
 
 
-@pytest.mark.parametrize("clients", CLIENTS)
+@pytest.mark.parametrize("clients", tiered(CLIENTS, [2, 32]))
 @pytest.mark.parametrize("replica", SAMPLED, ids=str)
 def test_closed_loops_agree(replica: Replica, clients: int) -> None:
     """From one client to more than run at once."""

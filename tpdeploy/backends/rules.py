@@ -59,7 +59,7 @@ def rules_on(
         expert_parallel=can.expert_parallel,
         data_parallel=can.data_parallel,
         data_or_tensor=can.data_or_tensor,
-        multi_node=can.multi_node,
+        several_machines=can.multi_node,
         prefill_priority=can.prefill_priority,
         async_scheduling=can.async_scheduling and not before_async,
         eager=can.eager,

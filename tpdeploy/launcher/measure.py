@@ -51,7 +51,7 @@ def environment_for(
 def lines_expected(cluster: Cluster) -> int:
     """How many lines there will be for 1 or 2 devices; for more there are a few more."""
     small = SMALL_LINES if cluster.cpus else 0
-    return KERNEL_LINES + small + (REDUCE_LINES if cluster.per_node > 1 else 0)
+    return KERNEL_LINES + small + (REDUCE_LINES if cluster.per_machine > 1 else 0)
 
 
 def measure(
@@ -88,7 +88,7 @@ def _run(
 ) -> None:
     job = {
         "cpus": [cores_in(share) for share in cluster.cpus],
-        "devices": [] if cluster.cpus else list(range(cluster.per_node)),
+        "devices": [] if cluster.cpus else list(range(cluster.per_machine)),
         "distribution": backend.environment(cluster.accelerator.platform).distribution,
         "seconds": seconds,
     }

@@ -1,1 +1,1 @@
-"""What this machine has shown: calibrations, corrections, and how they change predictions."""
+"""Calibrations and corrections of this machine, and how they change predictions."""

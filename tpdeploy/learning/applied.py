@@ -1,4 +1,4 @@
-"""A cluster as this machine has shown itself: what was measured on it, where anything was."""
+"""A cluster with the calibrations and corrections of this machine, if there are any."""
 
 from tpdeploy.learning import calibrations as measured
 from tpdeploy.learning import corrections as learned
@@ -8,7 +8,7 @@ from tpdeploy.profiles.models.shape import ModelShape
 
 
 def with_engine_here(cluster: Cluster, engine: str, shape: ModelShape) -> Cluster:
-    """`cluster` with what `engine` reaches with `shape` on it, as far as this machine has shown.
+    """`cluster` with the efficiency of `engine` for `shape`, as measured and learned here.
 
     Raises:
         InputError: a file of measurements is not what was written.
@@ -19,7 +19,7 @@ def with_engine_here(cluster: Cluster, engine: str, shape: ModelShape) -> Cluste
 
 
 def with_engine_measured(cluster: Cluster, engine: str) -> Cluster:
-    """The same without what validations taught: the catalog, or what calibrate measured."""
+    """The same without corrections from validations: the catalog, or what `calibrate` measured."""
     cataloged = with_engine(cluster, engine)
     machine = measured.find(cluster, engine)
     return measured.measured_here(cataloged, machine) if machine else cataloged

@@ -1,4 +1,4 @@
-"""What `tpdeploy calibrate` measured on this machine, and a cluster with it."""
+"""What `tpdeploy calibrate` measured on this machine, and how a cluster uses it."""
 
 from datetime import datetime
 from pathlib import Path
@@ -78,24 +78,24 @@ class MeasuredMachine(Record):
 
 
 def path_of(engine: str, device: str, shares: tuple[int, ...]) -> Path:
-    """Where what was measured of a device is kept."""
+    """The file that holds a device's calibration."""
     return data_home() / "measured" / engine / f"{name_of(device, shares)}.json"
 
 
 def name_of(device: str, shares: tuple[int, ...]) -> str:
-    """What files about a device are called; of a CPU, about each way of sharing its cores."""
+    """The name of a device's files; for a CPU, one per way of sharing its cores."""
     return "-".join([device.lower(), *map(str, shares)])
 
 
 def keep(machine: MeasuredMachine) -> Path:
-    """Write it whole where plans will find it; return where that is."""
+    """Write the file for later plans, and return its path."""
     path = path_of(machine.engine, machine.device, machine.shares)
     write_whole(path, machine.model_dump_json(indent=2) + "\n")
     return path
 
 
 def find(cluster: Cluster, engine: str) -> MeasuredMachine | None:
-    """What was measured of the devices of `cluster`, None if nothing was.
+    """The calibration of the devices of `cluster`; None if there is none.
 
     Raises:
         InputError: the file is not what was written.
@@ -188,7 +188,7 @@ def _formats(known: Formats, peaks: Peaks, reached: Reached) -> Formats:
 
 
 def _fabric(fabric: Fabric, machine: MeasuredMachine) -> Fabric:
-    """With the measured curves in place of those of the same algorithm and width."""
+    """The fabric with measured curves replacing those of the same algorithm and width."""
     if fabric.name != machine.fabric:
         return fabric
     replaced = {(c.operation, c.algorithm, c.group_size) for c in machine.curves}

@@ -1,4 +1,4 @@
-"""What validations on this machine taught: one correction an engine, device and class of models."""
+"""Corrections learned from validations: one per engine, device and class of models."""
 
 from math import sqrt
 from operator import ge
@@ -71,19 +71,19 @@ class Correction(Record):
 
 
 def model_class(shape: ModelShape) -> ModelClass:
-    """What models are corrected together."""
+    """The class of models that share a correction."""
     if isinstance(shape.attention, LatentAttention):
         return "latent"
     return "experts" if shape.experts else "dense"
 
 
 def path_of(engine: str, device: str, shares: tuple[int, ...], kind: ModelClass) -> Path:
-    """Where a correction is kept."""
+    """The file that holds a correction."""
     return data_home() / "learned" / engine / f"{name_of(device, shares)}-{kind}.json"
 
 
 def keep(correction: Correction) -> Path:
-    """Write it whole where plans will find it; return where that is."""
+    """Write the file for later plans, and return its path."""
     device, shares = correction.device, correction.shares
     path = path_of(correction.engine, device, shares, correction.model_class)
     write_whole(path, correction.model_dump_json(indent=2) + "\n")
@@ -91,13 +91,13 @@ def keep(correction: Correction) -> Path:
 
 
 def forget(correction: Correction) -> None:
-    """Remove what is kept in its place."""
+    """Remove the file of a correction."""
     device, shares = correction.device, correction.shares
     path_of(correction.engine, device, shares, correction.model_class).unlink(missing_ok=True)
 
 
 def find(cluster: Cluster, shape: ModelShape) -> Correction | None:
-    """The correction for this model on `cluster`, None if there is none for what it counts with.
+    """The correction for this model on `cluster`; None if there is none that applies.
 
     Raises:
         InputError: the file is not what was written.
@@ -169,7 +169,7 @@ def confidence(correction: Correction, before: Confidence, *, known: bool) -> Co
 
 
 def learned_here(cluster: Cluster, shape: ModelShape, correction: Correction) -> Cluster:
-    """`cluster` as its validations have shown it, for `shape`."""
+    """`cluster` with the correction for `shape` applied."""
     efficiency = corrected(cluster.efficiency, correction.factors)
     errors, known = efficiency.errors, shape.id in correction.models
     least = LEAST_ERROR if known else OTHER_MODELS_ERROR

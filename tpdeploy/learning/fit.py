@@ -1,4 +1,4 @@
-"""From validations to physical factors: what brings predictions nearest to what was measured.
+"""Fit of physical factors to validations, so that predictions come closest to measurements.
 
 Least squares of log(predicted / measured) of mean TTFT, TPOT and end-to-end latency over all runs,
 each factor held near 1 by a prior, so that runs that tell nothing of a factor leave it where it is.
@@ -38,7 +38,7 @@ NEARLY = 1e-9
 
 @dataclass(frozen=True)
 class Run:
-    """One measured load of one plan; `question` counts without any correction."""
+    """One measured load of one plan; `question` is without any correction."""
 
     question: Question
     plan: DeploymentPlan
@@ -66,7 +66,7 @@ class Learned:
 
 
 def learn(runs: Sequence[Run]) -> Learned:
-    """The factors that `runs`, at least one, teach."""
+    """The factors fitted to `runs`, of which there is at least one."""
     from numpy import asarray  # noqa: PLC0415 - with the next one
     from scipy.optimize import least_squares  # noqa: PLC0415 - 0.9 s that only this needs
 

@@ -57,7 +57,7 @@ def _prompt(heads: int, kv_heads: int, head_size: int, tokens: int) -> Work:
 
 
 def _context(heads: int, kv_heads: int, head_size: int, tokens: int, sequences: int) -> Work:
-    """One new token a sequence reads K and V of its whole context."""
+    """One new token per sequence reads K and V of its whole context."""
     contexts = sequences * tokens
     read = contexts * 2 * kv_heads * head_size * VALUE_BYTES
     return Work(4.0 * heads * head_size * contexts, read)
@@ -120,7 +120,7 @@ def _quickest(samples: Sequence[Sample], operation: Operation) -> list[Sample]:
 
 
 def curves(samples: Sequence[Sample], gpu: str, told: dict[str, object]) -> tuple[Curve, ...]:
-    """The all-reduces among the samples, one curve a width; `told` is their provenance.
+    """The all-reduces among the samples, one curve per width; `told` is their provenance.
 
     Those of an algorithm that no engine uses within a machine (gloo) are left out.
     """

@@ -1,4 +1,4 @@
-"""What the planner has to know about an engine; adapters state it."""
+"""What the planner needs to know about an engine; adapters provide it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from tpdeploy.profiles.devices.fabric import Algorithm
 
 @dataclass(frozen=True)
 class OwnKernels:
-    """The collectives that an engine runs beside NCCL's; the fastest one is run."""
+    """Collectives that an engine has in addition to NCCL's; the fastest one is used."""
 
     graphs: tuple[Algorithm, ...] = ()  # in CUDA graphs
     eager: tuple[Algorithm, ...] = ()  # without them
@@ -22,7 +22,7 @@ NCCL_ALONE = OwnKernels()
 
 @dataclass(frozen=True)
 class EngineOverheads:
-    """What an engine takes of a device beside weights and KV cache, in bytes."""
+    """Device memory that an engine uses in addition to weights and KV cache, in bytes."""
 
     library_bytes: int  # outside its framework, on every rank
     fused_all_reduce_bytes: int  # on every rank of a group, on devices that have it:
@@ -36,7 +36,7 @@ class EngineOverheads:
 
 @dataclass(frozen=True)
 class EngineRules:
-    """What the planner has to know about the engine that will run the plan."""
+    """What the planner needs to know about the engine that runs the plan."""
 
     name: str
     memory_fraction: float
@@ -47,7 +47,7 @@ class EngineRules:
     expert_parallel: bool = True  # whether it supports expert parallelism
     data_parallel: bool = False  # whether attention can be data-parallel
     data_or_tensor: bool = False  # whether it is then never tensor-parallel too
-    multi_node: bool = True  # whether one replica may span machines
+    several_machines: bool = True  # whether one replica may span machines
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding
     # Steps that prompts of a data rank wait for all others to have one too, while all decode.
     prompt_wait_steps: int = 0

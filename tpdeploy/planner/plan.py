@@ -92,30 +92,30 @@ class PlannedCluster(Record):
 
 
 class Placement(Record):
-    """Where one replica runs: one device a rank, in rank order."""
+    """Where one replica runs: one device per rank, in rank order."""
 
     replica: Index
-    node: Index = Field(default=0, description="of the first rank")
-    devices: tuple[Index, ...] = Field(min_length=1, description="device numbers on their node")
+    node: Index = Field(default=0, description="machine of the first rank")
+    devices: tuple[Index, ...] = Field(min_length=1, description="device numbers on their machine")
     cpus: tuple[Text, ...] = Field(default=(), description="on CPUs: the cores of each rank")
     nodes: tuple[Index, ...] = Field(
-        default=(), description="node of each rank, when they are on several"
+        default=(), description="machine of each rank, when they are on several"
     )
 
     @property
     def ranks(self) -> tuple[tuple[int, int], ...]:
-        """Node and device of each rank."""
+        """Machine and device of each rank."""
         nodes = self.nodes or (self.node,) * len(self.devices)
         return tuple(zip(nodes, self.devices, strict=True))
 
     @property
     def machines(self) -> tuple[int, ...]:
         """The machines it runs on, that of the first rank first."""
-        return tuple(dict.fromkeys(node for node, _ in self.ranks))
+        return tuple(dict.fromkeys(machine for machine, _ in self.ranks))
 
     def devices_on(self, machine: int) -> tuple[int, ...]:
         """Its devices on that machine, in rank order."""
-        return tuple(device for node, device in self.ranks if node == machine)
+        return tuple(device for where, device in self.ranks if where == machine)
 
 
 class Limits(Record):
@@ -206,7 +206,7 @@ class EngineAnswer(Record):
 
 
 class ParetoPoint(Record):
-    """A split at a load that no other beats in both tokens/s a device and TPOT."""
+    """A split at a load that no other beats in both tokens/s per device and TPOT."""
 
     parallelism: Parallelism
     load: Text
@@ -280,7 +280,8 @@ class DeploymentPlan(Record):
                     f"tensor x data x pipeline is {ranks}"
                 )
             if place.nodes and len(place.nodes) != ranks:
-                raise ValueError(f"placement of replica {place.replica}: give a node for each rank")
+                told = "give a machine for each rank"
+                raise ValueError(f"placement of replica {place.replica}: {told}")
             mine = set(place.ranks)
             if len(mine) != ranks or mine & seen:
                 raise ValueError(f"placement of replica {place.replica} shares a device")

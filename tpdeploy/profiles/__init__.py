@@ -1,4 +1,4 @@
-"""Data with provenance: accelerators, fabrics, models, and what this machine has."""
+"""Data with sources: accelerators, fabrics, models, and this machine's hardware."""
 
 from pathlib import Path
 

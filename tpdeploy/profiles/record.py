@@ -1,4 +1,4 @@
-"""What every profile record is made of: strict models and where each number comes from."""
+"""Base of every profile record: strict models, and the source of each number."""
 
 from datetime import date
 from enum import StrEnum
@@ -17,7 +17,7 @@ class Record(BaseModel):
 
     def changed(self, **values: Any) -> Self:
         """A copy with other `values`, names and all checked as those of a new record."""
-        return type(self)(**{**dict(self), **values})
+        return type(self)(**{**vars(self), **values})
 
 
 class Provenance(Record):

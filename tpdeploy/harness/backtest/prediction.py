@@ -1,4 +1,4 @@
-"""Backtest: predicts measured serving runs, one by one, to hold the planner against them."""
+"""Backtest: predict measured serving runs one by one, and compare."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -40,7 +40,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What the planner says about one run: mean latencies (ms), and tokens/s of all replicas."""
+    """The prediction for one run: mean latencies (ms), and tokens/s of all replicas."""
 
     ttft: Compared
     tpot: Compared
@@ -59,7 +59,7 @@ Result = Predicted | Failed
 
 
 def predict_row(row: Row) -> Result:
-    """What the planner says about the run of a row, or why it says nothing."""
+    """The prediction for the run of a row, or why there is none."""
     try:
         return predict_case(case_of(row))
     except TpdeployError as error:
@@ -86,7 +86,7 @@ def predict_case(case: Case) -> Result:
 def predict_rows(
     rows: Sequence[Row], on_progress: Callable[[], object] = lambda: None
 ) -> tuple[Result, ...]:
-    """What the planner says about every row, in their order, on every core there is."""
+    """The predictions for all rows, in their order, computed on all cores."""
     results = []
     workers = min(len(usable_cores()), len(rows) // ROWS_A_PROCESS)
     if workers < 2:

@@ -1,4 +1,4 @@
-"""Each measured run of a table as a question to the planner."""
+"""Each measured run of a table as a request to the planner."""
 
 import re
 from collections.abc import Iterator
@@ -60,7 +60,7 @@ MOST_MEMORY = 0.97
 
 @dataclass(frozen=True)
 class Reading:
-    """What a run may have been: a row does not state everything."""
+    """One possible reading of a run: a row does not state everything."""
 
     question: Question
     parallelism: Parallelism
@@ -211,7 +211,7 @@ def adapter_of(engine: str) -> str:
 
 @cache
 def rules_of(adapter: str, gpu: str, version: str = "", date: str = "") -> EngineRules:
-    """What the planner has to know of an engine on `gpu`: its adapter's word.
+    """What the planner needs to know about an engine on `gpu`, from its adapter.
 
     An engine whose version is not known is that of the run's `date` (YYYY-MM-DD), else today's.
     """

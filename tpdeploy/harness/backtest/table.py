@@ -32,7 +32,7 @@ Row = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Table:
-    """The file: its columns, and one mapping of column to text a row."""
+    """The file: its columns, and per row a mapping from column to text."""
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]

@@ -85,7 +85,7 @@ class AiperfResult(ForeignFile):
 
 
 def read_aiperf(content: object, planned: Workload, written: datetime) -> ImportedRun:
-    """The run in `content`, held to the targets of `planned`.
+    """The run in `content`, with the targets of `planned`.
 
     `written` is when the file was, for a file that does not say when the run began.
 

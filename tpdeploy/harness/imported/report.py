@@ -1,4 +1,4 @@
-"""A run of another load generator, held against a plan as a run of ours would be."""
+"""A run of another load generator, compared with a plan."""
 
 import platform
 from datetime import UTC, datetime
@@ -77,7 +77,7 @@ def _content(path: Path) -> dict[str, object]:
 
 
 def _check(path: Path, run: ImportedRun, plan: DeploymentPlan) -> None:
-    """That the run can have been one of this deployment."""
+    """Raise InputError unless the run can be from this deployment."""
     names = {plan.model.id, plan.model.path}
     if not names & set(run.models):
         raise InputError(

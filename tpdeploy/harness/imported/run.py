@@ -18,7 +18,7 @@ ROUNDING = 1e-3
 
 
 class ForeignFile(BaseModel):
-    """A file of another tool: what is read of it is checked, the rest is let be."""
+    """A file of another tool: keys that are used are checked, others are ignored."""
 
     model_config = ConfigDict(
         extra="allow", frozen=True, protected_namespaces=(), allow_inf_nan=False

@@ -68,7 +68,7 @@ class VllmResult(ForeignFile):
 
 
 def read_vllm(content: object, planned: Workload) -> ImportedRun:
-    """The run in `content`, held to the targets of `planned`.
+    """The run in `content`, with the targets of `planned`.
 
     Raises:
         pydantic.ValidationError: not such a file.

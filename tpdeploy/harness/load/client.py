@@ -78,7 +78,7 @@ def _transport(certificate: Path | None) -> httpx.AsyncBaseTransport:
 
 
 def _trust(certificate: Path) -> ssl.SSLContext:
-    """Whoever shows that `certificate`, under whatever name."""
+    """A context that trusts `certificate` under any host name."""
     trust = ssl.create_default_context(cafile=str(certificate))
     trust.check_hostname = False
     trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

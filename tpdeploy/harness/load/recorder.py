@@ -1,4 +1,4 @@
-"""What of a load counts: first a warm-up, then the measurement, until there is enough."""
+"""Warm-up and measurement of a load, until enough is recorded."""
 
 import time
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Figures of a run, beside the prediction and the targets."""
+"""Measured values of a run, compared with the prediction and the targets."""

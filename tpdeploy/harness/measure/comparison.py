@@ -1,4 +1,4 @@
-"""Measured against predicted and against target, row by row."""
+"""Measured values against prediction and target, row by row."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -58,7 +58,7 @@ def verdict(measured: Spread, target: Target | None, requests: int) -> Verdict:
 
 
 def place(measured: float, predicted: Estimate | None) -> Place | None:
-    """Where the measured value lies, seen from the predicted range."""
+    """Whether the measured value is below, inside or above the predicted range."""
     if predicted is None:
         return None
     if measured < predicted.low:

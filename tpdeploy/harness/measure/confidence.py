@@ -1,5 +1,6 @@
-"""Confidence: within what a statistic lies, of which only a sample was measured."""
+"""Confidence intervals of statistics of a sample."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cache
 from math import ceil, log, sqrt
@@ -59,6 +60,6 @@ def requests_needed(at: str) -> int:
 @cache
 def _quantile(count: int, share: float, chance: float) -> int:
     """The least k for which at most k of `count` are below their percentile with this `chance`."""
-    from scipy.stats import binom  # noqa: PLC0415 - a second that only measurements need
+    from scipy.special import bdtr  # noqa: PLC0415 - time that only measurements need
 
-    return int(binom.ppf(chance, count, share))
+    return bisect_left(range(count + 1), chance, key=lambda k: float(bdtr(k, count, share)))

@@ -1,4 +1,4 @@
-"""Predictions against measurements over time, from the reports that validations left."""
+"""Predictions against measurements over time, from the reports of validations."""
 
 from datetime import datetime
 from typing import Literal
@@ -15,7 +15,7 @@ from tpdeploy.profiles.record import Record, Text
 
 
 class Held(Record):
-    """One latency as it was predicted and measured, in ms."""
+    """One latency, predicted and measured, in ms."""
 
     name: Text
     predicted: float | None = Field(description="None: nothing was predicted for this load")

@@ -1,4 +1,4 @@
-"""The knee: where more load stops to bring more throughput."""
+"""The knee: the load above which throughput no longer grows."""
 
 from collections.abc import Sequence
 from itertools import pairwise

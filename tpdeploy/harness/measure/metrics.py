@@ -1,4 +1,4 @@
-"""From exchanges to the figures of serving: latencies, rates, goodput, errors."""
+"""Serving metrics from exchanges: latencies, rates, goodput, errors."""
 
 from collections import Counter
 from collections.abc import Sequence

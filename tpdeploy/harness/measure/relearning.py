@@ -37,14 +37,14 @@ def validations() -> Iterator[ValidationReport]:
 
 @dataclass(frozen=True)
 class Taught:
-    """What a class of models was taught: the new fit, what was before it, or nothing."""
+    """What is kept for a class of models: the new fit, the one before, or nothing."""
 
     correction: Correction
     kept: Literal["new", "old", "none"]
 
 
 def relearn(engine: str, device: str, ask: Ask) -> list[Taught]:
-    """Learn anew from what is kept of `engine` on `device`, and keep it for plans.
+    """Fit `engine` on `device` again to the validations that are kept, and store the result.
 
     One correction a class of models and way of sharing a CPU's cores. `ask` gives the question
     that a plan answers, counted without correction; runs of models that are gone are left out.

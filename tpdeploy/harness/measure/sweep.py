@@ -1,4 +1,4 @@
-"""Sweep: one deployment measured under several loads, each held to prediction and target."""
+"""Sweep: one deployment measured under several loads, each compared with its prediction."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -34,7 +34,7 @@ class Point(Record):
 
 
 class SweepReport(Record):
-    """What was measured under which loads, and where the deployment ends."""
+    """Measurements under several loads, and the load up to which targets are met."""
 
     version: Literal[1] = 1
     started_at: datetime
@@ -71,7 +71,7 @@ def loads_of(text: str, planned: Workload) -> tuple[Workload, ...]:
 
 
 def predicted(report: ValidationReport, prediction: Prediction) -> ValidationReport:
-    """`report` held against the prediction for its own load."""
+    """`report` with the prediction for its own load."""
     comparable = report.not_comparable is None
     rows = compare(report.measured, prediction, report.workload, comparable=comparable)
     return report.changed(rows=rows)

@@ -1,4 +1,4 @@
-"""Teaching: whether a run was one of what was planned, and why plans do not learn from it."""
+"""Teaching: whether a run was as planned, and why plans do not learn from it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -57,7 +57,7 @@ NOT_KNOWN = Reason(kind="not known", why="a run of which nothing says what it wa
 
 @dataclass(frozen=True)
 class Launched:
-    """A deployment of ours that runs: what it was started with."""
+    """A running deployment: what it was started with."""
 
     plan: DeploymentPlan
     backend: str
@@ -81,7 +81,7 @@ class Sent:
 def why_not_learned(
     plan: DeploymentPlan, launched: Launched | None, sent: Sent, failed: int
 ) -> Reason | None:
-    """The first reason not to learn from a run held against `plan`; None: it teaches."""
+    """The first reason not to learn from a run of `plan`; None if there is none."""
     reasons = [*_of_the_load(sent, launched), *_of_the_deployment(plan, launched)]
     if failed:
         reasons.append(Reason(kind="failures", why="a run with failed requests"))

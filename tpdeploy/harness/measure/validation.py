@@ -1,4 +1,4 @@
-"""Validation: the plan's workload against a running endpoint, held to prediction and target."""
+"""Validation: run the plan's workload on an endpoint; compare with prediction and targets."""
 
 import platform
 from collections import Counter
@@ -108,7 +108,7 @@ async def validate(
     certificate: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> ValidationReport:
-    """Measure `how` on the endpoint at `base_url` and hold it against `plan`.
+    """Measure `how` on the endpoint at `base_url` and compare it with `plan`.
 
     `launched` is what a deployment of ours was started with, if it is one.
 
@@ -159,7 +159,7 @@ def _compared(
 async def _drive(
     client: httpx.AsyncClient, plan: DeploymentPlan, how: Measurement, recorder: Recorder
 ) -> None:
-    """Put the load on until the recorder has enough."""
+    """Send the load until the recorder has enough."""
     allow_many_connections()
     load = how.workload
     requests = _requests(plan, how)

@@ -1,1 +1,1 @@
-"""What a rank needs of memory, and the limits that follow."""
+"""Memory that a rank needs, and the limits that follow from it."""

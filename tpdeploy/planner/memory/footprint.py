@@ -1,4 +1,4 @@
-"""Memory per device: what the weights take, what the engine takes, what is left for KV.
+"""Memory per device: weights, the engine's own use, and what is left for KV cache.
 
 What the engine itself takes comes with its rules, from its adapter. The two constants below are
 CUDA's, from the logs that `backends/overheads.py` names.
@@ -28,7 +28,7 @@ CUDA_CONTEXT_BYTES = 520 * MIB
 
 @dataclass(frozen=True)
 class StepSize:
-    """The largest step an engine is told to expect."""
+    """The largest step that the engine is configured for."""
 
     batched_tokens: int
     sequences: int
@@ -50,7 +50,7 @@ class MemoryNeeds:
 
     @property
     def counted(self) -> float:
-        """What the engine's own share of memory has to hold."""
+        """Bytes that count towards the engine's share of memory."""
         return self.weights + self.activations + self.graphs + self.communicators + self.libraries
 
     @property

@@ -33,7 +33,7 @@ class DoesNotFit(Exception):  # noqa: N818 - an outcome of planning, not a failu
 
 @dataclass(frozen=True)
 class Sized:
-    """A replica that fits: its limits, the memory of its tightest rank, and its KV cache."""
+    """A replica that fits: its limits, the memory of its fullest rank, and its KV cache."""
 
     limits: Limits
     memory: MemoryPerGpu
@@ -146,7 +146,7 @@ def tightest_stage(question: Question, parallelism: Parallelism, step: StepSize)
 
 
 def usable_bytes(question: Question) -> int:
-    """Memory of a device that its driver hands out."""
+    """Device memory that the driver makes available, in bytes."""
     device = question.cluster.accelerator
     kept = DRIVER_BYTES if device.platform == "cuda" else 0
     return device.peaks.memory_bytes - kept
@@ -159,7 +159,7 @@ def kv_bytes_of(question: Question, parallelism: Parallelism, stage: Stage, toke
 
 
 def _kv_on_cpu(question: Question, parallelism: Parallelism, step: StepSize, room: float) -> float:
-    """On a CPU the KV cache is asked for by size: what the load needs, in whole GiB."""
+    """On a CPU the KV cache has a stated size: what the load needs, in whole GiB."""
     tokens = question.max_model_len or question.workload.context_tokens
     one = request_bytes(question.shape, tokens, parallelism.kv_shards, question.kv_cache_dtype)
     wanted = ceil(step.sequences * one / GIB) * GIB

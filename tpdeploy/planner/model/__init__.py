@@ -1,1 +1,1 @@
-"""What a model holds: tensors, how ranks share them, and its KV cache."""
+"""A model's tensors, how ranks share them, and its KV cache."""

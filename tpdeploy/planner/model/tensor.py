@@ -47,7 +47,7 @@ class Tensor:
 
 
 def kv_heads_per_rank(kv_heads: int, tp: int) -> int:
-    """KV heads on each rank; beyond one a rank they are replicated."""
+    """KV heads on each rank; with more ranks than KV heads they are replicated."""
     return max(1, ceil(kv_heads / tp))
 
 

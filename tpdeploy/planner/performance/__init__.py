@@ -1,1 +1,1 @@
-"""How long a step of an engine takes."""
+"""The time that one step of an engine takes."""

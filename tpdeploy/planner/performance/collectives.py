@@ -36,7 +36,7 @@ THIS_MACHINE = "this machine"
 
 @dataclass(frozen=True)
 class Collective:
-    """One operation in a group of devices: how long a message takes, and how that is known."""
+    """One operation in a group of devices: the time per message size, and its source."""
 
     operation: Operation
     group: int
@@ -59,7 +59,7 @@ class Collective:
         return seconds
 
     def _scaled(self, message_bytes: float) -> float:
-        """What moves the bytes scaled by the link's, the start kept."""
+        """The curve with its bandwidth part scaled by the link's; the start latency is kept."""
         whole = self._alone(message_bytes)
         if self.share == 1:
             return whole
@@ -231,7 +231,7 @@ def _fitted(
     group: int,
     algorithms: tuple[Algorithm, ...],
 ) -> tuple[tuple[Interpolation, ...], str]:
-    """The curves for a group of `group`, one an algorithm, and how they are known in words."""
+    """The curves for a group of `group`, one per algorithm, and their source in words."""
     found: list[Interpolation] = []
     how: list[str] = []
     for algorithm in algorithms:
@@ -315,12 +315,12 @@ def _two_steps(operation: Operation, cluster: Cluster, devices: int, machines: i
 def _spans_machines(cluster: Cluster, group: int) -> bool:
     """Whether a group of `group` leaves its machine and the fabric ends there."""
     within = cluster.fabric.domain if cluster.fabric.spans_machines else 0
-    return group > max(cluster.per_node, within)
+    return group > max(cluster.per_machine, within)
 
 
 def _over_machines(cluster: Cluster, group: int) -> tuple[int, int]:
-    """Devices a machine, and machines, of a group dealt out evenly."""
-    machines = ceil(group / cluster.per_node)
+    """Devices per machine, and machines, of a group that is spread evenly."""
+    machines = ceil(group / cluster.per_machine)
     return ceil(group / machines), machines
 
 

@@ -1,4 +1,4 @@
-"""Communication by width: how much of a step it takes as tensor parallelism widens."""
+"""Communication by width: its share of a step as tensor parallelism widens."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -40,7 +40,7 @@ def cost_by_width(question: Question, plan: DeploymentPlan) -> tuple[WidthCost, 
     cached = load.input_tokens - prompt
     prefill = Step(prefill_tokens=prompt, prefill_context=cached + prompt / 2, prefills_done=1)
     found = []
-    for width in legal_widths(question.shape, question.cluster.per_node):
+    for width in legal_widths(question.shape, question.cluster.per_machine):
         if width in question.engine.refused_widths:
             continue
         model = step_model(

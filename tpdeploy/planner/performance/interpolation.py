@@ -1,4 +1,4 @@
-"""Measured curves made continuous, and carried over to group sizes that nobody measured."""
+"""Measured curves made continuous, and scaled to group sizes without measurements."""
 
 from bisect import bisect_right
 from collections.abc import Callable

@@ -77,7 +77,7 @@ class Workshop:
 
     @property
     def small_bytes_per_s(self) -> float:
-        """What norms and activations reach; where not measured, what products or attention do."""
+        """Rates of norms and activations; if not measured, those of products or attention."""
         if self.efficiency.kernels.small:
             return self._memory_bytes_per_s * self.efficiency.kernels.small
         products, attention = self.matmul("bf16"), self.decode_attention("bf16", latent=False)

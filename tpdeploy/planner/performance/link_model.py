@@ -1,4 +1,4 @@
-"""The stated model of a collective on equal links: hops and bytes, one function an operation.
+"""Analytical model of a collective on equal links (hops and bytes), one function per operation.
 
 `group` devices, each with a link of `ring_bytes_per_s` in either direction; every message waits
 `hop_latency_s` before it moves. Libraries take a tree for small messages and a ring for large

@@ -1,4 +1,4 @@
-"""What a step is made of: kernels and collectives of one rank, each with its seconds."""
+"""The parts of a step: kernels and collectives of one rank, each with its time in seconds."""
 
 from dataclasses import dataclass
 from math import log, sqrt
@@ -32,7 +32,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class RoutedExperts:
-    """The routed experts of all layers on one rank, one kernel a layer."""
+    """The routed experts of all layers on one rank, one kernel per layer."""
 
     layers: int
     ranks: int  # that hold whole experts; 1 where every rank holds a part of each

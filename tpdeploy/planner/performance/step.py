@@ -1,4 +1,4 @@
-"""One engine step: what it processes, and how long it takes."""
+"""One engine step: what it processes, and the time it takes."""
 
 from dataclasses import dataclass
 

@@ -70,7 +70,7 @@ class StepModel:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """How the collectives that take longest are known."""
+        """The source of the collectives that take longest."""
         main = (self.exchanges[0], *self.expert_exchanges)
         return tuple(e.collective.source for e in main if e.collective.group > 1)
 

@@ -1,1 +1,1 @@
-"""Every split of the devices, and which is best."""
+"""All splits of the devices, and the best one."""

@@ -19,7 +19,7 @@ def dollars_per_million_tokens(
 
 
 def cost_of(question: Question, candidate: Candidate) -> Cost | None:
-    """What the split's tokens cost, its idle neighbours not counted; None without a price."""
+    """Cost of the split's tokens, without idle devices; None without a price."""
     price = question.gpu_price_per_hour
     if price is None:
         return None

@@ -37,7 +37,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One split that fits, and what it is expected to do."""
+    """One split that fits, with its prediction."""
 
     parallelism: Parallelism
     replica: Engine
@@ -56,7 +56,7 @@ class Candidate:
 
     @property
     def replicas(self) -> int:
-        """Engines that serve side by side."""
+        """Number of replicas."""
         return self.parallelism.replicas
 
     @property
@@ -82,7 +82,7 @@ class Refusal:
 def evaluate(
     question: Question, parallelism: Parallelism, model: StepModel | None = None
 ) -> Candidate | Refusal:
-    """Size and predict one split; `model`: of a step of such a replica, where it is known."""
+    """Size and predict one split; `model` is the replica's step model if it exists already."""
     prepared = prepare(question, parallelism, model)
     return prepared if isinstance(prepared, Refusal) else simulate(question, prepared)
 
@@ -90,7 +90,7 @@ def evaluate(
 def prepare(
     question: Question, parallelism: Parallelism, model: StepModel | None = None
 ) -> Prepared | Refusal:
-    """Size one split; `model`: of a step of such a replica, where it is known."""
+    """Size one split; `model` is the replica's step model if it exists already."""
     problem = engine_problem(question, parallelism) or split_problem(question.shape, parallelism)
     if problem:
         return Refusal(parallelism, problem)
@@ -117,7 +117,7 @@ def prepare(
 
 @dataclass(frozen=True)
 class _Serving:
-    """All that the time of a step depends on."""
+    """Everything that the time of a step depends on."""
 
     parallelism: Parallelism  # of one replica
     kv_cache_dtype: Dtype
@@ -167,7 +167,7 @@ def simulate(question: Question, prepared: Prepared) -> Candidate:
 
 
 def _overrun(rate: float, capacity: float) -> str:
-    """Why a rate is not kept up with, in words."""
+    """Why a request rate cannot be sustained, in words."""
     if rate >= capacity:
         return f"serves {capacity:.2f} of {rate:g} requests/s, the queue grows"
     return f"{rate:g} requests/s are {rate / capacity:.0%} of what it serves at most: waits grow"

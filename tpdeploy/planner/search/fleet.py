@@ -23,7 +23,7 @@ ROUGH = 1.5
 
 @dataclass(frozen=True)
 class Fleet:
-    """The machines that are needed, and every split that was looked at on them."""
+    """The machines that are needed, and every split that was tried on them."""
 
     question: Question
     outcome: Outcome
@@ -57,7 +57,7 @@ def fewest_devices(question: Question, below: int | None = None) -> Fleet:
 def _smallest(
     question: Question, fitting: list[Prepared], refused: tuple[Refusal, ...], below: int | None
 ) -> Fleet:
-    """Each shape with as few replicas as carry the load, those that need fewest devices first.
+    """Each split with the fewest replicas that carry the load; fewest devices first.
 
     Once some carry it, others are looked at on as many devices only. One replica of each was sized
     for all of the load already, so that none is refused.
@@ -85,7 +85,7 @@ def _smallest(
 
 
 def _unlikely(question: Question, fitting: list[Prepared]) -> list[Prepared]:
-    """Of data-parallel attention over as many devices, all but what serves most, roughly."""
+    """Data-parallel splits that, by estimate, serve less than another on as many devices."""
     best: dict[int, Prepared] = {}
     data = [p for p in fitting if p.parallelism.data_parallel and question.data is None]
     for shape in sorted(data, key=lambda p: rough_capacity(p.replica, question.workload)):
@@ -102,7 +102,7 @@ def _fewest(question: Question, shape: Prepared, most: int) -> Candidate | Refus
 
 
 def _fleet(question: Question, outcome: Outcome) -> Fleet:
-    """The smallest cluster that holds the best split; all machines where none is good enough."""
+    """The smallest cluster that holds the best split; all machines if no split is good enough."""
     best = outcome.best
     if best is None:
         cluster = _machines(question, MOST_MACHINES)
@@ -121,7 +121,7 @@ def order(question: Question, candidate: Candidate) -> tuple[float, ...]:
 
 
 def _why_no_fewer(question: Question, best: Candidate) -> str:
-    """What one replica fewer would miss."""
+    """The targets that one replica fewer would miss."""
     enough = f"{best.parallelism.devices} {question.device}s carry the load"
     if question.replicas or best.replicas == 1:
         return f"{enough}, as {best.parallelism.words} x {best.replicas}."
@@ -181,7 +181,7 @@ def _machines(question: Question, machines: int) -> Cluster:
 
 
 def _assumed(question: Question, machines: int, each: int) -> Cluster:
-    """The cluster, which says that nobody stated its size."""
+    """The cluster, with a note that its size was left open."""
     count, fabric = machines * each, question.cluster.fabric
     shape = f"{machines} machines of {each}" if machines > 1 else f"{count} in one machine"
     assumptions = (

@@ -1,4 +1,4 @@
-"""Splits: every way to use the devices that is worth a look, and what cannot be had at all."""
+"""Splits: the ways to use the devices that are tried, and those that are impossible."""
 
 from collections.abc import Iterator
 from itertools import product
@@ -14,17 +14,17 @@ SHALLOW = 8
 
 
 def splits(question: Question) -> list[Parallelism]:
-    """Every split the user's choices allow: as many replicas as fit, unless the user says.
+    """Every split that the stated options allow, with as many replicas as fit unless stated.
 
-    Tensor parallelism stays within a node. Deep pipelines are looked at where they use every device
-    that tensor parallelism alone would, or where fewest devices are asked for; whole experts on
-    each rank, and data-parallel attention on the ranks of a node, wherever there are experts.
+    A tensor-parallel group stays within one machine. Deep pipelines are tried if they use as many
+    devices as tensor parallelism alone, or if the fewest devices are asked for. Expert parallelism,
+    and data-parallel attention within one machine, are tried for every model with experts.
 
     Raises:
         InputError: the user's choices need more devices than there are.
     """
-    per_node = question.cluster.count // question.cluster.nodes
-    widths = [question.tensor] if question.tensor else range(1, per_node + 1)
+    per_machine = question.cluster.per_machine
+    widths = [question.tensor] if question.tensor else range(1, per_machine + 1)
     found = [split for width in widths for split in _of_width(question, width)]
     if not found:
         _refuse_count(question)
@@ -33,10 +33,10 @@ def splits(question: Question) -> list[Parallelism]:
 
 def _of_width(question: Question, tensor: int) -> Iterator[Parallelism]:
     for one in (*_replica_shapes(question, tensor), *_data_parallel(question, tensor)):
-        # Data ranks stay within a node: over a network every layer with experts would wait.
-        multi_node = question.engine.multi_node and not one.data_parallel
+        # Data ranks stay within a machine: over a network every layer with experts would wait.
+        several_machines = question.engine.several_machines and not one.data_parallel
         most = replica_capacity(
-            question.cluster, one.stage_ranks, one.pipeline, multi_node=multi_node
+            question.cluster, one.stage_ranks, one.pipeline, several_machines=several_machines
         )
         for replicas in _replicas(question, most):
             yield one.with_replicas(replicas)
@@ -51,7 +51,7 @@ def _replica_shapes(question: Question, tensor: int) -> Iterator[Parallelism]:
 
 
 def _data_parallel(question: Question, tensor: int) -> Iterator[Parallelism]:
-    """One replica of each kind with data-parallel attention: of a model with experts alone."""
+    """One replica of each kind with data-parallel attention; only for models with experts."""
     for data in _data_ranks(question, tensor):
         whole = question.expert_parallel is not False
         yield Parallelism.of(
@@ -64,14 +64,14 @@ def _data_ranks(question: Question, tensor: int) -> Iterator[int]:
         if question.data > 1:
             yield question.data
         return
-    engine, experts, node = question.engine, question.shape.experts, question.cluster.per_node
+    engine, experts, devices = question.engine, question.shape.experts, question.cluster.per_machine
     mixed = engine.data_or_tensor and tensor > 1
     if experts is None or not engine.data_parallel or mixed or question.pipeline not in {None, 1}:
         return
     if head_problem(question.shape, tensor, expert_shards=1):
         return
-    for data in range(2, min(node // tensor, experts.count // tensor) + 1):
-        if node % (tensor * data) == 0:
+    for data in range(2, min(devices // tensor, experts.count // tensor) + 1):
+        if devices % (tensor * data) == 0:
             yield data
 
 
@@ -111,7 +111,7 @@ def _replicas(question: Question, most: int) -> Iterator[int]:
 
 
 def _refuse_count(question: Question) -> None:
-    cluster, per_node = question.cluster, question.cluster.count // question.cluster.nodes
+    cluster, per_machine = question.cluster, question.cluster.per_machine
     asked = {
         "--tp": question.tensor,
         "--pp": question.pipeline,
@@ -123,14 +123,15 @@ def _refuse_count(question: Question) -> None:
     most = replica_capacity(cluster, tensor, pipeline)
     depth = group_capacity(cluster, tensor)
     if (question.data or 1) > 1 and not most:
-        works = f"--tp x --dp up to {per_node}"
+        works = f"--tp x --dp up to {per_machine}"
     elif most:
         of = f"--tp {tensor} --pp {pipeline}" if question.pipeline else f"--tp {tensor}"
         works = f"--replicas up to {most} with {of}"
     elif depth:
         works = f"--pp up to {depth} with --tp {tensor}"
     else:
-        works = f"--tp up to {per_node}"
+        works = f"--tp up to {per_machine}"
     raise InputError(
-        f"{words}: {cluster.count} devices ({per_node} a node) are too few; what works: {works}"
+        f"{words}: {cluster.count} devices ({per_machine} per machine) are too few; "
+        f"what works: {works}"
     )

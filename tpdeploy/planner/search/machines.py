@@ -1,4 +1,4 @@
-"""Machines: clusters of other sizes of the devices that were asked about."""
+"""Machines: clusters of other sizes with the same devices."""
 
 from tpdeploy.planner.question import Question
 from tpdeploy.profiles.devices.catalog import assemble
@@ -9,7 +9,7 @@ MOST_MACHINES = 8
 
 
 def per_machine(cluster: Cluster) -> int:
-    """The most devices of a machine of such devices."""
+    """The largest number of such devices in one machine."""
     return MACHINE if cluster.beyond else min(MACHINE, cluster.fabric.domain)
 
 

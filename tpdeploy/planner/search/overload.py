@@ -1,18 +1,18 @@
-"""Overload: how many requests of a closed loop a plan cannot take at once."""
+"""Overload: how many requests of a closed loop have to wait."""
 
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate
 
 
 def requests_at_once(candidate: Candidate) -> int:
-    """Requests of mean length that run at once on all replicas: what memory and limits allow."""
+    """Requests of mean length that memory and limits allow at once on all replicas."""
     of_steps = candidate.parallelism.data * candidate.limits.max_num_seqs
     most = min(candidate.kv_requests, of_steps)
     return candidate.replicas * max(1, most)
 
 
 def overload(question: Question, best: Candidate) -> str | None:
-    """What of the load has to wait, in words; None if nothing has to."""
+    """How many requests wait, in words; None if none does."""
     clients, running = question.workload.concurrency, requests_at_once(best)
     if clients is None or running >= clients:
         return None

@@ -1,4 +1,4 @@
-"""Pareto: the splits that no other beats in both tokens/s a device and TPOT."""
+"""Pareto: the splits that no other beats in both tokens/s per device and TPOT."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,12 +12,12 @@ LOADS = (1, 4, 16, 64, 256)
 
 
 def frontier(question: Question, candidates: Sequence[Candidate]) -> tuple[ParetoPoint, ...]:
-    """The best of `candidates` under the load of the question, quickest answers first."""
+    """The Pareto-optimal `candidates` under the request's load, lowest latency first."""
     return not_beaten([_point(question, candidate) for candidate in candidates])
 
 
 def sweep(question: Question, candidates: Sequence[Candidate]) -> tuple[ParetoPoint, ...]:
-    """The best of the same splits at the load of the question and at LOADS."""
+    """The Pareto-optimal splits at the request's load and at LOADS."""
     points = [_point(question, candidate) for candidate in candidates]
     for clients in LOADS:
         load = question.workload.at_concurrency(clients)

@@ -1,4 +1,4 @@
-"""Ranking: which of two splits is better for what the question asks."""
+"""Ranking: which of two splits is better for the objective."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ TIE = 0.06
 
 
 def score(question: Question, prepared: Prepared, steady: SteadyState) -> float:
-    """The objective in steady state, more is better."""
+    """The objective in steady state; more is better."""
     match question.optimize:
         case "throughput":
             return steady.tokens_per_s
@@ -53,7 +53,7 @@ def rank(question: Question, candidates: Sequence[Candidate]) -> list[Candidate]
 
 
 def ties(question: Question, ranked: Sequence[Candidate]) -> list[Candidate]:
-    """Those that are as good as the first within the error of a comparison, best first."""
+    """Candidates equal to the first within the error of a comparison, best first."""
     if not ranked or ranked[0].missed:
         return []
     least = (1 - TIE) * max(objective(question, c) for c in ranked if not c.missed)
@@ -61,7 +61,7 @@ def ties(question: Question, ranked: Sequence[Candidate]) -> list[Candidate]:
 
 
 def objective(question: Question, candidate: Candidate) -> float:
-    """What the question asks for the most of."""
+    """The value of the objective; more is better."""
     match question.optimize:
         case "throughput":
             return candidate.tokens_per_s

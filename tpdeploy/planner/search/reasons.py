@@ -1,4 +1,4 @@
-"""Reasons: why a split was chosen and why each other was not, in words with numbers.
+"""Reasons: why a split was chosen and each other split was not, in words with numbers.
 
 Two splits are compared by what was simulated under the load of the question, always the other one
 against the chosen one.
@@ -31,7 +31,7 @@ def reasons_for(
     ranked: Sequence[Candidate],
     refused: Sequence[Refusal],
 ) -> list[str]:
-    """Why `best` was chosen: what fits, what its neighbours would do, what is as good."""
+    """Why `best` was chosen: memory, the next narrower and wider split, and equal splits."""
     reasons = [_fit(question, best), *_release(question, best), *_too_narrow(refused)]
     told = list(_neighbours(best, ranked))
     reasons += [
@@ -62,7 +62,7 @@ def reason_for_loser(question: Question, loser: Candidate, best: Candidate | Non
 def reason_not_simulated(
     question: Question, prepared: Prepared, steady: SteadyState, best: Candidate | None
 ) -> str:
-    """Why a split that fits was not looked at closely."""
+    """Why a split that fits was not simulated."""
     if question.optimize == "fewest":
         return f"needs about {prepared.parallelism.devices} {question.device}s: not simulated"
     if question.optimize == "latency":
@@ -84,7 +84,7 @@ def name(candidate: Candidate) -> str:
 
 
 def _changes(question: Question, other: Candidate, best: Candidate) -> str:
-    """What is different with `other`, of what the question asks for first."""
+    """How `other` differs, the objective first."""
     mine, theirs = other.prediction, best.prediction
     slower = mine.tpot_ms.value / theirs.tpot_ms.value - 1 if theirs.tpot_ms.value else 0.0
     first = mine.ttft_ms.value / theirs.ttft_ms.value - 1
@@ -106,7 +106,7 @@ def _changes(question: Question, other: Candidate, best: Candidate) -> str:
 
 
 def _neighbours(best: Candidate, ranked: Sequence[Candidate]) -> Iterator[Candidate]:
-    """The next narrower and the next wider group, of those that are alike otherwise."""
+    """The next narrower and the next wider group among otherwise equal splits."""
     alike = [c for c in ranked if _same_but_for_width(c, best) and c.served.keeps_up]
     narrower = [c for c in alike if c.tensor < best.tensor]
     wider = [c for c in alike if c.tensor > best.tensor]
@@ -117,7 +117,7 @@ def _neighbours(best: Candidate, ranked: Sequence[Candidate]) -> Iterator[Candid
 
 
 def _steps(other: Candidate, best: Candidate) -> str:
-    """What the mean decode step of each is made of."""
+    """The parts of each split's mean decode step."""
     return f"{_step_words(other)}; with {name(best)}: {_step_words(best)}."
 
 
@@ -132,7 +132,7 @@ def _step_words(candidate: Candidate) -> str:
 
 
 def _tied(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
-    """Which others are as good within the error of a comparison."""
+    """The splits that are equal within the error of a comparison."""
     if question.optimize == "fewest":
         return []
     others = [name(c) for c in ties(question, ranked)]
@@ -173,7 +173,7 @@ def _release(question: Question, best: Candidate) -> list[str]:
 
 
 def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
-    """What pipeline stages and expert parallelism did, against the best split without them."""
+    """The effect of pipeline stages and expert parallelism against the best split without them."""
     found = []
     split = best.parallelism
     if split.pipelined:
@@ -199,7 +199,7 @@ def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate])
 def _attention(
     question: Question, best: Candidate, ranked: Sequence[Candidate], told: Sequence[Candidate]
 ) -> list[str]:
-    """What data-parallel attention does, or would do, against the best split of the other kind."""
+    """The effect of data-parallel attention against the best split of the other kind."""
     data = best.parallelism.data_parallel
     other = next((c for c in ranked if c.parallelism.data_parallel != data), None)
     compared = f"{name(other)} instead: {reason_for_loser(question, other, best)}" if other else ""
@@ -219,11 +219,11 @@ def _idle(question: Question, best: Candidate) -> list[str]:
         return []
     used = {rank for placed in place(cluster, best.parallelism) for rank in placed.ranks}
     found = []
-    for node in range(cluster.nodes):
-        free = [d for d in range(cluster.per_node) if (node, d) not in used]
+    for machine in range(cluster.machines):
+        free = [d for d in range(cluster.per_machine) if (machine, d) not in used]
         if free:
             numbers = ", ".join(map(str, free))
-            found.append(f"{numbers} of machine {node}" if cluster.nodes > 1 else numbers)
+            found.append(f"{numbers} of machine {machine}" if cluster.machines > 1 else numbers)
     idle = cluster.count - best.parallelism.devices
     where = "; ".join(found[:MOST_MACHINES_NAMED])
     if len(found) > MOST_MACHINES_NAMED:

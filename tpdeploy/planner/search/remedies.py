@@ -1,4 +1,4 @@
-"""Remedies: what would work where nothing does. Each is tried before it is named."""
+"""Remedies: changes that make an infeasible request feasible. Each is tried before it is named."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +42,7 @@ LAYOUT = ("expert_parallel", "data", "replicas", "pipeline", "tensor")
 def remedies(
     question: Question, outcome: Outcome, solve: Callable[[Question], Solved]
 ) -> tuple[str, ...]:
-    """What was found to work, in words; `outcome` is the one of `question` that does not.
+    """The changes that work, in words; `outcome` is the infeasible outcome of `question`.
 
     `solve` is what found that outcome.
     """
@@ -62,7 +62,7 @@ def as_asked(question: Question) -> Question:
 
 
 def _for_memory(question: Question) -> Iterator[str]:
-    """More devices, a narrower checkpoint, narrower weights, shorter requests, less that binds."""
+    """More devices, a smaller checkpoint, narrower weights, shorter requests, fewer constraints."""
     yield from _shorter(question)
     freer = tuple(_freer(question))
     yield from freer
@@ -93,7 +93,7 @@ def _for_targets(question: Question, solve: Callable[[Question], Solved]) -> Ite
 
 
 def _runs(question: Question) -> bool:
-    """Whether it fits as it stands, or as the planner would make it fit."""
+    """Whether it fits, unchanged or with the changes that the planner may make."""
     return fits(question) or squeeze(question) is not None
 
 
@@ -108,7 +108,7 @@ def _shorter(question: Question) -> Iterator[str]:
 
 
 def _freer(question: Question) -> Iterator[str]:
-    """One stated option less."""
+    """The request without one of its stated options."""
     for name in BINDING:
         if getattr(question, name) is not None and _runs(_without(question, [name])):
             yield f"leaving {_option(question, name)} out"
@@ -144,9 +144,9 @@ def _larger(question: Question) -> Iterator[Cluster]:
     if question.on_cpu:
         return
     most = per_machine(cluster)
-    each, machines = cluster.per_node, cluster.nodes
+    each, machines = cluster.per_machine, cluster.machines
     while machines <= MOST_MACHINES:
-        if (each, machines) != (cluster.per_node, cluster.nodes):
+        if (each, machines) != (cluster.per_machine, cluster.machines):
             yield assembled(question, machines, each)
         if each < most and machines == 1:
             each = min(most, 2 * each)
@@ -155,8 +155,8 @@ def _larger(question: Question) -> Iterator[Cluster]:
 
 
 def _in_gpus(cluster: Cluster) -> str:
-    machines = f"{cluster.nodes}x" if cluster.nodes > 1 else ""
-    return f"--gpus {machines}{cluster.per_node}x{cluster.accelerator.name}"
+    machines = f"{cluster.machines}x" if cluster.machines > 1 else ""
+    return f"--gpus {machines}{cluster.per_machine}x{cluster.accelerator.name}"
 
 
 def _narrower_checkpoint(question: Question) -> Iterator[str]:

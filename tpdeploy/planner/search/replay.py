@@ -41,7 +41,7 @@ def load_of(workload: Workload) -> float:
 def predict_plan(
     question: Question, plan: DeploymentPlan, loads: Sequence[Workload]
 ) -> tuple[Prediction, ...]:
-    """What `plan` is expected to do under each of `loads`; `question` is the one it answers.
+    """The prediction for `plan` under each of `loads`; `question` is the request behind it.
 
     All from the same source: at the plan's own load, too, it is predicted as it would be now.
 
@@ -52,7 +52,7 @@ def predict_plan(
 
 
 def replay(question: Question, plan: DeploymentPlan, load: Workload) -> Prediction:
-    """What `plan` would be expected to do under `load` if it were planned now.
+    """The prediction for `plan` under `load` with today's planner.
 
     Raises:
         InputError: its split cannot run, which only a plan edited by hand can say.

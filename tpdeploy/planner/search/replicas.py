@@ -1,4 +1,4 @@
-"""Replicas: how few of a split carry the load."""
+"""Replicas: the fewest replicas of a split that carry the load."""
 
 from math import floor
 

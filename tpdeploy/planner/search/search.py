@@ -40,7 +40,7 @@ MOST_SIMULATED = 4
 
 @dataclass(frozen=True, eq=False)
 class Estimated:
-    """A split that fits and was not simulated, its steady state being too far behind."""
+    """A split that fits but was not simulated, because its steady state is too far behind."""
 
     prepared: Prepared
     steady: SteadyState
@@ -48,7 +48,7 @@ class Estimated:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All splits, best first, those that were not simulated, and those that cannot run."""
+    """All splits: simulated ones (best first), those not simulated, and those that cannot run."""
 
     ranked: tuple[Candidate, ...]
     refused: tuple[Refusal, ...]
@@ -66,7 +66,7 @@ Solved = tuple[Question, Outcome]
 
 
 def search(question: Question) -> Outcome:
-    """Evaluate and rank every split the user's choices allow.
+    """Evaluate and rank every split that the stated options allow.
 
     Raises:
         InputError: a width, replica count or context that cannot be had here.
@@ -122,7 +122,7 @@ def _simulated(question: Question, prepared: Prepared) -> Candidate:
 
 
 def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared | Refusal]:
-    """Every split, sized, but for pipelines that cannot win.
+    """Every split, sized, except pipelines that cannot win.
 
     P stages of a width serve at best as P replicas of it do, and share one copy of the weights:
     they are of use only where that width alone does not fit, or has less KV cache than its load
@@ -148,7 +148,7 @@ def _pipeline_loses(
     split: Parallelism,
     alone: Mapping[tuple[int, int, int], Prepared | Refusal],
 ) -> bool:
-    """Whether a split without stages is the better use of the same devices."""
+    """Whether a split without stages uses the same devices better."""
     flat = alone.get((split.tensor, split.data, split.expert))
     if flat and not _lacks(question, flat):
         return True
@@ -176,7 +176,7 @@ def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Est
 
 
 def _likely(others: list[Estimated]) -> list[Estimated]:
-    """Of several splits with data-parallel attention the first: they are alike, and slow to run."""
+    """The first of several data-parallel splits: they perform alike and are slow to simulate."""
     first = next((e for e in others if e.prepared.parallelism.data_parallel), None)
     return [e for e in others if e is first or not e.prepared.parallelism.data_parallel]
 
@@ -249,7 +249,7 @@ def _split(parallelism: Parallelism) -> dict[str, int]:
 
 
 def check_context(question: Question) -> None:
-    """Nothing, if the requests are within the context of the model, and their drafts within a step.
+    """Raise InputError unless requests fit the model's context and their drafts fit one step.
 
     Raises:
         InputError: they are longer.
@@ -302,7 +302,7 @@ def _planned_cluster(question: Question) -> PlannedCluster:
         platform=cluster.accelerator.platform,
         compute_capability=cluster.accelerator.compute_capability,
         count=cluster.count,
-        nodes=cluster.nodes,
+        nodes=cluster.machines,
         fabric=cluster.fabric.name,
         network=cluster.network.name if cluster.network else None,
         domain=cluster.domain,
@@ -316,8 +316,8 @@ def _refuse_width(question: Question, refusal: Refusal) -> None:
     if refusal.does_not_fit:
         return
     split, whole = refusal.parallelism, bool(question.expert_parallel)
-    per_node = question.cluster.count // question.cluster.nodes
-    legal = legal_widths(question.shape, per_node, expert_parallel=whole)
+    per_machine = question.cluster.per_machine
+    legal = legal_widths(question.shape, per_machine, expert_parallel=whole)
     legal = tuple(w for w in legal if whole or w not in question.engine.refused_widths)
     asked = f"--tp {split.tensor}" + (f" --pp {split.pipeline}" if split.pipelined else "")
     if split.data_parallel:
@@ -358,7 +358,7 @@ def _lacks(question: Question, flat: Prepared | Refusal) -> bool:
 
 
 def _neither_fits(whole: Prepared | Refusal, cut: Prepared | Refusal | None) -> bool:
-    """Whether whole experts and split ones lack memory alike, which is said once."""
+    """Whether splits with and without expert parallelism lack memory alike (reported once)."""
     both = [p for p in (whole, cut) if isinstance(p, Refusal) and p.does_not_fit]
     return len(both) == 2
 

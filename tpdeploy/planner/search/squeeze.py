@@ -1,4 +1,4 @@
-"""Squeeze: where nothing fits, an engine is given less to hold before that is said.
+"""Squeeze: if nothing fits, smaller engine limits are tried before the request is refused.
 
 Fewer sequences need fewer logits and graphs, eager mode needs no graphs, a higher fraction leaves
 others less, smaller steps have smaller activations. What the user stated is never changed.
@@ -28,7 +28,7 @@ Change = dict[str, Any]
 
 
 def solve_tightly(question: Question, solve: Callable[[Question], Solved]) -> Solved:
-    """The answer of `solve`; where nothing fits, that to the mildest change which makes it fit.
+    """The result of `solve`; if nothing fits, the result after the mildest change that fits.
 
     Where only pipeline stages fit, which then hold a part of the load, so is what makes a width
     fit, if it is better.
@@ -58,7 +58,7 @@ def _starved(question: Question, outcome: Outcome) -> bool:
 
 
 def _better(question: Question, found: Outcome, before: Outcome) -> bool:
-    """Whether a plan is worth more than the one before, if there was one, beyond a tie."""
+    """Whether a plan is better than the previous one, if any, by more than a tie."""
     if found.best is None or before.best is None:
         return found.best is not None
     return objective(question, found.best) > (1 + TIE) * objective(question, before.best)
@@ -107,7 +107,7 @@ def in_options(change: Change) -> str:
 
 
 def _levers(question: Question) -> list[list[Change]]:
-    """What may be changed, each from mild to strong."""
+    """The changes that are tried, each from mild to strong."""
     step = step_size(question, Parallelism(tensor=1))
     found: list[list[Change]] = []
     if question.max_num_seqs is None:

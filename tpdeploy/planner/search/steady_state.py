@@ -1,4 +1,4 @@
-"""Steady state: what a split would do, in closed form, to choose which ones to simulate."""
+"""Steady state: a closed-form estimate of a split, used to choose what to simulate."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -13,7 +13,7 @@ ROUNDS = 4
 
 @dataclass(frozen=True)
 class SteadyState:
-    """A rough estimate; it is good enough to tell which splits are far behind."""
+    """A rough estimate that is good enough to identify splits that are far behind."""
 
     tokens_per_s: float  # of all replicas
     latency_s: float  # of one request, from arrival to its last token

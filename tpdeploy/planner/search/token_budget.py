@@ -1,4 +1,4 @@
-"""Tokens in a step: where a target is missed with the usual steps, smaller ones are tried.
+"""Tokens per step: if a target is missed with the usual step size, smaller ones are tried.
 
 A step that reads many prompts at once holds up all that is decoded and all prompts in it; one that
 reads fewer lets the first answers begin earlier, and costs throughput.
@@ -18,7 +18,7 @@ SMALLER = (4096, 2048, 1024)
 
 
 def search_steps(question: Question) -> Solved:
-    """The search, in smaller steps where they meet a target with more of what is asked for.
+    """The search, with smaller steps if they meet the targets and improve the objective.
 
     The largest steps of those that do as well; where none meets the targets, those that come
     closest.
@@ -67,7 +67,7 @@ def fewest_with_steps(question: Question) -> Solved:
 
 
 def _held_back(question: Question, usual: Outcome) -> bool:
-    """Whether a target keeps back a split that has more of what is asked for than the best."""
+    """Whether a target excludes a split with a better objective than the best split."""
     if not (question.workload.ttft or question.workload.tpot) or not usual.ranked:
         return False
     if usual.best is None:
@@ -97,7 +97,7 @@ def _shortfall(solved: Solved) -> float:
 
 
 def _explained(asked: Question, found: Outcome, usual: Outcome, why: str) -> Outcome:
-    """What was found, with the reason why its steps are not the usual ones."""
+    """The result, with the reason for its step size."""
     remark = (
         f"Steps of at most {asked.max_num_batched_tokens:,} tokens: with the usual "
         f"{usual.ranked[0].limits.max_num_batched_tokens:,}, {why}."

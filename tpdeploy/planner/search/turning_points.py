@@ -1,4 +1,4 @@
-"""Turning points: the loads at which another split of the same devices would be chosen."""
+"""Turning points: the loads at which another split of the same devices is chosen."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,7 +49,7 @@ def _contenders(ranked: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _loads(workload: Workload) -> list[Workload]:
-    """Loads around the one that was asked about, the lightest first."""
+    """Loads around the requested one, the lightest first."""
     if workload.rate is not None:
         rates = sorted({workload.rate, *(share * workload.rate for share in SHARES_OF_RATE)})
         return [workload.at_rate(rate) for rate in rates]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The value below which `share` of the ascending values lie, straight between neighbours.
+    """The value below which `share` of the ascending values lie, linearly interpolated.
 
     >>> percentile([1.0, 2.0, 3.0], 0.5)
     2.0

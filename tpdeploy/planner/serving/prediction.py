@@ -32,7 +32,7 @@ def predict(question: Question, model: StepModel, served: Served, replicas: int)
 
 
 def estimate(value: float, error: float, source: str) -> Estimate:
-    """`value` with a range a factor of 1 + `error` wide to either side."""
+    """`value` with a range of a factor of 1 + `error` in each direction."""
     return Estimate(value=value, low=value / (1 + error), high=value * (1 + error), source=source)
 
 

@@ -52,7 +52,7 @@ class Engine:
         return self.lanes // self.data
 
     def running_limit(self, workload: Workload) -> int:
-        """Requests of the workload's mean length that may run at once; at least one each rank."""
+        """Requests of the workload's mean length that can run at once; at least one per rank."""
         held = int(self.kv_tokens // workload.context_tokens)
         return self.data * max(1, min(self.most_sequences(workload), held))
 
@@ -92,7 +92,7 @@ FEW = 8
 
 @dataclass(slots=True)
 class _Rank:
-    """What the requests of one data rank hold of it."""
+    """Resources that the requests of one data rank occupy."""
 
     running: int = 0  # requests with a place
     held: int = 0  # KV tokens promised to them
@@ -156,7 +156,7 @@ class Scheduler:
         return not self._running and not self._waiting
 
     def skip_to(self, when: float) -> None:
-        """Let the time pass in which there is nothing to do."""
+        """Advance the clock while there is nothing to do."""
         self.now = self.ready = max(self.now, when)
 
     def arrive(self, at: float, prompt: int, answer: int, outside: float = 0.0) -> None:
@@ -193,7 +193,7 @@ class Scheduler:
         return self._finish(lanes, repeats)
 
     def _admit(self) -> None:
-        """Give waiting requests a place while there is one, each in the emptiest lane."""
+        """Admit waiting requests while there is room, each to the emptiest lane."""
         while self._waiting:
             lane = self._free_lane(self._waiting[0].context)
             if lane is None:

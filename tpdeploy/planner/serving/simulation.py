@@ -59,7 +59,7 @@ Arrival = tuple[float, int, int, float]
 
 @dataclass(frozen=True)
 class Served:
-    """What one replica did: latencies of the measured requests, and rates in steady state."""
+    """Result for one replica: latencies of the measured requests, and rates in steady state."""
 
     ttft_s: tuple[float, ...]
     tpot_s: tuple[float, ...]
@@ -118,7 +118,7 @@ def _full(engine: Engine, workload: Workload) -> Served:
 
 
 def _queued(engine: Engine, workload: Workload, clients: int, protocol: Protocol) -> Served:
-    """A closed loop, of which a long queue is counted and not simulated.
+    """A closed loop; a long queue is added as waiting time instead of being simulated.
 
     Whoever stands behind it waits for all of it: (clients beyond) / (requests/s) longer.
     """
@@ -201,7 +201,7 @@ def _open_loop(engine: Engine, workload: Workload, rate: float, error: float) ->
 
 
 def _settled(engine: Engine, workload: Workload, rate: float, error: float) -> Served | None:
-    """What is seen of as many arrivals as it takes to tell; None where that is too many."""
+    """Results of as many arrivals as needed to settle; None if that would be too many."""
     arrivals = _arrivals(workload, rate, engine.request_s)
     scheduler, pending = Scheduler(engine, workload), list[Arrival]()
     before = len(_window(scheduler, arrivals, pending, _first_window(engine, workload, rate)))

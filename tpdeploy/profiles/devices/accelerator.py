@@ -1,4 +1,4 @@
-"""Accelerators: datasheet peaks and, apart from them, what was measured to be achievable."""
+"""Accelerators: datasheet peaks and, separately, the measured efficiencies."""
 
 from typing import Annotated, Literal
 
@@ -22,7 +22,7 @@ class Peaks(Provenance):
 
 
 class Kernel(Record):
-    """How near one kind of kernel comes to the device's peaks."""
+    """The share of the device's peaks that one kind of kernel reaches."""
 
     compute: Fraction = Field(description="achieved / peak FLOP/s when compute bounds it")
     memory: Fraction = Field(description="achieved / peak bytes/s when memory bounds it")
@@ -53,7 +53,7 @@ class Kernels(Provenance):
 
 
 class Serving(Provenance):
-    """What whole serving runs show beyond single kernels."""
+    """Times that only whole serving runs show, not single kernels."""
 
     step_s: float = Field(ge=0, description="per step: scheduling, sampling, launching")
     prompt_step_s: float = Field(
@@ -83,14 +83,14 @@ class Serving(Provenance):
 
 
 class Errors(Provenance):
-    """How far measured runs lay from predictions."""
+    """Errors of predictions against measured runs."""
 
     tpot: float = Field(gt=0, description="four of five lie within a factor of 1 + this")
     ttft: float = Field(gt=0, description="the same for TTFT")
 
 
 class Efficiency(Record):
-    """What one engine reaches on one class of device."""
+    """The efficiency of one engine on one class of device."""
 
     engine: Text
     kernels: Kernels

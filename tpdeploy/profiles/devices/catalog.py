@@ -36,6 +36,7 @@ def find_accelerator(name: str) -> Accelerator:
     raise InputError(f"unknown GPU {name}; {nearest(name, [n for n in names if ' ' not in n])}")
 
 
+@cache
 def find_fabric(name: str) -> Fabric:
     """The fabric called `name`; PCIe without a record is scaled from the nearest one with.
 
@@ -65,7 +66,7 @@ def find_network(name: str) -> Network:
 
 @cache
 def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
-    """What was measured on `fabric` with `device`, else with the first other GPU that it joins."""
+    """Curves measured on `fabric` with `device`, else with the first other GPU on this fabric."""
     link = parsed(fabric)
     folder = DATA / "curves" / (link.base.name if link else fabric)
     own = folder / f"{device.lower()}.yaml"
@@ -75,7 +76,7 @@ def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
 
 @cache
 def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency:
-    """What `engine` reaches on `architecture`; if it is unknown what the default engine does.
+    """The efficiency of `engine` on `architecture`; the default engine's if there is none.
 
     The ranges of what is taken over are as wide as those of devices without public runs.
     """
@@ -93,7 +94,7 @@ def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency
 
 
 def with_engine(cluster: Cluster, engine: str) -> Cluster:
-    """`cluster` with what `engine` reaches on it."""
+    """`cluster` with the efficiency of `engine`."""
     efficiency = efficiency_of(cluster.accelerator.architecture, engine)
     return cluster.model_copy(update={"efficiency": efficiency})
 
@@ -140,9 +141,13 @@ def choose_fabric(device: Accelerator, interconnect: str | None) -> str:
 
 
 def assemble(
-    device: Accelerator, fabric_name: str, nodes: int, per_node: int, network: str | None = None
+    device: Accelerator,
+    fabric_name: str,
+    machines: int,
+    per_machine: int,
+    network: str | None = None,
 ) -> Cluster:
-    """The cluster of `nodes` machines with `per_node` devices each on a fabric.
+    """The cluster of `machines` machines with `per_machine` devices each on a fabric.
 
     `network` joins several machines; without it the fabric does if it reaches from one to the
     other, else the network that machines on this fabric usually have.
@@ -150,34 +155,38 @@ def assemble(
     Raises:
         InputError: no such network.
     """
-    cluster = _alone(device, fabric_name, nodes, per_node, network)
+    cluster = _alone(device, fabric_name, machines, per_machine, network)
     slower = cluster.fabric.slower
     return cluster.model_copy(
         update={
-            "slower": assemble(device, slower, nodes, per_node) if slower else None,
+            "slower": assemble(device, slower, machines, per_machine) if slower else None,
             "faster": tuple(
-                _alone(device, name, nodes, per_node) for name in _faster(fabric_name, device)
+                _alone(device, name, machines, per_machine) for name in _faster(fabric_name, device)
             ),
         }
     )
 
 
 def _alone(
-    device: Accelerator, fabric_name: str, nodes: int, per_node: int, network: str | None = None
+    device: Accelerator,
+    fabric_name: str,
+    machines: int,
+    per_machine: int,
+    network: str | None = None,
 ) -> Cluster:
-    """The cluster without what else its devices could have been joined by."""
+    """The cluster without its slower and faster alternatives."""
     fabric = _measured_fabric(fabric_name, device)
     if network:
         fabric = fabric.model_copy(update={"spans_machines": False})
-    between = (network or fabric.network) if nodes > 1 else None
+    between = (network or fabric.network) if machines > 1 else None
     return Cluster(
         accelerator=device,
         efficiency=efficiency_of(device.architecture),
         fabric=fabric,
         beyond=_measured_fabric(fabric.beyond, device) if fabric.beyond else None,
         network=find_network(between) if between else None,
-        count=nodes * per_node,
-        nodes=nodes,
+        count=machines * per_machine,
+        machines=machines,
     )
 
 

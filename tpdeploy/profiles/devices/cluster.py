@@ -10,7 +10,7 @@ from tpdeploy.profiles.record import Record, Text
 
 
 class Cluster(Record):
-    """`count` equal devices on `nodes` equal machines, each machine with one fabric."""
+    """`count` equal devices on `machines` equal machines, each machine with one fabric."""
 
     accelerator: Accelerator
     efficiency: Efficiency
@@ -24,7 +24,7 @@ class Cluster(Record):
     )
     network: Network | None = Field(default=None, description="between machines")
     count: int = Field(gt=0)
-    nodes: int = Field(default=1, gt=0)
+    machines: int = Field(default=1, gt=0)
     cpus: tuple[Text, ...] = Field(
         default=(), description="on CPUs: the cores of each device, as '0-3' or '0,2'"
     )
@@ -33,11 +33,11 @@ class Cluster(Record):
     measured: tuple[str, ...] = Field(default=(), description="what was measured on this machine")
 
     @property
-    def per_node(self) -> int:
+    def per_machine(self) -> int:
         """Devices of one machine."""
-        return self.count // self.nodes
+        return self.count // self.machines
 
     @property
     def domain(self) -> int:
         """Devices of one machine joined directly: the widest group that never leaves the fabric."""
-        return min(self.fabric.domain, self.per_node)
+        return min(self.fabric.domain, self.per_machine)

@@ -1,4 +1,4 @@
-"""Fabrics and networks: what joins the GPUs of a machine and the machines, as measured."""
+"""Fabrics (between GPUs of one machine) and networks (between machines), as measured."""
 
 from typing import Annotated, Literal
 
@@ -53,14 +53,14 @@ class Measurements(Record):
 
 
 class LinkModel(Provenance):
-    """Stated model for what nobody measured: latency per hop and bandwidth per device."""
+    """Link model for sizes without measurements: latency per hop and bandwidth per device."""
 
     hop_latency_s: float = Field(gt=0)
     ring_bytes_per_s: float = Field(gt=0, description="achieved bus bandwidth per device")
 
 
 class Fabric(Record):
-    """One way of joining GPUs. Groups wider than `domain` leave it and use `beyond`."""
+    """One interconnect of GPUs. Groups wider than `domain` use `beyond`."""
 
     name: Text
     description: Text
@@ -87,7 +87,7 @@ class Fabric(Record):
 
 
 class Network(Record):
-    """One way of joining machines."""
+    """One network between machines."""
 
     name: Text
     description: Text

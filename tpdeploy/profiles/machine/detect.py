@@ -79,7 +79,7 @@ def gpu_cluster(nvml: ModuleType, count: int, interconnect: str | None) -> Clust
 
 
 def cpu_cluster(shares: int | None, interconnect: str | None = None) -> Cluster:
-    """This machine's cores in `shares` equal parts: by default one a NUMA node, at least two.
+    """This machine's cores in `shares` equal parts: by default one per NUMA node, at least two.
 
     Raises:
         InputError: more shares than cores, or an interconnect that is not the CPU's.

@@ -9,7 +9,7 @@ from tpdeploy.profiles.devices.catalog import assemble, choose_fabric, find_acce
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.machine.detect import cpu_cluster, detect
 
-FORMS = "8xH100, 2x8xH200 (two nodes of eight), 2xCPU or auto"
+FORMS = "8xH100, 2x8xH200 (two machines of eight), 2xCPU or auto"
 SPEC = re.compile(r"(?P<counts>(?:-?\d+[xX]){0,2})(?P<name>\S.*)")
 COUNT_ALONE = re.compile(r"-?\d+[xX]")
 
@@ -30,26 +30,26 @@ def parse_gpus(
     match = SPEC.fullmatch(text)
     if match is None or COUNT_ALONE.fullmatch(match["name"]):
         raise InputError(f"--gpus {spec!r}: give a count and a name, as {FORMS}")
-    nodes, count = ([1, 1] + [_count(n) for n in re.findall(r"-?\d+", match["counts"])])[-2:]
-    if nodes < 1 or count < 1:
+    machines, count = ([1, 1] + [_count(n) for n in re.findall(r"-?\d+", match["counts"])])[-2:]
+    if machines < 1 or count < 1:
         raise InputError(f"--gpus {spec}: counts must be at least 1, as in {FORMS}")
-    if nodes * count > MOST_DEVICES:
+    if machines * count > MOST_DEVICES:
         raise InputError(f"--gpus {shown(spec)}: more than {MOST_DEVICES:,} in all")
     try:
         device = find_accelerator(match["name"])
     except InputError as error:
         raise InputError(f"--gpus {spec}: {error}") from error
-    if nodes == 1:
+    if machines == 1:
         _refuse_network(spec, network)
     if device.platform != "cpu":
-        return _stated(device, nodes, count, match["name"], interconnect, network=network)
-    if nodes > 1:
+        return _stated(device, machines, count, match["name"], interconnect, network=network)
+    if machines > 1:
         raise InputError(f"--gpus {spec}: CPU shares are of this machine; give {count}xCPU")
     return cpu_cluster(count, interconnect)
 
 
 def _count(digits: str) -> int:
-    """A count; one that has more digits than any that is allowed stands for all such."""
+    """A count; one with more digits than allowed becomes a number above the maximum."""
     return MOST_DEVICES + 1 if len(digits) > len(str(MOST_DEVICES)) + 1 else int(digits)
 
 
@@ -62,29 +62,29 @@ def _refuse_network(spec: str, network: str | None) -> None:
 
 def _stated(
     device: Accelerator,
-    nodes: int,
-    per_node: int,
+    machines: int,
+    per_machine: int,
     called: str,
     interconnect: str | None,
     *,
     network: str | None,
 ) -> Cluster:
     fabric_name = choose_fabric(device, interconnect)
-    cluster = assemble(device, fabric_name, nodes, per_node, network)
+    cluster = assemble(device, fabric_name, machines, per_machine, network)
     fabric = cluster.fabric
-    if per_node > fabric.domain and cluster.beyond is None:
-        machines = -(-nodes * per_node // fabric.domain)
+    if per_machine > fabric.domain and cluster.beyond is None:
+        needed = -(-machines * per_machine // fabric.domain)
         raise InputError(
-            f"{per_node} {called} on one machine: {fabric.name} joins {fabric.domain}; "
-            f"state the machines, as {machines}x{fabric.domain}x{called}"
+            f"{per_machine} {called} on one machine: {fabric.name} joins {fabric.domain}; "
+            f"state the machines, as {needed}x{fabric.domain}x{called}"
         )
     how = "as asked" if interconnect else "assumed"
     same = called.lower() == device.name.lower()
     meant = device.name if same else f"{called} is {device.name}"
     assumptions = [
-        f"{meant}, {per_node} a machine, on {fabric.name} ({how}): {fabric.description}."
+        f"{meant}, {per_machine} per machine, on {fabric.name} ({how}): {fabric.description}."
     ]
-    if nodes > 1:
+    if machines > 1:
         assumptions.append(_between(cluster, asked=network is not None))
     return cluster.model_copy(update={"assumptions": tuple(assumptions)})
 
@@ -99,4 +99,4 @@ def _between(cluster: Cluster, *, asked: bool) -> str:
         joined = f"joined by {network.name} ({how}): {network.description}"
     else:
         joined = "joined by a network that is not known"
-    return f"{cluster.nodes} machines, {joined}; no tensor-parallel group spans two of them."
+    return f"{cluster.machines} machines, {joined}; no tensor-parallel group spans two of them."

@@ -1,4 +1,4 @@
-"""What the kernel tells in files."""
+"""Values that the kernel shows in files."""
 
 from pathlib import Path
 

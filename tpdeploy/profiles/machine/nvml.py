@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says of its GPUs right now: memory, processes, and who reaches whom."""
+"""The current state of the NVIDIA GPUs: memory, processes, and peer-to-peer access."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -74,7 +74,7 @@ def opened() -> Iterator[ModuleType | None]:
 
 
 def read_driver() -> Driver | None:
-    """What the driver says; None when none answers.
+    """The driver's state; None if no driver answers.
 
     Raises:
         TpdeployError: it answers and then fails.
@@ -171,7 +171,7 @@ def text(name: str | bytes) -> str:
 
 
 def told(nvml: ModuleType, ask: Callable[..., Any], *about: object) -> Any:
-    """What NVML answers; None where this driver or GPU has no answer."""
+    """NVML's answer; None if this driver or GPU has none."""
     try:
         return ask(*about)
     except nvml.NVMLError:

@@ -45,7 +45,7 @@ def hub_quantization(model: str) -> dict[str, object] | None:
 
 
 def download_problem(model: str) -> tuple[str, str] | None:
-    """Why an engine could not download the hub model `model` now, and what helps; None: it could.
+    """Why an engine cannot download the hub model `model` now, with a remedy; None if it can.
 
     One file is asked for, which the hub guards as it guards the weights.
     """

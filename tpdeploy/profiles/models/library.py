@@ -30,8 +30,7 @@ def load_model(name: str) -> ModelShape:
         return _from_folder(home_of(name))
     bundled = _names().get(name.lower())
     if bundled is not None:
-        id, file = bundled
-        return shape_from_config(read_record(file, ModelProfile).config, id=id)
+        return _bundled(*bundled)
     if not HUB_ID.fullmatch(name):
         raise InputError(f"unknown model {shown(name)!r}; {nearest(name, _aliases())}")
     config = hub_config(name)
@@ -40,6 +39,7 @@ def load_model(name: str) -> ModelShape:
     return shape_from_config(config, id=name)
 
 
+@cache
 def model_profiles() -> tuple[ModelProfile, ...]:
     """Every bundled model."""
     return tuple(read_record(path, ModelProfile) for path in sorted(FOLDER.glob("*.yaml")))
@@ -52,6 +52,11 @@ def bundled_ids() -> tuple[str, ...]:
 
 def _is_folder(name: str) -> bool:
     return name.startswith((".", "/", "~")) or (name != "" and kind_of(Path(name)) == "folder")
+
+
+@cache
+def _bundled(id: str, file: Path) -> ModelShape:
+    return shape_from_config(read_record(file, ModelProfile).config, id=id)
 
 
 @cache

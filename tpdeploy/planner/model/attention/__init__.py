@@ -1,1 +1,1 @@
-"""Attention: a kind a file, which answers for its tensors, its KV and its cost."""
+"""Attention: one file per kind, with its tensors, its KV cache and its cost."""

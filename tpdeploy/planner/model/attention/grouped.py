@@ -33,7 +33,7 @@ class GroupedAttention(AttentionMixer):
 
     @property
     def norm_all_reduces(self) -> int:
-        """One a layer where the norms have all heads at once."""
+        """One per layer if the norms span all heads."""
         return self.layers if self.attention.qk_norm == "projection" else 0
 
     def tensors(self, make: TensorMaker) -> Iterator[Tensor]:

@@ -1,1 +1,1 @@
-"""Recurrent mixers: a kind a file, which answers for its tensors, its state and its cost."""
+"""Recurrent mixers: one file per kind, with its tensors, its state and its cost."""

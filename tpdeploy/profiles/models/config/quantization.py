@@ -112,12 +112,12 @@ def _mixed(stored: ConfigKeys, method: str, linears: LinearLayers) -> Quantizati
 
 
 def _fp8(stored: ConfigKeys) -> StoredFormat:
-    """FP8 with one FP32 scale a block (DeepSeek, Qwen), or one a tensor."""
+    """FP8 with one FP32 scale per block (DeepSeek, Qwen) or per tensor."""
     return _scaled(Dtype.FP8, stored.numbers("weight_block_size"), stored)
 
 
 def _scaled(dtype: Dtype, block: list[int], stored: ConfigKeys) -> StoredFormat:
-    """One FP32 scale for each `block` of outputs x inputs; no block: one a tensor."""
+    """One FP32 scale per `block` of outputs x inputs; without a block, one per tensor."""
     if not block:
         return StoredFormat(weights=dtype, tensor_scale_bits=FP32_BITS)
     if len(block) != 2 or min(block) < 1:
@@ -182,14 +182,14 @@ def _compressed(stored: ConfigKeys) -> StoredFormat:
 
 
 def _grouped(dtype: Dtype, group: int, *, scale_bits: int) -> StoredFormat:
-    """Groups of `group` values along the inputs share a scale; no group: one an output."""
+    """Groups of `group` values along the inputs share a scale; without a group, one per output."""
     if group < 1:
         return StoredFormat(weights=dtype, output_scale_bits=scale_bits)
     return StoredFormat(weights=dtype, group_size=group, scale_bits=scale_bits, input_block=group)
 
 
 def _nvfp4(group: int) -> StoredFormat:
-    """NVFP4: an FP8 scale a group, and two FP32 scales a tensor, of weights and activations."""
+    """NVFP4: one FP8 scale per group, and two FP32 scales per tensor (weights, activations)."""
     return StoredFormat(
         weights=Dtype.FP4,
         group_size=group,
