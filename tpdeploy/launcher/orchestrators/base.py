@@ -54,6 +54,7 @@ class Orchestrator(ABC):
     """
 
     name: ClassVar[str]
+    tools: ClassVar[str] = ""  # with what people do there what tpdeploy does not
 
     @abstractmethod
     def check_plan(self, task: Task) -> None:
@@ -84,6 +85,10 @@ class Orchestrator(ABC):
         Raises:
             TpdeployError: the cluster refuses it.
         """
+
+    def endpoint(self, reference: str, order: Order) -> str:
+        """The URL at which its clients find it, which need not be on this machine."""
+        return f"http://{order.host}:{order.port}"
 
     @abstractmethod
     def observe(self, reference: str) -> View:
