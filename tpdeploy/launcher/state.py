@@ -55,6 +55,8 @@ class Deployment(Record):
     @property
     def running(self) -> bool:
         """Whether any process of it is alive, be it an orphan of a killed supervisor."""
+        if self.orchestrator:
+            return self.supervised
         return self.supervised or any(
             runtime.left(members) for runtime, members in by_runtime(self.members)
         )

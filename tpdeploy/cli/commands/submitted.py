@@ -47,11 +47,11 @@ def show_manifest(
 
 def submit(orchestrator: Orchestrator, task: Task, *, detach: bool, as_json: bool) -> None:
     """Hand it over, show the way to readiness, and stay unless it is to be left alone."""
-    # Ended in another way than by Ctrl-C, it ends what it started all the same.
-    for number in (signal.SIGTERM, *(() if detach else (signal.SIGHUP,))):
-        signal.signal(number, signal.default_int_handler)
     with one_at_a_time():
         orchestrator.check(task)
+        # Ended in another way than by Ctrl-C, it ends what it started all the same.
+        for number in (signal.SIGTERM, *(() if detach else (signal.SIGHUP,))):
+            signal.signal(number, signal.default_int_handler)
         deployment = begin(orchestrator, task)
     if task.order.generate_key and task.order.key_file:
         (key,) = read_keys(task.order.key_file)

@@ -5,6 +5,7 @@ started again. Slurm chooses nodes and devices.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -15,9 +16,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from tpdeploy.backends.base import Site
-from tpdeploy.errors import InputError, TpdeployError, one_line
+from tpdeploy.errors import InputError, TpdeployError, one_line, shown
 from tpdeploy.files import make_private, write_whole
 from tpdeploy.launcher.environments import Environment
+from tpdeploy.launcher.offers import Offer, counted
 from tpdeploy.launcher.runtimes import script
 from tpdeploy.launcher.runtimes.base import Engine, Observed, Parts, Rendered, Replica, Runtime
 from tpdeploy.launcher.runtimes.local import environment_named
@@ -25,6 +27,8 @@ from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import is_connected_to
 from tpdeploy.launcher.runtimes.script import quoted
 from tpdeploy.planner.plan import DeploymentPlan, Placement
+from tpdeploy.profiles.devices.accelerator import Accelerator
+from tpdeploy.profiles.devices.catalog import find_accelerator
 
 ADDRESS, HEAD, PORT, MEETING_PORT, RANK = map(
     script.late, ("ADDRESS", "HEAD", "PORT", "MEETING_PORT", "SLURM_NODEID")
@@ -53,6 +57,10 @@ OURS = frozenset(
     {"array", "job-name", "nodes", "ntasks", "ntasks-per-node", "gres", "gpus", "output", "error"}
     | {"gpus-per-node", "gpus-per-task", "open-mode", "wrap", "parsable", "wait", "export"}
 )
+# States of a node that takes no jobs now, in short (sinfo(1), NODE STATE CODES).
+AWAY = frozenset({"down", "drain", "drng", "fail", "failg", "inval", "maint", "unk", "no_resp"})
+GPUS = re.compile(r"gpu(?::(?P<type>[^:,(]*[^:,(\d][^:,(]*))?:(?P<count>\d+)")
+FIELDS_OF_NODE = 3
 FIELDS = ("JobID", "State", "Reason", "BatchHost", "exit_code")
 MEET = f"""\
 export PORT=$(({FIRST_PORT} + 2 * (SLURM_JOB_ID % {PORTS})))
@@ -107,6 +115,22 @@ class Slurm(Runtime):
     def __init__(self) -> None:
         self.jobs: dict[int, Job] = {}
         self.looked_at = -LOOK_EVERY_S
+
+    def offers(self, where: str) -> list[Offer]:
+        """The nodes of a partition, or of all; their devices by the types of their gres."""
+        asked = ["sinfo", "--Node", "--noheader", "--format=%N|%G|%t"]
+        done = _told([*asked, *([f"--partition={where}"] if where else [])])
+        if done.returncode:
+            raise TpdeployError(f"sinfo: {one_line(_last(done.stderr))}")
+        rows = {line.strip() for line in done.stdout.splitlines()}
+        nodes = [row.split("|") for row in sorted(rows) if row.count("|") == FIELDS_OF_NODE - 1]
+        return counted(
+            (found.name, gpu["type"], int(gpu["count"]))
+            for _, gres, state in nodes
+            if state.rstrip("*~#!%$@+-") not in AWAY
+            for gpu in GPUS.finditer(gres)
+            for found in [_device(gpu["type"] or "", where)]
+        )
 
     def check_plan(self, plan: DeploymentPlan, engine: Engine) -> None:
         """Any plan: a replica takes as many nodes as it has machines."""
@@ -241,6 +265,23 @@ def job_script(replica: Replica, parts: Parts) -> str:
         script.WAIT,
     )
     return "\n".join(header) + "\n" + path + MEET + step + "".join(body) + "PART\n"
+
+
+def _device(kind: str, where: str) -> Accelerator:
+    """The accelerator that a type of gres stands for; NVML's names are written with underscores.
+
+    Raises:
+        InputError: none does.
+    """
+    if kind:
+        with suppress(InputError):
+            return find_accelerator(kind)
+        with suppress(InputError):
+            return find_accelerator(kind.replace("_", " "))
+    raise InputError(
+        f"--gpus slurm{':' if where else ''}{where}: its GPUs have "
+        f"{f'the type {shown(kind)}' if kind else 'no type'}; name them, as 2x8xH100"
+    )
 
 
 def _resources(engine: Engine, place: Placement) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from tpdeploy.errors import InputError, TpdeployError, nearest, shown
 from tpdeploy.launcher.access import API_KEY, INNER_KEY
 from tpdeploy.launcher.commands import Order
+from tpdeploy.launcher.offers import Offer
 from tpdeploy.launcher.orchestrators.base import Manifest, Orchestrator, Task, View
 from tpdeploy.launcher.orchestrators.kubernetes import kserve
 from tpdeploy.launcher.orchestrators.kubernetes.kubectl import (
@@ -20,10 +21,12 @@ from tpdeploy.launcher.orchestrators.kubernetes.kubectl import (
     own_namespace,
 )
 from tpdeploy.launcher.orchestrators.kubernetes.manifest import LWS, plain
+from tpdeploy.launcher.orchestrators.kubernetes.nodes import offers_of
 from tpdeploy.launcher.orchestrators.kubernetes.objects import (
     COMPONENT,
     FRONT,
     GROUP,
+    RANK,
     REPLICA,
     labels,
     selector,
@@ -61,6 +64,12 @@ class Kubernetes(Orchestrator):
 
     name: ClassVar[str] = "kubernetes"
     tools: ClassVar[str] = "kubectl"
+
+    def offers(self, where: str) -> list[Offer]:
+        """The nodes of a context, or of kubectl's own."""
+        check_context(where)
+        asked = Kubectl(where).told("get", "nodes", "--output=json")
+        return offers_of(json.loads(asked)["items"])
 
     def check_plan(self, task: Task) -> None:
         """Any plan whose replicas are joined by the engine itself."""
@@ -261,9 +270,10 @@ def _whose(found: Reference, member: Pods | None, size: int) -> list[str]:
 def _called(members: list[Pods]) -> dict[str, str]:
     """Pods by name, as people know them: replica-0, or its part on its second machine, /1."""
     return {
-        pod["metadata"]["name"]: f"{member.label}/{number}" if number else member.label
+        pod["metadata"]["name"]: f"{member.label}/{rank}" if rank != "0" else member.label
         for member in members
-        for number, pod in enumerate(member.pods)
+        for pod in member.pods
+        for rank in [pod["metadata"].get("labels", {}).get(RANK, "0")]
     }
 
 
