@@ -16,6 +16,7 @@ from tpdeploy.launcher.orchestrators.base import Orchestrator, Task
 from tpdeploy.launcher.state import Deployment
 
 LOOK_EVERY_S = 2.0
+SILENCE_S = 60.0
 MANIFEST = "manifest.yaml"
 HUB_TOKEN = "HF_TOKEN"  # noqa: S105 - the name of a variable
 
@@ -63,24 +64,29 @@ def follow(
 ) -> Deployment:
     """Show how it starts until it serves.
 
-    The time to become ready begins when all of it has its place in the cluster.
+    The time to become ready begins when all of it has its place in the cluster. That the cluster
+    does not answer for a while is no reason to give up.
 
     Raises:
         TpdeployError: it will not start, or has not within `startup_timeout_s`.
     """
     placed_at: float | None = None
+    answered_at = time.monotonic()
     while True:
-        deployment = look(deployment)
+        try:
+            deployment, answered_at = look(deployment), time.monotonic()
+        except TpdeployError:
+            if time.monotonic() > answered_at + SILENCE_S:
+                raise
         show(deployment)
         crashed = any(member.phase == "crashed" for member in deployment.members)
         if deployment.phase == "ready" or (deployment.phase == "degraded" and crashed):
             return deployment
         if deployment.phase == "failed" or crashed:
             raise TpdeployError(f"launch failed: {deployment.reason}")
-        if not all(member.started_at for member in deployment.members):
-            placed_at = None
-        elif placed_at is None:
-            placed_at = time.monotonic()
+        if placed_at is None:
+            placed = all(member.started_at for member in deployment.members)
+            placed_at = time.monotonic() if deployment.members and placed else None
         elif time.monotonic() > placed_at + startup_timeout_s:
             late = ", ".join(m.label for m in deployment.members if m.phase != "ready")
             raise TpdeployError(f"launch failed: {late} not ready in {startup_timeout_s:g} s")

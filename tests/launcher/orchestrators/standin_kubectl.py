@@ -68,7 +68,6 @@ def parsed() -> argparse.Namespace:
         sub.add_argument("words", nargs=words)
 
     verb("config", "--output", flags=("--minify",))
-    verb("api-resources", "--output", flags=("--namespaced",))
     verb("get", "--selector", "--output")
     verb("apply", "--filename", "--dry-run")
     verb("create", "--filename")
@@ -294,10 +293,6 @@ def main() -> None:
             'Error from server (Forbidden): deployments.apps is forbidden: User "ann" cannot '
             'list resource "deployments" in API group "apps" in the namespace "serving"'
         )
-    if asked.verb == "api-resources":
-        names = [name for name in NAMES if name != LWS or not (home() / "no-lws").exists()]
-        sys.stdout.write("".join(f"{name}\n" for name in names))
-        return None
     verbs = {"get": get, "apply": applied, "create": applied, "delete": deleted}
     return {**verbs, "logs": logged, "port-forward": forwarded}[asked.verb](asked)
 

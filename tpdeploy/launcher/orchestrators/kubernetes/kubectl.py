@@ -21,7 +21,13 @@ LOOPBACK = "127.0.0.1"
 FORWARDING = f"Forwarding from {LOOPBACK}:"
 # What the beginnings of its complaints mean.
 UNREACHABLE = ("Unable to connect to the server", "The connection to the server", "dial tcp")
+COMPLAINTS = ("Error", "error", "The ")
+NO_KIND = "doesn't have a resource type"
 NO_LWS = 'no matches for kind "LeaderWorkerSet"'
+
+
+class NoKindError(TpdeployError):
+    """The cluster has no objects of that kind, nor could it have."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Kubectl:
 
         Raises:
             InputError: kubectl is not here.
+            NoKindError: the cluster does not know what is asked for.
             TpdeployError: it refuses, or gives no answer.
         """
         try:
@@ -63,7 +70,8 @@ class Kubectl:
         except subprocess.TimeoutExpired as error:
             raise TpdeployError(f"kubectl {words[0]}: no answer in {timeout_s:g} s") from error
         if done.returncode:
-            raise TpdeployError(self.explained(done.stderr))
+            kind = NoKindError if NO_KIND in done.stderr else TpdeployError
+            raise kind(self.explained(done.stderr))
         return done.stdout
 
     def items(self, kinds: str, selector: str) -> list[Json]:
@@ -78,9 +86,14 @@ class Kubectl:
 
     def explained(self, stderr: str) -> str:
         """The one line that says what was wrong, and what would help."""
-        lines = [line for line in stderr.splitlines() if line and not line.startswith("Warning:")]
-        told = next((line for line in lines if line.startswith(("Error", "error"))), "")
-        told = one_line(told or (lines[-1] if lines else "it failed and gave no reason"))
+        lines = [
+            line.strip()
+            for line in stderr.splitlines()
+            if line.strip() and not line.startswith("Warning:")
+        ]
+        first = next((n for n, line in enumerate(lines) if line.startswith(COMPLAINTS)), -1)
+        told = " ".join(lines[first:][: 2 if lines and lines[first].endswith(":") else 1])
+        told = one_line(told or "it failed and gave no reason")
         where = f"context {self.context}" if self.context else "kubectl's current context"
         if any(word in stderr for word in UNREACHABLE):
             return f"the cluster of {where} cannot be reached: {one_line(lines[-1])}"

@@ -153,7 +153,10 @@ def _node_notes(task: Task, settings: Settings) -> list[str]:
     if label and not values_of(task):
         found.append(f"Any node may be taken: the {label} of {task.plan.cluster.gpu} is not known.")
     if settings.volume is None:
-        found.append("Every pod downloads the weights when it starts; --volume keeps them.")
+        found.append(
+            "Every pod downloads the weights when it starts, within --startup-timeout; --volume "
+            "keeps them."
+        )
     elif not task.plan.model.path and machines_of(task) * task.plan.parallelism.replicas > 1:
         found.append("Every pod writes to the volume: a claim must be ReadWriteMany.")
     return found

@@ -15,7 +15,9 @@ from tpdeploy.launcher.offers import Offer
 from tpdeploy.launcher.orchestrators.base import Manifest, Orchestrator, Task, View
 from tpdeploy.launcher.orchestrators.kubernetes import kserve
 from tpdeploy.launcher.orchestrators.kubernetes.kubectl import (
+    TIMEOUT_S,
     Kubectl,
+    NoKindError,
     check_context,
     current_context,
     own_namespace,
@@ -162,7 +164,7 @@ class Kubernetes(Orchestrator):
         for each in sets:
             if each["metadata"]["labels"].get(COMPONENT) == REPLICA:
                 return int(each["spec"]["replicas"]), 1, pods
-        with suppress(TpdeployError):  # clusters without the kind have none of them
+        with suppress(NoKindError):
             for each in kubectl.items(GROUPS, chosen):
                 size = int(each["spec"]["leaderWorkerTemplate"]["size"])
                 return int(each["spec"]["replicas"]), size, pods
@@ -198,11 +200,11 @@ class Kubernetes(Orchestrator):
         """Delete all of it, and wait until the last pod has gone."""
         found = read_reference(reference)
         kubectl, chosen = _kubectl(found), _joined(selector(found.name))
-        known = kubectl.told("api-resources", "--namespaced", "--output=name").split()
-        kinds = ",".join([KINDS, *([GROUPS] if GROUPS in known else [])])
-        asked = ("delete", kinds, f"--selector={chosen}", "--ignore-not-found", "--wait")
-        limit = f"--timeout={DELETE_TIMEOUT_S:g}s"
-        kubectl.told(*asked, limit, timeout_s=DELETE_TIMEOUT_S + POLL_S * 10)
+        how = ("--ignore-not-found", "--wait", f"--timeout={DELETE_TIMEOUT_S:g}s")
+        for kinds in (KINDS, GROUPS):
+            with suppress(NoKindError):
+                asked = ("delete", kinds, f"--selector={chosen}", *how)
+                kubectl.told(*asked, timeout_s=DELETE_TIMEOUT_S + TIMEOUT_S)
         deadline = time.monotonic() + DELETE_TIMEOUT_S
         while left := kubectl.items("pods", chosen):
             if time.monotonic() > deadline:
