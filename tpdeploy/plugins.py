@@ -10,6 +10,11 @@ from tpdeploy.errors import InputError, TpdeployError, nearest
 T = TypeVar("T")
 
 
+def installed(group: str) -> frozenset[str]:
+    """The names in an entry-point group; nothing is loaded."""
+    return frozenset(entry.name for entry in entry_points(group=group))
+
+
 @dataclass(frozen=True)
 class Broken:
     """A plug-in that is installed but cannot be loaded."""

@@ -42,7 +42,7 @@ TreeWidth=65533
 {nodes}
 PartitionName=gpu Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-NODE = "NodeName={0.name} NodeAddr={0.address} CPUs=4 RealMemory=8000 Gres=gpu:8 State=UNKNOWN"
+NODE = "NodeName={0.name} NodeAddr={0.address} CPUs=4 RealMemory=8000 Gres=gpu:h100:8 State=UNKNOWN"
 GPUS = 8
 READY_TIMEOUT_S = 30.0
 
@@ -55,7 +55,7 @@ def slurm(head: Host, nodes: Sequence[Host], folder: Path) -> Iterator[dict[str,
     for number in range(GPUS):
         os.mknod(folder / f"nvidia{number}", 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     names = ",".join(node.name for node in nodes)
-    gres = f"NodeName={names} Name=gpu File={folder}/nvidia[0-{GPUS - 1}]\n"
+    gres = f"NodeName={names} Name=gpu Type=h100 File={folder}/nvidia[0-{GPUS - 1}]\n"
     (folder / "gres.conf").write_text(gres)
     lines = "\n".join(NODE.format(node) for node in nodes)
     config = folder / "slurm.conf"

@@ -99,3 +99,16 @@ def test_what_the_plan_says_is_not_asked_of_sbatch(on_slurm: UsersMachine) -> No
     done = on_slurm.launch("--on", "slurm", "--sbatch", "nodes=3")
     assert done.returncode == 2
     assert "--sbatch nodes=3: the plan says that" in done.stderr
+
+
+def test_a_plan_is_made_for_what_a_partition_has(on_slurm: UsersMachine) -> None:
+    """Its nodes, and the types of their gres; one that nobody has is refused in one line."""
+    options = ("--backend", "vllm", "--json")
+    done = on_slurm.run("plan", "llama-8b", "--gpus", "slurm:gpu", *options)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["cluster"]
+    assert (found["gpu"], found["count"], found["nodes"]) == ("H100-SXM-80GB", 16, 2)
+    assert found["assumptions"][0].startswith("Found in slurm:gpu: nodes with 8 x h100, 2")
+    done = on_slurm.run("plan", "llama-8b", "--gpus", "slurm:nope", *options)
+    assert done.returncode == 2
+    assert "--gpus slurm:nope: no node that is up has GPUs" in done.stderr

@@ -205,6 +205,7 @@ class Backend(ABC):
     }
     # A replica over several machines is a task a device, which MPI joins; else a part a machine.
     joined_by_mpi: ClassVar[bool] = False
+    images: ClassVar[Mapping[Platform, str]] = {}  # public ones that have it, of a fixed release
     order: ClassVar[int] = 50  # among engines that are predicted alike, lower comes first
 
     @abstractmethod

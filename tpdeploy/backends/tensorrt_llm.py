@@ -13,7 +13,7 @@ its issue 8961.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -39,11 +39,13 @@ from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.record import Dtype
 
 OPTIONS = "options.yaml"
+VERSION = "1.2.1"
+IMAGE = f"nvcr.io/nvidia/tensorrt-llm/release:{VERSION}"
 
 ENVIRONMENT = EnvironmentSpec(
     name="tensorrt-llm",
-    version="1.2.1",
-    requirements=("tensorrt-llm==1.2.1",),  # a stub that fetches the wheel from NVIDIA's index
+    version=VERSION,
+    requirements=(f"tensorrt-llm=={VERSION}",),  # a stub that fetches the wheel from NVIDIA's index
     executable="trtllm-serve",
     distribution="tensorrt-llm",
     system_needs={"mpi": "an MPI library (Debian and Ubuntu: apt install libopenmpi-dev)"},
@@ -134,6 +136,7 @@ class TensorRtLlmBackend(Backend):
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
     verified: ClassVar[str] = "flags and options against its sources; the engine itself never"
     order: ClassVar[int] = 20
+    images: ClassVar[Mapping[Platform, str]] = {"cuda": IMAGE}
     joined_by_mpi: ClassVar[bool] = True
 
     def capability(self, platform: Platform) -> Capability | None:

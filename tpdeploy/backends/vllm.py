@@ -1,7 +1,7 @@
 """vLLM, on NVIDIA GPUs and, as the same engine rebuilt for it, on CPUs."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -73,6 +73,12 @@ ENVIRONMENTS = {
         download_bytes=int(0.6 * GB),
         disk_bytes=int(2.1 * GB),
     ),
+}
+
+RELEASE = ENVIRONMENTS["cuda"].version
+IMAGES: dict[Platform, str] = {
+    "cuda": f"vllm/vllm-openai:v{RELEASE}",
+    "rocm": f"vllm/vllm-openai-rocm:v{RELEASE}",
 }
 
 DTYPES = {Dtype.BF16: "bfloat16", Dtype.FP16: "float16", Dtype.FP32: "float32"}
@@ -181,6 +187,7 @@ class VllmBackend(Backend):
     api_key_variable: ClassVar[str | None] = "VLLM_API_KEY"
     reserved_arguments: ClassVar[frozenset[str]] = RESERVED
     own_kernels: ClassVar[OwnKernels] = OwnKernels(graphs=("vllm-graph",), eager=("vllm-eager",))
+    images: ClassVar[Mapping[Platform, str]] = IMAGES
     spare_ports: ClassVar[int] = 1  # where machines that share a replica meet
     metrics: ClassVar[MetricNames | None] = METRICS
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES

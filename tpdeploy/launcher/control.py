@@ -13,6 +13,7 @@ from tpdeploy.launcher import state
 from tpdeploy.launcher.asks import Ask, pending, put, taken
 from tpdeploy.launcher.commands import order_of
 from tpdeploy.launcher.logs import last_words
+from tpdeploy.launcher.orchestrated import end, look, refuse, within_reach
 from tpdeploy.launcher.runtimes.ports import LOOPBACK, claim, is_free
 from tpdeploy.launcher.runtimes.processes import Leader, end_process, is_alive, start
 from tpdeploy.launcher.runtimes.registry import by_runtime
@@ -58,6 +59,9 @@ def supervise(name: str) -> None:
     """
     if not kind_of(state.folder_of(name) / "order.yaml"):
         raise InputError(f"no deployment called {name} has been launched; start with: launch")
+    deployment = state.load(name)
+    if deployment and not deployment.ended:
+        refuse(deployment, "supervise")
     order = order_of(name)
     if order.owner:
         write_whole(
@@ -173,6 +177,30 @@ def take_over_orphans() -> list[str]:
     return [d.name for d in unwatched if d.running and adopt(d.name)]
 
 
+@contextmanager
+def reached(name: str) -> Iterator[state.Endpoint]:
+    """The endpoint of the running deployment called `name`, as it is reached from here.
+
+    Raises:
+        InputError: it is not running, or not ready yet.
+        TpdeployError: its cluster does not answer.
+    """
+    deployment = seen_now(name)
+    with within_reach(state.running_endpoint(name), deployment) as endpoint:
+        yield endpoint
+
+
+def seen_now(name: str) -> state.Deployment:
+    """The running deployment called `name`; its state is that of this moment.
+
+    Raises:
+        InputError: nothing of that name is running.
+        TpdeployError: its cluster does not answer.
+    """
+    deployment = state.running(name)
+    return look(deployment) if deployment.orchestrator else deployment
+
+
 def stop(name: str, drain_s: float | None = None) -> state.Deployment:
     """End everything of the deployment called `name`, its supervisor's orphans included.
 
@@ -183,6 +211,10 @@ def stop(name: str, drain_s: float | None = None) -> state.Deployment:
         TpdeployError: a process or a port is left.
     """
     deployment = state.running(name)
+    if deployment.orchestrator:
+        if drain_s is not None:
+            refuse(deployment, "--drain")
+        return end(deployment)
     if deployment.supervisor:
         if drain_s is not None:
             put(name, Ask(action="stop", drain_s=drain_s))

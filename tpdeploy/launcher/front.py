@@ -43,6 +43,8 @@ DIAL_TIMEOUT = "2s"
 # connection that is being closed would be lost.
 IDLE_TIMEOUT = "2s"
 MOST_IDLE = 4096
+# Between two questions to the name service; an answer holds for that long.
+LOOK_UP_EVERY = "5s"
 
 Json = dict[str, Any]
 
@@ -59,6 +61,8 @@ class Front:
     key_file: Path | None = None  # further keys, one a line, read for each request
     tls: tuple[Path, Path] | None = None  # a certificate and its key
     metrics_path: str = ""  # of the replicas, if clients may see them
+    # NAME:PORT, in place of `replicas`: every address that a name service has for it is one.
+    service: str = ""
 
 
 def program() -> Path:
@@ -127,7 +131,8 @@ def _routes(front: Front, folder: Path) -> list[Json]:
     health = {"handler": "rewrite", "uri": front.health_path}
     rewritten = {"match": [{"path": [HEALTH_PATH]}], "handle": [health]}
     numbers = range(len(front.replicas))
-    proxy = [{"handler": "subroute", "routes": [rewritten]}, _proxy(folder, numbers)]
+    to_all = _proxy_to_service(front.service) if front.service else _proxy(folder, numbers)
+    proxy = [{"handler": "subroute", "routes": [rewritten]}, to_all]
     known = [{"path": [*CLIENT_PATHS, HEALTH_PATH]}]
     routes.append({"match": known, "handle": proxy, "terminal": True})
     if front.metrics_path:
@@ -174,12 +179,25 @@ def _lines(placeholders: Sequence[str]) -> str:
 
 
 def _proxy(folder: Path, numbers: Sequence[int]) -> Json:
+    upstreams = [{"dial": f"{{file.{folder / f'{ADDRESS}{n}'}}}"} for n in numbers]
+    found = {**_reverse_proxy(), "upstreams": upstreams}
+    # Of a single replica that is slow to answer, every client would be turned away.
+    return {**found, **_sharing(len(numbers))} if len(numbers) > 1 else found
+
+
+def _proxy_to_service(service: str) -> Json:
+    """To all who have a name together, as many as they are now."""
+    name, _, port = service.rpartition(":")
+    source = {"source": "a", "name": name, "port": port, "refresh": LOOK_UP_EVERY}
+    return {**_reverse_proxy(), "dynamic_upstreams": source, **_sharing(LEAST_RETRIES)}
+
+
+def _reverse_proxy() -> Json:
     headers: Json = {"delete": ["X-Api-Key", "Cookie"]}
     headers["set"] = {"Authorization": [f"Bearer {{env.{INNER_KEY}}}"]}
     keep_alive = {"idle_timeout": IDLE_TIMEOUT, "max_idle_conns_per_host": MOST_IDLE}
-    found: Json = {
+    return {
         "handler": "reverse_proxy",
-        "upstreams": [{"dial": f"{{file.{folder / f'{ADDRESS}{n}'}}}"} for n in numbers],
         "headers": {"request": headers},
         # Event streams are passed on as they come, and end with their clients.
         "transport": {
@@ -189,8 +207,6 @@ def _proxy(folder: Path, numbers: Sequence[int]) -> Json:
             "keep_alive": {**keep_alive, "max_idle_conns": MOST_IDLE},
         },
     }
-    # Of a single replica that is slow to answer, every client would be turned away.
-    return {**found, **_sharing(len(numbers))} if len(numbers) > 1 else found
 
 
 def _sharing(replicas: int) -> Json:

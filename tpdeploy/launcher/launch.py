@@ -4,8 +4,9 @@ import fcntl
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from tpdeploy.backends.base import Backend
+from tpdeploy.backends.base import Backend, Site
 from tpdeploy.errors import InputError
 from tpdeploy.files import append_privately, data_home, make_private, write_whole
 from tpdeploy.launcher import front, state
@@ -16,8 +17,11 @@ from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.checks import before_launch
 from tpdeploy.launcher.doctor.finding import Finding
 from tpdeploy.launcher.logs import keep_previous
+from tpdeploy.launcher.orchestrators.base import Task
+from tpdeploy.launcher.orchestrators.registry import orchestrator_for
 from tpdeploy.launcher.runtimes.ports import (
     FIRST_PORT,
+    LOOPBACK,
     PORTS_TRIED,
     check_port,
     claim,
@@ -31,6 +35,7 @@ from tpdeploy.profiles.models.library import load_model
 from tpdeploy.records import dump_record
 
 # Options that hold a secret, and the variable that keeps it off the command line.
+ANYWHERE = Site(LOOPBACK, "0", Path(), spare_ports=("0", "0"))
 SECRETS = {"--api-key": API_KEY, "--hf-token": "HF_TOKEN"}
 
 
@@ -40,7 +45,8 @@ def choose_port(host: str, asked: int | None) -> tuple[int, socket.socket]:
     Raises:
         InputError: the port asked for is taken, or nothing can listen on `host`.
     """
-    claims = {m.port: d.name for d in state.deployments() if d.running for m in d.members}
+    here = [d for d in state.deployments() if d.running and not d.orchestrator]
+    claims = {m.port: d.name for d in here for m in d.members}
     first, tries = (FIRST_PORT, PORTS_TRIED) if asked is None else (asked, 1)
     for port in free_from(host, first, tries):
         if port not in claims and (hold := claim(port)):
@@ -62,15 +68,19 @@ def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
     if problems:
         raise InputError(f"{backend.name} cannot run this plan: {'; '.join(problems)}")
     _check_access(order)
-    engine = engine_of(plan, backend, order)
-    runtime_for(engine).check_plan(plan, engine)
-    _check_arguments(plan, backend, order)
+    if orchestrator := orchestrator_for(order.on):
+        orchestrator.check_plan(Task(plan, backend, order))
+        site = ANYWHERE
+    else:
+        replica = replica_of(plan, plan.placement[0], backend, order)
+        runtime = runtime_for(replica.engine)
+        runtime.check_plan(plan, replica.engine)
+        site = runtime.site(replica)
+    _check_arguments(plan, backend, order, site)
 
 
-def _check_arguments(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
+def _check_arguments(plan: DeploymentPlan, backend: Backend, order: Order, site: Site) -> None:
     place = plan.placement[0]
-    replica = replica_of(plan, place, backend, order)
-    site = runtime_for(replica.engine).site(replica)
     first = parts_of(plan, place, backend, order, site).leader
     own = first.argv[: -len(order.engine_args) or None]
     own_names = {word for word in own if word.startswith("--")}

@@ -12,6 +12,7 @@ from tpdeploy.errors import TpdeployError
 from tpdeploy.launcher.commands import FRONT
 from tpdeploy.launcher.drift import MOST_WINDOWS, WINDOW, drifts
 from tpdeploy.launcher.figures import Load, Look, kept, load_between, look
+from tpdeploy.launcher.orchestrated import look as look_at
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.registry import runtime_of
 from tpdeploy.launcher.state import Deployment, folder_of
@@ -49,6 +50,8 @@ def see(deployment: Deployment, past: Sequence[Look] = ()) -> tuple[Seen, Look |
 
     Also what its engines told, for the next look; None if they cannot be asked.
     """
+    if deployment.orchestrator:
+        return _in_cluster(deployment), None
     members, gone = _asked(deployment)
     healthy = {member.label for member in members if member.healthy}
     replicas = [member.label for member in members if member.label != FRONT]
@@ -67,6 +70,21 @@ def see(deployment: Deployment, past: Sequence[Look] = ()) -> tuple[Seen, Look |
         truth |= _loads(_lately(before, now), now, replicas)
         truth["drift"] = drifts([*before, now], plan) if plan else ()
     return Seen(**{**dict(deployment), **truth}), now
+
+
+def _in_cluster(deployment: Deployment) -> Seen:
+    """As its orchestrator sees it; its members are not asked from here."""
+    try:
+        seen = look_at(deployment)
+    except TpdeployError as error:
+        seen = deployment.model_copy(update={"phase": "down", "reason": str(error)})
+    plan = _plan(deployment)
+    return Seen(
+        **dict(seen),
+        serving=seen.phase in {"ready", "degraded"},
+        gone=(),
+        planned=_planned(plan) if plan else None,
+    )
 
 
 def _loads(before: Look | None, now: Look, replicas: Sequence[str]) -> dict[str, Any]:

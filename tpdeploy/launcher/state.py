@@ -36,11 +36,15 @@ class Deployment(Record):
     key_file: Path | None = Field(default=None, description="the keys of its clients")
     certificate: Path | None = Field(default=None, description="what it encrypts with")
     supervisor: Leader | None = None
+    orchestrator: str = Field(default="", description="the cluster that supervises it, if any")
+    reference: str = Field(default="", description="what that calls it")
     members: tuple[Member, ...]
 
     @property
     def supervised(self) -> bool:
-        """Whether its supervisor is alive."""
+        """Whether its supervisor is alive; a cluster is."""
+        if self.orchestrator:
+            return not self.ended
         return self.supervisor is not None and is_alive(self.supervisor)
 
     @property
@@ -51,6 +55,8 @@ class Deployment(Record):
     @property
     def running(self) -> bool:
         """Whether any process of it is alive, be it an orphan of a killed supervisor."""
+        if self.orchestrator:
+            return self.supervised
         return self.supervised or any(
             runtime.left(members) for runtime, members in by_runtime(self.members)
         )

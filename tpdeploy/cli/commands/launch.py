@@ -1,14 +1,15 @@
 """`tpdeploy launch`: start the engine with exactly the plan."""
 
-import shlex
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from socket import socket
 
 import typer
 
-from tpdeploy.backends.base import Backend
 from tpdeploy.backends.registry import load_backend
+from tpdeploy.cli.commands.dry_run import show_commands
+from tpdeploy.cli.commands.submitted import show_manifest, submit
 from tpdeploy.cli.options import launch as given
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
@@ -16,7 +17,7 @@ from tpdeploy.cli.views.doctor import show_warnings
 from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.access import client_key, generated_file, read_keys
-from tpdeploy.launcher.commands import Order, front_command, replica_commands
+from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.control import follow, stop
 from tpdeploy.launcher.launch import (
     begin,
@@ -26,32 +27,17 @@ from tpdeploy.launcher.launch import (
     one_at_a_time,
     prepared,
 )
-from tpdeploy.launcher.runtimes.base import Rendered
-from tpdeploy.launcher.runtimes.ports import LOOPBACK
+from tpdeploy.launcher.orchestrators.base import Task
+from tpdeploy.launcher.orchestrators.registry import orchestrator_for
+from tpdeploy.launcher.runtimes.ports import FIRST_PORT, LOOPBACK
 from tpdeploy.launcher.runtimes.processes import Leader, this_process
 from tpdeploy.launcher.state import DEFAULT_NAME, Deployment, folder_of
-from tpdeploy.launcher.systemd import Scope, install, started, unit, unit_name
+from tpdeploy.launcher.systemd import Scope, install, started
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.profiles.record import Record
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 UNDER_WAY = {"starting", "stopping"}
-
-
-class DryCommand(Record):
-    """One command a launch would run; the rest of its environment is the user's own."""
-
-    member: str
-    files: dict[str, str]
-    env: dict[str, str]
-    argv: tuple[str, ...]
-
-
-class DryRun(Record):
-    """The commands a launch would run."""
-
-    commands: tuple[DryCommand, ...]
 
 
 @app.command()
@@ -71,12 +57,16 @@ def launch(
     detach: given.Detach = False,
     systemd: given.Systemd = None,
     dry_run: given.DryRun = False,
+    output: given.Output = None,
     force: given.Force = False,
     executable: given.Executable = None,
     python: given.Python = None,
     container: given.Container = None,
     on: given.On = "local",
     sbatch: given.Sbatch = None,
+    namespace: given.Namespace = None,
+    volume: given.Volume = None,
+    format_: given.Format = None,
     engine_arg: given.EngineArg = None,
     startup_timeout: given.StartupTimeout = 1200.0,
     hang_timeout: given.HangTimeout = 120.0,
@@ -87,8 +77,12 @@ def launch(
 
     Clients need a key if TPDEPLOY_API_KEY holds one, or one is generated or read from a file.
     """
-    chosen, (chosen_port, hold) = read_plan(plan), choose_port(host, port)
+    chosen, orchestrator = read_plan(plan), orchestrator_for(on)
+    # A port of the cluster is nobody's here.
+    held = (port or FIRST_PORT, socket()) if orchestrator else choose_port(host, port)
+    chosen_port, hold = held
     engine = load_backend(backend or chosen.backend)
+    in_cluster = {"namespace": namespace, "volume": volume, "format": format_}
     order = Order(
         name=name,
         backend=engine.name,
@@ -98,7 +92,7 @@ def launch(
         python=_whole(python),
         container=container,
         on=on,
-        on_options=tuple(sbatch or ()),
+        on_options=_on_options(on, sbatch, in_cluster),
         startup_timeout_s=startup_timeout,
         hang_timeout_s=hang_timeout,
         restarts=restarts,
@@ -113,12 +107,32 @@ def launch(
         owner=None if detach or systemd else this_process(),
     )
     check(chosen, engine, order)
-    if dry_run:
-        return _show_dry(chosen, engine, order, systemd, as_json=json)
+    if orchestrator:
+        task, dry = Task(chosen, engine, order), dry_run or output is not None
+        if systemd:
+            raise InputError(f"--systemd: {orchestrator.name} supervises it by itself")
+        if dry:
+            return show_manifest(orchestrator, task, output, as_json=json)
+        return submit(orchestrator, task, detach=detach, as_json=json)
+    if dry_run or output:
+        return show_commands(chosen, engine, order, systemd, output, as_json=json)
     with one_at_a_time():
         show_warnings(err, check_here(chosen, engine, order, insist=force))
         supervisor = _started(chosen, order, hold, systemd)
     return _run(order, supervisor, as_json=json)
+
+
+def _on_options(
+    on: str, sbatch: list[str] | None, in_cluster: Mapping[str, str | None]
+) -> tuple[str, ...]:
+    """What is passed to what runs it, which must be what the options are for."""
+    name = on.partition(":")[0]
+    if sbatch and name != "slurm":
+        raise InputError("--sbatch is for --on slurm")
+    given_ = {option: value for option, value in in_cluster.items() if value is not None}
+    if given_ and name != "kubernetes":
+        raise InputError(f"--{min(given_)} is for --on kubernetes")
+    return (*(sbatch or ()), *(f"{option}={value}" for option, value in given_.items()))
 
 
 def _started(plan: DeploymentPlan, order: Order, hold: socket, scope: Scope | None) -> Leader:
@@ -189,41 +203,3 @@ def _attend(name: str, supervisor: Leader) -> None:
     last = follow(name, supervisor, lambda _: False, tell)
     if last.phase == "failed":
         raise TpdeployError(f"deployment {name} has failed: {last.reason}")
-
-
-def _show_dry(
-    plan: DeploymentPlan, engine: Backend, order: Order, scope: Scope | None, *, as_json: bool
-) -> None:
-    """The commands of every member, as they would be, and the service."""
-    replicas = replica_commands(plan, engine, order)
-    front = front_command(order, engine, [r.member for r in replicas])
-    _show_commands([*replicas, front], as_json=as_json)
-    if scope and not as_json:
-        typer.echo(f"# {unit_name(order.name)}\n{unit(order, plan.model.id, scope)}")
-
-
-def _show_commands(commands: list[Rendered], *, as_json: bool) -> None:
-    found = [
-        DryCommand(
-            member=c.member.label,
-            files={str(path): text for path, text in c.files.items()},
-            env=dict(c.env),
-            argv=c.argv,
-        )
-        for c in commands
-    ]
-    if as_json:
-        print_json(DryRun(commands=tuple(found)))
-        return
-    for command in found:
-        typer.echo(f"# {command.member}")
-        for path, text in command.files.items():
-            whole = text.removesuffix("\n")
-            typer.echo(f"cat > {shlex.quote(path)} <<'EOF'\n{whole}\nEOF")
-        typer.echo(f"{_as_typed(command)}\n")
-
-
-def _as_typed(command: DryCommand) -> str:
-    """The command as one could type it, environment first."""
-    env = [f"{name}={shlex.quote(value)}" for name, value in command.env.items()]
-    return " ".join([*env, shlex.join(command.argv)])

@@ -13,7 +13,8 @@ import typer
 from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.logs import PREVIOUS
-from tpdeploy.launcher.state import folder_of
+from tpdeploy.launcher.orchestrated import orchestrator_of, refuse
+from tpdeploy.launcher.state import Deployment, folder_of, load
 from tpdeploy.launcher.timeline import Growing, Line, Log, everything, last, no_check
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -55,6 +56,13 @@ def logs(
     """
     begin = _time(since)
     name = chosen(name, ended=True)
+    deployment = load(name)
+    if deployment and deployment.orchestrator:
+        for option, value in {"--since": since, "--all": all_, "--previous": previous}.items():
+            if value:
+                refuse(deployment, option)
+        _print_of_cluster(deployment, member, lines or LINES, follow=follow)
+        return
     folder = folder_of(name) / "logs" / (PREVIOUS if previous else "")
     keep = everything if all_ else no_check
     paths = _paths(folder, name, member)
@@ -67,6 +75,20 @@ def logs(
     while follow:
         _print(growing.new(), width)
         time.sleep(POLL_S)
+
+
+def _print_of_cluster(
+    deployment: Deployment, member: str | None, lines: int, *, follow: bool
+) -> None:
+    """What the orchestrator has; logs end with their deployment there."""
+    if deployment.ended:
+        raise InputError(
+            f"deployment {deployment.name} is {deployment.phase}, and {deployment.orchestrator} "
+            "keeps no logs of what has ended"
+        )
+    orchestrator = orchestrator_of(deployment)
+    for line in orchestrator.logs(deployment.reference, member, lines, follow=follow):
+        typer.echo(line)
 
 
 def _print(lines: Iterable[Line], width: int) -> None:

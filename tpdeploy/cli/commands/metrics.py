@@ -16,6 +16,7 @@ from tpdeploy.launcher.access import read_keys
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.commands import FRONT, Order, order_of
 from tpdeploy.launcher.front import METRICS_PATH, OWN_METRICS_PATH
+from tpdeploy.launcher.orchestrated import refuse
 from tpdeploy.launcher.runtimes.registry import runtime_of
 from tpdeploy.launcher.state import Deployment, running
 
@@ -44,6 +45,7 @@ def metrics(
     if scrape_config == dashboard:
         raise InputError("choose --scrape-config or --dashboard")
     deployment = running(chosen(name))
+    refuse(deployment, "metrics")
     names = load_backend(deployment.backend).metrics
     if names is None:
         raise InputError(f"{deployment.backend} has no metrics")

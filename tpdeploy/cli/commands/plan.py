@@ -26,10 +26,13 @@ from tpdeploy.planner.search.search import Solved, alternatives
 from tpdeploy.planner.search.search import plan as make_plan
 from tpdeploy.planner.search.token_budget import fewest_with_steps, search_steps
 from tpdeploy.planner.search.turning_points import turning_points
+from tpdeploy.plugins import installed
+from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
 
 AUTO = "auto"
+CLUSTERS = ("tpdeploy.runtimes", "tpdeploy.orchestrators")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -76,19 +79,35 @@ def plan(
 ) -> None:
     """Choose how MODEL is split over these GPUs: TP, pipeline, experts, attention, replicas."""
     check_report(report)
-    cluster = parse_gpus(gpus, interconnect, network=network)
+    cluster = _cluster(gpus, interconnect, network)
     stored = load_model(model)
     request, load = request_of(context.params, stored), load_of(context.params, stored)
 
     def ask(engine: Backend) -> Question:
         return pose(request, stored, cluster, load, engine)
 
-    solve = fewest_with_steps if options.leaves_count_open(gpus, cluster) else search_steps
+    is_open = not _is_elsewhere(gpus) and options.leaves_count_open(gpus, cluster)
+    solve = fewest_with_steps if is_open else search_steps
     choice = _choose(backend, ask, solve)
     try:
         _answer(choice, assumed(context.params, load), output, report, as_json=json, pareto=pareto)
     except InfeasibleError as refusal:
         raise _refused(refusal, choice, solve, as_json=json) from None
+
+
+def _is_elsewhere(gpus: str) -> bool:
+    """Whether `--gpus` names what runs deployments, in place of devices."""
+    return any(gpus.partition(":")[0] in installed(group) for group in CLUSTERS)
+
+
+def _cluster(gpus: str, interconnect: str | None, network: str | None) -> Cluster:
+    """The devices that are stated, those of this machine, or what a cluster says it has."""
+    if not _is_elsewhere(gpus):
+        return parse_gpus(gpus, interconnect, network=network)
+    # What launches takes long to import, and other plans do not need it.
+    from tpdeploy.launcher.inventory import cluster_of  # noqa: PLC0415
+
+    return cluster_of(gpus, interconnect, network)
 
 
 def _choose(

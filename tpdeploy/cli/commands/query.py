@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import nullcontext
 from typing import Annotated
 
 import httpx
@@ -11,8 +12,8 @@ from tpdeploy.cli.output import err, print_json
 from tpdeploy.harness.load.chat import Answer, Question, ask
 from tpdeploy.harness.load.client import key_from_environment, open_client, served_models
 from tpdeploy.launcher.choice import chosen
-from tpdeploy.launcher.control import take_over_orphans
-from tpdeploy.launcher.state import Endpoint, running_endpoint
+from tpdeploy.launcher.control import reached, take_over_orphans
+from tpdeploy.launcher.state import Endpoint
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -40,9 +41,9 @@ def query(
     """
     if not url:
         take_over_orphans()
-    running = None if url else running_endpoint(chosen(name))
     asked = Question(text=question, system=system, max_tokens=max_tokens, temperature=temperature)
-    answer = asyncio.run(_ask(url or "", running, asked, quiet=json))
+    with nullcontext() if url else reached(chosen(name)) as running:
+        answer = asyncio.run(_ask(url or "", running, asked, quiet=json))
     if json:
         print_json(answer)
         return

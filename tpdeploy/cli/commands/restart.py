@@ -10,6 +10,7 @@ from tpdeploy.errors import InputError, nearest
 from tpdeploy.launcher.asks import Ask
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.control import ask
+from tpdeploy.launcher.orchestrated import refuse
 from tpdeploy.launcher.state import running
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -32,7 +33,9 @@ def restart(
     Each gets no more requests first, finishes those it has, and is back before the next one goes.
     """
     name = chosen(name)
-    labels = [m.label for m in running(name).members]
+    deployment = running(name)
+    refuse(deployment, "restart")
+    labels = [m.label for m in deployment.members]
     for unknown in (m for m in member or () if m not in labels):
         raise InputError(f"deployment {name} has no {unknown}; {nearest(unknown, labels)}")
     wanted = tuple(member or labels[:-1])

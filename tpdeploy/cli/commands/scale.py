@@ -10,6 +10,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.launcher.asks import Ask
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.control import ask
+from tpdeploy.launcher.orchestrated import refuse
 from tpdeploy.launcher.state import running
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -27,7 +28,9 @@ def scale(
 ) -> None:
     """Run more or fewer of the replicas that the plan has devices for."""
     name = chosen(name)
-    planned = len(running(name).members) - 1
+    deployment = running(name)
+    refuse(deployment, "scale")
+    planned = len(deployment.members) - 1
     if replicas > planned:
         raise InputError(
             f"--replicas {replicas}: the plan has devices for {planned}; "

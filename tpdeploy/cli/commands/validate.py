@@ -33,7 +33,8 @@ from tpdeploy.harness.measure.validation import Measurement, expected_latency_s,
 from tpdeploy.harness.measure.validation import validate as measure
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.commands import order_of
-from tpdeploy.launcher.control import take_over_orphans
+from tpdeploy.launcher.control import seen_now, take_over_orphans
+from tpdeploy.launcher.orchestrated import within_reach
 from tpdeploy.launcher.own_metrics import OwnMetrics
 from tpdeploy.launcher.state import Deployment, Endpoint, deployments, running_endpoint
 from tpdeploy.launcher.state import load as load_deployment
@@ -96,7 +97,9 @@ def validate(
             prompts=prompts,
             exact=engine.fixes_output_length,
         )
-        return _run(endpoint, how, OwnMetrics(deployment, engine) if deployment else None, launched)
+        here = deployment if deployment and not deployment.orchestrator else None
+        with within_reach(endpoint, deployment) as reached:
+            return _run(reached, how, OwnMetrics(here, engine) if here else None, launched)
 
     found = _measured(deployed, load, sweep, run, report)
     _learn(found, deployed)
@@ -161,6 +164,7 @@ def _target(
         return Endpoint(url=url, plan=read_plan(plan)), None
     take_over_orphans()
     name = chosen(name)
+    seen_now(name)
     found = running_endpoint(name)
     _refuse_parts(name)
     endpoint = found.model_copy(update={"plan": read_plan(plan)}) if plan else found
@@ -177,9 +181,10 @@ def _refuse_parts(name: str) -> None:
     away = [m for m in deployment.members if m.phase != "ready"] if deployment else []
     if deployment and away:
         words = ", ".join(f"{m.label} is {m.phase}" for m in away)
+        scale = f", or: tpdeploy scale --replicas {len(deployment.members) - 1}"
         raise InputError(
             f"deployment {name} is not whole, and its plan is for all of it: {words}; "
-            f"wait for it, or: tpdeploy scale --replicas {len(deployment.members) - 1}"
+            f"wait for it{'' if deployment.orchestrator else scale}"
         )
 
 

@@ -38,7 +38,29 @@ Python = Annotated[
 Container = Annotated[
     str | None, typer.Option(help="An image that has the engine; Docker or Podman runs it.")
 ]
-On = Annotated[str, typer.Option(help="What runs it: local, slurm, or ssh:HOST,HOST.")]
+On = Annotated[
+    str,
+    typer.Option(
+        help="What runs it: local, slurm, ssh:HOST,HOST, kubernetes or kubernetes:CONTEXT."
+    ),
+]
+Namespace = Annotated[
+    str | None, typer.Option(help="For --on kubernetes. [default: the context's]")
+]
+Volume = Annotated[
+    str | None,
+    typer.Option(
+        help="Where its weights are, for --on kubernetes: pvc:NAME, pvc:NAME/FOLDER, PATH."
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", help="Of the manifest for --on kubernetes: plain (default), kserve."),
+]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Write what --dry-run prints to this file, and end."),
+]
 Sbatch = Annotated[
     list[str] | None,
     typer.Option(help="An option of sbatch, as --sbatch partition=gpu, for --on slurm."),

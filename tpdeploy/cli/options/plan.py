@@ -11,7 +11,10 @@ from tpdeploy.planner.workload import DRAFT_COST, INPUT_TOKENS, LENGTH_SPREAD, O
 ModelName = Annotated[str, typer.Argument(help="Alias, local folder or hub id, as llama-70b.")]
 Gpus = Annotated[
     str,
-    typer.Option(help="8xH100, 4xL40S, 2x8xH200 (nodes), auto; H100: as few as the load needs."),
+    typer.Option(
+        help="8xH100, 4xL40S, 2x8xH200 (nodes), auto; H100: as few as the load needs; "
+        "kubernetes:CONTEXT, slurm:PARTITION: what it has."
+    ),
 ]
 InputTokens = Annotated[
     int | None, typer.Option(help=f"Mean prompt tokens of a request. [default: {INPUT_TOKENS}]")

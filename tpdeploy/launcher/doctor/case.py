@@ -63,7 +63,11 @@ class Case:
     @cached_property
     def running(self) -> Sequence[Deployment]:
         """The deployments that run now."""
-        return [deployment for deployment in state.deployments() if deployment.running]
+        return [
+            deployment
+            for deployment in state.deployments()
+            if deployment.running and not deployment.orchestrator
+        ]
 
     @cached_property
     def cached_weights(self) -> Path | None:

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from tpdeploy.backends.base import Backend
+from tpdeploy.errors import InputError
 from tpdeploy.launcher.commands import Order
+from tpdeploy.launcher.offers import Offer
 from tpdeploy.launcher.runtimes.member import Member, Phase
 from tpdeploy.planner.plan import DeploymentPlan
 
@@ -54,6 +56,16 @@ class Orchestrator(ABC):
     """
 
     name: ClassVar[str]
+    tools: ClassVar[str] = ""  # with what people do there what tpdeploy does not
+
+    def offers(self, where: str) -> list[Offer]:
+        """The nodes that are up, by their devices; `where` is what follows the name and a colon.
+
+        Raises:
+            InputError: it does not tell.
+            TpdeployError: the cluster does not answer.
+        """
+        raise InputError(f"--gpus {self.name}: it does not tell; name the devices, as 2x8xH100")
 
     @abstractmethod
     def check_plan(self, task: Task) -> None:
@@ -84,6 +96,10 @@ class Orchestrator(ABC):
         Raises:
             TpdeployError: the cluster refuses it.
         """
+
+    def endpoint(self, reference: str, order: Order) -> str:
+        """The URL at which its clients find it, which need not be on this machine."""
+        return f"http://{order.host}:{order.port}"
 
     @abstractmethod
     def observe(self, reference: str) -> View:

@@ -10,7 +10,9 @@ from typing import ClassVar
 import httpx
 
 from tpdeploy.backends.base import Backend, Command, Platform, Site
+from tpdeploy.errors import InputError
 from tpdeploy.launcher.environments import Environment
+from tpdeploy.launcher.offers import Offer
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 
@@ -86,6 +88,15 @@ class Runtime(ABC):
 
     name: ClassVar[str]
     here: ClassVar[bool] = True  # whether what it runs is on this machine
+
+    def offers(self, where: str) -> list[Offer]:
+        """The nodes that are up, by their devices; `where` is what follows the name and a colon.
+
+        Raises:
+            InputError: it does not tell.
+            TpdeployError: the cluster does not answer.
+        """
+        raise InputError(f"--gpus {self.name}: it does not tell; name the devices, as 2x8xH100")
 
     @abstractmethod
     def check_plan(self, plan: DeploymentPlan, engine: Engine) -> None:

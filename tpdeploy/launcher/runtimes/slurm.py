@@ -17,6 +17,7 @@ from tpdeploy.backends.base import Site
 from tpdeploy.errors import InputError, TpdeployError, one_line
 from tpdeploy.files import make_private, write_whole
 from tpdeploy.launcher.environments import Environment
+from tpdeploy.launcher.offers import Offer
 from tpdeploy.launcher.runtimes.base import Engine, Observed, Parts, Rendered, Replica, Runtime
 from tpdeploy.launcher.runtimes.local import check_installed, environment_named
 from tpdeploy.launcher.runtimes.member import Member
@@ -32,6 +33,7 @@ from tpdeploy.launcher.runtimes.slurm_job import (
     job_script,
     resources,
 )
+from tpdeploy.launcher.runtimes.slurm_nodes import offers_of
 from tpdeploy.launcher.runtimes.slurm_queue import RUNNING, WAITING, Job, last_line, queue, told
 from tpdeploy.planner.plan import DeploymentPlan
 
@@ -53,6 +55,10 @@ class Slurm(Runtime):
         self.answered_at = -inf
         self.looking = Lock()
         self.looked_at = -LOOK_EVERY_S
+
+    def offers(self, where: str) -> list[Offer]:
+        """The nodes of a partition, or of all."""
+        return offers_of(where)
 
     def check_plan(self, plan: DeploymentPlan, engine: Engine) -> None:
         """Any plan: a replica takes as many nodes as it has machines."""

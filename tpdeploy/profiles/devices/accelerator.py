@@ -115,4 +115,9 @@ class Accelerator(Record):
     fabrics: tuple[Text, ...] = Field(
         min_length=1, description="fabrics it is sold with, the assumed one first"
     )
+    product_labels: tuple[Text, ...] = Field(
+        default=(),
+        description="values of the product label of Kubernetes nodes that are not made of the "
+        "driver's name",
+    )
     peaks: Peaks

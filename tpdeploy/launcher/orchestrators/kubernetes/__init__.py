@@ -1,0 +1,1 @@
+"""Deployments as objects of Kubernetes: plain YAML, handed over and observed with kubectl."""
