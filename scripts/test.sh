@@ -23,6 +23,7 @@ pytest -n 2 --dist worksteal -m properties
 python -m benchmarks.accuracy
 pytest -n 4 -m processes
 tpdeploy backends install vllm
+tpdeploy backends install vllm --with ray
 tpdeploy backends install deepspeed-mii --platform cuda
 python -m tpdeploy.launcher.small_model
 # Nothing serves while models are counted: two at a time.

@@ -25,7 +25,11 @@ class StandInRay:
             def log_message(self, *_: object) -> None: ...
 
             def do_GET(self) -> None:
-                self.answer(*cluster.get(self.path))
+                asked = f"Bearer {cluster.token}" if cluster.token else None
+                if self.headers["Authorization"] != asked:
+                    self.answer(401, "Unauthorized")
+                else:
+                    self.answer(*cluster.get(self.path))
 
             def do_DELETE(self) -> None:
                 cluster.options = None
@@ -54,7 +58,7 @@ class StandInRay:
         self.applications: dict[str, dict[str, Any]] = {}
         self.states = ["RUNNING"]
         self.status, self.message = "RUNNING", ""
-        self.completion = 200
+        self.completion, self.token = 200, ""
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def get(self, path: str) -> tuple[int, str]:

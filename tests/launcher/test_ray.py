@@ -348,6 +348,9 @@ def test_clients_reach_it_at_the_head(cluster: StandInRay, task: Task, tmp_path:
     cluster.options = {"host": EVERYWHERE, "port": 8000}
     with RAY.reach(reference) as url:
         assert url == "http://127.0.0.1:8000/prod"
+    assert RAY.endpoint("http://head:8265#tpdeploy-prod", task.order) == (
+        f"http://head:{cluster.port}/prod"
+    )
     cluster.applications = {}
     with pytest.raises(TpdeployError, match="no application tpdeploy-prod any more"):
         RAY.reach(reference)
@@ -370,6 +373,24 @@ def test_a_refusal_of_serve_is_one_line(cluster: StandInRay, task: Task, tmp_pat
     path.write_text("applications:\n- name: x\n  route_prefix: /x\n")
     with pytest.raises(TpdeployError, match="says 400: ValidationError: import_path"):
         RAY.submit(task, path, {})
+
+
+def test_the_clusters_token_is_taken_from_where_ray_has_it(
+    cluster: StandInRay, task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable, or a file; without it the message names the variable."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cluster.token = "secret"  # noqa: S105 - nobody's
+    with pytest.raises(InputError, match="RAY_AUTH_TOKEN"):
+        RAY.check(task)
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray" / "auth_token").write_text("secret\n")
+    RAY.check(task)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "other")
+    with pytest.raises(InputError, match="asks for the cluster's token"):
+        RAY.check(task)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "secret")
+    RAY.check(task)
 
 
 def test_without_a_dashboard_it_says_what_starts_one(task: Task) -> None:

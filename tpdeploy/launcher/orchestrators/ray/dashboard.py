@@ -11,10 +11,14 @@ import httpx
 from pydantic import ValidationError
 
 from tpdeploy.errors import InputError, TpdeployError, shown
+from tpdeploy.files import home_of, kind_of, read_text
 from tpdeploy.launcher.orchestrators.ray.details import Details
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
 
 ADDRESS = "RAY_DASHBOARD_ADDRESS"  # the variable that `serve` reads
+# A cluster's token, as Ray itself finds it: in the one, or in the file that the other names.
+TOKEN, TOKEN_PATH = "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
+TOKEN_FILE = "~/.ray/auth_token"  # noqa: S105 - a path
 PORT = 8265
 APPLICATIONS = "/api/serve/applications/"
 LOGS = "/api/v0/logs"
@@ -46,6 +50,15 @@ def address_of(on: str) -> str:
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}:{port}"
+
+
+def _headers() -> dict[str, str]:
+    """What lets us in where the cluster asks for its token."""
+    token = os.environ.get(TOKEN, "").strip()
+    path = home_of(os.environ.get(TOKEN_PATH, TOKEN_FILE))
+    if not token and kind_of(path) == "file":
+        token = read_text(path).strip()
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 class Dashboard:
@@ -93,14 +106,22 @@ class Dashboard:
         url = self.url + f"{LOGS}/stream"
         with (
             self._reached(),
-            httpx.stream("GET", url, params=asked, timeout=timeout, trust_env=False) as answer,
+            httpx.stream(
+                "GET", url, params=asked, headers=_headers(), timeout=timeout, trust_env=False
+            ) as answer,
         ):
             yield from answer.iter_lines()
 
     def _ask(self, method: str, path: str, **content: Any) -> httpx.Response:
         url = self.url + path
         with self._reached():
-            answer = httpx.request(method, url, timeout=TIMEOUT, trust_env=False, **content)
+            answer = httpx.request(
+                method, url, headers=_headers(), timeout=TIMEOUT, trust_env=False, **content
+            )
+        if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
+            raise TpdeployError(
+                f"Ray's dashboard {self.url} asks for the cluster's token; put it into {TOKEN}"
+            )
         if answer.status_code != httpx.codes.OK:
             words = " ".join(re.sub(r"\x1b\[\d*m", "", answer.text).split())
             raise TpdeployError(f"Ray's dashboard {self.url} says {answer.status_code}: {words}")

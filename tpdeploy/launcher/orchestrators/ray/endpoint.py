@@ -30,9 +30,16 @@ def url_of(known: Reference, details: Details) -> str:
         raise TpdeployError(
             f"Serve listens on {options.host} of {head} alone; run this there, or give --host"
         )
-    host = head if options.host in LOOPBACKS | EVERYWHERE else options.host
     scheme = "https" if options.ssl_certfile else "http"
-    return f"{scheme}://{host}:{options.port}/{known.application.removeprefix(PREFIX)}"
+    return address_in(known, options.host, options.port, scheme)
+
+
+def address_in(known: Reference, host: str, port: int, scheme: str = "http") -> str:
+    """Its URL where Serve listens on `host` and `port`."""
+    head = Dashboard(known.dashboard).host
+    here = head if host in LOOPBACKS | EVERYWHERE else host
+    name = known.application.removeprefix(PREFIX)
+    return f"{scheme}://{f'[{here}]' if ':' in here else here}:{port}/{name}"
 
 
 def tried(url: str, model: str) -> tuple[Phase, str]:

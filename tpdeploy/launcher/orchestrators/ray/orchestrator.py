@@ -11,16 +11,18 @@ from typing import ClassVar
 
 import yaml
 
+from tpdeploy.backends.base import Backend, EnvironmentSpec
 from tpdeploy.errors import InputError, TpdeployError, nearest
 from tpdeploy.files import read_text
+from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.orchestrators.base import Manifest, Orchestrator, Task, View
 from tpdeploy.launcher.orchestrators.ray import logs, schema
 from tpdeploy.launcher.orchestrators.ray.checks import check_names, check_proxy, refusals
-from tpdeploy.launcher.orchestrators.ray.config import serve_config
+from tpdeploy.launcher.orchestrators.ray.config import ENGINE, serve_config
 from tpdeploy.launcher.orchestrators.ray.dashboard import Dashboard, address_of
 from tpdeploy.launcher.orchestrators.ray.details import Application, Details
-from tpdeploy.launcher.orchestrators.ray.endpoint import tried, url_of
-from tpdeploy.launcher.orchestrators.ray.environment import environment_with_ray
+from tpdeploy.launcher.orchestrators.ray.endpoint import address_in, tried, url_of
+from tpdeploy.launcher.orchestrators.ray.environment import environment_with_ray, with_ray
 from tpdeploy.launcher.orchestrators.ray.notes import notes
 from tpdeploy.launcher.orchestrators.ray.reference import Reference
 
@@ -35,6 +37,13 @@ class Ray(Orchestrator):
     """Declares an application beside those that are declared already."""
 
     name: ClassVar[str] = "ray"
+    tools: ClassVar[str] = "Ray's dashboard or the command `serve`"
+
+    def beside(self, backend: Backend, spec: EnvironmentSpec) -> EnvironmentSpec:
+        """Ray in an environment with vLLM."""
+        if backend.name != ENGINE:
+            raise InputError(f"--with ray: Ray Serve LLM runs {ENGINE}, not {backend.name}")
+        return with_ray(spec)
 
     def check_plan(self, task: Task) -> None:
         """vLLM without attention data parallelism, and what Serve has besides."""
@@ -82,6 +91,10 @@ class Ray(Orchestrator):
         if phase == "ready":
             phase, reason = tried(url_of(known, details), application.model)
         return View(phase, reason, application.members)
+
+    def endpoint(self, reference: str, order: Order) -> str:
+        """At the head of the cluster, or wherever the user has it listen."""
+        return address_in(Reference.read(reference), order.host, order.port)
 
     def reach(self, reference: str) -> AbstractContextManager[str]:
         """Serve's proxy on the head of the cluster."""
