@@ -341,6 +341,16 @@ def test_what_it_waits_for_is_told_in_one_line(
     assert RAY.observe(reference).reason == "2 replicas wait: GPU: 8"
 
 
+def test_of_a_traceback_the_error_is_told(cluster: StandInRay, task: Task, tmp_path: Path) -> None:
+    reference = submitted(task, tmp_path)
+    trace = (
+        "app failed:\nTraceback (most recent call last):\n  File x\nValueError: no x\n"
+    )
+    cluster.status, cluster.message = "DEPLOY_FAILED", trace
+    view = RAY.observe(reference)
+    assert (view.phase, view.reason) == ("failed", "ValueError: no x")
+
+
 def test_clients_reach_it_at_the_head(cluster: StandInRay, task: Task, tmp_path: Path) -> None:
     reference = submitted(task, tmp_path)
     with RAY.reach(reference) as url:

@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from tpdeploy.backends.base import last_exception
 from tpdeploy.errors import one_line
 from tpdeploy.launcher.runtimes.member import Member, Phase
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
@@ -101,8 +102,10 @@ class Application(Answer):
 
     @property
     def _why(self) -> str:
-        told = [self.message, *(each.message for each in self.deployments.values())]
-        return one_line(next((" ".join(text.split()) for text in told if text), ""))
+        """The first message, of a traceback its last line; deployments say more than the whole."""
+        told = [*(each.message for each in self.deployments.values()), self.message]
+        first = next(filter(None, told), "")
+        return one_line(last_exception(first.splitlines()) or " ".join(first.split()))
 
 
 class HttpOptions(Answer):
