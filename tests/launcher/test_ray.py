@@ -343,9 +343,7 @@ def test_what_it_waits_for_is_told_in_one_line(
 
 def test_of_a_traceback_the_error_is_told(cluster: StandInRay, task: Task, tmp_path: Path) -> None:
     reference = submitted(task, tmp_path)
-    trace = (
-        "app failed:\nTraceback (most recent call last):\n  File x\nValueError: no x\n"
-    )
+    trace = "app failed:\nTraceback (most recent call last):\n  File x\nValueError: no x\n"
     cluster.status, cluster.message = "DEPLOY_FAILED", trace
     view = RAY.observe(reference)
     assert (view.phase, view.reason) == ("failed", "ValueError: no x")
