@@ -65,7 +65,7 @@ class StandInRay:
         asked = urlsplit(path)
         if asked.path == APPLICATIONS:
             return 200, json.dumps(self.details())
-        if asked.path == "/api/v0/logs/file":
+        if asked.path in {"/api/v0/logs/file", "/api/v0/logs/stream"}:
             query = parse_qs(asked.query)
             known = query["actor_id"] == ["actor-0"]
             return 200, {"out": OUT, "err": ERR}[query["suffix"][0]] if known else ""

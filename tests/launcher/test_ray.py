@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.orchestrators.base import Manifest, Task
 from tpdeploy.launcher.orchestrators.ray.arguments import engine_kwargs
+from tpdeploy.launcher.orchestrators.ray.checks import check_proxy
 from tpdeploy.launcher.orchestrators.ray.config import accelerator_type
 from tpdeploy.launcher.orchestrators.ray.dashboard import address_of
+from tpdeploy.launcher.orchestrators.ray.details import Details
 from tpdeploy.launcher.orchestrators.ray.environment import with_ray
 from tpdeploy.launcher.orchestrators.ray.orchestrator import Ray
 from tpdeploy.launcher.orchestrators.registry import ORCHESTRATORS
@@ -294,6 +297,13 @@ def test_a_name_or_path_that_is_taken_is_refused(
         RAY.check(task)
 
 
+def test_a_loopback_that_is_not_ours_is_refused(plan: DeploymentPlan) -> None:
+    """Nobody here would reach Serve there, not even to see that it is ready."""
+    with pytest.raises(InputError, match="give the --host that Serve is to listen on"):
+        check_proxy(task_for(plan, on="ray:head"), Details())
+    check_proxy(task_for(plan, on="ray:head", host="10.0.0.7"), Details())
+
+
 def test_another_port_than_serves_is_refused(cluster: StandInRay, task: Task) -> None:
     cluster.options = {"host": EVERYWHERE, "port": 8000}
     with pytest.raises(InputError, match=r"--host 0\.0\.0\.0 --port 8000"):
@@ -374,6 +384,15 @@ def test_logs_are_those_of_the_process_in_the_order_of_time(
     assert [line.split()[-1] for line in told] == ["first", "starts", "last"]
     with pytest.raises(InputError, match="replica-7"):
         list(RAY.logs(reference, "replica-7", 3, follow=False))
+
+
+def test_logs_are_followed_from_all_of_its_outputs(
+    cluster: StandInRay, task: Task, tmp_path: Path
+) -> None:
+    """A process without a node yet has none."""
+    told = RAY.logs(submitted(task, tmp_path), None, 3, follow=True)
+    words = {line.split()[-1] for line in islice(told, 4)}
+    assert words == {":job_id:01", "starts", "first", "last"}
 
 
 def test_a_refusal_of_serve_is_one_line(cluster: StandInRay, task: Task, tmp_path: Path) -> None:

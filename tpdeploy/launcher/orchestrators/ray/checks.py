@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.orchestrators.base import Task
 from tpdeploy.launcher.orchestrators.ray.config import ENGINE, application_of
+from tpdeploy.launcher.orchestrators.ray.dashboard import Dashboard, address_of
 from tpdeploy.launcher.orchestrators.ray.details import Details
+from tpdeploy.launcher.orchestrators.ray.endpoint import LOOPBACKS
 
 
 def refusals(task: Task) -> Iterator[str]:
@@ -43,8 +45,13 @@ def check_names(task: Task, details: Details) -> None:
 
 
 def check_proxy(task: Task, details: Details) -> None:
-    """Nothing, if Serve listens where it is asked to, or does not listen yet."""
-    order, there = task.order, details.http_options
+    """Nothing, if Serve listens, or can listen, where it is asked to and is reached from here."""
+    order, there, url = task.order, details.http_options, address_of(task.order.on)
+    if order.host in LOOPBACKS and Dashboard(url).host not in LOOPBACKS:
+        raise InputError(
+            f"--host {order.host} is the head's own, which {url} is not from here: run this on the "
+            "head, or give the --host that Serve is to listen on there"
+        )
     if there and (there.host, there.port) != (order.host, order.port):
         raise InputError(
             f"Serve on that cluster listens on {there.host}:{there.port} until it is shut down, "

@@ -24,6 +24,7 @@ APPLICATIONS = "/api/serve/applications/"
 LOGS = "/api/v0/logs"
 # Starting Serve takes a new cluster seconds, a busy one more.
 TIMEOUT = httpx.Timeout(120.0, connect=5.0)
+WITHOUT_END = httpx.Timeout(5.0, read=None)  # nothing is written for hours
 OUTPUTS = ("out", "err")  # vLLM writes to the one, Serve and what fails to the other
 FOLLOW_EVERY_S = 0.5
 
@@ -102,12 +103,11 @@ class Dashboard:
         """The same, and on, for as long as it writes."""
         asked: dict[str, str | float] = {"actor_id": actor, "suffix": output, "lines": lines}
         asked["interval"] = FOLLOW_EVERY_S
-        timeout = httpx.Timeout(TIMEOUT, read=None)
         url = self.url + f"{LOGS}/stream"
         with (
             self._reached(),
             httpx.stream(
-                "GET", url, params=asked, headers=_headers(), timeout=timeout, trust_env=False
+                "GET", url, params=asked, headers=_headers(), timeout=WITHOUT_END, trust_env=False
             ) as answer,
         ):
             yield from answer.iter_lines()
