@@ -24,6 +24,7 @@ python -m benchmarks.accuracy
 pytest -n 4 -m processes
 pytest -n 2 -m "cluster and not engine"
 tpdeploy backends install vllm
+tpdeploy backends install vllm --with ray
 tpdeploy backends install deepspeed-mii --platform cuda
 python -m tpdeploy.launcher.small_model
 # Nothing serves while models are counted: two at a time.

@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.cli.commands import tpdeploy
 from tpdeploy.backends.vllm import ENVIRONMENTS
 from tpdeploy.launcher.environments import MARKER
+from tpdeploy.launcher.orchestrators.ray.environment import with_ray
 
 backends = partial(tpdeploy, "backends", width=100)
 
@@ -46,6 +47,23 @@ def test_installing_what_is_there_does_nothing(tmp_path: Path) -> None:
     done = backends("install", "vllm", "--platform", "cpu", home=tmp_path)
     assert done.returncode == 0
     assert done.stderr.count("is installed") == 1
+
+
+def test_ray_is_installed_beside_the_engine_and_not_into_its_environment(tmp_path: Path) -> None:
+    """Its environment has a name of its own, and the engine's stays as it is."""
+    spec = with_ray(ENVIRONMENTS["cpu"])
+    pretend_installed(tmp_path, f"{spec.name}-{spec.version}")
+    done = backends("install", "vllm", "--platform", "cpu", "--with", "ray", home=tmp_path)
+    assert done.stderr == f"vllm-cpu-ray {spec.version} is installed\n"
+    listed = json.loads(backends("--json", home=tmp_path).stdout)["engines"]
+    assert not any(engine["installed"] for engine in listed)
+    other = backends(
+        *("install", "deepspeed-mii", "--platform", "cuda", "--with", "ray"), home=tmp_path
+    )
+    unknown = backends("install", "vllm", "--with", "dask", home=tmp_path)
+    assert "--with ray: Ray Serve LLM runs vllm, not deepspeed-mii" in other.stderr
+    assert "unknown orchestrator 'dask'" in unknown.stderr
+    assert (other.returncode, unknown.returncode) == (2, 2)
 
 
 def test_unknown_names_are_one_clear_line(tmp_path: Path) -> None:

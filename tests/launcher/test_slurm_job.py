@@ -12,6 +12,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.launcher.commands import Order, replica_commands
 from tpdeploy.launcher.launch import check
 from tpdeploy.launcher.runtimes.member import Member
+from tpdeploy.launcher.runtimes.script import written
 from tpdeploy.launcher.runtimes.slurm import LOOK_EVERY_S, Slurm
 from tpdeploy.planner.plan import DeploymentPlan
 
@@ -73,6 +74,13 @@ def test_tensorrt_llm_has_a_task_a_gpu_joined_by_mpi() -> None:
     assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=4"} <= set(lines)
     assert step(lines) == "srun --kill-on-bad-exit=1 --mpi=pmix bash -s <<'PART'"
     assert any(line.startswith("set -- trtllm-llmapi-launch trtllm-serve ") for line in lines)
+
+
+def test_a_script_within_a_script_is_written_whole(tmp_path: Path) -> None:
+    """As a dry run prints those of other machines, which write files themselves."""
+    inner = written({"x": "EOF\nEOF_\n"})
+    subprocess.run(["/bin/bash"], input=written({f"{tmp_path}/a.sh": inner}), text=True, check=True)
+    assert (tmp_path / "a.sh").read_text() == inner
 
 
 def test_a_controller_that_is_away_ends_nothing(

@@ -20,6 +20,7 @@ from tpdeploy.launcher.environments import (
     missing_libraries,
     of_release,
 )
+from tpdeploy.launcher.orchestrators.registry import ORCHESTRATORS
 from tpdeploy.profiles.machine.detect import detect
 from tpdeploy.profiles.record import Record
 
@@ -75,6 +76,10 @@ def install_backend(
     platform: Annotated[
         str | None, typer.Option(help="cuda or cpu. [default: what this machine has]")
     ] = None,
+    with_: Annotated[
+        str | None,
+        typer.Option("--with", help="ray: in an environment with Ray Serve."),
+    ] = None,
 ) -> None:
     """Make an engine's own environment; nothing else on the machine changes.
 
@@ -83,8 +88,13 @@ def install_backend(
     """
     if name not in backend_names():
         raise InputError(f"unknown backend {name!r}; {nearest(name, backend_names())}")
-    spec = load_backend(name).environment(_platform(platform))
-    _install(of_release(spec, version) if version else spec)
+    backend = load_backend(name)
+    spec = backend.environment(_platform(platform))
+    if version:
+        spec = of_release(spec, version)
+    if with_:
+        spec = ORCHESTRATORS.load(with_).beside(backend, spec)
+    _install(spec)
 
 
 def _platform(asked: str | None) -> Platform:

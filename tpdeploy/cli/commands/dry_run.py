@@ -9,6 +9,7 @@ from tpdeploy.backends.base import Backend
 from tpdeploy.cli.output import err, print_json
 from tpdeploy.files import write_whole
 from tpdeploy.launcher.commands import Order, front_command, replica_commands
+from tpdeploy.launcher.runtimes.script import written
 from tpdeploy.launcher.systemd import Scope, unit, unit_name
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.record import Record
@@ -65,9 +66,6 @@ def show_commands(
 
 def _shown(command: DryCommand) -> str:
     """The command as one could type it, its files and its environment first."""
-    lines = [f"# {command.member}"]
-    for path, text in command.files.items():
-        whole = text.removesuffix("\n")
-        lines.append(f"cat > {shlex.quote(path)} <<'EOF'\n{whole}\nEOF")
     env = [f"{name}={shlex.quote(value)}" for name, value in command.env.items()]
-    return "\n".join([*lines, " ".join([*env, shlex.join(command.argv)])]) + "\n\n"
+    typed = " ".join([*env, shlex.join(command.argv)])
+    return f"# {command.member}\n{written(command.files)}{typed}\n\n"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from tpdeploy.backends.base import Backend
+from tpdeploy.backends.base import Backend, EnvironmentSpec
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.offers import Offer
@@ -66,6 +66,14 @@ class Orchestrator(ABC):
             TpdeployError: the cluster does not answer.
         """
         raise InputError(f"--gpus {self.name}: it does not tell; name the devices, as 2x8xH100")
+
+    def beside(self, backend: Backend, spec: EnvironmentSpec) -> EnvironmentSpec:
+        """The environment of an engine with what this orchestrator needs in the same one.
+
+        Raises:
+            InputError: it needs nothing there, or does not run that engine.
+        """
+        raise InputError(f"--with {self.name}: it needs nothing in an engine's environment")
 
     @abstractmethod
     def check_plan(self, task: Task) -> None:

@@ -65,12 +65,12 @@ def exported(variables: Mapping[str, str]) -> str:
     return "".join(f"export {name}={quoted(value)}\n" for name, value in variables.items())
 
 
-def written(files: Mapping[str, str], folder: str) -> str:
-    """Lines that write `files` into `folder`."""
+def written(files: Mapping[str, str]) -> str:
+    """Lines that write `files`, by their paths."""
     lines = []
-    for name, text in files.items():
+    for path, text in files.items():
         end = _end_of(text)
-        lines += [f"cat > {quoted(f'{folder}/{name}')} <<'{end}'", text.removesuffix("\n"), end]
+        lines += [f"cat > {quoted(path)} <<'{end}'", text.removesuffix("\n"), end]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -162,7 +162,7 @@ def part_script(replica: Replica, parts: Parts, rank: int, host: Host) -> str:
             script.exported(
                 {**seen_devices(engine, place.devices_on(machine)), **parts.leader.env}
             ),
-            script.written(parts.leader.files, FOLDER),
+            script.written({f"{FOLDER}/{name}": text for name, text in parts.leader.files.items()}),
             script.chosen(script.named(engine, parts), RANK),
             script.START,
             WATCH,
