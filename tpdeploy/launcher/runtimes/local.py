@@ -46,7 +46,7 @@ class Local(Runtime):
         if len(machines) > 1:
             raise InputError(
                 f"the plan spans {len(machines)} machines, and launch starts it on this one; "
-                "plan one machine, or name what runs it: --on ssh:HOST,HOST, slurm, kubernetes or ray"
+                "plan one machine, or say --on ssh:HOST,HOST, slurm, kubernetes or ray"
             )
 
     def check(self, plan: DeploymentPlan, engine: Engine) -> None:
