@@ -248,6 +248,8 @@ class DeploymentPlan(Record):
     overload: Text | None = Field(
         default=None, description="what of the load has to wait; None: nothing has to"
     )
+    answer: str = Field(default="", description="in a sentence; empty: written before there was")
+    why: tuple[str, ...] = Field(default=(), description="the reasons that matter most, in words")
     reasons: tuple[str, ...]
     depends_on: tuple[str, ...] = Field(
         default=(), description="up to which load the split stays the best, and what was assumed"

@@ -16,9 +16,9 @@ from tpdeploy.cli.output import out, print_json
 from tpdeploy.cli.planfile import write_plan
 from tpdeploy.cli.report.write import check_report, write_report
 from tpdeploy.cli.views.plan import show_plan
-from tpdeploy.cli.views.splits import show_alternatives
+from tpdeploy.cli.views.splits import show_alternatives, telling
 from tpdeploy.errors import InfeasibleError
-from tpdeploy.planner.plan import Refused
+from tpdeploy.planner.plan import DeploymentPlan, Refused
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.pareto import sweep
 from tpdeploy.planner.search.remedies import remedies
@@ -72,6 +72,7 @@ def plan(
     pareto: given.Pareto = False,
     output: given.Output = None,
     report: given.Report = None,
+    everything: given.Everything = False,
     json: given.Json = False,
 ) -> None:
     """Choose how MODEL is split over these GPUs: TP, pipeline, experts, attention, replicas."""
@@ -86,9 +87,14 @@ def plan(
     solve = fewest_with_steps if options.leaves_count_open(gpus, cluster) else search_steps
     choice = _choose(backend, ask, solve)
     try:
-        _answer(choice, assumed(context.params, load), output, report, as_json=json, pareto=pareto)
+        defaults = assumed(context.params, load)
+        made = _made(choice, defaults, output, report, pareto=pareto)
     except InfeasibleError as refusal:
-        raise _refused(refusal, choice, solve, as_json=json) from None
+        raise _refused(refusal, choice, solve, as_json=json, everything=everything) from None
+    if json:
+        print_json(made[0])
+    else:
+        show_plan(out, *made, report, pareto=pareto, everything=everything)
 
 
 def _choose(
@@ -100,16 +106,10 @@ def _choose(
     return choose(load_backends()[0], ask, solve)
 
 
-def _answer(
-    choice: Choice,
-    defaults: str,
-    output: Path | None,
-    report: Path | None,
-    *,
-    as_json: bool,
-    pareto: bool,
-) -> None:
-    """Write and show the plan.
+def _made(
+    choice: Choice, defaults: str, output: Path | None, report: Path | None, *, pareto: bool
+) -> tuple[DeploymentPlan, Path]:
+    """The plan, and where it was written.
 
     Raises:
         InfeasibleError: there is none.
@@ -123,10 +123,7 @@ def _answer(
     path = write_plan(chosen, output)
     if report:
         write_report(report, question, chosen)
-    if as_json:
-        print_json(chosen)
-    else:
-        show_plan(out, chosen, path, report, pareto=pareto)
+    return chosen, path
 
 
 def _refused(
@@ -135,6 +132,7 @@ def _refused(
     solve: Callable[[Question], Solved],
     *,
     as_json: bool,
+    everything: bool,
 ) -> InfeasibleError:
     """Show what each split came to; the refusal with what was found to work instead."""
     question, outcome = choice.solved
@@ -144,5 +142,6 @@ def _refused(
     if as_json:
         print_json(rejected)
     else:
-        show_alternatives(out, rejected.alternatives)
+        shown = rejected.alternatives if everything else telling(rejected.alternatives)
+        show_alternatives(out, shown)
     return InfeasibleError(rejected.reason)

@@ -117,4 +117,10 @@ Output = Annotated[
 Report = Annotated[
     Path | None, typer.Option("--report", help="Write the plan as one HTML page, with figures.")
 ]
+Everything = Annotated[
+    bool,
+    typer.Option(
+        "--all", help="Show memory, every split and engine, all reasons and assumptions too."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")]

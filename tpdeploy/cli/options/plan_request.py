@@ -53,9 +53,9 @@ def assumed(asked: Asked, load: Workload) -> str:
     words = {
         "input_tokens": f"{load.input_tokens:,} tokens in",
         "output_tokens": f"{load.output_tokens:,} out",
-        "length_spread": f"lengths within {load.length_spread:.0%} of their mean",
+        "length_spread": f"lengths within {load.length_spread:.0%}",
     }
     parts = [words[name] for name in LENGTHS if asked[name] is None]
     if asked["concurrency"] is None and asked["rate"] is None:
         parts.append(load.arriving)
-    return f"Assumed, since not stated: {', '.join(parts)}." if parts else ""
+    return f"Assumed: {', '.join(parts)}." if parts else ""
