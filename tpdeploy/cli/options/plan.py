@@ -5,13 +5,22 @@ from typing import Annotated, Literal
 
 import typer
 
+from tpdeploy.cli.options import completion
 from tpdeploy.cli.options.common import DEFAULT_CONCURRENCY
 from tpdeploy.planner.workload import DRAFT_COST, INPUT_TOKENS, LENGTH_SPREAD, OUTPUT_TOKENS
 
-ModelName = Annotated[str, typer.Argument(help="Alias, local folder or hub id, as llama-70b.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        help="Alias, local folder or hub id, as llama-70b.", autocompletion=completion.models
+    ),
+]
 Gpus = Annotated[
     str,
-    typer.Option(help="8xH100, 4xL40S, 2x8xH200 (nodes), auto; H100: as few as the load needs."),
+    typer.Option(
+        help="8xH100, 4xL40S, 2x8xH200 (nodes), auto; H100: as few as the load needs.",
+        autocompletion=completion.gpus,
+    ),
 ]
 InputTokens = Annotated[
     int | None, typer.Option(help=f"Mean prompt tokens of a request. [default: {INPUT_TOKENS}]")
@@ -99,13 +108,26 @@ Pareto = Annotated[
 ]
 Replicas = Annotated[int | None, typer.Option(help="Only this many replicas.")]
 Interconnect = Annotated[
-    str | None, typer.Option(help="pcie, nvlink, nvswitch, or pcie-gen4-x8 and the like.")
+    str | None,
+    typer.Option(
+        help="pcie, nvlink, nvswitch, or pcie-gen4-x8 and the like.",
+        autocompletion=completion.interconnects,
+    ),
 ]
 NetworkName = Annotated[
-    str | None, typer.Option("--network", help="Between machines: infiniband-ndr, efa-3200g, ...")
+    str | None,
+    typer.Option(
+        "--network",
+        help="Between machines: infiniband-ndr, efa-3200g, ...",
+        autocompletion=completion.networks,
+    ),
 ]
 BackendName = Annotated[
-    str, typer.Option(help="Engine the plan is for; auto: the best of those that can run it.")
+    str,
+    typer.Option(
+        help="Engine the plan is for; auto: the best of those that can run it.",
+        autocompletion=completion.backends,
+    ),
 ]
 Optimize = Annotated[
     Literal["throughput", "latency", "cost"], typer.Option(help="What to rank by.")

@@ -17,7 +17,7 @@ LOAD = (
     *("concurrency", "rate", "ttft", "tpot", "prefix_cache_hit_rate"),
     *("speculative_tokens", "acceptance_rate", "draft_cost"),
 )
-UNCHANGED = ("optimize", "quantization", "kv_cache", "enforce_eager", "interconnect", "network")
+UNCHANGED = ("optimize", "kv_cache", "enforce_eager", "interconnect", "network")
 
 
 def request_of(asked: Asked, stored: ModelShape) -> Request:
@@ -34,6 +34,7 @@ def request_of(asked: Asked, stored: ModelShape) -> Request:
         replicas=options.devices("--replicas", asked["replicas"]),
         gpu_price_per_hour=options.price("--gpu-price", asked["gpu_price"]),
         dtype=options.dtype(asked["dtype"]),
+        quantization=(asked["quantization"] or "").lower() or None,
         max_model_len=tokens("max_model_len"),
         max_num_batched_tokens=tokens("max_num_batched_tokens"),
         max_num_seqs=tokens("max_num_seqs"),
