@@ -20,6 +20,10 @@ from tpdeploy.errors import InputError, TpdeployError, nearest, shown
 COMMANDS = {
     "plan": "Choose how a model is split over GPUs, and predict its speed.",
     "explain": "Draw how one layer is split and what its all-reduces carry.",
+    "models": "List the models that are bundled.",
+    "gpus": "List the GPUs that are known.",
+    "interconnects": "List what joins GPUs and machines.",
+    "show": "Show what is known of a model, GPU or interconnect.",
     "doctor": "Examine this machine: is anything in the way of the plan?",
     "launch": "Start the plan as one OpenAI-compatible endpoint.",
     "status": "Show what the running deployments do now.",

@@ -46,5 +46,11 @@ def deployments(incomplete: str) -> list[str]:
     return _begun(incomplete, (each.name for each in known() if each.running))
 
 
+def known(incomplete: str) -> list[str]:
+    """Models, GPUs and interconnects."""
+    links = (*fabric_names(), *network_names())
+    return [*models(incomplete), *_begun(incomplete, (*accelerator_names(), *links))]
+
+
 def _begun(incomplete: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name.lower().startswith(incomplete.lower())]

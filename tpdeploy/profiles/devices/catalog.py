@@ -34,7 +34,9 @@ def find_accelerator(name: str) -> Accelerator:
     path = _accelerator_keys().get(gpu_key(name))
     if path is not None:
         return read_record(path, Accelerator)
-    raise InputError(f"unknown GPU {shown(name)}; {nearest(name, accelerator_names())}")
+    raise InputError(
+        f"unknown GPU {shown(name)}; {nearest(name, accelerator_names())} (all: tpdeploy gpus)"
+    )
 
 
 def is_accelerator(name: str) -> bool:
@@ -77,6 +79,13 @@ def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
     own = folder / f"{device.lower()}.yaml"
     paths = [own] if own.exists() else sorted(folder.glob("*.yaml"))
     return read_record(paths[0], Measurements).curves if paths else ()
+
+
+def measured_on(fabric: str) -> tuple[str, ...]:
+    """The GPUs with which collectives were measured on `fabric`."""
+    paths = sorted((DATA / "curves" / fabric).glob("*.yaml"))
+    found = [curve.gpu for path in paths for curve in read_record(path, Measurements).curves]
+    return tuple(dict.fromkeys(found))
 
 
 @cache

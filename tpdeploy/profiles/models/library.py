@@ -49,7 +49,8 @@ def load_model(name: str) -> ModelShape:
         id, file = bundled
         return shape_from_config(read_record(file, ModelProfile).config, id=id)
     if not HUB_ID.fullmatch(wanted):
-        raise InputError(f"unknown model {shown(name)!r}; {nearest(wanted, _aliases())}")
+        near = nearest(wanted, _aliases())
+        raise InputError(f"unknown model {shown(name)!r}; {near} (all: tpdeploy models)")
     config = hub_config(wanted)
     if STORED not in config:
         config = _with_modelopt(config, hub_quantization(wanted))
