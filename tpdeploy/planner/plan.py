@@ -192,6 +192,12 @@ class Alternative(Record):
     tpot_ms: Figure | None = None
     output_tokens_per_s: Figure | None = None
 
+    @property
+    def parallelism(self) -> Parallelism:
+        """The split alone."""
+        fields = {name: getattr(self, name) for name in Parallelism.model_fields}
+        return Parallelism.model_validate(fields)
+
 
 class EngineAnswer(Record):
     """What one engine would make of the same question."""

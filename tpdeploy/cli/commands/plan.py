@@ -1,15 +1,8 @@
 """`tpdeploy plan`: which split of these GPUs serves this model best, and why."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import typer
 
-from tpdeploy.backends.base import Backend
-from tpdeploy.backends.choice import Choice, ask_one, choose
-from tpdeploy.backends.question import pose
-from tpdeploy.backends.registry import load_backend, load_backends
-from tpdeploy.cli.options import common as options
+from tpdeploy.api.decision import decide
 from tpdeploy.cli.options import plan as given
 from tpdeploy.cli.options.plan_request import assumed, load_of, request_of
 from tpdeploy.cli.output import out, print_json
@@ -18,18 +11,9 @@ from tpdeploy.cli.report.write import check_report, write_report
 from tpdeploy.cli.views.plan import show_plan
 from tpdeploy.cli.views.splits import show_alternatives, telling
 from tpdeploy.errors import InfeasibleError
-from tpdeploy.planner.plan import DeploymentPlan, Refused
-from tpdeploy.planner.question import Question
-from tpdeploy.planner.search.pareto import sweep
-from tpdeploy.planner.search.remedies import remedies
-from tpdeploy.planner.search.search import Solved, alternatives
-from tpdeploy.planner.search.search import plan as make_plan
-from tpdeploy.planner.search.token_budget import fewest_with_steps, search_steps
-from tpdeploy.planner.search.turning_points import turning_points
+from tpdeploy.planner.plan import Refused
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
-
-AUTO = "auto"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -80,68 +64,26 @@ def plan(
     cluster = parse_gpus(gpus, interconnect, network=network)
     stored = load_model(model)
     request, load = request_of(context.params, stored), load_of(context.params, stored)
-
-    def ask(engine: Backend) -> Question:
-        return pose(request, stored, cluster, load, engine)
-
-    solve = fewest_with_steps if options.leaves_count_open(gpus, cluster) else search_steps
-    choice = _choose(backend, ask, solve)
+    decision = decide(request, stored, gpus=gpus, cluster=cluster, load=load, backend=backend)
     try:
-        defaults = assumed(context.params, load)
-        made = _made(choice, defaults, output, report, pareto=pareto)
+        made = decision.plan(assumed=assumed(context.params, load), pareto=pareto)
     except InfeasibleError as refusal:
-        raise _refused(refusal, choice, solve, as_json=json, everything=everything) from None
-    if json:
-        print_json(made[0])
-    else:
-        show_plan(out, *made, report, pareto=pareto, everything=everything)
-
-
-def _choose(
-    backend: str, ask: Callable[[Backend], Question], solve: Callable[[Question], Solved]
-) -> Choice:
-    """The answer of the engine that was named, or of the best one."""
-    if backend != AUTO:
-        return ask_one(load_backend(backend), ask, solve)
-    return choose(load_backends()[0], ask, solve)
-
-
-def _made(
-    choice: Choice, defaults: str, output: Path | None, report: Path | None, *, pareto: bool
-) -> tuple[DeploymentPlan, Path]:
-    """The plan, and where it was written.
-
-    Raises:
-        InfeasibleError: there is none.
-    """
-    question, outcome = choice.solved
-    chosen = make_plan(question, outcome)
-    depends_on = (*turning_points(question, outcome.ranked), *([defaults] if defaults else []))
-    chosen = chosen.changed(engines=choice.engines, depends_on=depends_on)
-    if pareto:
-        chosen = chosen.changed(pareto=sweep(question, outcome.ranked))
-    path = write_plan(chosen, output)
+        rejected = decision.refused(refusal)
+        _show_refused(rejected, as_json=json, everything=everything)
+        raise InfeasibleError(rejected.reason) from None
+    path = write_plan(made, output)
     if report:
-        write_report(report, question, chosen)
-    return chosen, path
-
-
-def _refused(
-    refusal: InfeasibleError,
-    choice: Choice,
-    solve: Callable[[Question], Solved],
-    *,
-    as_json: bool,
-    everything: bool,
-) -> InfeasibleError:
-    """Show what each split came to; the refusal with what was found to work instead."""
-    question, outcome = choice.solved
-    found = remedies(question, outcome, solve)
-    works = f"; what would work: {', or '.join(found)}" if found else ""
-    rejected = Refused(reason=f"{refusal}{works}", alternatives=alternatives(question, outcome))
-    if as_json:
-        print_json(rejected)
+        write_report(report, decision.choice.solved[0], made)
+    if json:
+        print_json(made)
     else:
-        shown = rejected.alternatives if everything else telling(rejected.alternatives)
+        show_plan(out, made, path, report, pareto=pareto, everything=everything)
+
+
+def _show_refused(refused: Refused, *, as_json: bool, everything: bool) -> None:
+    """What each split came to."""
+    if as_json:
+        print_json(refused)
+    else:
+        shown = refused.alternatives if everything else telling(refused.alternatives)
         show_alternatives(out, shown)
-    return InfeasibleError(rejected.reason)

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from tpdeploy.api.options import DEFAULT_CONCURRENCY
 from tpdeploy.cli.options import completion
-from tpdeploy.cli.options.common import DEFAULT_CONCURRENCY
 from tpdeploy.planner.workload import DRAFT_COST, INPUT_TOKENS, LENGTH_SPREAD, OUTPUT_TOKENS
 
 ModelName = Annotated[

@@ -93,6 +93,5 @@ def show_pareto(console: Console, plan: DeploymentPlan) -> None:
 
 def split_words(split: Alternative | Parallelism) -> str:
     """A split in few characters: `TP 4 x 2`, `TP 8 x PP 2 x 1`."""
-    fields = {name: getattr(split, name) for name in Parallelism.model_fields}
-    parallelism = Parallelism.model_validate(fields)
+    parallelism = split.parallelism if isinstance(split, Alternative) else split
     return f"{parallelism.words} x {parallelism.replicas}"
