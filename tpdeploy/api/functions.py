@@ -8,6 +8,7 @@ from typing import TypeVar, Unpack
 from tpdeploy.api.decision import AUTO, decide
 from tpdeploy.api.options import Common, Options, check_names, load_of, request_of
 from tpdeploy.api.results import Compared, Comparison, Plan
+from tpdeploy.api.turning import turns
 from tpdeploy.errors import InfeasibleError, InputError
 from tpdeploy.harness.backtest.prediction import predict_rows
 from tpdeploy.harness.backtest.summary import Summary, summarise
@@ -80,7 +81,9 @@ def compare(
     if len(set(cases)) < 2:
         raise InputError("compare needs two or more models, GPUs, engines or widths")
     varied = [len(set(values)) > 1 for values in zip(*cases, strict=True)]
-    return Comparison(compared=tuple(_compared(case, varied, options) for case in cases))
+    compared = tuple(_compared(case, varied, options) for case in cases)
+    able = [(each.name, each.plan) for each in compared if each.plan]
+    return Comparison(compared=compared, turns=turns(able))
 
 
 def backtest(path: str | Path) -> Summary:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from tpdeploy.api.html import comparison_html, plan_html
 from tpdeploy.files import write_whole
 from tpdeploy.planner.plan import DeploymentPlan
@@ -44,6 +46,7 @@ class Comparison(Record):
     """Several plans for the same load, in the order in which they were asked for."""
 
     compared: tuple[Compared, ...]
+    turns: str = Field(default="", description="up to which load which of them serves most")
 
     @property
     def best(self) -> Compared | None:

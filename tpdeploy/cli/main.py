@@ -19,6 +19,7 @@ from tpdeploy.errors import InputError, TpdeployError, nearest, shown
 # it is for is said here in the few words that the list of commands has room for.
 COMMANDS = {
     "plan": "Choose how a model is split over GPUs, and predict its speed.",
+    "compare": "Show models, GPUs, engines or widths side by side.",
     "explain": "Draw how one layer is split and what its all-reduces carry.",
     "models": "List the models that are bundled.",
     "gpus": "List the GPUs that are known.",
