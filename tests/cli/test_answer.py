@@ -105,3 +105,15 @@ def test_a_refusal_shows_the_splits_that_come_closest() -> None:
     every = tpdeploy(*refused, "--all", width=200).stdout.splitlines()
     assert 1 < len(few) <= 5 < len(every)
     assert any(line.strip().startswith("TP 8 x 1") for line in few)
+
+
+@pytest.mark.parametrize(("model", "code"), [("smollm2", 0), ("llama-405b", 3)])
+def test_a_machine_without_a_gpu_says_so(
+    model: str, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """First, or in the refusal; not where CPUs were asked for."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    said = tpdeploy("plan", model, width=300)
+    assert said.returncode == code
+    assert "no GPU was found on this machine; --gpus 8xH100" in said.stdout + said.stderr
+    assert "no GPU was" not in tpdeploy("plan", model, "--gpus", "1xCPU", width=300).stdout

@@ -2,7 +2,7 @@
 
 import typer
 
-from tpdeploy.api.decision import decide
+from tpdeploy.api.decision import AUTO, decide
 from tpdeploy.cli.options import plan as given
 from tpdeploy.cli.options.plan_request import assumed, load_of, request_of
 from tpdeploy.cli.output import out, print_json
@@ -14,6 +14,8 @@ from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.plan import Refused
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
+
+NO_GPU = "no GPU was found on this machine; --gpus 8xH100 and the like plan for others"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -62,6 +64,7 @@ def plan(
     """Choose how MODEL is split over these GPUs: TP, pipeline, experts, attention, replicas."""
     check_report(report)
     cluster = parse_gpus(gpus, interconnect, network=network)
+    no_gpu = gpus.strip().lower() == AUTO and cluster.accelerator.platform == "cpu"
     stored = load_model(model)
     request, load = request_of(context.params, stored), load_of(context.params, stored)
     decision = decide(request, stored, gpus=gpus, cluster=cluster, load=load, backend=backend)
@@ -70,13 +73,16 @@ def plan(
     except InfeasibleError as refusal:
         rejected = decision.refused(refusal)
         _show_refused(rejected, as_json=json, everything=everything)
-        raise InfeasibleError(rejected.reason) from None
+        note = f"; {NO_GPU}" if no_gpu else ""
+        raise InfeasibleError(f"{rejected.reason}{note}") from None
     path = write_plan(made, output)
     if report:
         write_report(report, decision.choice.solved[0], made)
     if json:
         print_json(made)
     else:
+        if no_gpu:
+            out.print(f"Planned for the CPU: {NO_GPU}.", style="yellow")
         show_plan(out, made, path, report, pareto=pareto, everything=everything)
 
 
