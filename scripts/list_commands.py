@@ -1,11 +1,10 @@
 """The page of all commands, made from their own help: `python scripts/list_commands.py`."""
 
-import importlib
 from pathlib import Path
 
 from typer.testing import CliRunner
 
-from tpdeploy.cli.main import COMMANDS
+from tpdeploy.cli.main import COMMANDS, app
 from tpdeploy.files import write_whole
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "commands.md"
@@ -24,10 +23,9 @@ def reference() -> str:
 
 
 def _section(name: str) -> str:
-    module = importlib.import_module(f"tpdeploy.cli.commands.{COMMANDS[name]}")
-    called = f"tpdeploy {name}"
-    shown = CliRunner().invoke(module.app, ["--help"], prog_name=called, env={"COLUMNS": "80"})
-    return f"## {called}\n\n```\n{shown.stdout.strip()}\n```\n"
+    asked = [name, "--help"]
+    shown = CliRunner().invoke(app, asked, prog_name="tpdeploy", env={"COLUMNS": "80"})
+    return f"## tpdeploy {name}\n\n```\n{shown.stdout.strip()}\n```\n"
 
 
 if __name__ == "__main__":

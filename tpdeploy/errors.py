@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 # A list longer than this is not read.
 MOST_OFFERED = 20
+# Names that begin alike of which so many are offered; and how alike others must be spelled.
+MOST_BEGUN, LEAST_ALIKE = 6, 0.6
 # Characters of a value, of a path within a message, and of a message: longer is not read either.
 MOST_SHOWN, MOST_PATH, MOST_MESSAGE = 60, 200, 1000
 # From here on a word within a message is a value that somebody forgot to shorten.
@@ -86,14 +88,34 @@ def _short_word(word: re.Match[str]) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """A phrase that offers the known names most like `name`, or all of them when none is near.
 
+    Names that begin as `name` does are meant sooner than names that are spelled like it.
+
     >>> nearest("lama-70b", ["llama-70b", "qwen3-8b"])
     'did you mean llama-70b?'
+    >>> nearest("qwen3", ["qwen3-14b", "qwen3-8b", "qwen2-7b"])
+    'did you mean qwen3-8b, qwen3-14b?'
     """
     names = sorted(known)
     name = name[:MOST_SHOWN]  # of long ones the comparison takes seconds
-    by_key = {candidate.lower(): candidate for candidate in names}
-    close = difflib.get_close_matches(name.lower(), by_key, n=3, cutoff=0.5)
+    if begun := _begun(name, names):
+        close = sorted(begun, key=len)[:MOST_BEGUN]
+    else:
+        by_key = {candidate.lower(): candidate for candidate in names}
+        alike = difflib.get_close_matches(name.lower(), by_key, n=3, cutoff=LEAST_ALIKE)
+        close = [by_key[key] for key in alike]
     if close:
-        return f"did you mean {', '.join(by_key[key] for key in close)}?"
+        return f"did you mean {', '.join(close)}?"
     rest = f" and {len(names) - MOST_OFFERED} more" if len(names) > MOST_OFFERED else ""
     return f"known: {', '.join(names[:MOST_OFFERED])}{rest}"
+
+
+def _begun(name: str, names: list[str]) -> list[str]:
+    """The names that begin with `name`, or do without dashes; a letter is too little to tell."""
+    if len(name) < 2:
+        return []
+    begun = [each for each in names if each.lower().startswith(name.lower())]
+    return begun or [each for each in names if _plain(each).startswith(_plain(name))]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name.lower())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cli.commands import refused, tpdeploy
+from tests.cli.commands import answered, refused, tpdeploy
 from tpdeploy.errors import MOST_MESSAGE, MOST_SHOWN
 
 DIGITS, MORE_DIGITS = "9" * 400, "9" * 5000
@@ -83,7 +83,7 @@ def test_what_is_no_file_is_not_replaced(path: str) -> None:
         (("plan",), "Missing argument"),
         (("plan", "x", "--nonsense"), "--nonsense"),
         (("plan", "x", "--tp", "many"), "Invalid value for '--tp'"),
-        (("nonsense",), "No such command 'nonsense'"),
+        (("nonsense",), "no command 'nonsense'"),
         (("validate", "--requests", "0"), "Invalid value for '--requests'"),
         (("logs", "--lines", DIGITS), "--lines 999"),
     ],
@@ -99,3 +99,29 @@ def test_help_is_shown_where_nothing_is_asked() -> None:
     assert "plan" in tpdeploy("--help").stdout
     assert tpdeploy("--help").returncode == 0
     assert tpdeploy().returncode == 2
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_short_help(option: str) -> None:
+    """Of all commands and of one; no summary is cut off."""
+    assert "Usage: tpdeploy plan" in answered("plan", option)
+    summaries = answered(option, width=80)
+    assert "Usage: tpdeploy [OPTIONS] COMMAND" in summaries
+    assert "..." not in summaries.partition("Commands:")[2]
+
+
+def test_short_version() -> None:
+    """`-V` is `--version`."""
+    assert answered("-V") == answered("--version")
+
+
+def test_a_command_that_is_not_one() -> None:
+    """The nearest one is named."""
+    assert "no command 'plann'; did you mean plan" in refused("plann")
+
+
+def test_formats_in_capitals() -> None:
+    """FP8 is fp8."""
+    assert "weights fp8" in answered(
+        "plan", "llama-8b", "--gpus", "1xH100", "--quantization", "FP8", "--all"
+    )

@@ -40,4 +40,4 @@ def test_a_model_whose_architecture_looks_like_markup(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps({**LLAMA, "architectures": ["[/b]"]}))
     plan = ("plan", str(folder), "--gpus", "1xH100", "--input-tokens", "64", "--backend", "vllm")
-    assert "[red] on 1x" in answered(*plan)
+    assert "[red] with vllm on 1x" in answered(*plan)

@@ -94,9 +94,11 @@ def test_stages_for_want_of_memory_give_way_to_a_width_that_can_be_made_to_fit(
 ) -> None:
     """Two stages of which most of the load waits are not chosen over TP 2 with fewer sequences."""
     result = tpdeploy("plan", AWQ, "--gpus", "2x3090", home=tmp_path, width=120)
-    assert "TP 2 x 1 replica" in result.stdout
+    assert "tensor parallel (TP) 2, 1 replica" in result.stdout
     assert "TP alone fits only with --max-num-seqs 128" in result.stdout
-    staged = tpdeploy("plan", AWQ, "--gpus", "2x3090", "--pp", "2", home=tmp_path, width=120)
+    staged = tpdeploy(
+        "plan", AWQ, "--gpus", "2x3090", "--pp", "2", "--all", home=tmp_path, width=120
+    )
     assert "TP 1 x PP 2 x 1 replica" in staged.stdout
 
 
@@ -107,7 +109,7 @@ def test_the_planner_tries_for_itself_before_it_refuses(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "Fits only with --max-num-seqs 128" in result.stdout
     stated = [*args, "--max-num-seqs", "256"]
-    shown = tpdeploy("plan", *stated, home=tmp_path, width=120).stdout
+    shown = tpdeploy("plan", *stated, "--all", home=tmp_path, width=120).stdout
     assert "Fits only with --enforce-eager" in shown
     assert "256 sequences" in shown
 

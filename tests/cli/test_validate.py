@@ -238,11 +238,21 @@ def test_a_failed_request_exits_with_1_though_targets_are_met(tmp_path: Path) ->
 
 
 def test_json_and_another_load(tmp_path: Path) -> None:
-    """--json prints the same report -o writes; nothing is predicted for a model not known here."""
-    file = tmp_path / "report.json"
+    """--json prints the same report -o writes; nothing is predicted for a model that is gone."""
+    file, plan = tmp_path / "report.json", small_plan(LOAD)
+    gone = plan.changed(model=plan.model.changed(path=str(tmp_path / "gone")))
+    (tmp_path / "plan.yaml").write_text(dump_record(gone))
     with serving(StandIn()) as server:
         result = validate(
-            *(plan_file(tmp_path), "--url", server.url, "--rate", "200", "--requests", "10"),
+            *(
+                str(tmp_path / "plan.yaml"),
+                "--url",
+                server.url,
+                "--rate",
+                "200",
+                "--requests",
+                "10",
+            ),
             *("--json", "-o", str(file)),
             home=tmp_path,
         )
@@ -251,7 +261,7 @@ def test_json_and_another_load(tmp_path: Path) -> None:
     assert content == json.loads(file.read_text())
     assert content["workload"]["rate"] == 200
     assert {row["predicted"] for row in content["rows"]} == {None}
-    assert "No prediction under this load: unknown model" in result.stderr
+    assert "No prediction under this load: cannot read" in result.stderr
 
 
 def test_no_success_at_all_is_an_error_with_the_kinds(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from tpdeploy.errors import InputError
+from tpdeploy.profiles.devices.catalog import accelerators, find_accelerator
 from tpdeploy.profiles.machine.cores import usable_cores
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 
@@ -15,6 +16,23 @@ from tpdeploy.profiles.machine.gpus_spec import parse_gpus
         ("4xA100-40GB", "A100-SXM-40GB", 4, 1),
         ("2x8xH200", "H200-SXM-141GB", 16, 2),
         (" 2X4090 ", "RTX-4090", 2, 1),
+        ("4090", "RTX-4090", 1, 1),
+        ("8 x H100", "H100-SXM-80GB", 8, 1),
+        ("8 H100", "H100-SXM-80GB", 8, 1),
+        ("8h100", "H100-SXM-80GB", 8, 1),
+        ("8*H100", "H100-SXM-80GB", 8, 1),
+        ("H100x8", "H100-SXM-80GB", 8, 1),
+        ("h100:8", "H100-SXM-80GB", 8, 1),
+        ("L40Sx4", "L40S", 4, 1),
+        ("2 x 8 x H200", "H200-SXM-141GB", 16, 2),
+        ("RTX3090", "RTX-3090", 1, 1),
+        ("2xRTX3090", "RTX-3090", 2, 1),
+        ("RTX 3090 x 2", "RTX-3090", 2, 1),
+        ("2x6000 ada", "RTX-6000-Ada", 2, 1),
+        ("8xH100 PCIe", "H100-PCIe-80GB", 8, 1),
+        ("8xA100-SXM4-80GB", "A100-SXM-80GB", 8, 1),
+        ("8xNVIDIA H100 80GB HBM3", "H100-SXM-80GB", 8, 1),
+        ("NVIDIA GeForce RTX 4090", "RTX-4090", 1, 1),
     ],
 )
 def test_counts_nodes_and_names_are_read(spec: str, name: str, count: int, nodes: int) -> None:
@@ -31,7 +49,10 @@ def test_counts_nodes_and_names_are_read(spec: str, name: str, count: int, nodes
         ("8xFOO", "unknown GPU FOO"),
         ("8xH10", "did you mean H100"),
         ("8x", "give a count and a name"),
+        ("8", "give a count and a name"),
         ("abc", "unknown GPU abc"),
+        ("RTX4070", "unknown GPU RTX4070; did you mean RTX-4090"),
+        ("H100x-1", "counts must be at least 1"),
         ("2x8xCPU", "give 8xCPU"),
         ("", "give a count and a name, as 8xH100"),
         ("16xH100", "state the machines, as 2x8xH100"),
@@ -114,3 +135,10 @@ def test_a_network_that_makes_no_sense_is_refused(spec: str, network: str, words
     """A network joins several machines, and is one of those that are known."""
     with pytest.raises(InputError, match=words):
         parse_gpus(spec, network=network)
+
+
+def test_no_two_gpus_are_spelled_alike() -> None:
+    """Without dashes, blanks and makers every name still means one device."""
+    for device in accelerators():
+        for name in (device.name, *device.aliases):
+            assert find_accelerator(name).name == device.name

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.profiles.test_config_json import LLAMA
 from tpdeploy.errors import InputError
 from tpdeploy.planner.model.sharding import parameter_count
 from tpdeploy.profiles.models import hub as hub_module
@@ -322,3 +324,55 @@ def test_a_hub_whose_name_cannot_be_looked_up_is_given_up(
     with pytest.raises(InputError, match=r"out of reach \(ConnectTimeout\)"):
         load_model("some/model")
     never.set()
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("llama70b", "meta-llama/Llama-3.3-70B-Instruct"),
+        ("Llama 70b", "meta-llama/Llama-3.3-70B-Instruct"),
+        ("qwen3_32B", "Qwen/Qwen3-32B"),
+        ("gemma-3-27b-it", "google/gemma-3-27b-it"),
+        ("SmolLM2-135M-Instruct", "HuggingFaceTB/SmolLM2-135M-Instruct"),
+        ("https://huggingface.co/Qwen/Qwen3-8B", "Qwen/Qwen3-8B"),
+        ("https://huggingface.co/Qwen/Qwen3-8B/tree/main?x=1", "Qwen/Qwen3-8B"),
+        ("hf.co/Qwen/Qwen3-8B", "Qwen/Qwen3-8B"),
+    ],
+)
+def test_a_bundled_model_is_found_however_it_is_spelled(name: str, id: str) -> None:
+    """By its address, without its owner, with other or no dashes."""
+    assert load_model(name).id == id
+
+
+def test_every_bundled_name_means_its_own_model() -> None:
+    """Other spellings take no name from anyone."""
+    for profile in model_profiles():
+        assert load_model(profile.id).id == profile.id
+
+
+def test_a_model_of_another_owner_is_another_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its config is asked for, not taken from the bundled one of the same name."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="me/Qwen3-8B is not bundled"):
+        load_model("me/Qwen3-8B")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("./model.gguf", "GGUF is not a format that is planned here; plan the checkpoint it was"),
+        ("me/Qwen3-8B-GGUF", "plan Qwen/Qwen3-8B, or an AWQ or FP8 checkpoint of it"),
+        ("Qwen3-8B-Q4_K_M.gguf", "plan Qwen/Qwen3-8B, or an AWQ"),
+        ("qwen3", "did you mean qwen3-4b, qwen3-8b,"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused_with_what_can(name: str, words: str) -> None:
+    """GGUF files, and families of which the members are named."""
+    with pytest.raises(InputError, match=re.escape(words)):
+        load_model(name)
+
+
+def test_the_file_in_a_folder_stands_for_the_folder(tmp_path: Path) -> None:
+    """As a shell completes it."""
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8")
+    assert load_model(str(tmp_path / "config.json")) == load_model(str(tmp_path))

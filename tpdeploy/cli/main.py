@@ -12,28 +12,34 @@ from typer.main import get_command
 
 from tpdeploy import __version__
 from tpdeploy.bounds import MOST_NUMBER
-from tpdeploy.cli.output import print_error
-from tpdeploy.errors import InputError, TpdeployError, shown
+from tpdeploy.cli.output import print_error, tolerate_encodings
+from tpdeploy.errors import InputError, TpdeployError, nearest, shown
 
-# Each command lives in tpdeploy/cli/commands as `app`, and is imported only when it is run.
+# Each command lives in tpdeploy/cli/commands as `app`, and is imported only when it is run. What
+# it is for is said here in the few words that the list of commands has room for.
 COMMANDS = {
-    "plan": "plan",
-    "explain": "explain",
-    "doctor": "doctor",
-    "launch": "launch",
-    "status": "status",
-    "logs": "logs",
-    "metrics": "metrics",
-    "restart": "restart",
-    "scale": "scale",
-    "supervise": "supervise",
-    "stop": "stop",
-    "query": "query",
-    "validate": "validate",
-    "calibrate": "calibrate",
-    "history": "history",
-    "backtest": "backtest",
-    "backends": "backends",
+    "plan": "Choose how a model is split over GPUs, and predict its speed.",
+    "compare": "Show models, GPUs, engines or widths side by side.",
+    "explain": "Draw how one layer is split and what its all-reduces carry.",
+    "models": "List the models that are bundled.",
+    "gpus": "List the GPUs that are known.",
+    "interconnects": "List what joins GPUs and machines.",
+    "show": "Show what is known of a model, GPU or interconnect.",
+    "doctor": "Examine this machine: is anything in the way of the plan?",
+    "launch": "Start the plan as one OpenAI-compatible endpoint.",
+    "status": "Show what the running deployments do now.",
+    "logs": "Print the end of the logs of a deployment.",
+    "metrics": "Print the configuration for Prometheus or Grafana.",
+    "restart": "Restart replicas one after another, while others serve.",
+    "scale": "Run more or fewer replicas of the plan.",
+    "supervise": "Start a deployment again that was launched before.",
+    "stop": "End a deployment, after the requests in flight.",
+    "query": "Ask a question.",
+    "validate": "Measure latency under the plan's load, and compare.",
+    "calibrate": "Measure this machine; later plans use it.",
+    "history": "Show what was predicted and measured in every validation.",
+    "backtest": "Predict measured runs of a file, and show the errors.",
+    "backends": "List engines, and install them.",
 }
 # The parser's own errors; which module has their class differs between releases of typer.
 UsageError: type[Any] = typer.BadParameter.__bases__[0]
@@ -49,17 +55,20 @@ class LazyCommands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command called `cmd_name`, or None."""
         if cmd_name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"tpdeploy.cli.commands.{COMMANDS[cmd_name]}")
+            if ctx.resilient_parsing:  # a shell asks what may follow
+                return None
+            raise InputError(f"no command {shown(cmd_name)!r}; {nearest(cmd_name, COMMANDS)}")
+        module = importlib.import_module(f"tpdeploy.cli.commands.{cmd_name}")
         command = get_command(module.app)
         command.name = cmd_name
+        command.short_help = COMMANDS[cmd_name]
         command.callback = _with_numbers_checked(command)
         return command
 
 
 app = typer.Typer(
     cls=LazyCommands,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -69,7 +78,7 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def root(
-    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+    version: bool = typer.Option(False, "-V", "--version", help="Print the version and exit."),
 ) -> None:
     """Plan, launch and validate tensor-parallel LLM serving on your own GPUs."""
     if version:
@@ -96,6 +105,7 @@ def _with_numbers_checked(command: Any) -> Callable[..., Any]:
 
 def main() -> None:
     """Run the command line; errors are one line on stderr and an exit code."""
+    tolerate_encodings()
     try:
         sys.exit(app(standalone_mode=False))
     except UsageError as error:

@@ -1,7 +1,9 @@
 """How the command line writes: results to stdout, everything else to stderr."""
 
+import re
 import sys
 from collections.abc import Iterable
+from io import TextIOWrapper
 from typing import Any
 
 from pydantic import BaseModel
@@ -9,6 +11,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from tpdeploy.errors import one_line, printable
+
+BLANKS = re.compile(r" +(?=\n)")
 
 
 class PlainConsole(Console):
@@ -30,13 +34,32 @@ class PlainConsole(Console):
                 yield Segment(lines, segment.style)
 
 
-out = PlainConsole(soft_wrap=False)
+class _Trimmed:
+    """stdout without the blanks that tables leave at the ends of lines."""
+
+    def write(self, text: str) -> int:
+        """Write `text` to what is stdout now."""
+        return sys.stdout.write(BLANKS.sub("", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stdout, name)
+
+
+out = PlainConsole(soft_wrap=False, file=_Trimmed())
 err = PlainConsole(stderr=True)
+
+
+def tolerate_encodings() -> None:
+    """Let stdout and stderr write `?` for what their encoding lacks, in place of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def print_json(result: BaseModel) -> None:
     """Write a result as indented JSON on stdout, untouched by terminal width or colour."""
-    sys.stdout.write(result.model_dump_json(indent=2) + "\n")
+    plain = out.options.ascii_only
+    sys.stdout.write(result.model_dump_json(indent=2, ensure_ascii=plain) + "\n")
 
 
 def print_error(message: str) -> None:

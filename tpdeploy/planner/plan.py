@@ -192,6 +192,12 @@ class Alternative(Record):
     tpot_ms: Figure | None = None
     output_tokens_per_s: Figure | None = None
 
+    @property
+    def parallelism(self) -> Parallelism:
+        """The split alone."""
+        fields = {name: getattr(self, name) for name in Parallelism.model_fields}
+        return Parallelism.model_validate(fields)
+
 
 class EngineAnswer(Record):
     """What one engine would make of the same question."""
@@ -248,6 +254,8 @@ class DeploymentPlan(Record):
     overload: Text | None = Field(
         default=None, description="what of the load has to wait; None: nothing has to"
     )
+    answer: str = Field(default="", description="in a sentence; empty: written before there was")
+    why: tuple[str, ...] = Field(default=(), description="the reasons that matter most, in words")
     reasons: tuple[str, ...]
     depends_on: tuple[str, ...] = Field(
         default=(), description="up to which load the split stays the best, and what was assumed"

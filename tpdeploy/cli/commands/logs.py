@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from tpdeploy.cli.options.deployment import Name
 from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.logs import PREVIOUS
@@ -31,9 +32,7 @@ def logs(
         typer.Argument(help="replica-0, replica-1 ..., front or supervisor. [default: all]"),
     ] = None,
     *,
-    name: Annotated[
-        str | None, typer.Option(help="Which deployment. [default: the only running one]")
-    ] = None,
+    name: Name = None,
     lines: Annotated[
         int | None,
         typer.Option(

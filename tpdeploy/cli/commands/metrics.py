@@ -9,6 +9,7 @@ import typer
 import yaml
 
 from tpdeploy.backends.registry import load_backend
+from tpdeploy.cli.options.deployment import Name
 from tpdeploy.cli.output import err
 from tpdeploy.cli.views.dashboard import dashboard as dashboard_of
 from tpdeploy.errors import InputError
@@ -27,9 +28,7 @@ KEY_FILE = "KEY_FILE"
 
 @app.command()
 def metrics(
-    name: Annotated[
-        str | None, typer.Option(help="Which deployment. [default: the only running one]")
-    ] = None,
+    name: Name = None,
     scrape_config: Annotated[
         bool, typer.Option("--scrape-config", help="Print a configuration for Prometheus.")
     ] = False,

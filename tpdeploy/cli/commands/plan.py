@@ -1,38 +1,24 @@
 """`tpdeploy plan`: which split of these GPUs serves this model best, and why."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import typer
 
-from tpdeploy.backends.base import Backend
-from tpdeploy.backends.choice import Choice, ask_one, choose
-from tpdeploy.backends.question import pose
-from tpdeploy.backends.registry import load_backend, load_backends
-from tpdeploy.cli.options import common as options
+from tpdeploy.api.decision import AUTO, decide, leaves_count_open
 from tpdeploy.cli.options import plan as given
 from tpdeploy.cli.options.plan_request import assumed, load_of, request_of
 from tpdeploy.cli.output import out, print_json
 from tpdeploy.cli.planfile import write_plan
 from tpdeploy.cli.report.write import check_report, write_report
 from tpdeploy.cli.views.plan import show_plan
-from tpdeploy.cli.views.splits import show_alternatives
+from tpdeploy.cli.views.splits import show_alternatives, telling
 from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.plan import Refused
-from tpdeploy.planner.question import Question
-from tpdeploy.planner.search.pareto import sweep
-from tpdeploy.planner.search.remedies import remedies
-from tpdeploy.planner.search.search import Solved, alternatives
-from tpdeploy.planner.search.search import plan as make_plan
-from tpdeploy.planner.search.token_budget import fewest_with_steps, search_steps
-from tpdeploy.planner.search.turning_points import turning_points
 from tpdeploy.plugins import installed
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
 
-AUTO = "auto"
 CLUSTERS = ("tpdeploy.runtimes", "tpdeploy.orchestrators")
+NO_GPU = "no GPU was found on this machine; --gpus 8xH100 and the like plan for others"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -75,24 +61,44 @@ def plan(
     pareto: given.Pareto = False,
     output: given.Output = None,
     report: given.Report = None,
+    everything: given.Everything = False,
     json: given.Json = False,
 ) -> None:
     """Choose how MODEL is split over these GPUs: TP, pipeline, experts, attention, replicas."""
     check_report(report)
     cluster = _cluster(gpus, interconnect, network)
+    no_gpu = gpus.strip().lower() == AUTO and cluster.accelerator.platform == "cpu"
     stored = load_model(model)
     request, load = request_of(context.params, stored), load_of(context.params, stored)
-
-    def ask(engine: Backend) -> Question:
-        return pose(request, stored, cluster, load, engine)
-
-    is_open = not _is_elsewhere(gpus) and options.leaves_count_open(gpus, cluster)
-    solve = fewest_with_steps if is_open else search_steps
-    choice = _choose(backend, ask, solve)
+    is_open = not _is_elsewhere(gpus) and leaves_count_open(gpus, cluster)
+    decision = decide(
+        request, stored, cluster=cluster, count_is_open=is_open, load=load, backend=backend
+    )
     try:
-        _answer(choice, assumed(context.params, load), output, report, as_json=json, pareto=pareto)
+        made = decision.plan(assumed=assumed(context.params, load), pareto=pareto)
     except InfeasibleError as refusal:
-        raise _refused(refusal, choice, solve, as_json=json) from None
+        rejected = decision.refused(refusal)
+        _show_refused(rejected, as_json=json, everything=everything)
+        note = f"; {NO_GPU}" if no_gpu else ""
+        raise InfeasibleError(f"{rejected.reason}{note}") from None
+    path = write_plan(made, output)
+    if report:
+        write_report(report, decision.choice.solved[0], made)
+    if json:
+        print_json(made)
+    else:
+        if no_gpu:
+            out.print(f"Planned for the CPU: {NO_GPU}.", style="yellow")
+        show_plan(out, made, path, report, pareto=pareto, everything=everything)
+
+
+def _show_refused(refused: Refused, *, as_json: bool, everything: bool) -> None:
+    """What each split came to."""
+    if as_json:
+        print_json(refused)
+    else:
+        shown = refused.alternatives if everything else telling(refused.alternatives)
+        show_alternatives(out, shown)
 
 
 def _is_elsewhere(gpus: str) -> bool:
@@ -108,60 +114,3 @@ def _cluster(gpus: str, interconnect: str | None, network: str | None) -> Cluste
     from tpdeploy.launcher.inventory import cluster_of  # noqa: PLC0415
 
     return cluster_of(gpus, interconnect, network)
-
-
-def _choose(
-    backend: str, ask: Callable[[Backend], Question], solve: Callable[[Question], Solved]
-) -> Choice:
-    """The answer of the engine that was named, or of the best one."""
-    if backend != AUTO:
-        return ask_one(load_backend(backend), ask, solve)
-    return choose(load_backends()[0], ask, solve)
-
-
-def _answer(
-    choice: Choice,
-    defaults: str,
-    output: Path | None,
-    report: Path | None,
-    *,
-    as_json: bool,
-    pareto: bool,
-) -> None:
-    """Write and show the plan.
-
-    Raises:
-        InfeasibleError: there is none.
-    """
-    question, outcome = choice.solved
-    chosen = make_plan(question, outcome)
-    depends_on = (*turning_points(question, outcome.ranked), *([defaults] if defaults else []))
-    chosen = chosen.changed(engines=choice.engines, depends_on=depends_on)
-    if pareto:
-        chosen = chosen.changed(pareto=sweep(question, outcome.ranked))
-    path = write_plan(chosen, output)
-    if report:
-        write_report(report, question, chosen)
-    if as_json:
-        print_json(chosen)
-    else:
-        show_plan(out, chosen, path, report, pareto=pareto)
-
-
-def _refused(
-    refusal: InfeasibleError,
-    choice: Choice,
-    solve: Callable[[Question], Solved],
-    *,
-    as_json: bool,
-) -> InfeasibleError:
-    """Show what each split came to; the refusal with what was found to work instead."""
-    question, outcome = choice.solved
-    found = remedies(question, outcome, solve)
-    works = f"; what would work: {', or '.join(found)}" if found else ""
-    rejected = Refused(reason=f"{refusal}{works}", alternatives=alternatives(question, outcome))
-    if as_json:
-        print_json(rejected)
-    else:
-        show_alternatives(out, rejected.alternatives)
-    return InfeasibleError(rejected.reason)

@@ -8,6 +8,7 @@ from typing import Annotated
 import httpx
 import typer
 
+from tpdeploy.cli.options.deployment import Name
 from tpdeploy.cli.output import err, print_json
 from tpdeploy.harness.load.chat import Answer, Question, ask
 from tpdeploy.harness.load.client import key_from_environment, open_client, served_models
@@ -25,9 +26,7 @@ def query(
     url: Annotated[
         str | None, typer.Option(help="Endpoint, instead of the running deployment's.")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Which deployment. [default: the only running one]")
-    ] = None,
+    name: Name = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     temperature: Annotated[

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from tpdeploy.cli.options.deployment import Name
 from tpdeploy.cli.output import err, out
 from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import InputError, nearest
@@ -21,9 +22,7 @@ def restart(
     member: Annotated[
         list[str] | None, typer.Argument(help="replica-0 … or front. [default: every replica]")
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Which deployment. [default: the only running one]")
-    ] = None,
+    name: Name = None,
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds allowed for requests in flight.")
     ] = 60.0,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from tpdeploy.cli.options.deployment import Name
 from tpdeploy.cli.output import err, out
 from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import InputError
@@ -19,9 +20,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 def scale(
     replicas: Annotated[int, typer.Option(min=1, help="How many are to run.")],
-    name: Annotated[
-        str | None, typer.Option(help="Which deployment. [default: the only running one]")
-    ] = None,
+    name: Name = None,
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds allowed for requests in flight.")
     ] = 60.0,

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from tpdeploy.cli.options.deployment import Name
 from tpdeploy.cli.output import out
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.control import stop as end
@@ -13,9 +14,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def stop(
-    name: Annotated[
-        str | None, typer.Option(help="Which deployment. [default: the only running one]")
-    ] = None,
+    name: Name = None,
     drain: Annotated[
         float | None,
         typer.Option(min=0, help="Seconds for requests in flight. [default: the engine's, 10]"),

@@ -17,6 +17,7 @@ from tpdeploy.cli.commands.learn import learn_and_tell
 from tpdeploy.cli.commands.sweep import Measure, keep, run_one, run_sweep
 from tpdeploy.cli.options import common as options
 from tpdeploy.cli.options import validate as given
+from tpdeploy.cli.options.deployment import Name
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.report.write import check_report
@@ -50,7 +51,7 @@ def validate(
     plan: given.Plan = None,
     *,
     url: given.Url = None,
-    name: given.Name = None,
+    name: Name = None,
     requests: given.Requests = None,
     duration: given.Duration = None,
     warmup: given.Warmup = None,

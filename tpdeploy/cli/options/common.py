@@ -5,6 +5,7 @@ from typing import TypeVar, get_args
 
 from pydantic import ValidationError
 
+from tpdeploy.api.options import DEFAULT_CONCURRENCY
 from tpdeploy.bounds import LEAST_PRICE, MOST_DEVICES, MOST_PRICE, MOST_TOKENS
 from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.planner.workload import (
@@ -16,14 +17,10 @@ from tpdeploy.planner.workload import (
     Target,
     Workload,
 )
-from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 NumberT = TypeVar("NumberT", int, float)
-
-# What a plan is made for when the user states no load.
-DEFAULT_CONCURRENCY = 32
 
 # Fields whose options have other names.
 OPTIONS = {
@@ -194,9 +191,3 @@ def data_ranks(shape: ModelShape, asked: int | None) -> int | None:
     if count and count > 1 and shape.experts is None:
         raise InputError(f"--dp {count}: {shape.id} has no experts to share; use --replicas")
     return count
-
-
-def leaves_count_open(gpus: str, cluster: Cluster) -> bool:
-    """Whether `--gpus` names a GPU without saying how many, as H100."""
-    stated = cluster.origin == "stated" and cluster.accelerator.platform != "cpu"
-    return stated and re.match(r"\s*\d+[xX]", gpus) is None

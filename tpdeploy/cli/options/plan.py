@@ -5,15 +5,22 @@ from typing import Annotated, Literal
 
 import typer
 
-from tpdeploy.cli.options.common import DEFAULT_CONCURRENCY
+from tpdeploy.api.options import DEFAULT_CONCURRENCY
+from tpdeploy.cli.options import completion
 from tpdeploy.planner.workload import DRAFT_COST, INPUT_TOKENS, LENGTH_SPREAD, OUTPUT_TOKENS
 
-ModelName = Annotated[str, typer.Argument(help="Alias, local folder or hub id, as llama-70b.")]
+ModelName = Annotated[
+    str,
+    typer.Argument(
+        help="Alias, local folder or hub id, as llama-70b.", autocompletion=completion.models
+    ),
+]
 Gpus = Annotated[
     str,
     typer.Option(
-        help="8xH100, 4xL40S, 2x8xH200 (nodes), auto; H100: as few as the load needs; "
-        "kubernetes:CONTEXT, slurm:PARTITION: what it has."
+        help="8xH100, 4xL40S, 2x8xH200 (machines), auto; H100: as few as the load needs; "
+        "kubernetes:CONTEXT, slurm:PARTITION: what it has.",
+        autocompletion=completion.gpus,
     ),
 ]
 InputTokens = Annotated[
@@ -102,13 +109,26 @@ Pareto = Annotated[
 ]
 Replicas = Annotated[int | None, typer.Option(help="Only this many replicas.")]
 Interconnect = Annotated[
-    str | None, typer.Option(help="pcie, nvlink, nvswitch, or pcie-gen4-x8 and the like.")
+    str | None,
+    typer.Option(
+        help="pcie, nvlink, nvswitch, or pcie-gen4-x8 and the like.",
+        autocompletion=completion.interconnects,
+    ),
 ]
 NetworkName = Annotated[
-    str | None, typer.Option("--network", help="Between machines: infiniband-ndr, efa-3200g, ...")
+    str | None,
+    typer.Option(
+        "--network",
+        help="Between machines: infiniband-ndr, efa-3200g, ...",
+        autocompletion=completion.networks,
+    ),
 ]
 BackendName = Annotated[
-    str, typer.Option(help="Engine the plan is for; auto: the best of those that can run it.")
+    str,
+    typer.Option(
+        help="Engine the plan is for; auto: the best of those that can run it.",
+        autocompletion=completion.backends,
+    ),
 ]
 Optimize = Annotated[
     Literal["throughput", "latency", "cost"], typer.Option(help="What to rank by.")
@@ -119,5 +139,11 @@ Output = Annotated[
 ]
 Report = Annotated[
     Path | None, typer.Option("--report", help="Write the plan as one HTML page, with figures.")
+]
+Everything = Annotated[
+    bool,
+    typer.Option(
+        "--all", help="Show memory, every split and engine, all reasons and assumptions too."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")]

@@ -17,7 +17,7 @@ LOAD = (
     *("concurrency", "rate", "ttft", "tpot", "prefix_cache_hit_rate"),
     *("speculative_tokens", "acceptance_rate", "draft_cost"),
 )
-UNCHANGED = ("optimize", "quantization", "kv_cache", "enforce_eager", "interconnect", "network")
+UNCHANGED = ("optimize", "kv_cache", "enforce_eager", "interconnect", "network")
 
 
 def request_of(asked: Asked, stored: ModelShape) -> Request:
@@ -34,6 +34,7 @@ def request_of(asked: Asked, stored: ModelShape) -> Request:
         replicas=options.devices("--replicas", asked["replicas"]),
         gpu_price_per_hour=options.price("--gpu-price", asked["gpu_price"]),
         dtype=options.dtype(asked["dtype"]),
+        quantization=(asked["quantization"] or "").lower() or None,
         max_model_len=tokens("max_model_len"),
         max_num_batched_tokens=tokens("max_num_batched_tokens"),
         max_num_seqs=tokens("max_num_seqs"),
@@ -53,9 +54,9 @@ def assumed(asked: Asked, load: Workload) -> str:
     words = {
         "input_tokens": f"{load.input_tokens:,} tokens in",
         "output_tokens": f"{load.output_tokens:,} out",
-        "length_spread": f"lengths within {load.length_spread:.0%} of their mean",
+        "length_spread": f"lengths within {load.length_spread:.0%}",
     }
     parts = [words[name] for name in LENGTHS if asked[name] is None]
     if asked["concurrency"] is None and asked["rate"] is None:
         parts.append(load.arriving)
-    return f"Assumed, since not stated: {', '.join(parts)}." if parts else ""
+    return f"Assumed: {', '.join(parts)}." if parts else ""

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tpdeploy import __version__
 from tpdeploy.cli.report import plots, tables
 from tpdeploy.cli.report.content import Content
-from tpdeploy.cli.views.plan import assumptions
+from tpdeploy.cli.views.plan_details import assumptions
 from tpdeploy.cli.views.sweep import findings
 from tpdeploy.harness.measure.comparison import Metric
 from tpdeploy.harness.measure.metrics import DEFINITIONS

@@ -16,8 +16,9 @@ LONGEST_NAME = 26
 def show_summary(console: Console, summary: Summary) -> None:
     """Print the errors of every group, and why rows were not predicted."""
     console.print(
-        "Error: predicted / measured - 1. median and mean are of its size; signed is its median, "
-        "above 0 when more was predicted; in range: rows measured within the predicted range."
+        "How to read this: an error is predicted / measured - 1. median and mean are of its size; "
+        "signed is its median, above 0 when more was predicted; in range: rows measured within the "
+        "predicted range."
     )
     for by, groups in groupby(summary.groups, key=lambda group: group.by):
         console.print()

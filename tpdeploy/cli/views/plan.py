@@ -1,201 +1,132 @@
-"""How a plan looks in a terminal."""
+"""The answer of `tpdeploy plan` in a terminal: one screen, and all else with `--all`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from rich.columns import Columns
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from tpdeploy.cli.planfile import current_plan_path
-from tpdeploy.cli.views.splits import INDENT, show_alternatives, show_engines, show_pareto
+from tpdeploy.cli.views.plan_details import show_details
+from tpdeploy.cli.views.plan_splits import show_splits
+from tpdeploy.cli.views.splits import show_pareto
+from tpdeploy.cli.views.text import aligned
 from tpdeploy.numbers import duration, in_unit, number
-from tpdeploy.planner.memory.footprint import GIB
-from tpdeploy.planner.plan import DeploymentPlan, Estimate, MemoryPerGpu
-from tpdeploy.planner.workload import Target, Workload
+from tpdeploy.planner.plan import DeploymentPlan, Estimate
+from tpdeploy.planner.workload import Target
 
-BAR_WIDTH = 60
-SMALLEST_SHOWN = 0.05 * GIB
+# Below this width names of figures are their short ones.
+NARROW = 60
 
 
 def show_plan(
-    console: Console, plan: DeploymentPlan, path: Path, report: Path | None, *, pareto: bool
+    console: Console,
+    plan: DeploymentPlan,
+    path: Path,
+    report: Path | None,
+    *,
+    pareto: bool,
+    everything: bool,
 ) -> None:
-    """The choice, the prediction, the reasons, the memory, the other splits, what was assumed."""
-    if plan.overload:
-        console.print(plan.overload, style="yellow")
-    console.print(_headline(plan))
-    console.print(_prediction(plan))
-    _section(console, "Why")
-    _bullets(console, plan.reasons)
-    if plan.depends_on:
-        _section(console, "Depends on")
-        _bullets(console, plan.depends_on)
-    device = "CPU share" if plan.cluster.platform == "cpu" else "GPU"
-    total = plan.memory_per_gpu.total_bytes / GIB
-    deep = ", fullest stage" if plan.parallelism.pipelined else ""
-    _section(console, f"Memory per {device}{deep}: {total:.1f} GiB")
-    _memory(console, plan.memory_per_gpu)
-    if plan.alternatives:
-        _section(console, "Other splits")
-        show_alternatives(console, plan.alternatives)
-    if plan.engines:
-        _section(console, "Engines")
-        show_engines(console, plan.engines)
+    """Warnings, then the answer in one screen or, with `everything`, all that the plan holds."""
+    for warning in warnings(plan):
+        console.print(warning, style="yellow")
+    console.print(plan.answer, style="bold green")
+    if everything:
+        show_details(console, plan)
+    else:
+        _show_answer(console, plan)
     if pareto:
-        _section(console, "Pareto: quick answers against throughput, over several loads")
-        show_pareto(console, plan)
-    _section(console, "Assumed")
-    _bullets(console, [*plan.cluster.assumptions, *assumptions(plan)])
-    launch = "tpdeploy launch" if path == current_plan_path() else f"tpdeploy launch {path}"
-    if report:
-        console.print(f"\nReport in {report}.", soft_wrap=True)
-    console.print(f"\nPlan kept in {path}. Next: {launch}", soft_wrap=True)
-
-
-def _headline(plan: DeploymentPlan) -> Text:
-    split, cluster = plan.parallelism, plan.cluster
-    replicas = f"{split.replicas} replica{'s' if split.replicas > 1 else ''}"
-    return Text.assemble(
-        (f"{plan.model.id} on {cluster.count}x {cluster.gpu}: ", ""),
-        (f"{split.words} x {replicas}", "bold green"),
-    )
-
-
-def _prediction(plan: DeploymentPlan) -> Padding:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    prediction, load = plan.prediction, plan.workload
-    table.add_row("workload", _load(load))
-    table.add_row("TTFT", _estimate(prediction.ttft_ms, "ms", load.ttft) + _rests_on(load))
-    table.add_row("TPOT", _estimate(prediction.tpot_ms, "ms", load.tpot))
-    table.add_row("throughput", _estimate(prediction.output_tokens_per_s, "output tokens/s", None))
-    if plan.cost:
-        table.add_row("cost", _cost(plan))
-    table.add_row("source", Text(prediction.tpot_ms.source, style="dim"))
-    return Padding(table, INDENT)
-
-
-def _load(load: Workload) -> str:
-    lengths = "equal lengths"
-    if load.length_spread:
-        lengths = f"lengths within {load.length_spread:.0%}"
-    inputs, outputs = f"{load.input_tokens:,} tokens in", f"{load.output_tokens:,} out"
-    return f"{inputs}, {outputs}, {lengths}, {load.arriving}"
-
-
-def _rests_on(load: Workload) -> str:
-    """What a TTFT rests on most."""
-    if load.rate is not None:
-        return "; arrivals at random, in steady state"
-    if load.concurrency == 1:
-        return "; nothing else in flight"
-    return "; requests out of step" if load.length_spread else "; equal requests march in step"
-
-
-def _cost(plan: DeploymentPlan) -> str:
-    assert plan.cost is not None  # noqa: S101 - the caller asked
-    cost, devices = plan.cost.per_million_output_tokens, plan.parallelism.devices
-    return (
-        f"${cost.value:,.2f} a million output tokens (expected {cost.low:,.2f} to "
-        f"{cost.high:,.2f}), {devices} at ${plan.cost.device_price_per_hour:g} an hour"
-    )
-
-
-def _estimate(estimate: Estimate, unit: str, target: Target | None) -> str:
-    statistic = f"{target.at} " if target else "p50 " if unit == "ms" else ""
-    goal = f", target {target.ms:g}" if target else ""
-    low, high = in_unit(estimate.low, unit), in_unit(estimate.high, unit)
-    value = duration(estimate.value) if unit == "ms" else f"{number(estimate.value)} {unit}"
-    return f"{statistic}{value} (expected {low} to {high}{goal})"
-
-
-def _memory(console: Console, memory: MemoryPerGpu) -> None:
-    parts = [
-        ("weights", memory.weights_bytes, "█", "blue"),
-        ("KV cache", memory.kv_cache_bytes, "▓", "green"),
-        ("activations", memory.activation_bytes, "▒", "yellow"),
-        ("graphs", memory.graph_bytes, "▒", "yellow"),
-        ("communicators", memory.communicator_bytes, "▒", "yellow"),
-        ("engine", memory.context_bytes, "▒", "yellow"),
-        ("not used", memory.reserved_bytes, "░", "dim"),
-    ]
-    bar, drawn, so_far = Text(), 0, 0
-    legend: list[Text] = []
-    for name, size, glyph, style in parts:
-        so_far += size
-        end = round(BAR_WIDTH * so_far / memory.total_bytes)
-        bar.append(glyph * (end - drawn), style)
-        drawn = end
-        if size >= SMALLEST_SHOWN:
-            legend.append(Text.assemble((glyph, style), f" {name} {size / GIB:.1f}"))
-    console.print(Padding(bar, INDENT))
-    console.print(Padding(Columns(legend, padding=(0, 2)), INDENT))
-
-
-def assumptions(plan: DeploymentPlan) -> list[str]:
-    """What was taken for granted: number formats, limits, prompts, drafting."""
-    limits, model = plan.limits, plan.model
-    weights = model.quantization or "as the checkpoint is"
-    ranks = " of each data rank" if plan.parallelism.data_parallel else ""
-    return [
-        f"Activations {model.dtype}, weights {weights}, KV cache {model.kv_cache_dtype}.",
-        f"Requests up to {limits.max_model_len:,} tokens; {limits.max_num_seqs:,} sequences and "
-        f"{limits.max_num_batched_tokens:,} tokens a step{ranks}; {limits.memory_fraction:.0%} of "
-        f"memory for {plan.backend}{'; no CUDA graphs' if limits.enforce_eager else ''}.",
-        *_encoders(plan),
-        _prompts(plan.workload),
-        *_speculation(plan.workload),
-    ]
-
-
-TEXT_ALONE = "Requests are taken to be text: reading images or sound is not in the predicted TTFT."
-
-
-def _encoders(plan: DeploymentPlan) -> list[str]:
-    """What is counted of the encoders of a multimodal model."""
-    size, uncounted = plan.memory_per_gpu.encoder_bytes, plan.model.uncounted
-    if size:
-        return [
-            f"{size / GIB:.1f} GiB of the weights are encoders of images and sound. {TEXT_ALONE}"
-        ]
-    if uncounted:
-        return [
-            f"The text model alone is counted: what config.json describes as "
-            f"{', '.join(uncounted)} takes memory besides. {TEXT_ALONE}"
-        ]
-    return []
-
-
-def _prompts(load: Workload) -> str:
-    cached = "no prefix-cache hits"
-    if load.prefix_hit_rate:
-        cached = (
-            f"{load.prefix_hit_rate:.0%} of prompt tokens found in the prefix cache, "
-            f"{load.computed_tokens:,} computed"
+        console.print(
+            "\nPareto: quick answers against throughput, over several loads", style="bold"
         )
-    return f"TPOT = (end-to-end - TTFT) / (output tokens - 1); {cached}."
+        show_pareto(console, plan)
+    if report:
+        console.print(f"Report in {report}.", soft_wrap=True)
+    _show_next(console, path, everything=everything)
 
 
-def _speculation(load: Workload) -> list[str]:
-    draft = load.speculation
-    if draft is None:
-        return []
-    return [
-        f"{draft.tokens} tokens drafted a step, each accepted with probability "
-        f"{draft.acceptance:g}: {draft.tokens_per_step:.2f} tokens a step. Drafting one takes "
-        f"{draft.draft_cost:.0%} of a decode step. Launch does not choose a drafter: pass the "
-        "engine's own arguments for it with --engine-arg."
+def _show_next(console: Console, path: Path, *, everything: bool) -> None:
+    """What to do with the plan; the path that it is kept in is never broken."""
+    current = path == current_plan_path()
+    launch = "tpdeploy launch" if current else f"tpdeploy launch {path}"
+    if everything:
+        console.print(f"\nPlan kept in {path}. Next: {launch}", soft_wrap=True)
+        return
+    more = ". All details: the same command with --all."
+    console.print(Text.assemble("Next: ", (launch, "bold"), more), soft_wrap=not current)
+
+
+def warnings(plan: DeploymentPlan) -> Iterator[str]:
+    """What a reader has to know first, each with what helps."""
+    if plan.overload:
+        yield plan.overload
+    if "low confidence" in plan.prediction.tpot_ms.source:
+        yield (
+            f"Figures of {plan.cluster.gpu} are estimates (low confidence). What helps: tpdeploy "
+            "calibrate on that machine."
+        )
+    if plan.model.uncounted:
+        yield (
+            f"{', '.join(plan.model.uncounted)} of config.json is not counted in memory. What "
+            "helps: a lower --memory-fraction leaves room for it."
+        )
+    chosen = plan.engines[0] if plan.engines else None
+    if chosen and "legacy: " in chosen.reason:
+        since = chosen.reason.partition("legacy: ")[2]
+        yield f"{chosen.name} is legacy: {since}. What helps: --backend vllm."
+
+
+def _show_answer(console: Console, plan: DeploymentPlan) -> None:
+    """What it is about, three figures, why, the alternatives, and what the answer depends on."""
+    console.print(_subject(plan), style="dim")
+    for line in aligned(_figures(plan, short=console.width < NARROW), right=[1]):
+        console.print(line)
+    console.print(Text.assemble(("\nWhy: ", "bold"), " ".join(plan.why)))
+    show_splits(console, plan)
+    for line in plan.depends_on:
+        console.print(line)
+
+
+def _subject(plan: DeploymentPlan) -> str:
+    """The model, the engine, the devices and what joins them."""
+    cluster = plan.cluster
+    machines = f" in {cluster.nodes} machines" if cluster.nodes > 1 else ""
+    between = f" and {cluster.network}" if cluster.network else ""
+    return (
+        f"{plan.model.id} with {plan.backend} on {cluster.count}x {cluster.gpu}{machines} "
+        f"({cluster.fabric}{between})"
+    )
+
+
+def _figures(plan: DeploymentPlan, *, short: bool) -> list[tuple[str, ...]]:
+    """Name, value and range of each figure."""
+    told, load = plan.prediction, plan.workload
+    names = (
+        ("TTFT", "TPOT", "tokens/s")
+        if short
+        else (
+            "Time to first token (TTFT)",
+            "Time per output token (TPOT)",
+            "Output tokens per second",
+        )
+    )
+    rows: list[tuple[str, ...]] = [
+        (names[0], *_estimate(told.ttft_ms, "ms", load.ttft)),
+        (names[1], *_estimate(told.tpot_ms, "ms", load.tpot)),
+        (names[2], *_estimate(told.output_tokens_per_s, "", None)),
     ]
+    if plan.cost:
+        cost = plan.cost.per_million_output_tokens
+        value, low, high = (f"${figure:,.2f}" for figure in (cost.value, cost.low, cost.high))
+        rows.append(("Million output tokens", value, f"expected {low} to {high}"))
+    return rows
 
 
-def _section(console: Console, title: str) -> None:
-    console.print(f"\n{title}", style="bold")
-
-
-def _bullets(console: Console, lines: Sequence[str]) -> None:
-    for line in lines:
-        table = Table.grid(padding=(0, 1, 0, 0))
-        table.add_row("-", line)
-        console.print(Padding(table, INDENT))
+def _estimate(estimate: Estimate, unit: str, target: Target | None) -> tuple[str, str]:
+    """A figure, and its range, statistic and target."""
+    low, high = in_unit(estimate.low, unit), in_unit(estimate.high, unit)
+    value = duration(estimate.value) if unit == "ms" else number(estimate.value)
+    statistic = (f"{target.at}, " if target else "p50, ") if unit == "ms" else ""
+    goal = f", target {target.ms:g}" if target else ""
+    return value, f"{statistic}expected {low} to {high}{goal}"

@@ -13,6 +13,17 @@ from tpdeploy.planner.plan import Alternative, DeploymentPlan, EngineAnswer
 
 INDENT = (0, 0, 0, 2)
 MOST_ROWS = 10
+MOST_TELLING = 4
+NO_MEMORY = "does not fit"
+
+
+def telling(alternatives: Sequence[Alternative]) -> Sequence[Alternative]:
+    """Those that say most where nothing can be had: that run, or the widest that lack memory."""
+    able = [a for a in alternatives if a.tpot_ms is not None]
+    lacking = [a for a in alternatives if a.reason.startswith(NO_MEMORY)]
+    plain = [a for a in lacking if a.pipeline == a.data == a.expert == 1]
+    widest = sorted(plain or lacking, key=lambda a: a.tensor)[-MOST_TELLING:]
+    return able[:MOST_TELLING] or widest or alternatives[:MOST_TELLING]
 
 
 def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> None:
@@ -82,6 +93,5 @@ def show_pareto(console: Console, plan: DeploymentPlan) -> None:
 
 def split_words(split: Alternative | Parallelism) -> str:
     """A split in few characters: `TP 4 x 2`, `TP 8 x PP 2 x 1`."""
-    fields = {name: getattr(split, name) for name in Parallelism.model_fields}
-    parallelism = Parallelism.model_validate(fields)
+    parallelism = split.parallelism if isinstance(split, Alternative) else split
     return f"{parallelism.words} x {parallelism.replicas}"

@@ -12,7 +12,7 @@ def requests_at_once(candidate: Candidate) -> int:
 
 
 def overload(question: Question, best: Candidate) -> str | None:
-    """How many requests wait, in words; None if none does."""
+    """What of the load has to wait and what helps, in words; None if nothing has to."""
     clients, running = question.workload.concurrency, requests_at_once(best)
     if clients is None or running >= clients:
         return None
@@ -20,7 +20,8 @@ def overload(question: Question, best: Candidate) -> str | None:
     ranks = " of each data rank" if best.parallelism.data_parallel else ""
     why = f"{best.limits.max_num_seqs:,} sequences a step{ranks}" if held else "KV cache"
     verb = "fits" if running == 1 else "fit"
+    more = "a larger --max-num-seqs" if held else f"more {question.device}s"
     return (
         f"{running:,} of your {clients:,} requests {verb} at once ({why}): the others wait for "
-        "one to end before their first token."
+        f"one to end before their first token. What helps: --concurrency {running}, or {more}."
     )

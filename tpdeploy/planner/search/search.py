@@ -13,6 +13,7 @@ from tpdeploy.planner.plan import (
     PlannedModel,
 )
 from tpdeploy.planner.question import Question, share_of_load
+from tpdeploy.planner.search.answer import answer_of, why
 from tpdeploy.planner.search.cost import cost_of
 from tpdeploy.planner.search.evaluation import (
     LEAST_DEVICES,
@@ -203,6 +204,8 @@ def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
         memory_per_gpu=best.memory,
         prediction=best.prediction,
         overload=waiting,
+        answer=answer_of(question, best),
+        why=(*outcome.remarks, *why(question, best, outcome.ranked, outcome.refused)),
         reasons=(
             *((waiting,) if waiting else ()),
             *outcome.remarks,

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import yaml
 
-from tpdeploy.errors import InputError, nearest
+from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.files import kind_of
 from tpdeploy.profiles import DATA
 from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.fabric import Curve, Fabric, Measurements, Network
 from tpdeploy.profiles.devices.pcie import FORMS, Pcie, parsed, scaled_fabric
+from tpdeploy.profiles.naming import gpu_key
 from tpdeploy.records import Loader, read_record
 
 # Every class of device has a file for this engine.
@@ -25,15 +26,22 @@ WORDS = {"nvlink": "nv", "nvswitch": "nvswitch", "pcie": "pcie"}
 def find_accelerator(name: str) -> Accelerator:
     """The accelerator called `name`, by its name, an alias or the driver's product name.
 
+    Blanks, dashes and the maker's name make no difference.
+
     Raises:
         InputError: no such accelerator; the nearest names are offered.
     """
-    names = _accelerator_files()
-    for known, path in names.items():
-        if known.lower() == name.strip().lower():
-            return read_record(path, Accelerator)
-    # People type short names; the driver's product names hold spaces.
-    raise InputError(f"unknown GPU {name}; {nearest(name, [n for n in names if ' ' not in n])}")
+    path = _accelerator_keys().get(gpu_key(name))
+    if path is not None:
+        return read_record(path, Accelerator)
+    raise InputError(
+        f"unknown GPU {shown(name)}; {nearest(name, accelerator_names())} (all: tpdeploy gpus)"
+    )
+
+
+def is_accelerator(name: str) -> bool:
+    """Whether an accelerator is called `name`."""
+    return gpu_key(name) in _accelerator_keys()
 
 
 @cache
@@ -74,6 +82,13 @@ def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
     return read_record(paths[0], Measurements).curves if paths else ()
 
 
+def measured_on(fabric: str) -> tuple[str, ...]:
+    """The GPUs with which collectives were measured on `fabric`."""
+    paths = sorted((DATA / "curves" / fabric).glob("*.yaml"))
+    found = [curve.gpu for path in paths for curve in read_record(path, Measurements).curves]
+    return tuple(dict.fromkeys(found))
+
+
 @cache
 def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency:
     """The efficiency of `engine` on `architecture`; the default engine's if there is none.
@@ -102,6 +117,11 @@ def with_engine(cluster: Cluster, engine: str) -> Cluster:
 def accelerators() -> tuple[Accelerator, ...]:
     """Every bundled accelerator."""
     return tuple(read_record(path, Accelerator) for path in _files("accelerators"))
+
+
+def accelerator_names() -> tuple[str, ...]:
+    """The names of the bundled accelerators, and the short ones; not the driver's, with blanks."""
+    return tuple(name for name in _accelerator_files() if " " not in name)
 
 
 def fabric_names() -> tuple[str, ...]:
@@ -211,6 +231,12 @@ def _below(name: str) -> list[str]:
     """`name` and the fabrics that are slower."""
     slower = find_fabric(name).slower
     return [name, *(_below(slower) if slower else [])]
+
+
+@cache
+def _accelerator_keys() -> dict[str, Path]:
+    """What is the same for all spellings of each name, and the file of its accelerator."""
+    return {gpu_key(name): path for name, path in _accelerator_files().items()}
 
 
 @cache

@@ -5,13 +5,41 @@ import re
 from tpdeploy.bounds import MOST_DEVICES
 from tpdeploy.errors import InputError, shown
 from tpdeploy.profiles.devices.accelerator import Accelerator
-from tpdeploy.profiles.devices.catalog import assemble, choose_fabric, find_accelerator
+from tpdeploy.profiles.devices.catalog import (
+    assemble,
+    choose_fabric,
+    find_accelerator,
+    is_accelerator,
+)
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.machine.detect import cpu_cluster, detect
 
 FORMS = "8xH100, 2x8xH200 (two machines of eight), 2xCPU or auto"
-SPEC = re.compile(r"(?P<counts>(?:-?\d+[xX]){0,2})(?P<name>\S.*)")
-COUNT_ALONE = re.compile(r"-?\d+[xX]")
+TIMES = r"\s*[xX*]\s*"
+COUNTS_FIRST = re.compile(rf"(?P<counts>(?:-?\d+{TIMES}){{1,2}})(?P<name>\S.*)")
+COUNT_LAST = re.compile(rf"(?P<name>.*?\S)(?:{TIMES}|\s*:\s*)(?P<counts>-?\d+)")
+COUNT_BESIDE = re.compile(r"(?P<counts>\d+)\s*(?P<name>\D.*)")
+COUNT_ALONE = re.compile(r"-?\d+\s*[xX*:]|")
+
+
+def counts_and_name(spec: str) -> tuple[list[int], str]:
+    """The counts that `spec` states, of machines and of devices in each, and the device's name.
+
+    A name that is known is no count: `4090` is one, `RTX3090` does not end in one.
+
+    >>> counts_and_name("2x8xH200"), counts_and_name("h100:8"), counts_and_name("4090")
+    (([2, 8], 'H200'), ([8], 'h100'), ([], '4090'))
+    """
+    text = spec.strip()
+    if is_accelerator(text):
+        return [], text
+    if first := COUNTS_FIRST.fullmatch(text):
+        return [_count(digits) for digits in re.findall(r"-?\d+", first["counts"])], first["name"]
+    for form in (COUNT_LAST, COUNT_BESIDE):
+        found = form.fullmatch(text)
+        if found and is_accelerator(found["name"]):
+            return [_count(found["counts"])], found["name"]
+    return [], text
 
 
 def parse_gpus(
@@ -27,22 +55,24 @@ def parse_gpus(
     if text.lower() == "auto":
         _refuse_network(spec, network)
         return detect(interconnect)
-    match = SPEC.fullmatch(text)
-    if match is None or COUNT_ALONE.fullmatch(match["name"]):
+    counts, name = counts_and_name(text)
+    if COUNT_ALONE.fullmatch(name) or (
+        not counts and text.isdecimal() and not is_accelerator(text)
+    ):
         raise InputError(f"--gpus {spec!r}: give a count and a name, as {FORMS}")
-    machines, count = ([1, 1] + [_count(n) for n in re.findall(r"-?\d+", match["counts"])])[-2:]
+    machines, count = [1, 1, *counts][-2:]
     if machines < 1 or count < 1:
         raise InputError(f"--gpus {spec}: counts must be at least 1, as in {FORMS}")
     if machines * count > MOST_DEVICES:
         raise InputError(f"--gpus {shown(spec)}: more than {MOST_DEVICES:,} in all")
     try:
-        device = find_accelerator(match["name"])
+        device = find_accelerator(name)
     except InputError as error:
         raise InputError(f"--gpus {spec}: {error}") from error
     if machines == 1:
         _refuse_network(spec, network)
     if device.platform != "cpu":
-        return _stated(device, machines, count, match["name"], interconnect, network=network)
+        return _stated(device, machines, count, name, interconnect, network=network)
     if machines > 1:
         raise InputError(f"--gpus {spec}: CPU shares are of this machine; give {count}xCPU")
     return cpu_cluster(count, interconnect)

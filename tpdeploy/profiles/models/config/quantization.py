@@ -36,9 +36,11 @@ def quantization_from_config(
         return _with_kv_cache(_mixed(stored, method, linears), stored)
     read = READERS.get(method)
     if read is None:
+        other = "plan an AWQ, GPTQ or FP8 checkpoint of it instead"
+        works = other if method in NOT_PLANNED else nearest(method, READERS)
         raise InputError(
             f"{keys.id}: config.json has quantization method {method!r}, which is not known "
-            f"here; {nearest(method, READERS)}"
+            f"here; {works}"
         )
     quantization = _with_excluded(
         Quantization(method=method, **dict(read(stored))), stored, linears
@@ -221,6 +223,8 @@ def _modelopt_format(algorithm: str, group: int, stored: ConfigKeys) -> StoredFo
 
 
 MIXED = "MIXED_PRECISION"
+# Formats of engines that are not planned for, or of which nothing here knows the speed.
+NOT_PLANNED = {"bitsandbytes", "exl2", "exl3", "gguf", "hqq"}
 NVFP4_GROUP = 16
 FORMATS = {
     ("float", 8): Dtype.FP8,

@@ -1,0 +1,83 @@
+"""From a question to the plan that answers it, or to why there is none and what would work."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tpdeploy.backends.base import Backend
+from tpdeploy.backends.choice import Choice, ask_one, choose
+from tpdeploy.backends.question import pose
+from tpdeploy.backends.registry import load_backend, load_backends
+from tpdeploy.errors import InfeasibleError
+from tpdeploy.planner.plan import DeploymentPlan, Refused
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.request import Request
+from tpdeploy.planner.search.pareto import sweep
+from tpdeploy.planner.search.remedies import remedies
+from tpdeploy.planner.search.search import Solved, alternatives
+from tpdeploy.planner.search.search import plan as make_plan
+from tpdeploy.planner.search.token_budget import fewest_with_steps, search_steps
+from tpdeploy.planner.search.turning_points import turning_points
+from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.machine.gpus_spec import counts_and_name
+from tpdeploy.profiles.models.shape import ModelShape
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The engine that was chosen, its answer, and how it was searched for."""
+
+    choice: Choice
+    solve: Callable[[Question], Solved]
+
+    def plan(self, *, assumed: str = "", pareto: bool = False) -> DeploymentPlan:
+        """The plan, with the loads at which it turns, and `assumed`, which nobody stated.
+
+        Raises:
+            InfeasibleError: there is none.
+        """
+        question, outcome = self.choice.solved
+        made = make_plan(question, outcome)
+        turns = turning_points(question, outcome.ranked)
+        depends_on = (*turns, assumed) if assumed else turns
+        made = made.changed(engines=self.choice.engines, depends_on=depends_on)
+        return made.changed(pareto=sweep(question, outcome.ranked)) if pareto else made
+
+    def refused(self, refusal: InfeasibleError) -> Refused:
+        """What each split came to, and what was found to work instead."""
+        question, outcome = self.choice.solved
+        found = remedies(question, outcome, self.solve)
+        works = f"; what would work: {', or '.join(found)}" if found else ""
+        return Refused(reason=f"{refusal}{works}", alternatives=alternatives(question, outcome))
+
+
+def decide(
+    request: Request,
+    stored: ModelShape,
+    *,
+    cluster: Cluster,
+    count_is_open: bool,
+    load: Workload,
+    backend: str,
+) -> Decision:
+    """The answer of the engine `backend`, or of the best one. With an open count it needs as few as carry the load.
+
+    Raises:
+        InputError: what was asked cannot be had here, from any engine.
+    """
+
+    def ask(engine: Backend) -> Question:
+        return pose(request, stored, cluster, load, engine)
+
+    solve = fewest_with_steps if count_is_open else search_steps
+    if backend != AUTO:
+        return Decision(ask_one(load_backend(backend), ask, solve), solve)
+    return Decision(choose(load_backends()[0], ask, solve), solve)
+
+
+def leaves_count_open(gpus: str, cluster: Cluster) -> bool:
+    """Whether `gpus` names a GPU without saying how many, as H100."""
+    stated = cluster.origin == "stated" and cluster.accelerator.platform != "cpu"
+    return stated and not counts_and_name(gpus)[0]

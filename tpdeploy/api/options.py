@@ -1,0 +1,144 @@
+"""The options that all functions take, turned into records with one clear line when they cannot."""
+
+from typing import Any, Literal, TypedDict, TypeVar
+
+from pydantic import ValidationError
+
+from tpdeploy.errors import InputError, shown
+from tpdeploy.planner.request import Objective, Request
+from tpdeploy.planner.workload import Percentile, Target, Workload
+from tpdeploy.profiles.models.shape import ModelShape
+from tpdeploy.profiles.record import Record
+
+# What a plan is made for when no load is stated.
+DEFAULT_CONCURRENCY = 32
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+class Common(TypedDict, total=False):
+    """What may be stated of any plan; what is left out is chosen or assumed."""
+
+    input_tokens: int
+    """Mean prompt tokens of a request. Default: 1,024."""
+    output_tokens: int
+    """Mean answer tokens of a request. Default: 256."""
+    length_spread: float
+    """Lengths lie within this share of the mean, to either side; 0: all are equal."""
+    concurrency: int
+    """Requests in flight. Default: 32."""
+    rate: float
+    """Requests/s, in place of `concurrency`."""
+    ttft_ms: float
+    """Target for time to first token, in ms."""
+    tpot_ms: float
+    """Target for time per output token, in ms."""
+    percentile: Percentile
+    """At which statistic the targets must hold. Default: p50."""
+    prefix_cache_hit_rate: float
+    """Share of prompt tokens that the prefix cache holds, 0 to 1."""
+    pp: int
+    """Only this many pipeline stages."""
+    dp: int
+    """Only this many data ranks of attention (mixture-of-experts models)."""
+    ep: bool
+    """Only with (or without) expert parallelism."""
+    replicas: int
+    """Only this many replicas."""
+    quantization: str
+    """fp8 (while loading), or what the checkpoint is."""
+    kv_cache: Literal["auto", "fp8"]
+    """Format of the KV cache."""
+    max_model_len: int
+    """Longest request, in tokens."""
+    max_num_batched_tokens: int
+    """Most tokens of one step."""
+    max_num_seqs: int
+    """Most requests of one step."""
+    memory_fraction: float
+    """Share of a device's memory that the engine takes, above 0 to 1."""
+    enforce_eager: bool
+    """Without CUDA graphs."""
+    interconnect: str
+    """pcie, nvlink, nvswitch, or the name of a fabric."""
+    network: str
+    """Name of the network between machines."""
+    optimize: Objective
+    """What to rank by. Default: throughput."""
+    gpu_price: float
+    """Dollars per GPU and hour."""
+
+
+class Options(Common, total=False):
+    """All that may be stated besides the model and the GPUs."""
+
+    tp: int
+    """Only this tensor-parallel width."""
+    backend: str
+    """Engine. Default: auto, the best of those that can run it."""
+
+
+# Names of options that a record has under another.
+OF_REQUEST = {
+    **{"tp": "tensor", "pp": "pipeline", "dp": "data", "ep": "expert_parallel"},
+    "gpu_price": "gpu_price_per_hour",
+    **{
+        name: name
+        for name in (
+            *("replicas", "quantization", "kv_cache", "max_model_len", "max_num_batched_tokens"),
+            *("max_num_seqs", "memory_fraction", "enforce_eager", "interconnect", "network"),
+            "optimize",
+        )
+    },
+}
+OF_LOAD = {
+    **{name: name for name in ("input_tokens", "output_tokens", "length_spread")},
+    **{"concurrency": "concurrency", "rate": "rate", "prefix_cache_hit_rate": "prefix_hit_rate"},
+}
+
+
+def check_names(function: str, options: Common) -> None:
+    """Nothing, if every option is one.
+
+    Raises:
+        TypeError: one is not, as Python says it of any function.
+    """
+    for name in options:
+        if name not in Options.__annotations__:
+            raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+
+
+def request_of(options: Options) -> Request:
+    """What was asked besides the load and the engine."""
+    return _record(Request, OF_REQUEST, options)
+
+
+def load_of(options: Options, model: ModelShape) -> Workload:
+    """The load, in requests that the model and a stated limit have room for."""
+    if "rate" in options and "concurrency" in options:
+        raise InputError("concurrency and rate: give one of them, not both")
+    usual = {} if "rate" in options else {"concurrency": DEFAULT_CONCURRENCY}
+    targets = {
+        name: _target(ms, options.get("percentile", "p50"), f"{name}_ms")
+        for name, ms in (("ttft", options.get("ttft_ms")), ("tpot", options.get("tpot_ms")))
+        if ms is not None
+    }
+    load = _record(Workload, OF_LOAD, options, **usual, **targets)
+    if "length_spread" in options:
+        return load
+    return load.within(options.get("max_model_len", model.max_context))
+
+
+def _target(ms: float, percentile: Percentile, name: str) -> Target:
+    return _record(Target, {name: "ms", "percentile": "at"}, {name: ms, "percentile": percentile})
+
+
+def _record(kind: type[RecordT], names: dict[str, str], options: Any, **others: Any) -> RecordT:
+    given = {names[name]: value for name, value in options.items() if name in names}
+    try:
+        return kind.model_validate({**others, **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        name = next((name for name, called in names.items() if called == field), field)
+        problem = first["msg"].removeprefix("Input should be ")
+        raise InputError(f"{name} {shown(first['input'])}: must be {problem}") from error

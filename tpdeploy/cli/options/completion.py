@@ -1,0 +1,56 @@
+"""What a shell offers when Tab is pressed behind an option: names that are known."""
+
+from collections.abc import Iterable
+
+from tpdeploy.backends.registry import backend_names
+from tpdeploy.profiles.devices.catalog import accelerator_names, fabric_names, network_names
+from tpdeploy.profiles.models.library import model_names
+
+# What stands before a GPU's name in `8xH100` and `2x8xH100`.
+TIMES = "xX"
+
+
+def models(incomplete: str) -> list[str]:
+    """Aliases; ids once an owner is typed."""
+    return _begun(incomplete, model_names(ids="/" in incomplete))
+
+
+def gpus(incomplete: str) -> list[str]:
+    """GPUs behind the counts that are typed, and `auto`."""
+    at = max(incomplete.rfind(sign) for sign in TIMES) + 1
+    if not incomplete[:at].translate(str.maketrans("", "", TIMES)).isdigit():
+        at = 0
+    counts, name = incomplete[:at], incomplete[at:]
+    return [counts + found for found in _begun(name, ("auto", *accelerator_names()))]
+
+
+def backends(incomplete: str) -> list[str]:
+    """Engines."""
+    return _begun(incomplete, ("auto", *backend_names()))
+
+
+def interconnects(incomplete: str) -> list[str]:
+    """Fabrics."""
+    return _begun(incomplete, fabric_names())
+
+
+def networks(incomplete: str) -> list[str]:
+    """Networks between machines."""
+    return _begun(incomplete, network_names())
+
+
+def deployments(incomplete: str) -> list[str]:
+    """Deployments that run."""
+    from tpdeploy.launcher.state import deployments as known  # noqa: PLC0415 - nobody else needs it
+
+    return _begun(incomplete, (each.name for each in known() if each.running))
+
+
+def known(incomplete: str) -> list[str]:
+    """Models, GPUs and interconnects."""
+    links = (*fabric_names(), *network_names())
+    return [*models(incomplete), *_begun(incomplete, (*accelerator_names(), *links))]
+
+
+def _begun(incomplete: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.lower().startswith(incomplete.lower())]

@@ -1,0 +1,156 @@
+"""Lists of what is known, and one of them in full."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from tpdeploy.numbers import in_gib, number
+from tpdeploy.profiles.listing import KnownGpu, KnownInterconnect, KnownModel
+from tpdeploy.profiles.record import Dtype, Provenance
+
+Facts = Iterable[tuple[str, str]]
+
+
+def show_models(console: Console, models: Sequence[KnownModel]) -> None:
+    """One row a model, the smallest first."""
+    rows = [
+        (m.name, in_billions(m.parameters), m.weights.value, f"{m.max_context:,}") for m in models
+    ]
+    titles = ("model", "size", "weights", "context")
+    _table(console, titles, rows, right={1, 3})
+    console.print("More of one: tpdeploy show MODEL. Others: a folder or a hub id.", style="dim")
+
+
+def show_gpus(console: Console, gpus: Sequence[KnownGpu]) -> None:
+    """One row a device."""
+    rows = [
+        (
+            g.name,
+            in_gib(g.memory_bytes),
+            number(g.memory_bytes_per_s / 1e9),
+            number(_product_rate(g) / 1e12),
+            g.architecture,
+            f"{g.error.tpot:.0%}",
+        )
+        for g in gpus
+    ]
+    titles = ("GPU", "memory", "GB/s", "TFLOP/s", "class", "error")
+    _table(console, titles, rows, right={1, 2, 3, 5})
+    console.print(
+        "TFLOP/s: dense, 16-bit. Error: four of five TPOT predictions of this class lie within it. "
+        "More of one: tpdeploy show GPU.",
+        style="dim",
+    )
+
+
+def show_interconnects(console: Console, links: Sequence[KnownInterconnect]) -> None:
+    """One row a fabric or network."""
+    rows = [
+        (
+            link.name,
+            f"{link.domain} GPUs" if link.domain else "machines",
+            number(link.bytes_per_s / 1e9),
+            number(link.latency_s * 1e6),
+            ", ".join(link.measured_on) or "-",
+        )
+        for link in links
+    ]
+    titles = ("interconnect", "joins", "GB/s", "us a hop", "measured on")
+    _table(console, titles, rows, right={2, 3})
+    console.print(
+        "GB/s: achieved, of one GPU or adapter. More of one: tpdeploy show NAME.", style="dim"
+    )
+
+
+def show_known(console: Console, known: KnownModel | KnownGpu | KnownInterconnect) -> None:
+    """Everything that is known of one, with its sources."""
+    match known:
+        case KnownModel():
+            title, facts = known.id, _model(known)
+        case KnownGpu():
+            title, facts = known.name, _gpu(known)
+        case KnownInterconnect():
+            title, facts = known.name, _interconnect(known)
+    console.print(title, style="bold")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(f"  {name}", value)
+    console.print(table)
+
+
+def in_billions(parameters: int) -> str:
+    """A number of parameters as names of models have it.
+
+    >>> in_billions(70_553_706_496), in_billions(134_515_008)
+    ('70.6B', '135M')
+    """
+    if parameters < 1e9:
+        return f"{parameters / 1e6:,.0f}M"
+    return f"{parameters / 1e9:,.1f}B"
+
+
+def _model(model: KnownModel) -> Facts:
+    yield "also called", ", ".join(model.aliases) or "-"
+    if model.same_config:
+        yield "planned alike", ", ".join(model.same_config)
+    yield "architecture", model.architecture
+    yield "parameters", f"{in_billions(model.parameters)} in {model.layers} layers"
+    if model.experts:
+        yield "experts", f"{model.experts} in a layer"
+    stored = f" ({model.stored_as})" if model.stored_as else ""
+    yield "weights", f"{model.weights.value}{stored}"
+    yield "context", f"{model.max_context:,} tokens"
+    yield from _source(model)
+    yield "plan it", f"tpdeploy plan {model.name} --gpus 8xH100"
+
+
+def _gpu(gpu: KnownGpu) -> Facts:
+    yield "also called", ", ".join(gpu.aliases) or "-"
+    yield "class", gpu.architecture
+    yield "memory", f"{in_gib(gpu.memory_bytes)}, {number(gpu.memory_bytes_per_s / 1e9)} GB/s"
+    rates = ", ".join(f"{number(rate / 1e12)} {name}" for name, rate in gpu.flops_per_s.items())
+    yield "TFLOP/s", f"{rates} (dense)"
+    yield "interconnect", " or ".join(gpu.fabrics) + "; the first is assumed"
+    yield from _source(gpu)
+    error = gpu.error
+    yield (
+        "predictions",
+        f"four of five within {error.tpot:.0%} for TPOT, {error.ttft:.0%} for TTFT "
+        f"({error.confidence} confidence)",
+    )
+    yield "known from", f"{error.source} ({error.date})"
+
+
+def _interconnect(link: KnownInterconnect) -> Facts:
+    yield "is", link.description
+    yield "joins", f"{link.domain} GPUs directly" if link.domain else "machines"
+    yield "speed", f"{number(link.bytes_per_s / 1e9)} GB/s of each GPU or adapter, as achieved"
+    yield "latency", f"{number(link.latency_s * 1e6)} us a hop"
+    yield "measured on", ", ".join(link.measured_on) or "nothing: the link model is used"
+    yield from _source(link)
+
+
+def _source(block: Provenance) -> Facts:
+    yield "source", f"{block.source} ({block.date}, {block.confidence} confidence)"
+
+
+def _product_rate(gpu: KnownGpu) -> float:
+    """Dense 16-bit FLOP/s, else those of the widest format there is."""
+    for dtype in (Dtype.BF16, Dtype.FP16):
+        if dtype in gpu.flops_per_s:
+            return gpu.flops_per_s[dtype]
+    return min(gpu.flops_per_s.values())
+
+
+def _table(
+    console: Console, titles: Sequence[str], rows: Iterable[Sequence[str]], *, right: set[int]
+) -> None:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for at, title in enumerate(titles):
+        table.add_column(title, justify="right" if at in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
