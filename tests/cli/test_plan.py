@@ -23,6 +23,7 @@ JSON_KEYS = {
     "reasons",
     "alternatives",
 }
+PRICED = ("--gpu-price", "3.5", "--tp", "8")
 
 
 def test_the_plan_is_shown_and_remembered(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_the_plan_is_shown_and_remembered(tmp_path: Path) -> None:
             "8",
             "--all",
         ],
-        ["deepseek-v3", "--gpus", "2x8xH200", "--gpu-price", "3.5", "--tp", "8"],
+        ["deepseek-v3", "--gpus", "2x8xH200", *PRICED],
     ],
 )
 def test_nothing_is_wider_than_the_terminal(tmp_path: Path, args: list[str], width: int) -> None:

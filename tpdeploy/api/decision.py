@@ -62,7 +62,9 @@ def decide(
     load: Workload,
     backend: str,
 ) -> Decision:
-    """The answer of the engine `backend`, or of the best one. With an open count it needs as few as carry the load.
+    """The answer of the engine `backend`, or of the best one.
+
+    With `count_is_open` it takes as few devices as carry the load.
 
     Raises:
         InputError: what was asked cannot be had here, from any engine.

@@ -39,7 +39,10 @@ def plan(model: str, gpus: str = AUTO, **options: Unpack[Options]) -> Plan:
     stored = load_model(model)
     load, request = load_of(options, stored), request_of(options)
     backend = options.get("backend", AUTO)
-    decision = decide(request, stored, gpus=gpus, cluster=cluster, load=load, backend=backend)
+    is_open = leaves_count_open(gpus, cluster)
+    decision = decide(
+        request, stored, cluster=cluster, count_is_open=is_open, load=load, backend=backend
+    )
     try:
         return Plan(**dict(decision.plan()))
     except InfeasibleError as refusal:
