@@ -30,7 +30,10 @@ def look(deployment: Deployment) -> Deployment:
     members = view.members or deployment.members
     told = {"phase": view.phase, "reason": view.reason, "members": members}
     seen = deployment.model_copy(update=told)
-    if seen != deployment:
+    kept = state.load(deployment.name)
+    if kept and kept.reference == deployment.reference and kept.phase == "stopped":
+        return kept  # by another command meanwhile
+    if seen != kept:
         state.save(seen)
     return seen
 

@@ -161,6 +161,16 @@ def test_ctrl_c_after_it_is_ready_ends_it(cluster: Cluster) -> None:
     assert cluster.objects() == []
 
 
+def test_its_command_ends_with_it(cluster: Cluster) -> None:
+    """When another one stops it: that is no failure."""
+    launch = cluster.started("launch", "--on", "kubernetes")
+    assert launch.stdout
+    assert launch.stdout.readline().startswith("Ready: ")
+    assert cluster.run("stop").returncode == 0
+    assert launch.wait(timeout=90) == 0
+    assert "Nothing is running" in cluster.run("status").stdout
+
+
 @pytest.mark.parametrize(
     ("file", "words"),
     [

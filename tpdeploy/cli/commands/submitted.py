@@ -14,7 +14,7 @@ from tpdeploy.launcher.access import read_keys
 from tpdeploy.launcher.launch import one_at_a_time
 from tpdeploy.launcher.orchestrated import end, look
 from tpdeploy.launcher.orchestrators.base import Orchestrator, Task
-from tpdeploy.launcher.state import Deployment
+from tpdeploy.launcher.state import Deployment, load
 from tpdeploy.launcher.submission import begin, follow
 from tpdeploy.profiles.record import Record
 
@@ -86,5 +86,10 @@ def _attend(deployment: Deployment) -> None:
             told = deployment.phase
             reason = f": {deployment.reason}" if deployment.reason else ""
             err.print(f"{told}{reason}", markup=False)
-        if deployment.ended:
+        if deployment.phase == "failed":
+            time.sleep(ATTEND_EVERY_S)  # a stop may not be through with it
+            deployment = load(deployment.name) or deployment
+        if deployment.phase == "failed":
             raise TpdeployError(f"deployment {deployment.name} has failed: {deployment.reason}")
+        if deployment.ended:
+            return
