@@ -42,17 +42,7 @@ def test_the_plan_is_shown_and_remembered(tmp_path: Path) -> None:
     [
         ["llama-70b", "--gpus", "8xH100"],
         ["llama-70b", "--gpus", "8xH100", "--all"],
-        [
-            "deepseek-v3",
-            "--gpus",
-            "2x8xH200",
-            "--pareto",
-            "--gpu-price",
-            "3.5",
-            "--tp",
-            "8",
-            "--all",
-        ],
+        ["deepseek-v3", "--gpus", "2x8xH200", *PRICED, "--pareto", "--all"],
         ["deepseek-v3", "--gpus", "2x8xH200", *PRICED],
     ],
 )

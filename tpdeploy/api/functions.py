@@ -5,7 +5,7 @@ from itertools import product
 from pathlib import Path
 from typing import TypeVar, Unpack
 
-from tpdeploy.api.decision import AUTO, decide
+from tpdeploy.api.decision import AUTO, decide, leaves_count_open
 from tpdeploy.api.options import Common, Options, check_names, load_of, request_of
 from tpdeploy.api.results import Compared, Comparison, Plan
 from tpdeploy.api.turning import turns
