@@ -99,7 +99,8 @@ def test_on_a_cpu_there_are_no_stages_and_no_whole_experts() -> None:
     """The planner is told, and a plan that asks for them all the same is refused."""
     on_cpu = VLLM.capability("cpu")
     assert isinstance(on_cpu, Capability)
-    assert not (on_cpu.pipeline or on_cpu.expert_parallel or on_cpu.multi_node)
+    assert not (on_cpu.pipeline or on_cpu.expert_parallel)
+    assert on_cpu.multi_node  # by tensor parallelism
     parts = plan(2, cpus=("0", "1")).model_dump()
     parts["parallelism"] = Parallelism(tensor=2, expert=2, replicas=1)
     assert "expert" in VLLM.check(DeploymentPlan.model_validate(parts))[0].what

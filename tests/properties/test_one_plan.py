@@ -145,7 +145,7 @@ def people_are_told_the_same(case: Case, answer: Answer) -> None:
         words = " ".join(text(case).split())
         assert duration(answer.ttft_ms) in words
         assert duration(answer.tpot_ms) in words
-        assert f"{number(answer.tokens_per_s)} output tokens/s" in words
+        assert f"Output tokens per second {number(answer.tokens_per_s)} " in words
         # More than three times as much is told as a factor.
         assert all(int(percent) <= 200 for percent in re.findall(r"\+(\d+)%", words))
 

@@ -16,6 +16,8 @@ from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.workload import Workload
 from tpdeploy.records import dump_record
 
+pytestmark = pytest.mark.processes
+
 KEY = "sk-very-secret"
 
 
