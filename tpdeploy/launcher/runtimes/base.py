@@ -10,6 +10,7 @@ from typing import ClassVar
 import httpx
 
 from tpdeploy.backends.base import Backend, Command, Platform, Site
+from tpdeploy.errors import InputError
 from tpdeploy.launcher.environments import Environment
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.planner.plan import DeploymentPlan, Placement
@@ -119,6 +120,16 @@ class Runtime(ABC):
         Who starts it ends its processes; what they leave elsewhere ends with the context.
         """
         return nullcontext()
+
+    def machines(self, engine: Engine, program: str, devices: int, wanted: int | None) -> int:
+        """How many machines are to run `program` of the engine's environment on `devices` of each.
+
+        `wanted` is how many the user asks for; None: those that are named, or two.
+
+        Raises:
+            InputError: this runtime cannot run it on several, or not there; the message says why.
+        """
+        raise InputError(f"--on {engine.on}: machines are reached by slurm or ssh:HOST,HOST")
 
     @abstractmethod
     def site(self, replica: Replica) -> Site:

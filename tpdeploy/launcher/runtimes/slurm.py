@@ -55,8 +55,7 @@ class Slurm(Runtime):
 
     def check(self, plan: DeploymentPlan, engine: Engine) -> None:
         """The controller would take the job of every replica."""
-        if not shutil.which("sbatch"):
-            raise InputError("--on slurm: sbatch is not here; run this on a login node")
+        _check_commands()
         if not engine.image:
             check_installed(engine)
         place = plan.placement[0]
@@ -68,6 +67,13 @@ class Slurm(Runtime):
     def environment(self, engine: Engine) -> Environment | None:
         """That of this machine, which shares its files with the nodes."""
         return None if engine.image else environment_named(engine)
+
+    def machines(self, engine: Engine, program: str, devices: int, wanted: int | None) -> int:
+        """As many as are asked for; whether Slurm has them it says when the job is submitted."""
+        _check_commands()
+        check_options(engine)
+        check_installed(engine)
+        return wanted or 2
 
     def site(self, replica: Replica) -> Site:
         """All of it is known in the job alone."""
@@ -153,3 +159,13 @@ class Slurm(Runtime):
                 self.jobs = {job.number: job for job in queue()}
             self.looked_at = time.monotonic()
         return self.jobs.get(int(member.reference))
+
+
+def _check_commands() -> None:
+    """Return if Slurm's commands are here.
+
+    Raises:
+        InputError: they are not.
+    """
+    if not shutil.which("sbatch"):
+        raise InputError("--on slurm: sbatch is not here; run this on a login node")

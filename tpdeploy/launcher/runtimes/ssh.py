@@ -99,6 +99,15 @@ class Ssh(Local):
         """Nothing of it runs here."""
         return nullcontext()
 
+    def machines(self, engine: Engine, program: str, devices: int, wanted: int | None) -> int:
+        """The hosts that are named, or the first of them; each answers and has the program."""
+        hosts = hosts_of(engine)
+        if wanted and wanted > len(hosts):
+            raise InputError(f"--on {engine.on}: {wanted} machines are asked for, name each host")
+        for host in hosts[:wanted]:
+            _check_host(host, engine, program, devices)
+        return len(hosts[:wanted])
+
     def site(self, replica: Replica) -> Site:
         """At the first host's address, on ports that were free there with some luck."""
         place, engine = replica.place, replica.engine

@@ -10,7 +10,8 @@ from tpdeploy.files import kind_of
 from tpdeploy.profiles import DATA
 from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.devices.cluster import Cluster
-from tpdeploy.profiles.devices.fabric import Curve, Fabric, Measurements, Network
+from tpdeploy.profiles.devices.fabric import Curve, Fabric, Measurements
+from tpdeploy.profiles.devices.networks import find_network, measured_network
 from tpdeploy.profiles.devices.pcie import FORMS, Pcie, parsed, scaled_fabric
 from tpdeploy.records import Loader, read_record
 
@@ -48,19 +49,6 @@ def find_fabric(name: str) -> Fabric:
     if link := parsed(name.lower()):
         return scaled_fabric(find_fabric(link.base.name), link)
     raise InputError(f"unknown interconnect {name}; {nearest(name, fabric_names())}")
-
-
-@cache
-def find_network(name: str) -> Network:
-    """The network between machines called `name`.
-
-    Raises:
-        InputError: no such network; the nearest names are offered.
-    """
-    path = DATA / "networks" / f"{name.strip().lower()}.yaml"
-    if path not in _files("networks"):
-        raise InputError(f"unknown network {name.strip()}; {nearest(name, network_names())}")
-    return read_record(path, Network)
 
 
 @cache
@@ -106,11 +94,6 @@ def accelerators() -> tuple[Accelerator, ...]:
 def fabric_names() -> tuple[str, ...]:
     """The names of the bundled fabrics."""
     return tuple(path.stem for path in _files("fabrics"))
-
-
-def network_names() -> tuple[str, ...]:
-    """The names of the bundled networks between machines."""
-    return tuple(path.stem for path in _files("networks"))
 
 
 def choose_fabric(device: Accelerator, interconnect: str | None) -> str:
@@ -170,6 +153,7 @@ def _alone(
     if network:
         fabric = fabric.model_copy(update={"spans_machines": False})
     between = (network or fabric.network) if nodes > 1 else None
+    own = measured_network(between) if between else None
     return Cluster(
         accelerator=device,
         efficiency=efficiency_of(device.architecture),
@@ -178,6 +162,7 @@ def _alone(
         network=find_network(between) if between else None,
         count=nodes * per_node,
         nodes=nodes,
+        measured=(own.source,) if own else (),
     )
 
 

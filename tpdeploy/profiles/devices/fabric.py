@@ -14,6 +14,7 @@ Operation = Literal[
 ]
 Algorithm = Literal[
     "nccl",
+    "gloo",
     "vllm-graph",
     "vllm-eager",
     "tensorrt-llm",
