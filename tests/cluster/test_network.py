@@ -1,16 +1,20 @@
-"""All-reduces between real hosts, by Slurm and by ssh, over Gloo: measured, kept, and planned with."""
+"""All-reduces between real hosts, by Slurm and by ssh, over Gloo."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cluster.hosts import Host, need
 from tests.cluster.sshd import sshd
+from tests.launcher.machine import eventually
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.launcher.environments import find_environment
 from tpdeploy.profiles.devices.networks import MeasuredNetwork
@@ -46,8 +50,15 @@ def calibrate(
 
 def left(cluster: list[Host]) -> list[str]:
     """What still runs of the measuring program on the hosts."""
-    words = [" ".join(each.cmdline()) for host in cluster[1:] for each in host.processes()]
+    words = [_words(each) for host in cluster[1:] for each in host.processes()]
     return [line for line in words if LEFT in line]
+
+
+def _words(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def test_it_is_measured_between_the_hosts_and_kept(
@@ -68,6 +79,18 @@ def test_it_is_measured_between_the_hosts_and_kept(
     assert told.returncode == 0, told.stderr
     source = json.loads(told.stdout)["prediction"]["tpot_ms"]["source"]
     assert "network lab measured by tpdeploy calibrate --on " in source
+
+
+def test_ended_it_leaves_nothing(cluster: list[Host], calibrate: Calibrate, tmp_path: Path) -> None:
+    """Who ends the command ends what runs on the hosts."""
+    with ThreadPoolExecutor() as pool:
+        done = pool.submit(calibrate)
+        eventually(lambda: left(cluster) != [], 60)
+        (own,) = [each for each in cluster[0].processes() if "calibrate --on" in _words(each)]
+        own.send_signal(signal.SIGTERM)
+        assert done.result().returncode == 130
+    assert left(cluster) == []
+    assert not list((tmp_path / "home" / "networks").glob("*.json"))
 
 
 def test_a_python_without_torch_is_told_and_nothing_is_kept(

@@ -1,6 +1,7 @@
 """Measures all-reduces between machines, wherever a runtime runs programs of an engine's."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -35,7 +36,7 @@ SILENCE_S = 300.0
 # A shared file system may show the last lines later than the scheduler the end.
 LATE_S = 5.0
 GRACE_S = 5.0
-MISSING = ("ModuleNotFoundError", f"failed to execute {PYTHON}")
+MISSING = re.compile(rf"ModuleNotFoundError: |\w+: failed to execute {PYTHON}")
 
 Line = dict[str, Any]
 
@@ -187,13 +188,13 @@ def _last_error(log: Path) -> str:
     """What the log says last of why it failed, in one line."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     said = [line for line in lines if line.strip() and not line.startswith("{")]
-    missing = next((line for line in said if any(word in line for word in MISSING)), None)
+    missing = next((line for line in said if MISSING.match(line)), None)
     return one_line(missing or last_exception(said) or (said[-1] if said else ""))
 
 
 def _failure(log: Path, member: Member, otherwise: str) -> TpdeployError:
     error = _last_error(log) or otherwise
-    if any(word in error for word in MISSING):
+    if MISSING.match(error):
         error += "; the engine is not installed on every machine: tpdeploy backends install"
     return TpdeployError(f"measuring failed: {error}; see {log}")
 
@@ -219,7 +220,11 @@ def _record(machines: Machines, runtime: str, lines: list[Line]) -> MeasuredNetw
         description = f"{by} on {over}, {samples[0].kernel}"
         source = f"{description}: {machines.each} x {hardware} each, {versions}"
         network = network_of(
-            machines.name, description, samples, machines.device, {"source": source, "date": now.date()}
+            machines.name,
+            description,
+            samples,
+            machines.device,
+            {"source": source, "date": now.date()},
         )
         return MeasuredNetwork(
             network=network,

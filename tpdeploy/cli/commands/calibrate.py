@@ -1,6 +1,8 @@
 """`tpdeploy calibrate`: measure what an engine's kernels reach on this machine."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -125,9 +127,7 @@ def _count(cluster: Cluster, nodes: int | None) -> int | None:
 
 def _between(machines: Machines, *, quick: bool, as_json: bool) -> None:
     """Measure between machines, and keep it; ended in whatever way, nothing runs on there."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    with _bar() as bar:
+    with _bar() as bar, _ended_by_signals():
         task = bar.add_task("starting", total=machines.lines)
 
         def show(line: Line) -> None:
@@ -143,6 +143,18 @@ def _between(machines: Machines, *, quick: bool, as_json: bool) -> None:
         print_json(measured)
     else:
         show_network(out, measured, path)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Whoever ends this process otherwise than by Ctrl-C ends it in the same way."""
+    numbers = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _bar() -> Progress:
