@@ -35,6 +35,8 @@ COMMANDS = {
     "backtest": "backtest",
     "backends": "backends",
 }
+# What tpdeploy runs on other machines; nobody types it.
+INTERNAL = {"client": "client"}
 # The parser's own errors; which module has their class differs between releases of typer.
 UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
@@ -48,9 +50,10 @@ class LazyCommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command called `cmd_name`, or None."""
-        if cmd_name not in COMMANDS:
+        module_name = {**COMMANDS, **INTERNAL}.get(cmd_name)
+        if module_name is None:
             return None
-        module = importlib.import_module(f"tpdeploy.cli.commands.{COMMANDS[cmd_name]}")
+        module = importlib.import_module(f"tpdeploy.cli.commands.{module_name}")
         command = get_command(module.app)
         command.name = cmd_name
         command.callback = _with_numbers_checked(command)

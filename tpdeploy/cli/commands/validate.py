@@ -1,6 +1,5 @@
 """`tpdeploy validate`: measure a running deployment; hold it against prediction and target."""
 
-import asyncio
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from rich.progress import Progress as Bar
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.commands.imported import check_alone, run_imported
 from tpdeploy.cli.commands.learn import learn_and_tell
+from tpdeploy.cli.commands.send import Send, measure_here, measure_inside
 from tpdeploy.cli.commands.sweep import Measure, keep, run_one, run_sweep
 from tpdeploy.cli.options import common as options
 from tpdeploy.cli.options import validate as given
@@ -23,14 +23,12 @@ from tpdeploy.cli.report.write import check_report
 from tpdeploy.cli.views.sweep import show_sweep
 from tpdeploy.cli.views.validation import load_in_words, show_report
 from tpdeploy.errors import InputError
-from tpdeploy.harness.load.client import key_from_environment
 from tpdeploy.harness.load.recorder import Progress
 from tpdeploy.harness.load.requests import Draw, read_requests
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.sweep import SweepReport, loads_of, teaches
 from tpdeploy.harness.measure.teaching import Launched
 from tpdeploy.harness.measure.validation import Measurement, expected_latency_s, measurement
-from tpdeploy.harness.measure.validation import validate as measure
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.commands import order_of
 from tpdeploy.launcher.control import take_over_orphans
@@ -50,6 +48,7 @@ def validate(
     *,
     url: given.Url = None,
     name: given.Name = None,
+    inside: given.Inside = False,
     requests: given.Requests = None,
     duration: given.Duration = None,
     warmup: given.Warmup = None,
@@ -84,6 +83,7 @@ def validate(
     engine = load_backend(deployment.backend if deployment else deployed.backend)
     launched = _launched(deployment.name) if deployment else None
 
+    send = _sender(deployment, prompts) if inside else measure_here
     # Prompts of an earlier run may still be in the server's prefix cache.
     first_seed = secrets.randbelow(2**31)
 
@@ -96,7 +96,8 @@ def validate(
             prompts=prompts,
             exact=engine.fixes_output_length,
         )
-        return _run(endpoint, how, OwnMetrics(deployment, engine) if deployment else None, launched)
+        own = OwnMetrics(deployment, engine) if deployment else None
+        return _run(endpoint, how, own, launched, send)
 
     found = _measured(deployed, load, sweep, run, report)
     _learn(found, deployed)
@@ -205,9 +206,10 @@ def _run(
     how: Measurement,
     own: OwnMetrics | None,
     launched: Launched | None,
+    send: Send,
 ) -> ValidationReport:
     with _progress_bar() as bar:
-        task = bar.add_task("warm-up", total=how.warm_up)
+        task = bar.add_task("starting", total=how.warm_up)
         bar.console.print(f"Measuring {endpoint.url}: {load_in_words(how.workload)}", style="dim")
 
         def show(progress: Progress) -> None:
@@ -221,18 +223,17 @@ def _run(
                 total=progress.total,
             )
 
-        found = asyncio.run(
-            measure(
-                endpoint.plan,
-                endpoint.url,
-                how,
-                launched=launched,
-                api_key=key_from_environment() or endpoint.own_key(),
-                certificate=endpoint.certificate,
-                on_progress=show,
-            )
-        )
+        found = send(endpoint, how, launched, show)
     return found.model_copy(update={"engine_ms": own.end()}) if own else found
+
+
+def _sender(deployment: Deployment | None, prompts: Path | None) -> Send:
+    """What measures from a machine where the replicas are."""
+    if deployment is None:
+        raise InputError("--inside is for a deployment that launch --on started; leave --url out")
+    if prompts:
+        raise InputError("--inside: --prompts is a file of this machine; leave one of them out")
+    return measure_inside(deployment)
 
 
 @contextmanager

@@ -131,6 +131,14 @@ class Runtime(ABC):
         """
         raise InputError(f"--on {engine.on}: machines are reached by slurm or ssh:HOST,HOST")
 
+    def client(self, engine: Engine) -> tuple[str, ...]:
+        """What runs `tpdeploy client` on a machine like those of members, and talks to it.
+
+        Raises:
+            InputError: nothing does; the message says what would work.
+        """
+        raise InputError("its members are on this machine: measure from here, without --inside")
+
     @abstractmethod
     def site(self, replica: Replica) -> Site:
         """Where the parts of a replica will be, in the words of this runtime."""

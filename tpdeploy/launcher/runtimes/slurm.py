@@ -5,6 +5,7 @@ started again. Slurm chooses nodes and devices.
 """
 
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -74,6 +75,12 @@ class Slurm(Runtime):
         check_options(engine)
         check_installed(engine)
         return wanted or 2
+
+    def client(self, engine: Engine) -> tuple[str, ...]:
+        """A job of one task, with the site's options, by the Python that runs this."""
+        options = ("job-name=tpdeploy-client", "nodes=1", "ntasks=1", *asked(engine))
+        program = (sys.executable, "-m", "tpdeploy", "client")
+        return ("srun", *(f"--{option}" for option in options), *program)
 
     def site(self, replica: Replica) -> Site:
         """All of it is known in the job alone."""
