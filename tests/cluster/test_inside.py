@@ -67,6 +67,18 @@ def test_what_is_wrong_there_is_told_here(machine: UsersMachine) -> None:
     assert "/v1/models answered 401; set TPDEPLOY_API_KEY" in done.stderr
 
 
+def test_a_killed_command_leaves_no_client(machine: UsersMachine, cluster: list[Host]) -> None:
+    """The client ends with its input, whoever ends the connection."""
+    with ThreadPoolExecutor() as pool:
+        done = pool.submit(machine.run, "validate", "--inside", "--duration", "60")
+        eventually(lambda: clients(cluster[1:]) != [])
+        words = [(p, _words(p)) for p in cluster[0].processes()]
+        (own,) = [p for p, said in words if "--inside" in said]
+        own.kill()
+        assert done.result().returncode != 0
+    eventually(lambda: clients(cluster[1:]) == [])
+
+
 def test_an_endpoint_on_loopback_is_refused(on_slurm: UsersMachine) -> None:
     """No other machine reaches it; the message says what would work."""
     on_slurm.plan()

@@ -23,5 +23,7 @@ def client() -> None:
 
 
 def _end_with_input() -> None:
-    sys.stdin.read()
+    # Not by sys.stdin, whose lock a thread would still hold when this process ends by itself.
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     os._exit(1)
