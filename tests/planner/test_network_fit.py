@@ -46,6 +46,18 @@ def test_the_link_is_found_again(machines: int) -> None:
     assert link.ring_bytes_per_s == pytest.approx(40e9, rel=0.01)
 
 
+@pytest.mark.parametrize("seconds", [1e-4, 10.0])
+def test_figures_that_show_no_link_give_one_all_the_same(seconds: float) -> None:
+    """Every size in the same time, or as good as none for the latency: it stays one of hardware."""
+    link = LinkModel.model_validate({"hop_latency_s": 15e-6, "ring_bytes_per_s": 40e9, **TOLD})
+    flat = [s.changed(seconds=seconds) for s in samples(link, 2, 1)]
+    found = network_of("lab", "a network", flat, "H100-SXM-80GB", TOLD).link
+    assert 0 < found.hop_latency_s <= seconds
+    steep = [s.changed(seconds=s.bytes * 1e-10) for s in samples(link, 2, 1)]
+    found = network_of("lab", "a network", steep, "H100-SXM-80GB", TOLD).link
+    assert found.ring_bytes_per_s == pytest.approx(1e10, rel=0.05)
+
+
 def test_devices_that_slow_one_another_share_an_adapter() -> None:
     """Those that do not have one each; one device a machine does not tell."""
     assert network(slowed=1.2).adapters == "gpu"

@@ -10,6 +10,10 @@ from tpdeploy.profiles.devices.networks import Reduction
 
 Told = dict[str, object]
 
+# What no sample shows may be anything: it is held where hardware is.
+LEAST_HOP_S = 1e-8
+RATE_SPAN = 100.0  # around bytes / seconds of the largest message, which starts and crosses as well
+
 
 def network_of(
     name: str, description: str, samples: Sequence[Reduction], device: str, told: Told
@@ -47,8 +51,18 @@ def fitted_link(samples: Sequence[Reduction], told: Told) -> LinkModel:
         return [log(all_reduce_seconds(model, s.group, s.bytes) / s.seconds) for s in samples]
 
     least, most = (pick(samples, key=lambda s: s.bytes) for pick in (min, max))
-    start = [log(least.seconds / 2), log(most.bytes / most.seconds)]
-    return link(*least_squares(off, start, loss="soft_l1", f_scale=0.2).x)
+    rate = most.bytes / most.seconds
+    found = least_squares(
+        off,
+        [log(least.seconds / 2), log(rate)],
+        bounds=(
+            [log(LEAST_HOP_S), log(rate / RATE_SPAN)],
+            [log(least.seconds), log(rate * RATE_SPAN)],
+        ),
+        loss="soft_l1",
+        f_scale=0.2,
+    )
+    return link(*found.x)
 
 
 def _column(samples: Sequence[Reduction], rails: int) -> list[Reduction]:

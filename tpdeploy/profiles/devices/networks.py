@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from tpdeploy.bounds import Bytes, Devices, Figure, Seconds
-from tpdeploy.errors import InputError, nearest
+from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.files import data_home, kind_of, write_whole
 from tpdeploy.profiles import DATA
 from tpdeploy.profiles.devices.fabric import Algorithm, Network
@@ -97,10 +97,14 @@ def measured_network(name: str) -> MeasuredNetwork | None:
     path = folder() / f"{plain}.json"
     if plain in network_names() or not _is_name(plain) or not kind_of(path):
         return None
+    again = "measure again: tpdeploy calibrate --on"
     try:
-        return read_json_record(path, MeasuredNetwork)
+        found = read_json_record(path, MeasuredNetwork)
     except InputError as error:
-        raise InputError(f"{error}; measure again: tpdeploy calibrate --on") from error
+        raise InputError(f"{error}; {again}") from error
+    if found.network.name != plain:
+        raise InputError(f"{path} is of a network {shown(found.network.name)}; {again}")
+    return found
 
 
 def check_name(name: str) -> None:
