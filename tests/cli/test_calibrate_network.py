@@ -132,6 +132,7 @@ def test_a_kept_file_that_is_broken_names_the_remedy(python: str, home: Path) ->
         (("--nodes", "3"), "--on ssh:a,b: 3 machines are asked for, name each host"),
         (("--on", "ssh:a"), "--on ssh:a: one machine; name two or more to measure between"),
         (("--on", "local"), "--on local: machines are reached by slurm or ssh:HOST,HOST"),
+        (("--gpus", "8xGaudi3"), "--on: measured between cuda, rocm, cpu, not gaudi"),
         (("--backend", "tensorrt-llm"), "joins machines by MPI; measure with --backend vllm"),
     ],
 )

@@ -23,7 +23,7 @@ def main() -> None:
         time.sleep(60)  # ended with the other
         return
     print("INFO something an engine logs", flush=True)
-    machines, each = job["machines"], max(1, job["devices"])
+    machines, each = job["machines"], job["each"]
     versions = {job["distribution"]: "1.2.3"}
     tell("machines", hosts=["a", "b"][:machines], hardware=["Test GPU"], versions=versions)
     groups = [(machines, 1)]

@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,13 +27,16 @@ from tpdeploy.profiles.devices.networks import MeasuredNetwork, Reduction, folde
 
 PROGRAM = Path(backends.__file__).parent / "programs" / "network.py"
 PYTHON = "python"
+# PyTorch for ROCm calls RCCL nccl, and its devices cuda.
+MEASURED = ("cuda", "rocm", "cpu")
 # Bytes of messages: 1 KiB to 256 MiB between GPUs; CPUs take seconds for what is larger.
 GPU_SIZES = tuple(4**n for n in range(5, 15))
 CPU_SIZES = tuple(4**n for n in range(5, 13))
 REPEATS, QUICK_REPEATS = 15, 5
 POLL_S = 0.5
-# Without a line, after which it has failed: machines meet within two minutes or never.
-SILENCE_S = 300.0
+# Without a line, after which it has failed. The longest figure is that of eight GPUs over one slow
+# adapter: 17 times 8 x 256 MiB at 1 Gbit/s take five minutes.
+SILENCE_S = 900.0
 # A shared file system may show the last lines later than the scheduler the end.
 LATE_S = 5.0
 GRACE_S = 5.0
@@ -86,6 +90,8 @@ def machines_of(engine: Engine, cluster: Cluster, wanted: int | None, name: str)
         raise InputError(
             f"{engine.backend.name} joins machines by MPI; measure with --backend vllm"
         )
+    if engine.platform not in MEASURED:
+        raise InputError(f"--on: measured between {', '.join(MEASURED)}, not {engine.platform}")
     if engine.executable:  # its Python is what runs
         python = environment_of_executable(engine.executable).python
         engine = replace(engine, executable=None, python=python)
@@ -132,7 +138,8 @@ def _rendered(runtime: Runtime, machines: Machines, repeats: int) -> Rendered:
     site = runtime.site(replica)
     job = {
         "machines": machines.count,
-        "devices": 0 if engine.platform == "cpu" else machines.each,
+        "each": machines.each,
+        "on": "cpu" if engine.platform == "cpu" else "cuda",
         "sizes": machines.sizes,
         "repeats": repeats,
         "distribution": engine.backend.environment(engine.platform).distribution,
@@ -172,16 +179,20 @@ def _lines(
             yield line
         read = len(told)
         if ended is None and time.monotonic() > heard + SILENCE_S:
-            raise _failure(log, member, f"it said nothing for {SILENCE_S:.0f} s")
+            raise _failure(log, f"it said nothing for {SILENCE_S:.0f} s")
         time.sleep(POLL_S)
-    raise _failure(log, member, f"it {seen.end}" if seen.end else "it ended")
+    raise _failure(log, f"it {seen.end}" if seen.end else "it ended")
 
 
 def _told(log: Path) -> list[Line]:
-    """The whole lines of the program in the log by now."""
+    """The whole lines of the program in the log by now, without those that others wrote into."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
-    whole = text[: text.rfind("\n") + 1].splitlines()
-    return [json.loads(line) for line in whole if line.startswith('{"kind"')]
+    found: list[Line] = []
+    for line in text[: text.rfind("\n") + 1].splitlines():
+        if line.startswith('{"kind"'):
+            with suppress(ValueError):
+                found.append(json.loads(line))
+    return found
 
 
 def _last_error(log: Path) -> str:
@@ -192,7 +203,7 @@ def _last_error(log: Path) -> str:
     return one_line(missing or last_exception(said) or (said[-1] if said else ""))
 
 
-def _failure(log: Path, member: Member, otherwise: str) -> TpdeployError:
+def _failure(log: Path, otherwise: str) -> TpdeployError:
     error = _last_error(log) or otherwise
     if MISSING.match(error):
         error += "; the engine is not installed on every machine: tpdeploy backends install"

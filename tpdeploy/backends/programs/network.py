@@ -2,9 +2,9 @@
 
 Runs inside an engine's environment and imports nothing of tpdeploy; one such program on each
 machine, numbered by `--rank`, which meet at port P of the first. JOB is JSON: `machines`, how many;
-`devices`, GPUs of each, 0 for one rank on its CPU; `sizes` of messages in bytes; `repeats` of each
-figure; `distribution`, the engine's package. The first rank prints what it found, a JSON object a
-line, and `{"kind": "done"}` at the end.
+`each`, ranks of one machine; `on`, what each of them has: "cuda", a GPU, or "cpu"; `sizes` of
+messages in bytes; `repeats` of each figure; `distribution`, the engine's package. The first rank
+prints what it found, a JSON object a line, and `{"kind": "done"}` at the end.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> int:
     meeting = f"tcp://{given.head}:{given.port}"
     spawn = multiprocessing.get_context("spawn")
     ranks = {}
-    for device in range(max(1, given.job["devices"])):
+    for device in range(given.job["each"]):
         arguments = (int(given.rank), device, meeting, given.job)
         process = spawn.Process(target=work, args=arguments)
         process.start()
@@ -70,7 +70,7 @@ class Rank:
     @property
     def each(self) -> int:
         """Ranks of one machine."""
-        return max(1, self.job["devices"])
+        return int(self.job["each"])
 
     @property
     def world(self) -> int:
@@ -85,7 +85,7 @@ class Rank:
     @property
     def where(self) -> str:
         """Its device, in PyTorch's words."""
-        return f"cuda:{self.device}" if self.job["devices"] else "cpu"
+        return f"cuda:{self.device}" if self.job["on"] == "cuda" else "cpu"
 
     def tell(self, kind: str, **figures: object) -> None:
         """Print one object, on the first rank only."""
@@ -96,7 +96,7 @@ class Rank:
 def work(machine: int, device: int, meeting: str, job: dict[str, Any]) -> None:
     """One rank's part of everything."""
     rank = Rank(machine, device, job)
-    on_gpu = job["devices"] > 0
+    on_gpu = job["on"] == "cuda"
     if on_gpu:
         torch.cuda.set_device(device)
     dist.init_process_group(
@@ -133,7 +133,8 @@ def identity(rank: Rank) -> dict[str, object]:
         hardware = processor()
     else:
         hardware = torch.cuda.get_device_name()
-        versions["cuda"] = str(torch.version.cuda)
+        name = "hip" if torch.version.hip else "cuda"
+        versions[name] = str(torch.version.hip or torch.version.cuda)
         versions["nccl"] = ".".join(map(str, torch.cuda.nccl.version()))
     found: list[Any] = [None] * rank.world
     dist.all_gather_object(found, (platform.node(), hardware))
