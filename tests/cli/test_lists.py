@@ -5,7 +5,8 @@ import json
 import pytest
 
 from tests.cli.commands import answered, refused
-from tpdeploy.profiles.devices.catalog import accelerators, fabric_names, network_names
+from tpdeploy.profiles.devices.catalog import accelerators, fabric_names
+from tpdeploy.profiles.devices.networks import network_names
 from tpdeploy.profiles.models.library import model_profiles
 
 

@@ -26,12 +26,14 @@ from tpdeploy.learning import calibrations as measured
 from tpdeploy.learning import corrections as learned
 from tpdeploy.learning.applied import with_engine_here
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.performance.collectives import all_reduce, point_to_point
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate, evaluate
 from tpdeploy.planner.search.search import plan as make_plan
 from tpdeploy.planner.search.search import search
 from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.devices import networks
 from tpdeploy.profiles.devices.catalog import with_engine
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -41,6 +43,25 @@ ASKED = ask("llama-8b", "2xH100", workload=Workload(output_tokens=64, concurrenc
 PLAN = make_plan(ASKED, search(ASKED))
 CLUSTER = with_engine(parse_gpus("2xCPU"), "vllm")
 MACHINE = json.loads(machine(CLUSTER).model_dump_json())
+NETWORK = {
+    "network": {
+        **{"name": "lab", "description": "two machines", "adapters": "gpu"},
+        "link": {
+            **{"hop_latency_s": 1e-5, "ring_bytes_per_s": 1e10},
+            **{"source": "a test", "date": "2026-01-02"},
+        },
+        "curves": [
+            {
+                **{"operation": "all-reduce", "algorithm": "nccl", "group_size": 16, "nodes": 2},
+                **{"gpu": "H100-SXM-80GB", "points": [[1024, 1e-5], [2**20, 1e-4]]},
+                **{"source": "a test", "date": "2026-01-02"},
+            }
+        ],
+    },
+    **{"runtime": "ssh", "device": "H100-SXM-80GB", "hardware": ["H100"], "hosts": ["a", "b"]},
+    **{"devices_each": 8, "versions": {"torch": "2"}, "measured_at": "2026-01-02T00:00:00Z"},
+    "samples": [],
+}
 LESSON = {
     **{"version": 1, "engine": "vllm", "device": "CPU", "model_class": "dense", "base": []},
     "shares": list(measured.shares_of(CLUSTER)),
@@ -121,6 +142,21 @@ def planned_here(path: Path) -> None:
         here = kept(lambda: with_engine_here(CLUSTER, "vllm", ASKED.shape))
         if here is not None:
             kept(lambda: predicted(ask_on(here)))
+    finally:
+        path.unlink()
+
+
+@fuzzed(40)
+@given(mutants(NETWORK))
+@pytest.mark.usefixtures("home")
+def test_a_measured_network(document: object) -> None:
+    """Plans over it are finite, or the file is refused with what to do."""
+    path = write(networks.folder() / "lab.json", document)
+    try:
+        over = kept(lambda: parse_gpus("2x8xH100", network="lab"))
+        if over is not None:
+            kept(lambda: all_reduce(over, 16).seconds(2**20))
+            kept(lambda: point_to_point(over, 16).seconds(2**20))
     finally:
         path.unlink()
 

@@ -52,7 +52,8 @@ class StandinBackend(Backend):
         return [Problem("no FP32", "use bf16")] if plan.model.dtype == "fp32" else []
 
     def render(self, plan: DeploymentPlan, place: Placement, site: Site) -> Command:
-        return Command(("standin-engine", "--host", site.host, "--port", site.port))
+        argv = ("standin-engine", "--host", site.host, "--port", site.port)
+        return Command(argv, {"STANDIN_MODEL": plan.model.id})
 
     def progress(self, line: str) -> str | None:
         match = re.match("STAGE (.*)", line)

@@ -5,9 +5,11 @@ It leaves a worker in its session that outlives it, ignores SIGTERM while it sta
 `--crash` ends during start-up with an error in its log. On every route but /health it wants the key
 in STANDIN_KEY. It tells in its log what it is asked, and when a client of a stream has gone. Its
 metrics say that each POST made 10 tokens, the first after half a second, the others 50 ms apart.
+Measurements, which want a length and nothing else, get an answer of that length at once.
 """
 
 import http.server
+import json
 import os
 import signal
 import subprocess
@@ -45,10 +47,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         key = os.environ.get("STANDIN_KEY")
         known = not key or self.headers["Authorization"] == f"Bearer {key}"
         self.send_response(200 if known or self.path == "/health" else 401)
-        body = self.metrics() if known and self.path == "/metrics" else b""
+        body = self.told() if known else b""
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def told(self) -> bytes:
+        if self.path == "/v1/models":
+            return json.dumps({"data": [{"id": os.environ["STANDIN_MODEL"]}]}).encode()
+        return self.metrics() if self.path == "/metrics" else b""
 
     def metrics(self) -> bytes:
         n = Handler.posts
@@ -62,9 +69,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.do_GET()
         Handler.posts += 1
         print(f"POST {self.path} {self.headers.values()}", flush=True)
+        if b'"ignore_eos"' in asked:
+            return self.answer(json.loads(asked)["max_tokens"])
         if self.path == "/v1/completions":
             return self.stream()
         return self.do_GET()
+
+    def answer(self, tokens: int) -> None:
+        """A stream of as many tokens as are asked for."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.close_connection = True
+        for number in range(1, tokens + 1):
+            usage = {"completion_tokens": number}
+            event = json.dumps({"choices": [{"text": "word"}], "usage": usage})
+            self.wfile.write(f"data: {event}\n\n".encode())
+            time.sleep(0.001)
+        self.wfile.write(b"data: [DONE]\n\n")
 
     def stream(self) -> None:
         """Two events, five seconds apart, then one each tenth of a second while somebody reads."""

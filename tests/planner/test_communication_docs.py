@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from tpdeploy.profiles import DATA
-from tpdeploy.profiles.devices.catalog import find_network, measured_curves, network_names
+from tpdeploy.profiles.devices.catalog import measured_curves
 from tpdeploy.profiles.devices.fabric import Curve
+from tpdeploy.profiles.devices.networks import find_network, network_names
 
 PAGE = Path(__file__).parents[2] / "docs" / "methodology.md"
 COLUMNS = (

@@ -15,11 +15,10 @@ from tpdeploy.profiles.devices.catalog import (
     fabric_names,
     find_accelerator,
     find_fabric,
-    find_network,
     measured_curves,
-    network_names,
 )
 from tpdeploy.profiles.devices.fabric import Curve, Fabric, Network
+from tpdeploy.profiles.devices.networks import find_network, network_names
 from tpdeploy.profiles.record import Dtype, Provenance
 
 ALL = accelerators()

@@ -41,6 +41,8 @@ COMMANDS = {
     "backtest": "Predict measured runs of a file, and show the errors.",
     "backends": "List engines, and install them.",
 }
+# What tpdeploy runs on other machines; nobody types it.
+INTERNAL = {"client": "Send the requests of a validation, and tell what came back."}
 # The parser's own errors; which module has their class differs between releases of typer.
 UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
@@ -54,14 +56,14 @@ class LazyCommands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command called `cmd_name`, or None."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in {**COMMANDS, **INTERNAL}:
             if ctx.resilient_parsing:  # a shell asks what may follow
                 return None
             raise InputError(f"no command {shown(cmd_name)!r}; {nearest(cmd_name, COMMANDS)}")
         module = importlib.import_module(f"tpdeploy.cli.commands.{cmd_name}")
         command = get_command(module.app)
         command.name = cmd_name
-        command.short_help = COMMANDS[cmd_name]
+        command.short_help = {**COMMANDS, **INTERNAL}[cmd_name]
         command.callback = _with_numbers_checked(command)
         return command
 

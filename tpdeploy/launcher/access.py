@@ -98,7 +98,7 @@ def check_host(host: str, *, insecure: bool) -> None:
     Raises:
         InputError: others than this machine's users would reach it.
     """
-    if insecure or _is_loopback(host):
+    if insecure or is_loopback(host):
         return
     raise InputError(
         f"--host {host} without a key lets in everyone who reaches it: set {API_KEY}, "
@@ -106,7 +106,8 @@ def check_host(host: str, *, insecure: bool) -> None:
     )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether `host` can be reached from its own machine alone."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:

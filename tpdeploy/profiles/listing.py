@@ -14,11 +14,10 @@ from tpdeploy.profiles.devices.catalog import (
     fabric_names,
     find_accelerator,
     find_fabric,
-    find_network,
     is_accelerator,
     measured_on,
-    network_names,
 )
+from tpdeploy.profiles.devices.networks import find_network, network_names
 from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.library import bundled_model, model_profiles
 from tpdeploy.profiles.models.shape import ModelProfile, ModelShape

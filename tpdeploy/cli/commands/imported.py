@@ -15,7 +15,7 @@ from tpdeploy.planner.search.replay import predict_plan
 
 # Options that say what to send, and where to: with --from nothing is sent.
 SENDING = (
-    *("url", "requests", "duration", "warmup", "concurrency", "rate", "arrivals"),
+    *("url", "inside", "requests", "duration", "warmup", "concurrency", "rate", "arrivals"),
     *("length_spread", "shared_prefix", "prompts", "sweep"),
 )
 

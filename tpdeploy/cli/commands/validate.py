@@ -1,6 +1,5 @@
 """`tpdeploy validate`: measure a running deployment; hold it against prediction and target."""
 
-import asyncio
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from rich.progress import Progress as Bar
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.commands.imported import check_alone, run_imported
 from tpdeploy.cli.commands.learn import learn_and_tell
+from tpdeploy.cli.commands.send import Send, measure_here, measure_inside
 from tpdeploy.cli.commands.sweep import Measure, keep, run_one, run_sweep
 from tpdeploy.cli.options import common as options
 from tpdeploy.cli.options import validate as given
@@ -24,14 +24,12 @@ from tpdeploy.cli.report.write import check_report
 from tpdeploy.cli.views.sweep import show_sweep
 from tpdeploy.cli.views.validation import load_in_words, show_report
 from tpdeploy.errors import InputError
-from tpdeploy.harness.load.client import key_from_environment
 from tpdeploy.harness.load.recorder import Progress
 from tpdeploy.harness.load.requests import Draw, read_requests
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.sweep import SweepReport, loads_of, teaches
 from tpdeploy.harness.measure.teaching import Launched
 from tpdeploy.harness.measure.validation import Measurement, expected_latency_s, measurement
-from tpdeploy.harness.measure.validation import validate as measure
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.commands import order_of
 from tpdeploy.launcher.control import seen_now, take_over_orphans
@@ -52,6 +50,7 @@ def validate(
     *,
     url: given.Url = None,
     name: Name = None,
+    inside: given.Inside = False,
     requests: given.Requests = None,
     duration: given.Duration = None,
     warmup: given.Warmup = None,
@@ -86,6 +85,7 @@ def validate(
     engine = load_backend(deployment.backend if deployment else deployed.backend)
     launched = _launched(deployment.name) if deployment else None
 
+    send = _sender(deployment, prompts) if inside else measure_here
     # Prompts of an earlier run may still be in the server's prefix cache.
     first_seed = secrets.randbelow(2**31)
 
@@ -99,8 +99,9 @@ def validate(
             exact=engine.fixes_output_length,
         )
         here = deployment if deployment and not deployment.orchestrator else None
+        own = OwnMetrics(here, engine) if here else None
         with within_reach(endpoint, deployment) as reached:
-            return _run(reached, how, OwnMetrics(here, engine) if here else None, launched)
+            return _run(reached, how, own, launched, send)
 
     found = _measured(deployed, load, sweep, run, report)
     _learn(found, deployed)
@@ -211,9 +212,10 @@ def _run(
     how: Measurement,
     own: OwnMetrics | None,
     launched: Launched | None,
+    send: Send,
 ) -> ValidationReport:
     with _progress_bar() as bar:
-        task = bar.add_task("warm-up", total=how.warm_up)
+        task = bar.add_task("starting", total=how.warm_up)
         bar.console.print(f"Measuring {endpoint.url}: {load_in_words(how.workload)}", style="dim")
 
         def show(progress: Progress) -> None:
@@ -227,18 +229,17 @@ def _run(
                 total=progress.total,
             )
 
-        found = asyncio.run(
-            measure(
-                endpoint.plan,
-                endpoint.url,
-                how,
-                launched=launched,
-                api_key=key_from_environment() or endpoint.own_key(),
-                certificate=endpoint.certificate,
-                on_progress=show,
-            )
-        )
+        found = send(endpoint, how, launched, show)
     return found.model_copy(update={"engine_ms": own.end()}) if own else found
+
+
+def _sender(deployment: Deployment | None, prompts: Path | None) -> Send:
+    """What measures from a machine where the replicas are."""
+    if deployment is None:
+        raise InputError("--inside is for a deployment that launch --on started; leave --url out")
+    if prompts:
+        raise InputError("--inside: --prompts is a file of this machine; leave one of them out")
+    return measure_inside(deployment)
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from tpdeploy.backends.registry import backend_names
-from tpdeploy.profiles.devices.catalog import accelerator_names, fabric_names, network_names
+from tpdeploy.profiles.devices.catalog import accelerator_names, fabric_names
+from tpdeploy.profiles.devices.networks import network_names
 from tpdeploy.profiles.models.library import model_names
 
 # What stands before a GPU's name in `8xH100` and `2x8xH100`.

@@ -9,6 +9,10 @@ from tpdeploy.harness.load.loops import Arrivals as ArrivalKind
 
 Plan = Annotated[Path | None, typer.Argument(help="Plan file. [default: the running deployment's]")]
 Url = Annotated[str | None, typer.Option(help="Endpoint, instead of the running deployment's.")]
+Inside = Annotated[
+    bool,
+    typer.Option("--inside", help="Send from where the replicas are: of launch --on slurm or ssh."),
+]
 Requests = Annotated[
     int | None,
     typer.Option(

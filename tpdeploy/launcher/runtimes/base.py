@@ -131,6 +131,24 @@ class Runtime(ABC):
         """
         return nullcontext()
 
+    def machines(self, engine: Engine, program: str, devices: int, wanted: int | None) -> int:
+        """How many machines are to run `program` of the engine's environment on `devices` of each.
+
+        `wanted` is how many the user asks for; None: those that are named, or two.
+
+        Raises:
+            InputError: this runtime cannot run it on several, or not there; the message says why.
+        """
+        raise InputError(f"--on {engine.on}: machines are reached by slurm or ssh:HOST,HOST")
+
+    def client(self, engine: Engine) -> tuple[str, ...]:
+        """What runs `tpdeploy client` on a machine like those of members, and talks to it.
+
+        Raises:
+            InputError: nothing does; the message says what would work.
+        """
+        raise InputError("its members are on this machine: measure from here, without --inside")
+
     @abstractmethod
     def site(self, replica: Replica) -> Site:
         """Where the parts of a replica will be, in the words of this runtime."""

@@ -93,12 +93,14 @@ def start(
 
 
 @contextmanager
-def reading(argv: Sequence[str], errors: IO[str], grace_s: float) -> Iterator[Popen[str]]:
+def reading(
+    argv: Sequence[str], errors: IO[str], grace_s: float, stdin: int = subprocess.DEVNULL
+) -> Iterator[Popen[str]]:
     """`argv` as the leader of a new session that ends with the block, its output to be read."""
     process = Popen(
         list(argv),
         env=inherited(),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=errors,
         text=True,

@@ -5,6 +5,7 @@ started again. Slurm chooses nodes and devices.
 """
 
 import shutil
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -66,8 +67,7 @@ class Slurm(Runtime):
 
     def check(self, plan: DeploymentPlan, engine: Engine) -> None:
         """The controller would take the job of every replica."""
-        if not shutil.which("sbatch"):
-            raise InputError("--on slurm: sbatch is not here; run this on a login node")
+        _check_commands()
         if not engine.image:
             check_installed(engine)
         place = plan.placement[0]
@@ -79,6 +79,19 @@ class Slurm(Runtime):
     def environment(self, engine: Engine) -> Environment | None:
         """That of this machine, which shares its files with the nodes."""
         return None if engine.image else environment_named(engine)
+
+    def machines(self, engine: Engine, program: str, devices: int, wanted: int | None) -> int:
+        """As many as are asked for; whether Slurm has them it says when the job is submitted."""
+        _check_commands()
+        check_options(engine)
+        check_installed(engine)
+        return wanted or 2
+
+    def client(self, engine: Engine) -> tuple[str, ...]:
+        """A job of one task, with the site's options, by the Python that runs this."""
+        options = ("job-name=tpdeploy-client", "nodes=1", "ntasks=1", *asked(engine))
+        program = (sys.executable, "-m", "tpdeploy", "client")
+        return ("srun", *(f"--{option}" for option in options), *program)
 
     def site(self, replica: Replica) -> Site:
         """All of it is known in the job alone."""
@@ -176,3 +189,13 @@ class Slurm(Runtime):
                     self.answered_at = begun
                 self.looked_at = time.monotonic()
         return self.jobs.get(int(member.reference))
+
+
+def _check_commands() -> None:
+    """Return if Slurm's commands are here.
+
+    Raises:
+        InputError: they are not.
+    """
+    if not shutil.which("sbatch"):
+        raise InputError("--on slurm: sbatch is not here; run this on a login node")

@@ -16,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
+from tpdeploy import __version__
 from tpdeploy.backends.base import Site
 from tpdeploy.errors import InputError, one_line
 from tpdeploy.launcher.environments import folder_of
@@ -50,6 +51,9 @@ WATCH = """\
 } <&3 > /dev/null 2>&1 &
 trap 'kill "$!" 2> /dev/null; rm -rf "$FOLDER"' EXIT
 """
+# Where its own tpdeploy may be, beside where this one is here.
+CLIENT_PATH = f'{quoted(str(Path(sys.executable).parent))}:"$PATH:$HOME/.local/bin"'
+SSH_FAILED = 255  # ssh's own exit code where it has not reached the host
 HOME = "${TPDEPLOY_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/tpdeploy}"
 
 
@@ -98,6 +102,28 @@ class Ssh(Local):
     ) -> AbstractContextManager[tuple[str, ...] | None]:
         """Nothing of it runs here."""
         return nullcontext()
+
+    def machines(self, engine: Engine, program: str, devices: int, wanted: int | None) -> int:
+        """The hosts that are named, or the first of them; each answers and has the program."""
+        hosts = hosts_of(engine)
+        if wanted and wanted > len(hosts):
+            raise InputError(f"--on {engine.on}: {wanted} machines are asked for, name each host")
+        for host in hosts[:wanted]:
+            _check_host(host, engine, program, devices)
+        return len(hosts[:wanted])
+
+    def client(self, engine: Engine) -> tuple[str, ...]:
+        """On the first host, where the same tpdeploy has to be."""
+        host, program = hosts_of(engine)[0], f"PATH={CLIENT_PATH} tpdeploy"
+        done = _answer(host, f"{program} --version")
+        if done.returncode == SSH_FAILED:
+            raise InputError(f"{host.name} cannot be reached: {one_line(done.stderr)}")
+        if done.stdout.split() != ["tpdeploy", __version__]:
+            raise InputError(
+                f"{host.name} has no tpdeploy {__version__}, which is to measure there; "
+                f"run there: pip install tpdeploy=={__version__}"
+            )
+        return (*SSH, host.name, f"{program} client")
 
     def site(self, replica: Replica) -> Site:
         """At the first host's address, on ports that were free there with some luck."""
@@ -226,17 +252,7 @@ def _check_host(host: Host, engine: Engine, program: str, gpus: int) -> None:
     )
     if engine.platform == "cuda":
         asked += f'[ "$(nvidia-smi --list-gpus | wc -l)" -ge {gpus} ] || exit 4\n'
-    try:
-        done = subprocess.run(
-            [*SSH, host.name, "bash -s"],
-            input=asked,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=CHECK_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"{host.name} gave no answer for {CHECK_TIMEOUT_S:.0f} s") from error
+    done = _answer(host, "bash -s", asked)
     name = engine.backend.name
     match done.returncode:
         case 0:
@@ -247,3 +263,22 @@ def _check_host(host: Host, engine: Engine, program: str, gpus: int) -> None:
         case 4:
             raise InputError(f"{host.name} shows fewer than {gpus} NVIDIA GPUs; plan again")
     raise InputError(f"{host.name} cannot be reached: {one_line(done.stderr) or 'ssh failed'}")
+
+
+def _answer(host: Host, command: str, text: str = "") -> "subprocess.CompletedProcess[str]":
+    """What a command says there, which has `text` as its input.
+
+    Raises:
+        InputError: nothing for a while.
+    """
+    try:
+        return subprocess.run(
+            [*SSH, host.name, command],
+            input=text,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=CHECK_TIMEOUT_S,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"{host.name} gave no answer for {CHECK_TIMEOUT_S:.0f} s") from error

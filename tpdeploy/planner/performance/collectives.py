@@ -21,7 +21,7 @@ from tpdeploy.profiles.devices.fabric import Algorithm, Curve, Fabric, LinkModel
 from tpdeploy.profiles.devices.pcie import parsed
 
 # What every engine takes the fastest of, for the size of the message, beside kernels of its own.
-COMMON: tuple[Algorithm, ...] = ("nccl", "shared-memory")
+COMMON: tuple[Algorithm, ...] = ("nccl", "shared-memory", "gloo")
 EXPERTS: tuple[Algorithm, ...] = ("deepep", "deepep-low-latency")
 
 # Engines' own all-reduce kernels are built for these group sizes (vLLM's custom_all_reduce.py,

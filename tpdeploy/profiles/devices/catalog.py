@@ -10,7 +10,8 @@ from tpdeploy.files import kind_of
 from tpdeploy.profiles import DATA
 from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.devices.cluster import Cluster
-from tpdeploy.profiles.devices.fabric import Curve, Fabric, Measurements, Network
+from tpdeploy.profiles.devices.fabric import Curve, Fabric, Measurements
+from tpdeploy.profiles.devices.networks import find_network, measured_network
 from tpdeploy.profiles.devices.pcie import FORMS, Pcie, parsed, scaled_fabric
 from tpdeploy.profiles.naming import gpu_key
 from tpdeploy.records import Loader, read_record
@@ -57,19 +58,6 @@ def find_fabric(name: str) -> Fabric:
     if link := parsed(name.lower()):
         return scaled_fabric(find_fabric(link.base.name), link)
     raise InputError(f"unknown interconnect {name}; {nearest(name, fabric_names())}")
-
-
-@cache
-def find_network(name: str) -> Network:
-    """The network between machines called `name`.
-
-    Raises:
-        InputError: no such network; the nearest names are offered.
-    """
-    path = DATA / "networks" / f"{name.strip().lower()}.yaml"
-    if path not in _files("networks"):
-        raise InputError(f"unknown network {name.strip()}; {nearest(name, network_names())}")
-    return read_record(path, Network)
 
 
 @cache
@@ -127,11 +115,6 @@ def accelerator_names() -> tuple[str, ...]:
 def fabric_names() -> tuple[str, ...]:
     """The names of the bundled fabrics."""
     return tuple(path.stem for path in _files("fabrics"))
-
-
-def network_names() -> tuple[str, ...]:
-    """The names of the bundled networks between machines."""
-    return tuple(path.stem for path in _files("networks"))
 
 
 def choose_fabric(device: Accelerator, interconnect: str | None) -> str:
@@ -199,6 +182,7 @@ def _alone(
     if network:
         fabric = fabric.model_copy(update={"spans_machines": False})
     between = (network or fabric.network) if machines > 1 else None
+    own = measured_network(between) if between else None
     return Cluster(
         accelerator=device,
         efficiency=efficiency_of(device.architecture),
@@ -207,6 +191,7 @@ def _alone(
         network=find_network(between) if between else None,
         count=machines * per_machine,
         machines=machines,
+        measured=(own.source,) if own else (),
     )
 
 

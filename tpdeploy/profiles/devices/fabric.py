@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tpdeploy.bounds import Bytes, Devices, Seconds
+from tpdeploy.bounds import Bytes, BytesPerS, Devices, Seconds
 from tpdeploy.profiles.record import Provenance, Record, Text
 
 Point = tuple[Annotated[Bytes, Field(gt=0)], Seconds]
@@ -14,6 +14,7 @@ Operation = Literal[
 ]
 Algorithm = Literal[
     "nccl",
+    "gloo",
     "vllm-graph",
     "vllm-eager",
     "tensorrt-llm",
@@ -55,8 +56,8 @@ class Measurements(Record):
 class LinkModel(Provenance):
     """Link model for sizes without measurements: latency per hop and bandwidth per device."""
 
-    hop_latency_s: float = Field(gt=0)
-    ring_bytes_per_s: float = Field(gt=0, description="achieved bus bandwidth per device")
+    hop_latency_s: Seconds
+    ring_bytes_per_s: BytesPerS = Field(description="achieved bus bandwidth per device")
 
 
 class Fabric(Record):

@@ -12,6 +12,7 @@ from tpdeploy.profiles.devices.catalog import (
     is_accelerator,
 )
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.networks import measured_with
 from tpdeploy.profiles.machine.detect import cpu_cluster, detect
 
 FORMS = "8xH100, 2x8xH200 (two machines of eight), 2xCPU or auto"
@@ -129,4 +130,7 @@ def _between(cluster: Cluster, *, asked: bool) -> str:
         joined = f"joined by {network.name} ({how}): {network.description}"
     else:
         joined = "joined by a network that is not known"
-    return f"{cluster.machines} machines, {joined}; no tensor-parallel group spans two of them."
+    measured = " or ".join(() if asked else measured_with(cluster.accelerator.name))
+    hint = f" Measured between such machines: --network {measured}." if measured else ""
+    machines = f"{cluster.machines} machines, {joined}"
+    return f"{machines}; no tensor-parallel group spans two of them.{hint}"
