@@ -119,7 +119,7 @@ def _each_machine(gpus: str) -> Cluster:
 
 def _count(cluster: Cluster, nodes: int | None) -> int | None:
     """How many machines are asked for."""
-    stated = cluster.machines if cluster.nodes > 1 else None
+    stated = cluster.machines if cluster.machines > 1 else None
     if nodes and stated and nodes != stated:
         raise InputError(f"--nodes {nodes}: --gpus says {stated} machines")
     return nodes or stated
