@@ -6,6 +6,7 @@ import pytest
 
 from tpdeploy.planner.performance import collectives
 from tpdeploy.planner.performance.collectives import Collective, PointToPoint
+from tpdeploy.profiles import DATA
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import accelerators, assemble
 from tpdeploy.profiles.devices.pcie import parsed
@@ -20,7 +21,12 @@ OPERATIONS = [
     (collectives.expert_dispatch, OWN[0]),
     (collectives.expert_combine, OWN[0]),
 ]
-PLUGGED = [d for d in accelerators() if any(parsed(fabric) for fabric in d.fabrics)]
+# Devices are told apart by what joins them alone, and by what was measured with them.
+PLUGGED = {
+    (device.fabrics, *sorted((DATA / "curves").glob(f"*/{device.name.lower()}.yaml"))): device
+    for device in accelerators()
+    if any(parsed(fabric) for fabric in device.fabrics)
+}.values()
 
 
 def ladders(device: Accelerator) -> list[tuple[str, ...]]:
