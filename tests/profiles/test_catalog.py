@@ -59,6 +59,11 @@ LINE_BYTES_PER_S = {
     "tcpxo-200g": 25e9,
     "efa-400g": 50e9,
     "efa-3200g": 50e9,
+    "efa-6400g": 100e9,
+    "tcpx-100g": 12.5e9,
+    "ethernet-50g": 6.25e9,
+    "ethernet-40g": 5e9,
+    "ethernet-25g": 3.125e9,
 }
 
 

@@ -17,6 +17,7 @@ from tpdeploy.planner.workload import (
     Workload,
 )
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.instances import find_instance
 from tpdeploy.profiles.machine.gpus_spec import counts_and_name
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
@@ -200,4 +201,4 @@ def data_ranks(shape: ModelShape, asked: int | None) -> int | None:
 def leaves_count_open(gpus: str, cluster: Cluster) -> bool:
     """Whether `--gpus` names a GPU without saying how many, as H100."""
     stated = cluster.origin == "stated" and cluster.accelerator.platform != "cpu"
-    return stated and not counts_and_name(gpus)[0]
+    return stated and find_instance(gpus) is None and not counts_and_name(gpus)[0]

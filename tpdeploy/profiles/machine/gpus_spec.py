@@ -1,20 +1,23 @@
-"""The short form of a cluster: `8xH100`, `2x8xH200`, `2xCPU`, `auto`."""
+"""The short form of a cluster: `8xH100`, `2x8xH200`, `2xp5.48xlarge`, `2xCPU`, `auto`."""
 
 import re
 
 from tpdeploy.bounds import MOST_DEVICES
-from tpdeploy.errors import InputError, shown
+from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import (
+    accelerator_names,
     assemble,
     choose_fabric,
     find_accelerator,
+    find_fabric,
     is_accelerator,
 )
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.instances import Rented, find_instance, instance_names
 from tpdeploy.profiles.machine.detect import cpu_cluster, detect
 
-FORMS = "8xH100, 2x8xH200 (two nodes of eight), 2xCPU or auto"
+FORMS = "8xH100, 2x8xH200 (two nodes of eight), p5.48xlarge, 2xCPU or auto"
 TIMES = r"\s*[xX*]\s*"
 COUNTS_FIRST = re.compile(rf"(?P<counts>(?:-?\d+{TIMES}){{1,2}})(?P<name>\S.*)")
 COUNT_LAST = re.compile(rf"(?P<name>.*?\S)(?:{TIMES}|\s*:\s*)(?P<counts>-?\d+)")
@@ -31,15 +34,20 @@ def counts_and_name(spec: str) -> tuple[list[int], str]:
     (([2, 8], 'H200'), ([8], 'h100'), ([], '4090'))
     """
     text = spec.strip()
-    if is_accelerator(text):
+    if is_known(text):
         return [], text
     if first := COUNTS_FIRST.fullmatch(text):
         return [_count(digits) for digits in re.findall(r"-?\d+", first["counts"])], first["name"]
     for form in (COUNT_LAST, COUNT_BESIDE):
         found = form.fullmatch(text)
-        if found and is_accelerator(found["name"]):
+        if found and is_known(found["name"]):
             return [_count(found["counts"])], found["name"]
     return [], text
+
+
+def is_known(name: str) -> bool:
+    """Whether `name` is that of a device or of a machine that a provider rents."""
+    return is_accelerator(name) or find_instance(name) is not None
 
 
 def parse_gpus(
@@ -56,26 +64,38 @@ def parse_gpus(
         _refuse_network(spec, network)
         return detect(interconnect)
     counts, name = counts_and_name(text)
-    if COUNT_ALONE.fullmatch(name) or (
-        not counts and text.isdecimal() and not is_accelerator(text)
-    ):
+    if COUNT_ALONE.fullmatch(name) or (not counts and text.isdecimal() and not is_known(text)):
         raise InputError(f"--gpus {spec!r}: give a count and a name, as {FORMS}")
-    nodes, count = [1, 1, *counts][-2:]
+    rented = find_instance(name)
+    nodes, count = _per_machine(spec, counts, rented)
     if nodes < 1 or count < 1:
         raise InputError(f"--gpus {spec}: counts must be at least 1, as in {FORMS}")
     if nodes * count > MOST_DEVICES:
         raise InputError(f"--gpus {shown(spec)}: more than {MOST_DEVICES:,} in all")
-    try:
-        device = find_accelerator(name)
-    except InputError as error:
-        raise InputError(f"--gpus {spec}: {error}") from error
     if nodes == 1:
         _refuse_network(spec, network)
+    if rented:
+        return _of_provider(rented, nodes, interconnect, network)
+    if not is_accelerator(name):
+        near = nearest(name, (*accelerator_names(), *instance_names()))
+        raise InputError(f"--gpus {spec}: unknown GPU {shown(name)}; {near}")
+    device = find_accelerator(name)
     if device.platform != "cpu":
         return _stated(device, nodes, count, name, interconnect, network=network)
     if nodes > 1:
         raise InputError(f"--gpus {spec}: CPU shares are of this machine; give {count}xCPU")
     return cpu_cluster(count, interconnect)
+
+
+def _per_machine(spec: str, counts: list[int], rented: Rented | None) -> tuple[int, int]:
+    """How many machines, and how many devices each."""
+    if rented is None:
+        nodes, count = [1, 1, *counts][-2:]
+    elif len(counts) > 1:
+        raise InputError(f"--gpus {spec}: {rented.name} is a whole machine; give 2x{rented.name}")
+    else:
+        nodes, count = [1, *counts][-1], rented.instance.count
+    return nodes, count
 
 
 def _count(digits: str) -> int:
@@ -90,6 +110,25 @@ def _refuse_network(spec: str, network: str | None) -> None:
         )
 
 
+def _of_provider(
+    rented: Rented, nodes: int, interconnect: str | None, network: str | None
+) -> Cluster:
+    """`nodes` machines of a provider: its fabric and network unless others are asked for."""
+    machine, device = rented.instance, find_accelerator(rented.instance.gpu)
+    cluster = _stated(
+        device,
+        nodes,
+        machine.count,
+        device.name,
+        interconnect,
+        network=network,
+        fabric=machine.fabric,
+        usual=machine.network,
+    )
+    meant = f"{rented.name} of {rented.provider} is {machine.count} x {device.name}."
+    return cluster.model_copy(update={"assumptions": (meant, *cluster.assumptions)})
+
+
 def _stated(
     device: Accelerator,
     nodes: int,
@@ -98,21 +137,25 @@ def _stated(
     interconnect: str | None,
     *,
     network: str | None,
+    fabric: str | None = None,
+    usual: str | None = None,
 ) -> Cluster:
-    fabric_name = choose_fabric(device, interconnect)
-    cluster = assemble(device, fabric_name, nodes, per_node, network)
-    fabric = cluster.fabric
-    if per_node > fabric.domain and cluster.beyond is None:
-        machines = -(-nodes * per_node // fabric.domain)
+    """The devices on what was asked for, else on `fabric` and `usual`, else as most often."""
+    fabric_name = choose_fabric(device, interconnect or fabric)
+    between = network or (usual if not find_fabric(fabric_name).spans_machines else None)
+    cluster = assemble(device, fabric_name, nodes, per_node, between)
+    joined = cluster.fabric
+    if per_node > joined.domain and cluster.beyond is None:
+        machines = -(-nodes * per_node // joined.domain)
         raise InputError(
-            f"{per_node} {called} on one machine: {fabric.name} joins {fabric.domain}; "
-            f"state the machines, as {machines}x{fabric.domain}x{called}"
+            f"{per_node} {called} on one machine: {joined.name} joins {joined.domain}; "
+            f"state the machines, as {machines}x{joined.domain}x{called}"
         )
     how = "as asked" if interconnect else "assumed"
     same = called.lower() == device.name.lower()
     meant = device.name if same else f"{called} is {device.name}"
     assumptions = [
-        f"{meant}, {per_node} a machine, on {fabric.name} ({how}): {fabric.description}."
+        f"{meant}, {per_node} a machine, on {joined.name} ({how}): {joined.description}."
     ]
     if nodes > 1:
         assumptions.append(_between(cluster, asked=network is not None))
