@@ -201,4 +201,5 @@ def data_ranks(shape: ModelShape, asked: int | None) -> int | None:
 def leaves_count_open(gpus: str, cluster: Cluster) -> bool:
     """Whether `--gpus` names a GPU without saying how many, as H100."""
     stated = cluster.origin == "stated" and cluster.accelerator.platform != "cpu"
+    stated = stated and not cluster.fabric.isolated
     return stated and find_instance(gpus) is None and not counts_and_name(gpus)[0]

@@ -76,10 +76,7 @@ def parse_gpus(
         _refuse_network(spec, network)
     if rented:
         return _of_provider(rented, nodes, interconnect, network)
-    if not is_accelerator(name):
-        near = nearest(name, (*accelerator_names(), *instance_names()))
-        raise InputError(f"--gpus {spec}: unknown GPU {shown(name)}; {near}")
-    device = find_accelerator(name)
+    device = _device(spec, name)
     if device.platform != "cpu":
         return _stated(device, nodes, count, name, interconnect, network=network)
     if nodes > 1:
@@ -96,6 +93,17 @@ def _per_machine(spec: str, counts: list[int], rented: Rented | None) -> tuple[i
     else:
         nodes, count = [1, *counts][-1], rented.instance.count
     return nodes, count
+
+
+def _device(spec: str, name: str) -> Accelerator:
+    """The device called `name`; where there is none machines of providers are offered, too."""
+    if not is_accelerator(name):
+        near = nearest(name, (*accelerator_names(), *instance_names()))
+        raise InputError(f"--gpus {spec}: unknown GPU {shown(name)}; {near}")
+    try:
+        return find_accelerator(name)
+    except InputError as error:
+        raise InputError(f"--gpus {spec}: {error}") from error
 
 
 def _count(digits: str) -> int:
@@ -145,6 +153,11 @@ def _stated(
     between = network or (usual if not find_fabric(fabric_name).spans_machines else None)
     cluster = assemble(device, fabric_name, nodes, per_node, between)
     joined = cluster.fabric
+    if joined.isolated and cluster.count > 1:
+        raise InputError(
+            f"{cluster.count} {called}: MIG slices do not reach one another; plan one, each "
+            "further one serves as much again"
+        )
     if per_node > joined.domain and cluster.beyond is None:
         machines = -(-nodes * per_node // joined.domain)
         raise InputError(
