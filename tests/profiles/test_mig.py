@@ -1,5 +1,7 @@
 """MIG slices are devices with their share of a GPU."""
 
+from time import process_time
+
 import pytest
 
 from tests.planner.questions import ask
@@ -85,6 +87,15 @@ def test_a_slice_is_planned_slower_than_its_gpu() -> None:
         question = ask("qwen3-1.7b", gpu, workload=Workload(concurrency=2), tensor=1)
         times.append(plan(question, search(question)).prediction.tpot_ms.value)
     assert 1.5 < times[1] / times[0] < 4
+
+
+def test_a_name_of_any_length_is_read_at_once() -> None:
+    """What separates a GPU from its profile is not tried in every way."""
+    began = process_time()
+    for end in ("", "1g.5g", "1g.5gb"):
+        with pytest.raises(InputError, match="unknown GPU"):
+            parse_gpus("a" + "_" * 20_000 + end)
+    assert process_time() - began < 1
 
 
 @pytest.mark.parametrize(

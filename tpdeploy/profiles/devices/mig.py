@@ -9,10 +9,8 @@ from dataclasses import dataclass
 
 from tpdeploy.profiles.devices.accelerator import Accelerator, Slices
 
-NAME = re.compile(
-    r"(?P<gpu>.*?\S)[\s_:-]*(?<![a-z0-9])(?:mig[\s_-]*)?(?P<compute>[1-7])g\.(?P<gb>\d+)gb",
-    re.IGNORECASE,
-)
+PROFILE = re.compile(r"(?<![a-z0-9])(?P<compute>[1-7])g\.(?P<gb>\d{1,4})gb", re.IGNORECASE)
+BETWEEN = " _:-"
 # Parts of memory that come with so many parts of compute, by the parts that there are of both.
 PARTS = {
     (8, 7): ((1, 1), (1, 2), (2, 2), (3, 4), (4, 4), (7, 8)),
@@ -43,8 +41,14 @@ def parsed(name: str) -> tuple[str, str] | None:
     >>> parsed("A100-3g.20gb"), parsed("NVIDIA A100-SXM4-40GB MIG 1g.5gb"), parsed("A100")
     (('A100', '3g.20gb'), ('NVIDIA A100-SXM4-40GB', '1g.5gb'), None)
     """
-    match = NAME.fullmatch(name.strip())
-    return (match["gpu"], f"{match['compute']}g.{match['gb']}gb") if match else None
+    text = name.strip()
+    match = PROFILE.search(text)
+    if match is None or match.end() < len(text):
+        return None
+    gpu = text[: match.start()].rstrip(BETWEEN)
+    if gpu.lower().endswith("mig"):
+        gpu = gpu[:-3].rstrip(BETWEEN)
+    return (gpu, f"{match['compute']}g.{match['gb']}gb") if gpu else None
 
 
 def profiles(slices: Slices) -> tuple[Profile, ...]:
