@@ -11,6 +11,7 @@ from tpdeploy.files import write_whole
 from tpdeploy.profiles import DATA
 from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.devices.fabric import Fabric, Measurements, Network
+from tpdeploy.profiles.devices.instances import Provider
 from tpdeploy.profiles.models.shape import ModelProfile
 
 FOLDER = DATA / "schemas"
@@ -19,6 +20,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "curves": Measurements,
     "efficiency": Efficiency,
     "fabric": Fabric,
+    "instances": Provider,
     "model": ModelProfile,
     "network": Network,
 }

@@ -7,6 +7,7 @@ import pytest
 from tests.tiers import tiered
 from tpdeploy.planner.performance import collectives
 from tpdeploy.planner.performance.collectives import Collective, PointToPoint
+from tpdeploy.profiles import DATA
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import accelerators, assemble
 from tpdeploy.profiles.devices.pcie import parsed
@@ -21,7 +22,12 @@ OPERATIONS = [
     (collectives.expert_dispatch, OWN[0]),
     (collectives.expert_combine, OWN[0]),
 ]
-PLUGGED = [d for d in accelerators() if any(parsed(fabric) for fabric in d.fabrics)]
+# Devices are told apart by what joins them alone, and by what was measured with them.
+PLUGGED = {
+    (device.fabrics, *sorted((DATA / "curves").glob(f"*/{device.name.lower()}.yaml"))): device
+    for device in accelerators()
+    if any(parsed(fabric) for fabric in device.fabrics)
+}.values()
 # One with NVLink, and one on PCIe alone.
 FAST = [d for d in PLUGGED if d.name in {"H100-PCIe-80GB", "L40S"}]
 

@@ -51,7 +51,7 @@ def test_counts_nodes_and_names_are_read(spec: str, name: str, count: int, nodes
         ("8x", "give a count and a name"),
         ("8", "give a count and a name"),
         ("abc", "unknown GPU abc"),
-        ("RTX4070", "unknown GPU RTX4070; did you mean RTX-4090"),
+        ("RTX4095", "unknown GPU RTX4095; did you mean .*RTX-4090"),
         ("H100x-1", "counts must be at least 1"),
         ("2x8xCPU", "give 8xCPU"),
         ("", "give a count and a name, as 8xH100"),

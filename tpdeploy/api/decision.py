@@ -19,6 +19,7 @@ from tpdeploy.planner.search.token_budget import fewest_with_steps, search_steps
 from tpdeploy.planner.search.turning_points import turning_points
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.instances import find_instance
 from tpdeploy.profiles.machine.gpus_spec import counts_and_name
 from tpdeploy.profiles.models.shape import ModelShape
 
@@ -82,4 +83,5 @@ def decide(
 def leaves_count_open(gpus: str, cluster: Cluster) -> bool:
     """Whether `gpus` names a GPU without saying how many, as H100."""
     stated = cluster.origin == "stated" and cluster.accelerator.platform != "cpu"
-    return stated and not counts_and_name(gpus)[0]
+    known = find_instance(gpus) is not None or bool(counts_and_name(gpus)[0])
+    return stated and not cluster.fabric.isolated and not known

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from tpdeploy.backends.registry import backend_names
 from tpdeploy.profiles.devices.catalog import accelerator_names, fabric_names
+from tpdeploy.profiles.devices.instances import instance_names
 from tpdeploy.profiles.devices.networks import network_names
 from tpdeploy.profiles.models.library import model_names
 
@@ -17,12 +18,13 @@ def models(incomplete: str) -> list[str]:
 
 
 def gpus(incomplete: str) -> list[str]:
-    """GPUs behind the counts that are typed, and `auto`."""
+    """GPUs and machines of providers behind the counts that are typed, and `auto`."""
     at = max(incomplete.rfind(sign) for sign in TIMES) + 1
     if not incomplete[:at].translate(str.maketrans("", "", TIMES)).isdigit():
         at = 0
     counts, name = incomplete[:at], incomplete[at:]
-    return [counts + found for found in _begun(name, ("auto", *accelerator_names()))]
+    known = ("auto", *accelerator_names(), *instance_names())
+    return [counts + found for found in _begun(name, known)]
 
 
 def backends(incomplete: str) -> list[str]:

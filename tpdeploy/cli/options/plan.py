@@ -18,7 +18,7 @@ ModelName = Annotated[
 Gpus = Annotated[
     str,
     typer.Option(
-        help="8xH100, 4xL40S, 2x8xH200 (machines), auto; H100: as few as the load needs; "
+        help="8xH100, 2x8xH200 (machines), p5.48xlarge, auto; H100: as few as the load needs; "
         "kubernetes:CONTEXT, slurm:PARTITION: what it has.",
         autocompletion=completion.gpus,
     ),

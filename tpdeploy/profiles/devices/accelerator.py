@@ -103,6 +103,14 @@ class Efficiency(Record):
         return self.model_copy(update={"serving": serving})
 
 
+class Slices(Provenance):
+    """How NVIDIA's Multi-Instance GPU (MIG) deals a device out."""
+
+    gb: int = Field(gt=0, description="as the largest profile's name says: 80 of 7g.80gb")
+    memory: Literal[8, 4] = Field(default=8, description="parts of memory")
+    compute: Literal[7, 4] = Field(default=7, description="parts of compute")
+
+
 class Accelerator(Record):
     """One kind of device that holds one tensor-parallel rank."""
 
@@ -121,3 +129,4 @@ class Accelerator(Record):
         "driver's name",
     )
     peaks: Peaks
+    mig: Slices | None = Field(default=None, description="None: it cannot be sliced")

@@ -8,6 +8,7 @@ import yaml
 from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.files import kind_of
 from tpdeploy.profiles import DATA
+from tpdeploy.profiles.devices import mig
 from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.fabric import Curve, Fabric, Measurements
@@ -27,22 +28,26 @@ WORDS = {"nvlink": "nv", "nvswitch": "nvswitch", "pcie": "pcie"}
 def find_accelerator(name: str) -> Accelerator:
     """The accelerator called `name`, by its name, an alias or the driver's product name.
 
-    Blanks, dashes and the maker's name make no difference.
+    Blanks, dashes and the maker's name make no difference. A MIG slice is called by its GPU and
+    its profile.
 
     Raises:
-        InputError: no such accelerator; the nearest names are offered.
+        InputError: no such accelerator or slice; the nearest names are offered.
     """
     path = _accelerator_keys().get(gpu_key(name))
     if path is not None:
         return read_record(path, Accelerator)
+    if slice_of := mig.parsed(name):
+        return _slice(*slice_of)
     raise InputError(
         f"unknown GPU {shown(name)}; {nearest(name, accelerator_names())} (all: tpdeploy gpus)"
     )
 
 
 def is_accelerator(name: str) -> bool:
-    """Whether an accelerator is called `name`."""
-    return gpu_key(name) in _accelerator_keys()
+    """Whether an accelerator is called `name`, or it says a slice of one."""
+    gpu, _ = mig.parsed(name) or (name, "")
+    return gpu_key(gpu) in _accelerator_keys()
 
 
 @cache
@@ -216,6 +221,25 @@ def _below(name: str) -> list[str]:
     """`name` and the fabrics that are slower."""
     slower = find_fabric(name).slower
     return [name, *(_below(slower) if slower else [])]
+
+
+def _slice(gpu: str, profile_name: str) -> Accelerator:
+    """The slice `profile_name` of the GPU called `gpu`, else of its kind with other memory."""
+    base = find_accelerator(gpu)
+    kind = [
+        read_record(path, Accelerator)
+        for path in _files("accelerators")
+        if gpu_key(path.stem).startswith(gpu_key(gpu))
+    ]
+    kind.sort(key=lambda device: device.fabrics[0] != base.fabrics[0])
+    for device in (base, *kind):
+        profile = mig.profile_of(device, profile_name)
+        if profile and device.mig:
+            return mig.sliced(device, profile, device.mig)
+    if base.mig is None:
+        raise InputError(f"{base.name} has no MIG slices; plan it whole")
+    known = ", ".join(dict.fromkeys(profile.name for profile in mig.profiles(base.mig)))
+    raise InputError(f"{base.name} has no MIG profile {profile_name}; it has {known}")
 
 
 @cache

@@ -82,6 +82,11 @@ class Fabric(Record):
     curves: tuple[Curve, ...] = ()
 
     @property
+    def isolated(self) -> bool:
+        """Whether a device on it reaches no other: a slice of a GPU."""
+        return self.domain == 1 and self.network is None
+
+    @property
     def direct(self) -> bool:
         """Whether devices reach each other without the machine's PCIe: NVLink and its like."""
         return not self.name.startswith(("pcie", "cpu"))

@@ -1,21 +1,24 @@
-"""The short form of a cluster: `8xH100`, `2x8xH200`, `2xCPU`, `auto`."""
+"""The short form of a cluster: `8xH100`, `2x8xH200`, `2xp5.48xlarge`, `2xCPU`, `auto`."""
 
 import re
 
 from tpdeploy.bounds import MOST_DEVICES
-from tpdeploy.errors import InputError, shown
+from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import (
+    accelerator_names,
     assemble,
     choose_fabric,
     find_accelerator,
+    find_fabric,
     is_accelerator,
 )
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.instances import Rented, find_instance, instance_names
 from tpdeploy.profiles.devices.networks import measured_with
 from tpdeploy.profiles.machine.detect import cpu_cluster, detect
 
-FORMS = "8xH100, 2x8xH200 (two machines of eight), 2xCPU or auto"
+FORMS = "8xH100, 2x8xH200 (two machines of eight), p5.48xlarge, 2xCPU or auto"
 TIMES = r"\s*[xX*]\s*"
 COUNTS_FIRST = re.compile(rf"(?P<counts>(?:-?\d+{TIMES}){{1,2}})(?P<name>\S.*)")
 COUNT_LAST = re.compile(rf"(?P<name>.*?\S)(?:{TIMES}|\s*:\s*)(?P<counts>-?\d+)")
@@ -32,15 +35,20 @@ def counts_and_name(spec: str) -> tuple[list[int], str]:
     (([2, 8], 'H200'), ([8], 'h100'), ([], '4090'))
     """
     text = spec.strip()
-    if is_accelerator(text):
+    if is_known(text):
         return [], text
     if first := COUNTS_FIRST.fullmatch(text):
         return [_count(digits) for digits in re.findall(r"-?\d+", first["counts"])], first["name"]
     for form in (COUNT_LAST, COUNT_BESIDE):
         found = form.fullmatch(text)
-        if found and is_accelerator(found["name"]):
+        if found and is_known(found["name"]):
             return [_count(found["counts"])], found["name"]
     return [], text
+
+
+def is_known(name: str) -> bool:
+    """Whether `name` is that of a device or of a machine that a provider rents."""
+    return is_accelerator(name) or find_instance(name) is not None
 
 
 def parse_gpus(
@@ -57,26 +65,46 @@ def parse_gpus(
         _refuse_network(spec, network)
         return detect(interconnect)
     counts, name = counts_and_name(text)
-    if COUNT_ALONE.fullmatch(name) or (
-        not counts and text.isdecimal() and not is_accelerator(text)
-    ):
+    if COUNT_ALONE.fullmatch(name) or (not counts and text.isdecimal() and not is_known(text)):
         raise InputError(f"--gpus {spec!r}: give a count and a name, as {FORMS}")
-    machines, count = [1, 1, *counts][-2:]
+    rented = find_instance(name)
+    machines, count = _per_machine(spec, counts, rented)
     if machines < 1 or count < 1:
         raise InputError(f"--gpus {spec}: counts must be at least 1, as in {FORMS}")
     if machines * count > MOST_DEVICES:
         raise InputError(f"--gpus {shown(spec)}: more than {MOST_DEVICES:,} in all")
-    try:
-        device = find_accelerator(name)
-    except InputError as error:
-        raise InputError(f"--gpus {spec}: {error}") from error
     if machines == 1:
         _refuse_network(spec, network)
+    if rented:
+        return _of_provider(rented, machines, interconnect, network)
+    device = _device(spec, name)
     if device.platform != "cpu":
         return _stated(device, machines, count, name, interconnect, network=network)
     if machines > 1:
         raise InputError(f"--gpus {spec}: CPU shares are of this machine; give {count}xCPU")
     return cpu_cluster(count, interconnect)
+
+
+def _per_machine(spec: str, counts: list[int], rented: Rented | None) -> tuple[int, int]:
+    """How many machines, and how many devices each."""
+    if rented is None:
+        machines, count = [1, 1, *counts][-2:]
+    elif len(counts) > 1:
+        raise InputError(f"--gpus {spec}: {rented.name} is a whole machine; give 2x{rented.name}")
+    else:
+        machines, count = [1, *counts][-1], rented.instance.count
+    return machines, count
+
+
+def _device(spec: str, name: str) -> Accelerator:
+    """The device called `name`; where there is none machines of providers are offered, too."""
+    if not is_accelerator(name):
+        near = nearest(name, (*accelerator_names(), *instance_names()))
+        raise InputError(f"--gpus {spec}: unknown GPU {shown(name)}; {near}")
+    try:
+        return find_accelerator(name)
+    except InputError as error:
+        raise InputError(f"--gpus {spec}: {error}") from error
 
 
 def _count(digits: str) -> int:
@@ -91,6 +119,25 @@ def _refuse_network(spec: str, network: str | None) -> None:
         )
 
 
+def _of_provider(
+    rented: Rented, machines: int, interconnect: str | None, network: str | None
+) -> Cluster:
+    """`machines` machines of a provider: its fabric and network unless others are asked for."""
+    machine, device = rented.instance, find_accelerator(rented.instance.gpu)
+    cluster = _stated(
+        device,
+        machines,
+        machine.count,
+        device.name,
+        interconnect,
+        network=network,
+        fabric=machine.fabric,
+        usual=machine.network,
+    )
+    meant = f"{rented.name} of {rented.provider} is {machine.count} x {device.name}."
+    return cluster.model_copy(update={"assumptions": (meant, *cluster.assumptions)})
+
+
 def _stated(
     device: Accelerator,
     machines: int,
@@ -99,21 +146,30 @@ def _stated(
     interconnect: str | None,
     *,
     network: str | None,
+    fabric: str | None = None,
+    usual: str | None = None,
 ) -> Cluster:
-    fabric_name = choose_fabric(device, interconnect)
-    cluster = assemble(device, fabric_name, machines, per_machine, network)
-    fabric = cluster.fabric
-    if per_machine > fabric.domain and cluster.beyond is None:
-        needed = -(-machines * per_machine // fabric.domain)
+    """The devices on what was asked for, else on `fabric` and `usual`, else as most often."""
+    fabric_name = choose_fabric(device, interconnect or fabric)
+    between = network or (usual if not find_fabric(fabric_name).spans_machines else None)
+    cluster = assemble(device, fabric_name, machines, per_machine, between)
+    joined = cluster.fabric
+    if joined.isolated and cluster.count > 1:
         raise InputError(
-            f"{per_machine} {called} on one machine: {fabric.name} joins {fabric.domain}; "
-            f"state the machines, as {needed}x{fabric.domain}x{called}"
+            f"{cluster.count} {called}: MIG slices do not reach one another; plan one, each "
+            "further one serves as much again"
+        )
+    if per_machine > joined.domain and cluster.beyond is None:
+        needed = -(-machines * per_machine // joined.domain)
+        raise InputError(
+            f"{per_machine} {called} on one machine: {joined.name} joins {joined.domain}; "
+            f"state the machines, as {needed}x{joined.domain}x{called}"
         )
     how = "as asked" if interconnect else "assumed"
     same = called.lower() == device.name.lower()
     meant = device.name if same else f"{called} is {device.name}"
     assumptions = [
-        f"{meant}, {per_machine} per machine, on {fabric.name} ({how}): {fabric.description}."
+        f"{meant}, {per_machine} per machine, on {joined.name} ({how}): {joined.description}."
     ]
     if machines > 1:
         assumptions.append(_between(cluster, asked=network is not None))
