@@ -145,6 +145,7 @@ def test_the_page_runs(block: str) -> None:
     runpy.run_path("example.py")
 
 
+@pytest.mark.processes
 def test_a_type_checker_from_outside(tmp_path: Path) -> None:
     """A correct program passes strict checks; each mistake is found."""
     assert _checked(tmp_path, PROGRAM) == []

@@ -8,6 +8,8 @@ from shutil import which
 
 import pytest
 
+pytestmark = pytest.mark.processes
+
 BASH = which("bash")
 # What bash does when Tab is pressed behind the words that it is given.
 TAB = """

@@ -24,6 +24,8 @@ from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, free_ports
 from tpdeploy.launcher.runtimes.registry import runtime_for
 from tpdeploy.planner.plan import Placement
 
+pytestmark = pytest.mark.processes
+
 PROGRAM = "standin-engine"
 TELL = "import os; print('pid', os.getpid(), flush=True); "
 SLEEP = TELL + "import time; time.sleep(600)"
