@@ -3,15 +3,17 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cluster.hosts import Host, need
 from tests.cluster.sshd import sshd
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.launcher.runtimes.base import Engine
-from tpdeploy.launcher.runtimes.conformance import RuntimeConformance
+from tpdeploy.launcher.runtimes.conformance import SLEEP, RuntimeConformance, Trial
 
 pytestmark = pytest.mark.cluster
 
@@ -46,3 +48,25 @@ class TestSsh(RuntimeConformance):
             monkeypatch.setenv("PATH", f"{own}{os.pathsep}{os.environ['PATH']}")
             on = f"ssh:{cluster[1].address}"
             yield Engine(load_backend("vllm"), "cpu", executable=PYTHON, on=on)
+
+    def test_stopping_waits_until_the_host_has_ended_it(
+        self, trial: Trial, cluster: list[Host]
+    ) -> None:
+        """The connection outlives what asks it to end: engines take a while."""
+        member = trial.start(
+            f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"
+        )
+        self.eventually(lambda: "begun" in trial.written())
+        assert _deaf(cluster[1])
+        trial.runtime.stop([member], grace_s=0.2)
+        assert not _deaf(cluster[1])
+
+
+def _deaf(host: Host) -> list[psutil.Process]:
+    """What runs there that nothing but SIGKILL ends."""
+    found = []
+    for process in host.processes():
+        with suppress(psutil.Error):
+            if "SIG_IGN" in " ".join(process.cmdline()):
+                found.append(process)
+    return found

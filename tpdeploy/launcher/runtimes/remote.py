@@ -64,9 +64,16 @@ def _first_end(running: list[Popen[str]]) -> int:
 
 
 def _started(host: str, script: str) -> Popen[str]:
-    """The client of one machine, in a session of its own: it ends last."""
+    """The client of one machine, in a session of its own: it ends last, when its script has.
+
+    Who ends this process asks all that it started to end; ssh would, and leave the script alone.
+    """
     client = Popen(
-        [*SSH, host, "bash -s"], stdin=subprocess.PIPE, text=True, start_new_session=True
+        [*SSH, host, "bash -s"],
+        stdin=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),  # noqa: PLW1509
     )
     try:
         if client.stdin:
