@@ -19,14 +19,27 @@ if [ "${1:-all}" = fast ]; then
     echo "Left out by request: drawn plans, the published runs, and what is end to end"
     exit 0
 fi
+
+install_engines() {
+    tpdeploy backends install vllm
+    tpdeploy backends install vllm --with ray
+    tpdeploy backends install deepspeed-mii --platform cuda
+    python -m tpdeploy.launcher.small_model
+}
+
+# That waits for the network, and what follows for the cores.
+mkdir -p "$TPDEPLOY_HOME"
+install_engines >"$TPDEPLOY_HOME/install.log" 2>&1 &
+installing=$!
+trap 'kill "$installing" 2>/dev/null || true' EXIT
 pytest -n 2 --dist worksteal -m properties
 python -m benchmarks.accuracy
+if ! wait "$installing"; then
+    cat "$TPDEPLOY_HOME/install.log" >&2
+    exit 1
+fi
 pytest -n 4 -m processes
 pytest -n 2 -m "cluster and not engine"
-tpdeploy backends install vllm
-tpdeploy backends install vllm --with ray
-tpdeploy backends install deepspeed-mii --platform cuda
-python -m tpdeploy.launcher.small_model
 # Nothing serves while models are counted: two at a time.
 pytest -n 2 -m engine tests/e2e/test_parameters.py
 pytest -m engine --ignore tests/e2e/test_parameters.py
