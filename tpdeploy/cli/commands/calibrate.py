@@ -3,7 +3,6 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.commands.learn import learn_and_tell
+from tpdeploy.cli.options import launch as launching
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.views.calibration import show_machine
 from tpdeploy.cli.views.network import show_network
@@ -49,21 +49,14 @@ def calibrate(
         int | None,
         typer.Option(min=2, help="How many machines. [default: those named; Slurm: 2]"),
     ] = None,
-    sbatch: Annotated[
-        list[str] | None,
-        typer.Option(help="An option of sbatch, as --sbatch partition=gpu, for --on slurm."),
-    ] = None,
+    sbatch: launching.Sbatch = None,
     network_name: Annotated[
         str,
         typer.Option(help="What to call the network between them, for plan --network."),
     ] = "measured",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer repeats of each figure.")] = False,
-    executable: Annotated[
-        Path | None, typer.Option(help="An engine installed elsewhere, e.g. its vllm.")
-    ] = None,
-    python: Annotated[
-        Path | None, typer.Option(help="The Python of an environment that has the engine.")
-    ] = None,
+    executable: launching.Executable = None,
+    python: launching.Python = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was measured as JSON.")] = False,
 ) -> None:
     """Measure this machine: memory, matrix products, attention, all-reduce.

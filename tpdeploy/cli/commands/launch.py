@@ -4,6 +4,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 import typer
 
@@ -42,6 +43,7 @@ UNDER_WAY = {"starting", "stopping"}
 
 @app.command()
 def launch(
+    context: typer.Context,
     plan: given.Plan = None,
     *,
     backend: given.Backend = None,
@@ -82,36 +84,13 @@ def launch(
     held = (port or FIRST_PORT, socket()) if orchestrator else choose_port(host, port)
     chosen_port, hold = held
     engine = load_backend(backend or chosen.backend)
-    in_cluster = {"namespace": namespace, "volume": volume, "format": format_}
-    order = Order(
-        name=name,
-        backend=engine.name,
-        host=host,
-        port=chosen_port,
-        executable=_whole(executable),
-        python=_whole(python),
-        container=container,
-        on=on,
-        on_options=_on_options(on, sbatch, in_cluster),
-        startup_timeout_s=startup_timeout,
-        hang_timeout_s=hang_timeout,
-        restarts=restarts,
-        engine_args=tuple(engine_arg or ()),
-        keyed=client_key() is not None,
-        key_file=_key_file(name, api_key_file, generate_key=generate_key),
-        generate_key=generate_key,
-        tls_cert=_whole(tls_cert),
-        tls_key=_whole(tls_key),
-        metrics=metrics,
-        insecure=insecure,
-        owner=None if detach or systemd else this_process(),
-    )
+    order = _order(context.params, engine.name, chosen_port)
     check(chosen, engine, order)
     if orchestrator:
-        task, dry = Task(chosen, engine, order), dry_run or output is not None
         if systemd:
             raise InputError(f"--systemd: {orchestrator.name} supervises it by itself")
-        if dry:
+        task = Task(chosen, engine, order)
+        if dry_run or output:
             return show_manifest(orchestrator, task, output, as_json=json)
         return submit(orchestrator, task, detach=detach, as_json=json)
     if dry_run or output:
@@ -120,6 +99,40 @@ def launch(
         show_warnings(err, check_here(chosen, engine, order, insist=force))
         supervisor = _started(chosen, order, hold, systemd)
     return _run(order, supervisor, as_json=json)
+
+
+def _order(asked: Mapping[str, Any], backend: str, port: int) -> Order:
+    """What the options of the command come to."""
+    in_cluster = {
+        "namespace": asked["namespace"],
+        "volume": asked["volume"],
+        "format": asked["format_"],
+    }
+    return Order(
+        name=asked["name"],
+        backend=backend,
+        host=asked["host"],
+        port=port,
+        executable=_whole(asked["executable"]),
+        python=_whole(asked["python"]),
+        container=asked["container"],
+        on=asked["on"],
+        on_options=_on_options(asked["on"], asked["sbatch"], in_cluster),
+        startup_timeout_s=asked["startup_timeout"],
+        hang_timeout_s=asked["hang_timeout"],
+        restarts=asked["restarts"],
+        engine_args=tuple(asked["engine_arg"] or ()),
+        keyed=client_key() is not None,
+        key_file=_key_file(
+            asked["name"], asked["api_key_file"], generate_key=asked["generate_key"]
+        ),
+        generate_key=asked["generate_key"],
+        tls_cert=_whole(asked["tls_cert"]),
+        tls_key=_whole(asked["tls_key"]),
+        metrics=asked["metrics"],
+        insecure=asked["insecure"],
+        owner=None if asked["detach"] or asked["systemd"] else this_process(),
+    )
 
 
 def _on_options(

@@ -1,8 +1,11 @@
 """`tpdeploy plan`: which split of these GPUs serves this model best, and why."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import typer
 
-from tpdeploy.api.decision import AUTO, decide, leaves_count_open
+from tpdeploy.api.decision import AUTO, Decision, decide, leaves_count_open
 from tpdeploy.cli.options import plan as given
 from tpdeploy.cli.options.plan_request import assumed, load_of, request_of
 from tpdeploy.cli.output import out, print_json
@@ -12,10 +15,12 @@ from tpdeploy.cli.views.plan import show_plan
 from tpdeploy.cli.views.splits import show_alternatives, telling
 from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.plan import Refused
+from tpdeploy.planner.workload import Workload
 from tpdeploy.plugins import installed
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
+from tpdeploy.profiles.models.shape import ModelShape
 
 CLUSTERS = ("tpdeploy.runtimes", "tpdeploy.orchestrators")
 NO_GPU = "no GPU was found on this machine; --gpus 8xH100 and the like plan for others"
@@ -66,30 +71,39 @@ def plan(
 ) -> None:
     """Choose how MODEL is split over these GPUs: TP, pipeline, experts, attention, replicas."""
     check_report(report)
-    cluster = _cluster(gpus, interconnect, network)
+    cluster, stored = _cluster(gpus, interconnect, network), load_model(model)
     no_gpu = gpus.strip().lower() == AUTO and cluster.accelerator.platform == "cpu"
-    stored = load_model(model)
-    request, load = request_of(context.params, stored), load_of(context.params, stored)
-    is_open = not _is_elsewhere(gpus) and leaves_count_open(gpus, cluster)
-    decision = decide(
-        request, stored, cluster=cluster, count_is_open=is_open, load=load, backend=backend
-    )
+    load = load_of(context.params, stored)
+    decision = _decide(context.params, stored, cluster, load)
     try:
         made = decision.plan(assumed=assumed(context.params, load), pareto=pareto)
     except InfeasibleError as refusal:
         rejected = decision.refused(refusal)
         _show_refused(rejected, as_json=json, everything=everything)
-        note = f"; {NO_GPU}" if no_gpu else ""
-        raise InfeasibleError(f"{rejected.reason}{note}") from None
+        raise InfeasibleError(rejected.reason + (f"; {NO_GPU}" if no_gpu else "")) from None
     path = write_plan(made, output)
     if report:
         write_report(report, decision.choice.solved[0], made)
     if json:
-        print_json(made)
-    else:
-        if no_gpu:
-            out.print(f"Planned for the CPU: {NO_GPU}.", style="yellow")
-        show_plan(out, made, path, report, pareto=pareto, everything=everything)
+        return print_json(made)
+    if no_gpu:
+        out.print(f"Planned for the CPU: {NO_GPU}.", style="yellow")
+    return show_plan(out, made, path, report, pareto=pareto, everything=everything)
+
+
+def _decide(
+    asked: Mapping[str, Any], stored: ModelShape, cluster: Cluster, load: Workload
+) -> Decision:
+    """The answer of the engine that was named, or of the best one."""
+    gpus = asked["gpus"]
+    return decide(
+        request_of(asked, stored),
+        stored,
+        cluster=cluster,
+        count_is_open=not _is_elsewhere(gpus) and leaves_count_open(gpus, cluster),
+        load=load,
+        backend=asked["backend"],
+    )
 
 
 def _show_refused(refused: Refused, *, as_json: bool, everything: bool) -> None:

@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from tpdeploy.backends.base import Backend
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.commands.imported import check_alone, run_imported
 from tpdeploy.cli.commands.learn import learn_and_tell
@@ -84,7 +85,6 @@ def validate(
         read_requests(prompts, load.output_tokens)
     engine = load_backend(deployment.backend if deployment else deployed.backend)
     launched = _launched(deployment.name) if deployment else None
-
     send = _sender(deployment, prompts) if inside else measure_here
     # Prompts of an earlier run may still be in the server's prefix cache.
     first_seed = secrets.randbelow(2**31)
@@ -98,14 +98,20 @@ def validate(
             prompts=prompts,
             exact=engine.fixes_output_length,
         )
-        here = deployment if deployment and not deployment.orchestrator else None
-        own = OwnMetrics(here, engine) if here else None
+        own = _own_metrics(deployment, engine)
         with within_reach(endpoint, deployment) as reached:
             return _run(reached, how, own, launched, send)
 
     found = _measured(deployed, load, sweep, run, report)
     _learn(found, deployed)
     _tell(found, output, report, json=json)
+
+
+def _own_metrics(deployment: Deployment | None, engine: Backend) -> OwnMetrics | None:
+    """What the engines themselves measure, where each of them can be asked."""
+    if deployment is None or deployment.orchestrator:
+        return None
+    return OwnMetrics(deployment, engine)
 
 
 def _measured(
