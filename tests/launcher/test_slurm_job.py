@@ -96,6 +96,7 @@ def test_a_controller_that_is_away_ends_nothing(
     assert runtime.observe(job).runs
     assert runtime.observe(job).waits == "the answer of Slurm's controller"
     assert runtime.left([job])
+    assert not runtime.left([job.model_copy(update={"phase": "stopped"})])
     (tmp_path / "squeue.back").touch()
     runtime.looked_at = -LOOK_EVERY_S
     assert runtime.observe(job).end == "has left Slurm's queue"

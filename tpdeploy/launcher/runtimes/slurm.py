@@ -130,10 +130,10 @@ class Slurm(Runtime):
     def observe(self, member: Member) -> Observed:
         """As the controller has it; a job that it has forgotten has ended.
 
-        While it does not answer, jobs are taken to be as they were.
+        While it does not answer, jobs are taken to be as they were: stopped ones too.
         """
-        job = self._job(member)
-        if job is None and member.reference and not self._would_know(member):
+        job, was_stopped = self._job(member), member.phase == "stopped"
+        if job is None and member.reference and not was_stopped and not self._would_know(member):
             return Observed(runs=True, waits="the answer of Slurm's controller")
         if job is None:
             return Observed(runs=False, end="has left Slurm's queue")
