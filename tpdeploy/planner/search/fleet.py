@@ -122,7 +122,9 @@ def order(question: Question, candidate: Candidate) -> tuple[float, ...]:
 
 def _why_no_fewer(question: Question, best: Candidate) -> str:
     """The targets that one replica fewer would miss."""
-    enough = f"{best.parallelism.devices} {question.device}s carry the load"
+    devices = best.parallelism.devices
+    enough = f"{devices} {question.device}" + (" carries" if devices == 1 else "s carry")
+    enough += " the load"
     if question.replicas or best.replicas == 1:
         return f"{enough}, as {best.parallelism.words} x {best.replicas}."
     fewer = best.parallelism.with_replicas(best.replicas - 1)
