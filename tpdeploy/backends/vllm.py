@@ -191,7 +191,7 @@ class VllmBackend(Backend):
     spare_ports: ClassVar[int] = 1  # where machines that share a replica meet
     metrics: ClassVar[MetricNames | None] = METRICS
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
-    verified: ClassVar[str] = "vLLM 0.32 on a CPU, end to end; 0.26 on one H200, once"
+    verified: ClassVar[str] = "vLLM 0.32 on a CPU, end to end; 0.26 on one H100 and one H200"
     order: ClassVar[int] = 10
 
     def capability(self, platform: Platform) -> Capability | None:

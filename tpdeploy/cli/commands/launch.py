@@ -167,9 +167,9 @@ def _key_file(name: str, stated: Path | None, *, generate_key: bool) -> Path | N
     return _whole(stated)
 
 
-def _whole(path: Path | None) -> Path | None:
-    """The path as the supervisor finds it, from wherever it runs."""
-    return path.absolute() if path else None
+def _whole(path: Path | str | None) -> Path | None:
+    """The path as the supervisor finds it, from wherever it runs; typer may hand over its text."""
+    return Path(path).absolute() if path else None
 
 
 def _run(order: Order, supervisor: Leader, *, as_json: bool) -> None:
