@@ -9,9 +9,10 @@ import tpdeploy
 import tpdeploy.profiles
 from tpdeploy.api.options import Options
 from tpdeploy.harness.backtest.table import Row, read_rows
-from tpdeploy.learning.calibrations import MeasuredMachine
+from tpdeploy.learning.calibrations import MeasuredMachine, measured_here
 from tpdeploy.planner.plan import Prediction
 from tpdeploy.profiles.devices.catalog import efficiency_of, find_accelerator
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.record import Dtype
 from tpdeploy.records import read_json_record
 
@@ -53,9 +54,14 @@ def test_first_tokens_are_as_measured() -> None:
     assert median(errors) < 0.2
 
 
+def calibrated() -> MeasuredMachine:
+    """What calibrate wrote on this card."""
+    return read_json_record(MEASURED / "calibration.json", MeasuredMachine)
+
+
 def test_kernels_are_as_the_catalog_has_them() -> None:
     """The rates that calibrate fitted on this card are those of the catalog within a fifth."""
-    found = read_json_record(MEASURED / "calibration.json", MeasuredMachine)
+    found = calibrated()
     card = find_accelerator("H100")
     kernels = efficiency_of(card.architecture, "vllm").kernels
     memory = card.peaks.memory_bytes_per_s
@@ -66,3 +72,13 @@ def test_kernels_are_as_the_catalog_has_them() -> None:
         assert measured.bytes_per_s == pytest.approx(memory * listed.memory, rel=0.2)
     flops = card.peaks.flops_per_s[Dtype.BF16] * kernels.matmul["bf16"].compute
     assert found.matmul.flops_per_s == pytest.approx(flops, rel=0.2)
+
+
+def test_decoding_is_computed_as_fast_with_a_calibration_as_without() -> None:
+    """Its samples are limited by memory: the compute rate that fits them is only a lower bound."""
+    cluster = parse_gpus("1xH100").changed(efficiency=efficiency_of("hopper", "vllm"))
+    here = measured_here(cluster, calibrated())
+    found = here.efficiency.kernels.decode_attention["bf16"]
+    listed = cluster.efficiency.kernels.decode_attention["bf16"]
+    assert found.compute == listed.compute
+    assert found.memory != listed.memory

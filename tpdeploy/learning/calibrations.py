@@ -148,6 +148,8 @@ def _efficiency(
     products = _formats(efficiency.kernels.matmul, peaks, machine.matmul)
     prompts = _formats(efficiency.kernels.prefill_attention, peaks, machine.prefill_attention)
     contexts = _formats(efficiency.kernels.decode_attention, peaks, machine.decode_attention)
+    if not all_kinds:
+        contexts = _never_slower_to_compute(contexts, efficiency.kernels.decode_attention)
     kernels: dict[str, object] = {
         "matmul": products,
         "prefill_attention": prompts,
@@ -185,6 +187,20 @@ def _formats(known: Formats, peaks: Peaks, reached: Reached) -> Formats:
         start_s=reached.start_s,
     )
     return {**known, "bf16": kernel}
+
+
+def _never_slower_to_compute(measured: Formats, known: Formats) -> Formats:
+    """`measured` with the compute rates of `known` where those are higher.
+
+    On GPUs memory alone limits one new token of a sequence: the rate that fits such samples is one
+    that was not exceeded, and far too low for models with many query heads to a KV head.
+    """
+    return {
+        kind: kernel.changed(compute=max(kernel.compute, known[kind].compute))
+        if kind in known
+        else kernel
+        for kind, kernel in measured.items()
+    }
 
 
 def _fabric(fabric: Fabric, machine: MeasuredMachine) -> Fabric:
