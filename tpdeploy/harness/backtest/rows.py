@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, isqrt
 
+from tpdeploy.backends.base import Release
 from tpdeploy.backends.overheads import MEASURED_ON_VLLM
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.backends.rules import rules_on
@@ -28,6 +29,7 @@ from tpdeploy.profiles.devices.catalog import (
     with_engine,
 )
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.releases import earlier_releases
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
@@ -100,6 +102,7 @@ def case_of(row: Row) -> Case:
     if not served:
         alone = cluster.efficiency.without_server()
         cluster = cluster.model_copy(update={"efficiency": alone})
+    cluster = _as_of(row, cluster)
     shape = shape_of(row["model"], cluster.accelerator, row["precision"])
     question = Question(
         shape=shape,
@@ -117,6 +120,16 @@ def case_of(row: Row) -> Case:
         measured(row, "output_tokens_per_s"),
         served,
     )
+
+
+def _as_of(row: Row, cluster: Cluster) -> Cluster:
+    """The cluster under the release of the engine that ran; under today's if none is stated."""
+    device, version, date = cluster.accelerator, row.get("engine_version", ""), row.get("date", "")
+    for known in earlier_releases(adapter_of(row["engine"]), device.platform):
+        ended = Release(known.major, known.minor, known.released.isoformat())
+        if ended.is_after(version, date):
+            return cluster.model_copy(update={"efficiency": known.of(cluster.efficiency)})
+    return cluster
 
 
 def lengths_of(row: Row) -> tuple[int, int, float]:

@@ -64,6 +64,12 @@ class Serving(Provenance):
     )
     layer_s: float = Field(ge=0, description="per layer and step: norms and other small kernels")
     sequence_s: float = Field(ge=0, description="per new token: sampling, sending it out")
+    context_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="per step and token of context of a decoding sequence: "
+        "tables of its KV blocks made on the host",
+    )
     request_s: float = Field(ge=0, description="per request before its first token: HTTP, tokens")
     turnaround_s: float = Field(
         default=0.0, ge=0, description="from an answer's end to a client's next request"

@@ -1,0 +1,52 @@
+"""Earlier releases of an engine: slower where they are recorded, and only those."""
+
+import pytest
+
+from tests.harness.runs import run
+from tpdeploy.harness.backtest.rows import case_of
+from tpdeploy.profiles.devices.accelerator import Serving
+from tpdeploy.profiles.devices.catalog import efficiency_of
+from tpdeploy.profiles.devices.releases import earlier_releases
+
+
+def serving_of(**columns: str) -> Serving:
+    """What a run of the columns is predicted with."""
+    question = case_of({**run(), **columns}).readings[0].question
+    return question.cluster.efficiency.serving
+
+
+def test_a_run_of_an_earlier_release_takes_its_times() -> None:
+    """vLLM 0.5 takes longer for each step, sequence and token of context; 0.6 as today."""
+    today = serving_of(engine_version="", date="")
+    earlier = serving_of(engine_version="0.5.4", date="")
+    for name in ("step_s", "group_step_s", "sequence_s", "context_s"):
+        assert getattr(earlier, name) > getattr(today, name)
+    assert serving_of(engine_version="0.6.0", date="") == today
+
+
+def test_the_date_tells_where_the_version_is_not_stated() -> None:
+    """A run of August 2024 is of a release before 0.6."""
+    assert serving_of(engine_version="", date="2024-08") == serving_of(engine_version="0.5.4")
+    assert serving_of(engine_version="", date="2024-10") != serving_of(engine_version="0.5.4")
+
+
+def test_an_engine_measured_alone_keeps_what_its_core_takes() -> None:
+    """Without a server, the time for each sequence that the engine itself takes stays."""
+    alone = serving_of(engine_version="0.5.4", server="no")
+    (before,) = (e for e in earlier_releases("vllm", "cuda") if (e.major, e.minor) == (0, 6))
+    assert alone.sequence_s == pytest.approx(before.sequence_s)
+
+
+def test_an_engine_without_a_history_is_todays() -> None:
+    """No file, no earlier releases."""
+    assert earlier_releases("deepspeed-mii", "cuda") == ()
+
+
+def test_factors_multiply_todays_rates() -> None:
+    """Times are added, factors multiplied, and nothing else changes."""
+    today = efficiency_of("hopper")
+    (before,) = (e for e in earlier_releases("vllm", "cuda") if (e.major, e.minor) == (0, 6))
+    halved = before.changed(memory=0.5).of(today)
+    assert halved.serving.memory == pytest.approx(today.serving.memory / 2)
+    assert halved.serving.step_s == pytest.approx(today.serving.step_s + before.step_s)
+    assert (halved.kernels, halved.errors) == (today.kernels, today.errors)
