@@ -37,6 +37,16 @@ def test_an_engine_measured_alone_keeps_what_its_core_takes() -> None:
     assert alone.sequence_s == pytest.approx(before.sequence_s)
 
 
+def test_platforms_have_histories_of_their_own() -> None:
+    """On ROCm, kernels before 0.6 were slower than today's; on CUDA only the host was."""
+    (cuda,), (rocm,) = (earlier_releases("vllm", platform) for platform in ("cuda", "rocm"))
+    assert (cuda.memory, cuda.compute) == (1, 1)
+    assert max(rocm.memory, rocm.compute) < 1
+    device = {"gpu": "MI300X", "gpu_count": "1", "tp": "1", "date": "", "precision": "bf16"}
+    then, now = (serving_of(**device, engine_version=v) for v in ("0.5", "0.9"))
+    assert then.memory < now.memory
+
+
 def test_an_engine_without_a_history_is_todays() -> None:
     """No file, no earlier releases."""
     assert earlier_releases("deepspeed-mii", "cuda") == ()
