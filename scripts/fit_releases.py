@@ -5,7 +5,7 @@
 """Fits what earlier releases of an engine took longer for, to measured runs of them.
 
 Usage: python scripts/fit_releases.py RUNS.csv --engine vllm --before 0.6 --platform cuda
-           [--since 0.1] [--factors] [--apart NAME ...] [--most 120] [--write]
+           [--factors] [--apart NAME ...] [--most 120] [--write]
 
 RUNS.csv is what `tpdeploy backtest` reads, with `engine_version`. The entry of `--before` in
 tpdeploy/profiles/data/releases must exist; a fit begins at its values. Times of the host are
@@ -73,20 +73,21 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("--engine", required=True)
     parser.add_argument("--before", required=True, help="MAJOR.MINOR")
-    parser.add_argument("--since", default="0.0", help="MAJOR.MINOR")
     parser.add_argument("--platform", required=True, choices=("cuda", "rocm"))
     parser.add_argument("--factors", action="store_true")
     parser.add_argument("--apart", nargs="+", default=(), metavar="NAME")
     parser.add_argument("--most", type=int, default=120, help="runs drawn at random to fit")
+    parser.add_argument("--evaluations", type=int, default=EVALUATIONS, help="of the loss, at most")
     parser.add_argument("--write", action="store_true")
     asked = parser.parse_args()
     start = entry(asked.engine, asked.before, asked.platform)
-    runs = read(asked.runs, asked.engine, start, release(asked.since))
+    runs = read(asked.runs, asked.engine, start)
     apart = set(asked.apart)
     kept = [run for run in runs if apart & {run.row.get(name, "") for name in NAMES}]
     known = [run for run in runs if run not in kept]
     drawn = random.Random(SEED).sample(known, min(asked.most, len(known)))  # noqa: S311
-    found = fit(start, drawn, TIMES | FACTORS if asked.factors else TIMES)
+    ranges = TIMES | FACTORS if asked.factors else TIMES
+    found = fit(start, drawn, ranges, asked.evaluations)
     for words, mine in (("fitted", known), ("kept apart", kept)):
         for told, each in (("today's", None), ("fit", found)):
             print(f"{words}, {told}: {summary(each, mine)}")
@@ -111,9 +112,9 @@ def entry(engine: str, before: str, platform: str) -> Earlier:
     raise SystemExit(f"Error: no entry before {before} on {platform} in releases/{engine}.yaml")
 
 
-def read(path: Path, engine: str, ended: Earlier, since: Release) -> list[Run]:
+def read(path: Path, engine: str, ended: Earlier) -> list[Run]:
     """The usable runs of one engine on one platform whose release lies in between."""
-    end = Release(ended.major, ended.minor)
+    end, since = Release(ended.major, ended.minor), Release(*ended.since)
     found = []
     for row in read_rows(path).rows:
         version = row.get("engine_version", "").strip()
@@ -141,7 +142,9 @@ def all_at_once(case: Case) -> bool:
     return told.ttft.predicted < 0.35 * told.tpot.predicted * tokens
 
 
-def fit(start: Earlier, runs: Sequence[Run], ranges: dict[str, tuple[float, float]]) -> Earlier:
+def fit(
+    start: Earlier, runs: Sequence[Run], ranges: dict[str, tuple[float, float]], evaluations: int
+) -> Earlier:
     """The values with the least error."""
     names = list(ranges)
     begin = [log(min(high, max(low, getattr(start, n)))) for n, (low, high) in ranges.items()]
@@ -160,7 +163,7 @@ def fit(start: Earlier, runs: Sequence[Run], ranges: dict[str, tuple[float, floa
     simplex = [begin] + [
         [b + 0.5 * (i == k) for i, b in enumerate(begin)] for k in range(len(names))
     ]
-    options = {"maxfev": EVALUATIONS, "initial_simplex": simplex, "xatol": 0.01, "fatol": 1e-5}
+    options = {"maxfev": evaluations, "initial_simplex": simplex, "xatol": 0.01, "fatol": 1e-5}
     return values(minimize(loss, begin, method="Nelder-Mead", options=options).x)
 
 

@@ -24,6 +24,15 @@ def test_a_run_of_an_earlier_release_takes_its_times() -> None:
     assert serving_of(engine_version="0.6.0", date="") == today
 
 
+def test_a_history_may_begin_with_a_release() -> None:
+    """TensorRT-LLM 0.11 took longer; 0.8, of which other runs are known, as today."""
+    engine = {"engine": "trtllm", "date": ""}
+    today = serving_of(**engine, engine_version="")
+    assert serving_of(**engine, engine_version="0.11").step_s > today.step_s
+    assert serving_of(**engine, engine_version="0.8") == today
+    assert serving_of(**engine, engine_version="0.12") == today
+
+
 def test_the_date_tells_where_the_version_is_not_stated() -> None:
     """A run of August 2024 is of a release before 0.6."""
     assert serving_of(engine_version="", date="2024-08") == serving_of(engine_version="0.5.4")
@@ -39,7 +48,7 @@ def test_an_engine_measured_alone_keeps_what_its_core_takes() -> None:
 
 def test_platforms_have_histories_of_their_own() -> None:
     """On ROCm, kernels before 0.6 were slower than today's; on CUDA only the host was."""
-    (cuda,), (rocm,) = (earlier_releases("vllm", platform) for platform in ("cuda", "rocm"))
+    cuda, rocm = (earlier_releases("vllm", platform)[0] for platform in ("cuda", "rocm"))
     assert (cuda.memory, cuda.compute) == (1, 1)
     assert max(rocm.memory, rocm.compute) < 1
     device = {"gpu": "MI300X", "gpu_count": "1", "tp": "1", "date": "", "precision": "bf16"}

@@ -131,7 +131,7 @@ def _as_of(row: Row, cluster: Cluster) -> Cluster:
     device, version, date = cluster.accelerator, row.get("engine_version", ""), row.get("date", "")
     for known in earlier_releases(adapter_of(row["engine"]), device.platform):
         ended = Release(known.major, known.minor, known.released.isoformat())
-        if ended.is_after(version, date):
+        if ended.is_after(version, date) and not Release(*known.since).is_after(version):
             return cluster.model_copy(update={"efficiency": known.of(cluster.efficiency)})
     return cluster
 

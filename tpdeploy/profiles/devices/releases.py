@@ -22,6 +22,7 @@ class Earlier(Provenance):
     major: int = Field(ge=0, description="the first release that it does not concern")
     minor: int = Field(ge=0)
     released: date = Field(description="when that one came out")
+    since: tuple[int, int] = Field(default=(0, 0), description="the first one that it concerns")
     platform: Literal["cuda", "rocm"]
     step_s: float = Field(default=0.0, ge=0, description="per step, more than today")
     group_step_s: float = Field(default=0.0, ge=0, description="per step of several ranks")
