@@ -129,6 +129,11 @@ class Accelerator(Record):
     fabrics: tuple[Text, ...] = Field(
         min_length=1, description="fabrics it is sold with, the assumed one first"
     )
+    peer_to_peer: bool = Field(
+        default=False,
+        description="whether devices exchange over PCIe directly, not through host memory, on the "
+        "machines that they are usually in",
+    )
     product_labels: tuple[Text, ...] = Field(
         default=(),
         description="values of the product label of Kubernetes nodes that are not made of the "
