@@ -163,7 +163,7 @@ def cases(runs: Iterable[Run]) -> tuple[list[Case], list[Case]]:
         if len(members) < 2:
             continue
         tpots = [run.measured_tpot_ms for run in members if run.measured_tpot_ms is not None]
-        quartiles = statistics.quantiles(tpots, n=4, method="inclusive") if tpots else []
+        quartiles = statistics.quantiles(tpots, n=4, method="inclusive") if len(tpots) > 1 else []
         limits = sorted(set(quartiles))
         for case in _cases(same, members):
             free.append(case)

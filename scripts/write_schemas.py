@@ -12,6 +12,7 @@ from tpdeploy.profiles import DATA
 from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.devices.fabric import Fabric, Measurements, Network
 from tpdeploy.profiles.devices.instances import Provider
+from tpdeploy.profiles.devices.releases import History
 from tpdeploy.profiles.models.shape import ModelProfile
 
 FOLDER = DATA / "schemas"
@@ -23,6 +24,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "instances": Provider,
     "model": ModelProfile,
     "network": Network,
+    "releases": History,
 }
 
 

@@ -10,10 +10,12 @@ from tpdeploy.backends.rules import rules_on
 from tpdeploy.errors import InputError
 from tpdeploy.harness.backtest.prediction import Failed, predict_row
 from tpdeploy.harness.backtest.rows import (
+    DRAWN_SPREAD,
     MOST_MEMORY,
     adapter_of,
     case_of,
     cluster_of,
+    lengths_of,
     ranks_of_group,
     rules_of,
 )
@@ -241,3 +243,20 @@ def test_a_prime_count_of_gpus_is_one_machine_each() -> None:
     """No machine holds as many, and nothing divides them."""
     cluster = cluster_of("H100", 99_991, "vllm")
     assert (cluster.count, cluster.machines) == (99_991, 99_991)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "spread"),
+    [
+        ("1000", "100", 0.0),
+        ("1536", "127", 0.0),
+        ("3996", "1021", 0.0),
+        ("247", "352", DRAWN_SPREAD),
+        ("500", "505", DRAWN_SPREAD),
+    ],
+)
+def test_lengths_that_nobody_sets_were_drawn(inputs: str, outputs: str, spread: float) -> None:
+    """Means of drawn lengths spread; set ones, or texts made for them, are equal."""
+    row = run(input_tokens=inputs, output_tokens=outputs)
+    assert lengths_of(row)[2] == spread
+    assert lengths_of({**row, "length_spread": "0.1"})[2] == 0.1

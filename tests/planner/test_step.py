@@ -164,6 +164,16 @@ def test_seconds_are_the_sum_of_their_causes(name: str) -> None:
             assert model.seconds(step) == pytest.approx(model.time(step).total, rel=1e-12)
 
 
+def test_the_host_writes_tables_for_each_token_of_context() -> None:
+    """A time that no width divides: so long for each token of context of the decoding sequences."""
+    step = Step(decode_sequences=32, decode_context=1000.0)
+    for tp in (1, 8):
+        model = model_of("llama-70b", tp=tp)
+        slow = replace(model, serving=model.serving.model_copy(update={"context_s": 2e-8}))
+        assert slow.seconds(step) - model.seconds(step) == pytest.approx(32 * 1000 * 2e-8)
+        assert slow.time(step).total == pytest.approx(slow.seconds(step))
+
+
 def test_ranks_wait_for_each_other() -> None:
     """The same for a small message and for a large one, and nothing on one device."""
     apart, alone = model_of("llama-70b"), model_of("llama-3.1-8b", tp=1)

@@ -128,6 +128,7 @@ def corrected(efficiency: Efficiency, factors: Factors) -> Efficiency:
         "group_step_s": serving.group_step_s * slower,
         "layer_s": serving.layer_s * slower,
         "sequence_s": serving.sequence_s * slower,
+        "context_s": serving.context_s * slower,
         "request_s": serving.request_s * slower,
         "start": serving.start * slower,
     }

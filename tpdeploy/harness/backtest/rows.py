@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil, isqrt
 
+from tpdeploy.backends.base import Release
 from tpdeploy.backends.overheads import MEASURED_ON_VLLM
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.backends.rules import rules_on
@@ -28,6 +29,7 @@ from tpdeploy.profiles.devices.catalog import (
     with_engine,
 )
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.releases import earlier_releases
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
@@ -47,6 +49,10 @@ WITHOUT_ADAPTER = {
 GRID = {(1024, 1024), (1024, 8192), (8192, 1024)}
 GRID_MEAN, GRID_SPREAD = 0.9, 0.1 / 0.9
 COUNTED = Protocol(requests_per_client=10, warm_up=0, together=True)
+# Lengths drawn from real conversations, or evenly from 1 up, spread at least so far. A judgement.
+DRAWN_SPREAD = 0.5
+# A text made for a length has up to so much fewer tokens.
+CUT = 0.007
 # What aiconfigurator gives vLLM and TensorRT-LLM, whose own runs have other lengths: a step holds
 # the input, the requests in flight and this many tokens (its generator/rule_plugin/benchmark).
 SPARE_TOKENS = 1500
@@ -100,6 +106,7 @@ def case_of(row: Row) -> Case:
     if not served:
         alone = cluster.efficiency.without_server()
         cluster = cluster.model_copy(update={"efficiency": alone})
+    cluster = _as_of(row, cluster)
     shape = shape_of(row["model"], cluster.accelerator, row["precision"])
     question = Question(
         shape=shape,
@@ -119,20 +126,52 @@ def case_of(row: Row) -> Case:
     )
 
 
+def _as_of(row: Row, cluster: Cluster) -> Cluster:
+    """The cluster under the release of the engine that ran; under today's if none is stated."""
+    device, version, date = cluster.accelerator, row.get("engine_version", ""), row.get("date", "")
+    for known in earlier_releases(adapter_of(row["engine"]), device.platform):
+        ended = Release(known.major, known.minor, known.released.isoformat())
+        if ended.is_after(version, date) and not Release(*known.since).is_after(version):
+            return cluster.model_copy(update={"efficiency": known.of(cluster.efficiency)})
+    return cluster
+
+
 def lengths_of(row: Row) -> tuple[int, int, float]:
     """Mean input and output tokens of a run, and how far they spread to either side.
 
-    Without `length_spread` requests are equal, but for those of the largest public benchmark.
+    Without `length_spread` requests are equal, but for those of the largest public benchmark, and
+    where a length is no number that a person sets: 247 in and 352 out are means of drawn lengths.
     """
     inputs = whole(row, "input_tokens", 1, MOST_TOKENS)
     outputs = whole(row, "output_tokens", 1, MOST_TOKENS)
     text = stated(row, "length_spread")
     if not text and (inputs, outputs) in GRID and not stated(row, "requests"):
         return round(GRID_MEAN * inputs), round(GRID_MEAN * outputs), GRID_SPREAD
-    spread = number(text) if text else 0.0
+    spread = number(text) if text else _spread_of(inputs, outputs)
     if spread is None or not 0 <= spread < 1:
         raise InputError(f"length_spread {text!r}: need a share from 0 up to, not including, 1")
     return inputs, outputs, spread
+
+
+def _spread_of(*lengths: int) -> float:
+    """How far lengths spread that are only known by their means."""
+    return 0.0 if all(map(is_set, lengths)) else DRAWN_SPREAD
+
+
+def is_set(tokens: int) -> bool:
+    """Whether `tokens` is a length that is set: two digits and zeros, or 1, 3 or 5 times 2^n.
+
+    Or a few tokens less than one, which is what is counted of a text made for that length.
+
+    >>> [is_set(n) for n in (128, 1000, 1536, 1021, 352, 421)]
+    [True, True, True, True, False, False]
+    """
+    return any(_is_round(n) for n in range(tokens, tokens + max(1, int(tokens * CUT)) + 1))
+
+
+def _is_round(tokens: int) -> bool:
+    odd = tokens // (tokens & -tokens)
+    return odd <= 5 or len(str(tokens).rstrip("0")) <= 2
 
 
 def _protocol(row: Row, workload: Workload) -> Protocol:

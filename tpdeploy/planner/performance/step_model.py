@@ -80,7 +80,8 @@ class StepModel:
         linear, communication, overhead = self._parts(*counted)
         attention = self._attention_seconds(step)
         waiting = max(0.0, self.launch_s - linear - attention - communication)
-        return StepTime(linear, attention, communication, overhead + waiting)
+        overhead += waiting + self._tables_seconds(step)
+        return StepTime(linear, attention, communication, overhead)
 
     def seconds(self, step: Step) -> float:
         """Seconds of `step` in all."""
@@ -89,7 +90,7 @@ class StepModel:
         decoded, reads = step.decode_sequences * step.verified, step.prefill_tokens
         sampled = decoded + step.prefills_done
         counted = self._counted(decoded + reads, sampled, reads > 0, step.elsewhere)
-        return counted + self._attention_seconds(step)
+        return counted + self._attention_seconds(step) + self._tables_seconds(step)
 
     def stage_seconds(self, step: Step, alone: float) -> tuple[float, float]:
         """Seconds that `step` takes of the fullest stage before the last, and of the last.
@@ -109,6 +110,10 @@ class StepModel:
         for layers in self.mixing:
             seconds += layers.seconds(step)
         return seconds
+
+    def _tables_seconds(self, step: Step) -> float:
+        """Seconds in which the host writes the tables of KV blocks that the step reads."""
+        return self.serving.context_s * step.decode_sequences * step.decode_context
 
     @cached_property
     def _counted(self) -> Callable[[int, int, bool, int], float]:

@@ -64,6 +64,12 @@ class Serving(Provenance):
     )
     layer_s: float = Field(ge=0, description="per layer and step: norms and other small kernels")
     sequence_s: float = Field(ge=0, description="per new token: sampling, sending it out")
+    context_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="per step and token of context of a decoding sequence: "
+        "tables of its KV blocks made on the host",
+    )
     request_s: float = Field(ge=0, description="per request before its first token: HTTP, tokens")
     turnaround_s: float = Field(
         default=0.0, ge=0, description="from an answer's end to a client's next request"
@@ -122,6 +128,11 @@ class Accelerator(Record):
     compute_capability: float | None = Field(default=None, description="NVIDIA only")
     fabrics: tuple[Text, ...] = Field(
         min_length=1, description="fabrics it is sold with, the assumed one first"
+    )
+    peer_to_peer: bool = Field(
+        default=False,
+        description="whether devices exchange over PCIe directly, not through host memory, on the "
+        "machines that they are usually in",
     )
     product_labels: tuple[Text, ...] = Field(
         default=(),

@@ -13,7 +13,7 @@ from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.fabric import Curve, Fabric, Measurements
 from tpdeploy.profiles.devices.networks import find_network, measured_network
-from tpdeploy.profiles.devices.pcie import FORMS, Pcie, parsed, scaled_fabric
+from tpdeploy.profiles.devices.pcie import DIRECT, FORMS, Pcie, direct_fabric, parsed, scaled_fabric
 from tpdeploy.profiles.naming import gpu_key
 from tpdeploy.records import Loader, read_record
 
@@ -61,7 +61,7 @@ def find_fabric(name: str) -> Fabric:
     if path in _files("fabrics"):
         return read_record(path, Fabric)
     if link := parsed(name.lower()):
-        return scaled_fabric(find_fabric(link.base.name), link)
+        return scaled_fabric(find_fabric(link.base.name), link, link.share)
     raise InputError(f"unknown interconnect {name}; {nearest(name, fabric_names())}")
 
 
@@ -201,7 +201,19 @@ def _alone(
 
 
 def _measured_fabric(name: str, device: Accelerator) -> Fabric:
+    """The fabric with its curves: those of the device, else of a machine of its class.
+
+    PCIe devices that exchange directly take the curves of such ones, scaled to their link.
+    """
+    link = parsed(name)
+    if link and device.peer_to_peer and not _own_curves(link.base.name, device):
+        direct = direct_fabric(find_fabric(DIRECT.name), link)
+        return direct.model_copy(update={"curves": measured_curves(DIRECT.name, device.name)})
     return find_fabric(name).model_copy(update={"curves": measured_curves(name, device.name)})
+
+
+def _own_curves(fabric: str, device: Accelerator) -> bool:
+    return (DATA / "curves" / fabric / f"{device.name.lower()}.yaml").exists()
 
 
 def _faster(fabric: str, device: Accelerator) -> list[str]:

@@ -43,8 +43,12 @@ class Pcie:
     @property
     def share(self) -> float:
         """Its bytes/s over those of `base`: each generation doubles them."""
-        generations: float = 2.0 ** (self.generation - self.base.generation)
-        return generations * self.lanes / MOST_LANES
+        return self.over(self.base)
+
+    def over(self, other: "Pcie") -> float:
+        """Its bytes/s over those of `other`."""
+        generations: float = 2.0 ** (self.generation - other.generation)
+        return generations * self.lanes / other.lanes
 
 
 def parsed(name: str) -> Pcie | None:
@@ -55,13 +59,28 @@ def parsed(name: str) -> Pcie | None:
     return Pcie(int(match["generation"]), int(match["lanes"] or MOST_LANES))
 
 
-def scaled_fabric(base: Fabric, wanted: Pcie) -> Fabric:
-    """The fabric `wanted` from that of `wanted.base`."""
+# Devices that exchange directly: the fastest link that was measured so.
+DIRECT = Pcie(RECORDED[-1])
+
+
+def scaled_fabric(base: Fabric, wanted: Pcie, share: float) -> Fabric:
+    """The fabric `wanted`, whose links have `share` of the bytes/s of those of `base`."""
     what = f"PCIe {wanted.generation}.0 x{wanted.lanes} through the host, no NVLink; "
     update = {
         "name": wanted.name,
-        "description": f"{what}{wanted.share:g} of the bytes/s of {base.name}, the same start",
+        "description": f"{what}{share:g} of the bytes/s of {base.name}, the same start",
         "slower": wanted.slower.name if wanted.slower else None,
-        "share": wanted.share,
+        "share": share,
     }
     return base.model_copy(update=update)
+
+
+def direct_fabric(base: Fabric, wanted: Pcie) -> Fabric:
+    """The fabric `wanted` between devices that exchange directly, from such a one, `base`."""
+    fabric = scaled_fabric(base, wanted, wanted.over(DIRECT))
+    what = (
+        f"PCIe {wanted.generation}.0 x{wanted.lanes}, no NVLink; devices are taken to exchange "
+        f"directly (P2P), at {fabric.share:g} of the bytes/s of {base.name}; without P2P wide "
+        "groups are slower, tpdeploy calibrate measures yours"
+    )
+    return fabric.model_copy(update={"description": what})
