@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion
+
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.backends.overheads import MEASURED_ON_VLLM
 from tpdeploy.planner.engine_rules import NCCL_ALONE, EngineOverheads, OwnKernels
@@ -207,6 +210,7 @@ class Backend(ABC):
     joined_by_mpi: ClassVar[bool] = False
     images: ClassVar[Mapping[Platform, str]] = {}  # public ones that have it, of a fixed release
     order: ClassVar[int] = 50  # among engines that are predicted alike, lower comes first
+    accepts: ClassVar[str] = ""  # its releases that are known to take what `render` gives
 
     @abstractmethod
     def capability(self, platform: Platform) -> Capability | None:
@@ -219,6 +223,17 @@ class Backend(ABC):
         Raises:
             InputError: the engine does not run there; the message names what does.
         """
+
+    def objection(self, platform: Platform, version: str) -> str:
+        """Why an installation of release `version` is not used unasked; empty if it is.
+
+        Here a release that `accepts`, a specifier of Python packages (PEP 440), leaves out.
+        """
+        try:
+            fits = SpecifierSet(self.accepts).contains(version, prereleases=True)
+        except InvalidVersion:  # of packaging before 26
+            fits = not self.accepts
+        return "" if fits else f"{version} is not among the releases accepted: {self.accepts}"
 
     @abstractmethod
     def memory_rule(self, platform: Platform) -> MemoryRule:

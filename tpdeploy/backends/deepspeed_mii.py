@@ -85,6 +85,7 @@ class DeepSpeedMiiBackend(Backend):
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
     verified: ClassVar[str] = "its front and its refusals on a CPU; the engine itself never"
     order: ClassVar[int] = 90
+    accepts: ClassVar[str] = ">=0.3.3,<0.4"
 
     def capability(self, platform: Platform) -> Capability | None:
         """NVIDIA GPUs from Ampere on, 16 bits."""

@@ -136,6 +136,7 @@ class TensorRtLlmBackend(Backend):
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
     verified: ClassVar[str] = "flags and options against its sources; the engine itself never"
     order: ClassVar[int] = 20
+    accepts: ClassVar[str] = ">=1.1,<1.4"
     images: ClassVar[Mapping[Platform, str]] = {"cuda": IMAGE}
     joined_by_mpi: ClassVar[bool] = True
 

@@ -193,6 +193,8 @@ class VllmBackend(Backend):
     stages: ClassVar[tuple[tuple[re.Pattern[str], str], ...]] = STAGES
     verified: ClassVar[str] = "vLLM 0.32 on a CPU, end to end; 0.26 on one H100 and one H200"
     order: ClassVar[int] = 10
+    # The oldest and the newest that plans of tpdeploy have run with, or whose options were read.
+    accepts: ClassVar[str] = ">=0.26,<0.34"
 
     def capability(self, platform: Platform) -> Capability | None:
         """Pipelines, experts and attention in parallel, several machines: on GPUs, not on CPUs."""
@@ -206,6 +208,16 @@ class VllmBackend(Backend):
                 "name your own build with --executable"
             )
         return ENVIRONMENTS[platform]
+
+    def objection(self, platform: Platform, version: str) -> str:
+        """A release that is not accepted, or a build for other devices.
+
+        vLLM takes itself for a CPU build when its version says so (platforms/__init__.py).
+        """
+        for_cpu = "cpu" in version
+        if for_cpu != (platform == "cpu"):
+            return f"{version} is a build for {'CPUs' if for_cpu else 'GPUs'}"
+        return super().objection(platform, version)
 
     def memory_rule(self, platform: Platform) -> MemoryRule:
         """vLLM takes a fraction of total memory, 0.92 by default; CPUs leave more to the rest."""

@@ -38,15 +38,16 @@ class Environment:
     """An environment that can run an engine."""
 
     executables: Path  # the folder of its programs
+    interpreter: Path | None = None  # where it is not the `python` among them
 
     @property
     def python(self) -> Path:
         """Path of the interpreter inside it."""
-        return self.executables / "python"
+        return self.interpreter or self.executables / "python"
 
     def program(self, name: str) -> Path:
         """The program called `name` in it."""
-        return self.executables / name
+        return self.python if name == "python" else self.executables / name
 
 
 def folder_of(spec: EnvironmentSpec) -> Path:
@@ -93,7 +94,8 @@ def installed_version(spec: EnvironmentSpec) -> str | None:
 
 def version_in(environment: Environment, distribution: str) -> str | None:
     """The version of the package `distribution` in `environment`; None where that does not tell."""
-    packages = [str(p) for p in environment.executables.parent.glob("lib/python*/site-packages")]
+    # Debian's own Python calls them dist-packages.
+    packages = [str(p) for p in environment.executables.parent.glob("lib/python*/*-packages")]
     found = distributions(name=distribution, path=packages) if distribution else ()
     return next((d.version for d in found), None)
 

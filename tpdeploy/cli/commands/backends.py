@@ -16,10 +16,10 @@ from tpdeploy.launcher.environments import (
     find_environment,
     folder_of,
     install,
-    installed_version,
     missing_libraries,
     of_release,
 )
+from tpdeploy.launcher.installed import Installation, installations
 from tpdeploy.launcher.orchestrators.registry import ORCHESTRATORS
 from tpdeploy.profiles.machine.detect import detect
 from tpdeploy.profiles.record import Record
@@ -27,13 +27,23 @@ from tpdeploy.profiles.record import Record
 app = typer.Typer(add_completion=False, rich_markup_mode=None, invoke_without_command=True)
 
 
+class Found(Record):
+    """An installation of an engine; with an `objection` it is not used unasked."""
+
+    version: str
+    environment: Path
+    where: str
+    objection: str = ""
+
+
 class EngineStatus(Record):
-    """One engine on this machine."""
+    """One engine on this machine; `environment` is the one that `launch` uses."""
 
     name: str
     version: str
     installed: bool
     environment: Path | None = None
+    found: tuple[Found, ...] = ()
     missing: tuple[str, ...] = ()
     remedy: str = ""
     verified: str = ""
@@ -112,23 +122,35 @@ def _platform(asked: str | None) -> Platform:
 
 def _engine_status(backend: Backend, platform: Platform) -> EngineStatus:
     try:
-        status = _status(backend.name, backend.environment(platform))
+        status = _status(backend, platform)
     except InputError as error:
         status = EngineStatus(name=backend.name, version="-", installed=False, remedy=str(error))
     return status.changed(verified=backend.verified, legacy=backend.legacy)
 
 
-def _status(name: str, spec: EnvironmentSpec) -> EngineStatus:
-    present = find_environment(spec)
+def _status(backend: Backend, platform: Platform) -> EngineStatus:
+    spec = backend.environment(platform)
+    found = tuple(map(_found, installations(backend, platform)))
+    used = next((each for each in found if not each.objection), None)
     missing = missing_libraries(spec)
-    remedy = "" if present else f"not installed: tpdeploy backends install {name}"
+    remedy = "" if used else f"not installed: tpdeploy backends install {backend.name}"
     return EngineStatus(
-        name=name,
-        version=installed_version(spec) or spec.version,
-        installed=present is not None,
-        environment=folder_of(chosen(spec)) if present else None,
+        name=backend.name,
+        version=used.version if used else spec.version,
+        installed=used is not None,
+        environment=used.environment if used else None,
+        found=found,
         missing=missing,
         remedy="; ".join([*filter(None, [remedy]), *(f"install {who}" for who in missing)]),
+    )
+
+
+def _found(installation: Installation) -> Found:
+    return Found(
+        version=installation.version or "?",
+        environment=installation.environment.executables.parent,
+        where=installation.where,
+        objection=installation.objection,
     )
 
 
@@ -140,12 +162,21 @@ def _show(engines: list[EngineStatus]) -> None:
 
 
 def _lines(engine: EngineStatus) -> Text:
-    """What state it is in, what of it has been run, and whether it is maintained."""
-    state = engine.remedy or f"in {engine.environment}"
+    """What state it is in, where it was found, what was run of it, and whether it is maintained."""
+    used = [each for each in engine.found if not each.objection][:1]
+    others = [each for each in engine.found if each not in used]
+    state = [*(f"{each.where}: {each.environment}" for each in used), engine.remedy]
     run = f"run so far: {engine.verified}" if engine.verified else ""
     legacy = f"legacy: {engine.legacy}" if engine.legacy else ""
-    further = Text("\n".join(filter(None, (run, legacy))), style="dim")
-    return Text("\n", overflow="fold").join(part for part in (Text(state), further) if part)
+    further = Text("\n".join(filter(None, (*map(_not_used, others), run, legacy))), style="dim")
+    parts = (Text("; ".join(filter(None, state))), further)
+    return Text("\n", overflow="fold").join(part for part in parts if part)
+
+
+def _not_used(found: Found) -> str:
+    """An installation that another one comes before, or that does not suit."""
+    why = found.objection or f"{found.version}, after the one above"
+    return f"not used, {found.where}: {found.environment}: {why}"
 
 
 def _install(spec: EnvironmentSpec) -> None:

@@ -24,7 +24,7 @@ class Engine:
     """An engine, the platform it is to run on, and where its program comes from.
 
     That is `executable`, or the environment of `python`, or the container image `image`, if the
-    user named one of them; else the environment that tpdeploy installed. `on` is what is to run
+    user named one of them; else the first environment that has it. `on` is what is to run
     it, as the user names it: a runtime, and after a colon what that one has to know; `options`
     are passed to what that uses.
     """

@@ -14,8 +14,8 @@ from tpdeploy.launcher.environments import (
     Environment,
     environment_of_executable,
     environment_of_python,
-    find_environment,
 )
+from tpdeploy.launcher.installed import installations, used
 from tpdeploy.launcher.runtimes import processes
 from tpdeploy.launcher.runtimes.base import Engine, Observed, Parts, Rendered, Replica, Runtime
 from tpdeploy.launcher.runtimes.machine import check_machine
@@ -63,7 +63,7 @@ class Local(Runtime):
         check_installed(engine)
 
     def environment(self, engine: Engine) -> Environment | None:
-        """The one of the program that the user named, else the one that tpdeploy installed."""
+        """The one of the program that the user named, else the first that was found."""
         return environment_named(engine)
 
     def run_python(
@@ -145,7 +145,7 @@ class Local(Runtime):
 
 
 def environment_named(engine: Engine) -> Environment | None:
-    """The environment of the program that the user named, else the one that tpdeploy installed.
+    """The environment of the program that the user named, else the first that was found.
 
     Raises:
         InputError: what the user named is not a program.
@@ -154,7 +154,7 @@ def environment_named(engine: Engine) -> Environment | None:
         return environment_of_executable(engine.executable)
     if engine.python:
         return environment_of_python(engine.python)
-    return find_environment(engine.backend.environment(engine.platform))
+    return used(engine.backend, engine.platform)
 
 
 def check_installed(engine: Engine) -> None:
@@ -165,9 +165,14 @@ def check_installed(engine: Engine) -> None:
     """
     if environment_named(engine) is None:
         platform, name = engine.platform, engine.backend.name
+        passed_over = [
+            f"; {each.where} is one that is not used unasked, {each.objection} "
+            f"({each.environment.executables})"
+            for each in installations(engine.backend, platform)
+        ]
         raise InputError(
-            f"{name} for {platform} is not installed; run on a machine with {platform}: "
-            f"tpdeploy backends install {name} --platform {platform}"
+            f"{name} for {platform} is not installed{''.join(passed_over)}; run on a machine with "
+            f"{platform}: tpdeploy backends install {name} --platform {platform}"
         )
 
 
@@ -200,7 +205,7 @@ def _program(engine: Engine, name: str) -> str:
     if engine.python:
         return str(environment_of_python(engine.python).program(name))
     with suppress(InputError):  # no environment is made for the plan's platform
-        found = find_environment(engine.backend.environment(engine.platform))
+        found = used(engine.backend, engine.platform)
         if found and found.program(name).exists():
             return str(found.program(name))
     return name
