@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from tests.launcher.downloads import seem_downloaded
 from tests.planner.questions import VLLM
 from tpdeploy.files import write_whole
 from tpdeploy.launcher.environments import MARKER
@@ -44,6 +45,7 @@ class Machine:
         (info / "entry_points.txt").write_text(points)
         shutil.copy(HERE / "standin_backend.py", self.packages)
         self.install("standin-1", ENGINE)
+        seem_downloaded(self.home / "hf", load_model("smollm2").id)
 
     def install(self, environment: str, program: str) -> None:
         target = self.home / "environments" / environment / "bin" / program
@@ -65,7 +67,7 @@ class Machine:
 
     def environment(self, **more: str) -> dict[str, str]:
         ours = {"TPDEPLOY_HOME": str(self.home), "PYTHONPATH": str(self.packages), "COLUMNS": "80"}
-        ours["HF_HUB_OFFLINE"] = "1"  # the stand-in needs no weights
+        ours |= {"HF_HOME": str(self.home / "hf"), "HF_HUB_OFFLINE": "1"}
         return {**os.environ, **ours, **more}
 
     def plan(self, replicas: int = 1, dtype: Dtype = Dtype.BF16) -> None:

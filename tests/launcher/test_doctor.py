@@ -14,6 +14,7 @@ import pytest
 from tests.launcher import standin_nvml
 from tests.launcher.downloads import seem_downloaded
 from tests.launcher.plans import plan_for
+from tests.profiles.standin_hub import serving
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import write_whole
@@ -337,6 +338,29 @@ def test_a_disk_without_room_for_the_weights_fails(
     assert "about 16.1 GB of meta-llama/Llama-3.1-8B-Instruct" in finding.seen
 
 
+def test_the_bytes_to_download_are_those_of_the_hub(
+    monkeypatch: pytest.MonkeyPatch, two_gpus: DeploymentPlan
+) -> None:
+    """To the file, where it tells; without `about`."""
+    model = two_gpus.model.id
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    with serving() as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        files = [{"rfilename": "model.safetensors", "size": 5 * 10**6}]
+        hub.answer(f"/api/models/{model}?blobs=true", 200, {"siblings": files})
+        hub.answer(f"/{model}/resolve/main/config.json", 403, kind="GatedRepo")
+        assert only(storage.download, case(two_gpus)).seen.startswith("0.0 GB of meta-llama")
+        finding = only(storage.hub, case(two_gpus))
+    assert "it is gated, and no token was sent" in finding.seen
+    assert finding.remedy.startswith("accept its terms at https://huggingface.co/meta-llama/")
+
+
+def test_made_up_weights_are_not_looked_for(two_gpus: DeploymentPlan) -> None:
+    """An engine with --load-format=dummy needs none."""
+    at = case(two_gpus, loads_weights=False)
+    assert not [*storage.weights(at), *storage.download(at), *storage.hub(at)]
+
+
 def test_a_hub_that_may_not_be_asked_fails(two_gpus: DeploymentPlan) -> None:
     """The engine could not download the model either."""
     finding = only(storage.hub, case(two_gpus))
@@ -385,7 +409,7 @@ def test_a_launch_that_cannot_start_is_refused(
     assert "GPU 0 has 59.6 GiB free" in words
     assert "GPU 1 has 59.6 GiB free" in words
     assert words.endswith("(--force launches all the same)")
-    assert "hub" not in words
+    assert "hub: meta-llama/Llama-3.1-8B-Instruct is not on this machine" in words
     told = before_launch(case(two_gpus), insist=True)
     assert {"memory", "engine", "hub"} <= {finding.check for finding in told}
     assert not [finding for finding in told if finding.verdict == "ok"]

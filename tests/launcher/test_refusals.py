@@ -15,7 +15,9 @@ from tests.launcher.machine import (
     in_foreground,
     launch_arguments,
 )
+from tests.profiles.standin_hub import serving
 from tpdeploy.launcher.runtimes.ports import EVERYWHERE, free_ports
+from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.record import Dtype
 
 pytestmark = pytest.mark.processes
@@ -204,6 +206,31 @@ def test_a_model_that_would_be_an_option_is_refused(machine: Machine, id: str, w
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert words in done.stderr
     assert "\x1b" not in done.stderr
+
+
+def test_weights_that_cannot_be_had_are_refused_before_the_start(machine: Machine) -> None:
+    """A gated model with the page where its terms are accepted; offline; a disk that is full."""
+    machine.plan()
+    model = load_model("smollm2").id
+    elsewhere = {"HF_HOME": str(machine.home / "empty"), "HF_TOKEN": ""}
+    offline = machine.run("launch", **elsewhere)
+    with serving() as hub:
+        online = {**elsewhere, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": hub.address}
+        config = f"/{model}/resolve/main/config.json"
+        hub.answer(config, 401, kind="GatedRepo")
+        gated = machine.run("launch", **online)
+        hub.answer(config, 200, {})
+        files = [{"rfilename": "model.safetensors", "size": 10**18}]
+        hub.answer(f"/api/models/{model}?blobs=true", 200, {"siblings": files})
+        full = machine.run("launch", **online)
+    for done, words in (
+        (offline, "is not on this machine, and HF_HUB_OFFLINE forbids to ask the hub; unset it"),
+        (gated, f"no token was sent; accept its terms at https://huggingface.co/{model} and set"),
+        (full, f"disk: 1,000,000,000.0 GB of {model} are to be downloaded, "),
+    ):
+        assert words in done.stderr
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert not (machine.home / "deployments").exists()
 
 
 def test_a_plan_the_engine_cannot_run_is_refused_with_the_remedy(machine: Machine) -> None:

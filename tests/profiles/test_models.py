@@ -1,11 +1,8 @@
 """Models are found by alias, folder or hub id, and their shapes are exact."""
 
-import http.server
 import json
 import re
-import socket
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,9 +10,7 @@ import pytest
 from tests.profiles.test_config_json import LLAMA
 from tpdeploy.errors import InputError
 from tpdeploy.planner.model.sharding import parameter_count
-from tpdeploy.profiles.models import hub as hub_module
 from tpdeploy.profiles.models.config.parser import shape_from_config
-from tpdeploy.profiles.models.hub import download_problem
 from tpdeploy.profiles.models.library import load_model, model_profiles
 from tpdeploy.profiles.models.shape import ModelProfile
 from tpdeploy.profiles.record import Dtype
@@ -169,161 +164,6 @@ def write_config(folder: Path, id: str) -> None:
     """Put the config.json of a bundled model into `folder`."""
     config = next(profile.config for profile in PROFILES if profile.id == id)
     (folder / "config.json").write_text(json.dumps(config))
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[int, str]]]:
-    """A hub on loopback that answers what the test puts into the dictionary."""
-    answers: dict[str, tuple[int, str]] = {}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            token = self.headers.get("Authorization")
-            status, body = answers.get(f"{self.path} {token}", answers.get(self.path, (404, "")))
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    yield answers
-    server.shutdown()
-
-
-def test_a_hub_model_is_read_from_its_config(hub: dict[str, tuple[int, str]]) -> None:
-    """An id that is not bundled is derived from the hub's config.json."""
-    config = next(p.config for p in PROFILES if p.id == "Qwen/Qwen3-8B")
-    hub["/some/model/resolve/main/config.json"] = (200, json.dumps(config))
-    assert load_model("some/model").layers == 36
-
-
-@pytest.mark.parametrize(
-    ("status", "words"), [(401, "HF_TOKEN"), (404, "no such model"), (500, "answered 500")]
-)
-def test_a_hub_that_refuses_is_told_apart(
-    hub: dict[str, tuple[int, str]], status: int, words: str
-) -> None:
-    """No access, no such model and a broken hub are three different messages."""
-    hub["/some/model/resolve/main/config.json"] = (status, "")
-    with pytest.raises(InputError, match=words):
-        load_model("some/model")
-
-
-def test_a_hub_model_of_modelopt_is_quantized(hub: dict[str, tuple[int, str]]) -> None:
-    """The hub's hf_quant_config.json is read where config.json names no quantization."""
-    config = next(p.config for p in PROFILES if p.id == "Qwen/Qwen3-8B")
-    hub["/some/model/resolve/main/config.json"] = (200, json.dumps(config))
-    stored = {"quantization": {"quant_algo": "NVFP4", "group_size": 16}}
-    hub["/some/model/resolve/main/hf_quant_config.json"] = (200, json.dumps(stored))
-    quantization = load_model("some/model").quantization
-    assert quantization is not None
-    assert quantization.weights is Dtype.FP4
-
-
-def test_the_token_is_sent_and_never_shown(
-    hub: dict[str, tuple[int, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """HF_TOKEN opens a gated model; without access the message does not repeat it."""
-    config = next(p.config for p in PROFILES if p.id == "Qwen/Qwen3-8B")
-    path = "/some/model/resolve/main/config.json"
-    hub[path] = (403, "")
-    hub[f"{path} Bearer hf_open"] = (200, json.dumps(config))
-    monkeypatch.setenv("HF_TOKEN", "hf_open")
-    assert load_model("some/model").layers == 36
-    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(InputError) as caught:
-        load_model("some/model")
-    assert "hf_wrong" not in str(caught.value)
-
-
-@pytest.mark.parametrize("value", ["1", "true", "ON"])
-def test_offline_mode_makes_no_request(
-    hub: dict[str, tuple[int, str]], monkeypatch: pytest.MonkeyPatch, value: str
-) -> None:
-    """HF_HUB_OFFLINE is obeyed even when the hub would answer."""
-    config = next(p.config for p in PROFILES if p.id == "Qwen/Qwen3-8B")
-    hub["/some/model/resolve/main/config.json"] = (200, json.dumps(config))
-    monkeypatch.setenv("HF_HUB_OFFLINE", value)
-    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set: give a local folder"):
-        load_model("some/model")
-
-
-CONFIG = "/some/model/resolve/main/config.json"
-
-
-@pytest.mark.parametrize(
-    ("answer", "token", "words"),
-    [
-        (401, "", "no token was sent"),
-        (403, "mine", "the token may not read it"),
-        (404, "", "has no such model"),
-        (503, "", "answered 503"),
-    ],
-)
-def test_why_a_model_cannot_be_downloaded_is_told(
-    hub: dict[str, tuple[int, str]],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    answer: int,
-    token: str,
-    words: str,
-) -> None:
-    """The hub's answer in words; of a gated model whether a token was sent, and what to do."""
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.setenv("HF_TOKEN", token)
-    hub[CONFIG] = (answer, "")
-    told = download_problem("some/model")
-    assert told is not None
-    assert words in told[0]
-    assert ("HF_TOKEN" in told[1]) == (answer in {401, 403})
-
-
-def test_a_model_that_can_be_downloaded_has_no_problem(hub: dict[str, tuple[int, str]]) -> None:
-    """The hub gives out its config."""
-    hub[CONFIG] = (200, "{}")
-    assert download_problem("some/model") is None
-
-
-def test_the_token_of_a_login_is_sent(
-    hub: dict[str, tuple[int, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Where the hub's own client keeps it, unless HF_TOKEN says otherwise."""
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.delenv("HF_TOKEN_PATH", raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    (tmp_path / "token").write_text("kept\n")
-    hub[CONFIG] = (401, "")
-    hub[f"{CONFIG} Bearer kept"] = (200, "{}")
-    assert download_problem("some/model") is None
-    monkeypatch.setenv("HF_TOKEN", "other")
-    assert download_problem("some/model") is not None
-
-
-def test_a_hub_out_of_reach_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing listening: the answer names a local folder as the way on."""
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    with pytest.raises(InputError, match=r"out of reach .*local folder"):
-        load_model("some/model")
-
-
-def test_a_hub_whose_name_cannot_be_looked_up_is_given_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A look-up that never ends does not hold the command."""
-    never = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: never.wait())
-    monkeypatch.setattr(hub_module, "CONNECT_TIMEOUT_S", 0.05)
-    monkeypatch.setenv("HF_ENDPOINT", "http://hub.invalid")
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    with pytest.raises(InputError, match=r"out of reach \(ConnectTimeout\)"):
-        load_model("some/model")
-    never.set()
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tpdeploy.profiles.models.hub_cache import downloaded_bytes, hub_cache
 from tpdeploy.profiles.models.weights import (
     INDEX,
     cached_weights,
-    downloaded_bytes,
-    hub_cache,
     weights_problem,
 )
 

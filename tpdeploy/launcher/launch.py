@@ -143,7 +143,13 @@ def check_here(
     engine = engine_of(plan, backend, order)
     runtime_for(engine).check(plan, engine)
     front.program()
-    return before_launch(Case(engine, plan, order.host, order.port), insist=insist)
+    case = Case(engine, plan, order.host, order.port, loads_weights=not _made_up(order))
+    return before_launch(case, insist=insist)
+
+
+def _made_up(order: Order) -> bool:
+    """Whether the engine is told to make up its weights (--load-format=dummy)."""
+    return any(argument.rpartition("=")[2] == "dummy" for argument in order.engine_args)
 
 
 @contextmanager

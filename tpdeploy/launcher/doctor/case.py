@@ -20,12 +20,16 @@ from tpdeploy.profiles.models.weights import cached_weights
 
 @dataclass(frozen=True)
 class Case:
-    """What is to run, and where; `port` is None where any free one will do."""
+    """What is to run, and where; `port` is None where any free one will do.
+
+    An engine that was told to make up its weights `loads_weights` of no model.
+    """
 
     engine: Engine
     plan: DeploymentPlan | None = None
     host: str = LOOPBACK
     port: int | None = None
+    loads_weights: bool = True
 
     @property
     def on_gpus(self) -> bool:
@@ -78,8 +82,9 @@ class Case:
     @cached_property
     def to_download(self) -> DeploymentPlan | None:
         """The plan, if its weights are not on this machine."""
-        here = self.plan is None or self.plan.model.path or self.cached_weights
-        return None if here else self.plan
+        if self.plan is None or self.plan.model.path or not self.loads_weights:
+            return None
+        return None if self.cached_weights else self.plan
 
     @cached_property
     def environment(self) -> Environment | None:

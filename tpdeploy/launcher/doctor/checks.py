@@ -39,9 +39,9 @@ CHECKS = (
     Check("open files", limits.open_files, stops=True, of_front=True),
     Check("locked memory", limits.locked_memory),
     Check("shared memory", limits.shared_memory),
-    Check("weights", storage.weights),
+    Check("weights", storage.weights, stops=True),
+    Check("hub", storage.hub, stops=True),
     Check("disk", storage.download, stops=True),
-    Check("hub", storage.hub),
     Check("logs", storage.room, stops=True, of_front=True),
     Check("all-reduce", allreduce.all_reduce, quick=False),
 )

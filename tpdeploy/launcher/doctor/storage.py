@@ -8,8 +8,9 @@ from tpdeploy.files import data_home
 from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.finding import Finding, fail, ok, warning
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.profiles.models.hub import download_problem, endpoint
-from tpdeploy.profiles.models.weights import downloaded_bytes, hub_cache, weights_problem
+from tpdeploy.profiles.models.hub import checkpoint_sizes, download_problem, endpoint
+from tpdeploy.profiles.models.hub_cache import downloaded_bytes, hub_cache
+from tpdeploy.profiles.models.weights import weights_problem
 
 GB = 10**9
 # Judgements: without the first nothing of a deployment can be written down, with the second its
@@ -19,7 +20,7 @@ LEAST_ROOM, AMPLE_ROOM = 16 * 10**6, GB
 
 def weights(case: Case) -> Iterator[Finding]:
     """Where the weights are. Those that are to be downloaded are told by `download`."""
-    if case.plan is None:
+    if case.plan is None or not case.loads_weights:
         return
     model = case.plan.model
     if model.path:
@@ -38,9 +39,11 @@ def download(case: Case) -> Iterator[Finding]:
     if plan is None:
         return
     cache, model = hub_cache(), plan.model.id
-    lacking = max(0, checkpoint_bytes(plan) - downloaded_bytes(model))
+    told = sum(checkpoint_sizes(model).values())
+    lacking = max(0, (told or checkpoint_bytes(plan)) - downloaded_bytes(model))
     room = free_bytes(cache)
-    size = f"about {lacking / GB:,.1f} GB of {model} are to be downloaded"
+    about = "" if told else "about "
+    size = f"{about}{lacking / GB:,.1f} GB of {model} are to be downloaded"
     seen = f"{size}, {cache} has {room / GB:,.1f} GB of room"
     if room < lacking:
         yield fail("disk", seen, "make room, or set HF_HOME to another disk")

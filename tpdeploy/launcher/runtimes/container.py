@@ -13,7 +13,7 @@ from tpdeploy.files import kind_of
 from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered, Replica
 from tpdeploy.launcher.runtimes.local import Local, seen_devices, with_variables
 from tpdeploy.launcher.runtimes.member import Member
-from tpdeploy.profiles.models.hub import hub_home
+from tpdeploy.profiles.models.hub_cache import hub_home
 
 CLIENTS = ("docker", "podman")
 # How each lends the GPUs; which of them an engine uses its own variables say.

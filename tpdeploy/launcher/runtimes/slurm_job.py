@@ -11,7 +11,7 @@ from tpdeploy.launcher.runtimes.local import environment_named
 from tpdeploy.launcher.runtimes.script import quoted
 from tpdeploy.launcher.runtimes.slurm_queue import FIRST_PORT, PORTS
 from tpdeploy.planner.plan import Placement
-from tpdeploy.profiles.models.hub import hub_home
+from tpdeploy.profiles.models.hub_cache import hub_home
 
 ADDRESS, HEAD, PORT, MEETING_PORT, RANK = map(
     script.late, ("ADDRESS", "HEAD", "PORT", "MEETING_PORT", "SLURM_NODEID")

@@ -2,14 +2,16 @@
 
 import os
 import threading
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from queue import Queue
 from typing import TYPE_CHECKING
 
 from tpdeploy.errors import InputError
-from tpdeploy.files import decoded
-from tpdeploy.records import parse_json
+from tpdeploy.files import decoded, kind_of
+from tpdeploy.profiles.models.hub_cache import hub_home, snapshot
+from tpdeploy.records import parse_json, read_json
 
 if TYPE_CHECKING:
     import httpx
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 HUB = "https://huggingface.co"
 CONNECT_TIMEOUT_S = 2.0
 READ_TIMEOUT_S = 10.0
+ELSEWHERE = "set HF_ENDPOINT to a mirror in reach, or plan with a local folder"
+SAFE, UNSAFE = ".safetensors", (".bin", ".pt", ".pth", ".gguf", ".onnx", ".msgpack", ".h5")
 INSTEAD = "give a local folder with its config.json, or a bundled model"
 YES = {"1", "on", "yes", "true"}
 
@@ -49,34 +53,44 @@ def download_problem(model: str) -> tuple[str, str] | None:
 
     One file is asked for, which the hub guards as it guards the weights.
     """
-    elsewhere = "set HF_ENDPOINT to a mirror in reach, or plan with a local folder"
-    if _is_off():
+    if is_off():
         return "HF_HUB_OFFLINE forbids to ask the hub", "unset it, or plan with a local folder"
     try:
-        answer = _ask(model, "config.json")
+        answer = _ask(f"{model}/resolve/main/config.json")
     except _OutOfReachError as error:
-        return str(error), elsewhere
-    if answer.is_success:
-        return None
-    if answer.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        sent = "the token may not read it" if token() else "no token was sent (HF_TOKEN)"
-        terms = f"accept its terms at {endpoint()}/{model} and set HF_TOKEN to a token of yours"
-        return f"{endpoint()} answered {answer.status_code}: {sent}", terms
-    return _refusal(answer), elsewhere
+        return str(error), ELSEWHERE
+    return None if answer.is_success else _refusal(answer, model)
 
 
-def hub_home() -> Path:
-    """The folder of the hub's own client, with its cache and the token of a login.
+def checkpoint_sizes(model: str) -> dict[str, int]:
+    """Bytes of each file of the hub model `model` that an engine downloads; empty if nobody tells.
 
-    HF_HOME and XDG_CACHE_HOME move it, as huggingface_hub's constants.py says.
+    Mirrors may have the files alone. Of weights in two formats engines take safetensors, and
+    never what is in `original/`.
     """
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("HF_HOME") or f"{caches}/huggingface").expanduser()
+    try:
+        answer = _ask(f"api/models/{model}?blobs=true")
+        content = parse_json(decoded(answer.content, model), model) if answer.is_success else None
+    except (_OutOfReachError, InputError):
+        return {}
+    files = content.get("siblings") if isinstance(content, dict) else None
+    sizes = dict(_sizes(files if isinstance(files, list) else []))
+    safe = any(name.endswith(SAFE) for name in sizes)
+    return {name: size for name, size in sizes.items() if not (safe and name.endswith(UNSAFE))}
+
+
+def _sizes(files: list[object]) -> Iterator[tuple[str, int]]:
+    for file in files:
+        if not isinstance(file, dict):
+            continue
+        name, size = file.get("rfilename"), file.get("size")
+        if isinstance(name, str) and isinstance(size, int) and not name.startswith("original/"):
+            yield name, size
 
 
 def token() -> str:
     """The user's token: HF_TOKEN, else the one that a login has left; empty if there is none."""
-    if stated := os.environ.get("HF_TOKEN"):
+    if stated := os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
         return stated.strip()
     try:
         kept = Path(os.environ.get("HF_TOKEN_PATH") or hub_home() / "token")
@@ -90,37 +104,45 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
 
 
-def _is_off() -> bool:
+def is_off() -> bool:
     """Whether the user forbids to ask the hub."""
-    return os.environ.get("HF_HUB_OFFLINE", "").lower() in YES
+    stated = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return stated.lower() in YES
 
 
 def _fetch(model: str, file: str) -> dict[str, object] | None:
-    """A JSON file of `model`, or None when the hub knows the model but not the file."""
-    if _is_off():
-        raise InputError(f"{model} is not bundled and HF_HUB_OFFLINE is set: {INSTEAD}")
+    """A JSON file of `model`, or None when the hub knows the model but not the file.
+
+    What was downloaded before serves where the hub does not.
+    """
     try:
-        answer = _ask(model, file)
+        answer = _ask(f"{model}/resolve/main/{file}")
     except _OutOfReachError as error:
+        if folder := snapshot(model):
+            kept = read_json(folder / file) if kind_of(folder / file) else None
+            return kept if isinstance(kept, dict) else None
         raise InputError(f"{model} is not bundled and {error}: {INSTEAD}") from error
     if answer.status_code == HTTPStatus.NOT_FOUND:
         return None
     if not answer.is_success:
-        raise InputError(f"{model}: {_refusal(answer)}; {INSTEAD}")
+        problem, remedy = _refusal(answer, model)
+        raise InputError(f"{model}: {problem}; {remedy}, or {INSTEAD}")
     return _object(answer, model, file)
 
 
-def _ask(model: str, file: str) -> "httpx.Response":
-    """The hub's answer about a file of `model`, with the user's token if there is one.
+def _ask(path: str) -> "httpx.Response":
+    """The hub's answer about `path`, with the user's token if there is one.
 
     Raises:
-        _OutOfReachError: there is none.
+        _OutOfReachError: there is none, or it may not be asked.
     """
+    if is_off():
+        raise _OutOfReachError("HF_HUB_OFFLINE is set")
     import httpx  # noqa: PLC0415 - 80 ms that only this path needs
 
     headers = {"Authorization": f"Bearer {sent}"} if (sent := token()) else {}
     try:
-        return _get(f"{endpoint()}/{model}/resolve/main/{file}", headers)
+        return _get(f"{endpoint()}/{path}", headers)
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         reason = f"{endpoint()} is out of reach ({type(error).__name__})"
         raise _OutOfReachError(reason) from error
@@ -158,16 +180,19 @@ def _get(url: str, headers: dict[str, str]) -> "httpx.Response":
     return answer
 
 
-def _refusal(answer: "httpx.Response") -> str:
-    match answer.status_code:
-        case 401:
-            return f"{endpoint()} does not know it, or wants a token for it (set HF_TOKEN)"
-        case 403:
-            return f"{endpoint()} denies access: accept the model's terms there, or set HF_TOKEN"
-        case 404:
-            return f"{endpoint()} has no such model"
-        case status:
-            return f"{endpoint()} answered {status}"
+def _refusal(answer: "httpx.Response", model: str) -> tuple[str, str]:
+    """Why the hub did not answer about `model`, and what helps."""
+    status, kind = answer.status_code, answer.headers.get("X-Error-Code", "")
+    # Of a model that it does not have, the hub says so to who sends a token.
+    if status == HTTPStatus.NOT_FOUND or (kind == "RepoNotFound" and token()):
+        return f"{endpoint()} has no such model, or it is private", ELSEWHERE
+    if status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return f"{endpoint()} answered {status}", ELSEWHERE
+    sent = "the token may not read it" if token() else "no token was sent"
+    what = "it is gated, and " if kind == "GatedRepo" else ""
+    # Terms are accepted at the hub itself, whatever mirror has the files.
+    terms = f"accept its terms at {HUB}/{model} and set HF_TOKEN to a token of yours"
+    return f"{endpoint()} answered {status}: {what}{sent}", terms
 
 
 def _object(answer: "httpx.Response", model: str, file: str) -> dict[str, object]:
