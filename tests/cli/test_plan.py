@@ -36,6 +36,20 @@ def test_the_plan_is_shown_and_remembered(tmp_path: Path) -> None:
     assert read_plan(plan).parallelism.tensor == 8
 
 
+def test_a_plan_says_what_it_replaces(tmp_path: Path) -> None:
+    """What launch would have started is named and kept; the same plan again replaces nothing."""
+    asked = ("plan", "llama-8b", "--backend", "vllm", "--gpus")
+    first = tpdeploy(*asked, "1xH100", home=tmp_path)
+    again = tpdeploy(*asked, "1xH100", home=tmp_path)
+    aside = tpdeploy(*asked, "2xH100", "-o", str(tmp_path / "aside.yaml"), home=tmp_path)
+    assert [first.stderr, again.stderr, aside.stderr] == ["", "", ""]
+    other = tpdeploy(*asked, "2xH100", "--json", home=tmp_path)
+    assert "The one before, meta-llama/Llama-3.1-8B-Instruct with vllm, TP 1 x 1" in other.stderr
+    assert other.stderr.count("\n") == 1
+    assert read_plan(tmp_path / "previous-plan.yaml").cluster.count == 1
+    assert read_plan(tmp_path / "plan.yaml").cluster.count == 2
+
+
 @pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize(
     "args",

@@ -19,6 +19,7 @@ from tests.launcher.machine import (
     nothing_left,
 )
 from tpdeploy.launcher.runtimes.processes import members
+from tpdeploy.launcher.state import Deployment
 
 pytestmark = pytest.mark.processes
 
@@ -26,7 +27,12 @@ pytestmark = pytest.mark.processes
 def test_a_launch_is_ready_and_stop_leaves_nothing(machine: Machine) -> None:
     """Two replicas behind the front come up; stop ends every process and frees every port."""
     machine.plan(replicas=2)
-    deployment = machine.launched()
+    done = machine.launch("--json")
+    deployment = Deployment.model_validate_json(done.stdout)
+    starts = f"TP 1, 2 replicas on 2x CPU with standin, at {deployment.url}\n"
+    assert done.stderr.splitlines(keepends=True)[0].endswith(starts)
+    assert "  plan: the current one\n  engine: standin, in " in done.stderr
+    assert "  weights: in " in done.stderr
     assert [m.label for m in deployment.members] == ["replica-0", "replica-1", "front"]
     assert {m.phase for m in deployment.members} == {"ready"}
     assert len(members(deployment.members[0].leader)) == 2  # type: ignore[arg-type]

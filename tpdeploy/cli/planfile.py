@@ -24,6 +24,32 @@ def read_plan(path: Path | None) -> DeploymentPlan:
     return read_record(path or current_plan_path(), DeploymentPlan)
 
 
+def keep_previous(plan: DeploymentPlan) -> str:
+    """What `plan` is about to replace as the current plan, in words; nothing if that is the same.
+
+    What is replaced is kept beside it. One of another release is not read, and not kept.
+    """
+    try:
+        previous = read_record(current_plan_path(), DeploymentPlan)
+    except InputError:
+        return ""
+    if _starts(previous) == _starts(plan):
+        return ""
+    kept = current_plan_path().with_name("previous-plan.yaml")
+    write_whole(kept, dump_record(previous))
+    split = f"{previous.parallelism.words} x {previous.parallelism.replicas}"
+    devices = f"{previous.cluster.count}x {previous.cluster.gpu}"
+    return (
+        f"This is now the plan that launch starts. The one before, {previous.model.id} with "
+        f"{previous.backend}, {split} on {devices}, is in {kept}"
+    )
+
+
+def _starts(plan: DeploymentPlan) -> tuple[object, ...]:
+    """What decides what a launch of `plan` starts."""
+    return plan.model, plan.cluster, plan.backend, plan.parallelism, plan.placement, plan.limits
+
+
 def write_plan(plan: DeploymentPlan, path: Path | None) -> Path:
     """Write the plan whole to `path`, or remember it as the current plan; return where it is."""
     target = path or current_plan_path()

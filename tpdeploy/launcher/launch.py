@@ -134,7 +134,7 @@ def _width_problems(plan: DeploymentPlan, backend: Backend) -> Iterator[str]:
 def check_here(
     plan: DeploymentPlan, backend: Backend, order: Order, *, insist: bool = False
 ) -> list[Finding]:
-    """What is not well, if the plan can run here all the same, and the front before it.
+    """What the checks found, if the plan can run here, and the front before it.
 
     Raises:
         InputError: it cannot; the message says what is missing and the command that installs it.

@@ -14,8 +14,8 @@ from tpdeploy.cli.commands.submitted import show_manifest, submit
 from tpdeploy.cli.options import launch as given
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
-from tpdeploy.cli.views.doctor import show_warnings
 from tpdeploy.cli.views.launch import Watcher
+from tpdeploy.cli.views.start import show_start
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.access import client_key, generated_file, read_keys
 from tpdeploy.launcher.commands import Order
@@ -92,11 +92,13 @@ def launch(
         task = Task(chosen, engine, order)
         if dry_run or output:
             return show_manifest(orchestrator, task, output, as_json=json)
+        show_start(err, chosen, order, plan, ())
         return submit(orchestrator, task, detach=detach, as_json=json)
     if dry_run or output:
         return show_commands(chosen, engine, order, systemd, output, as_json=json)
     with one_at_a_time():
-        show_warnings(err, check_here(chosen, engine, order, insist=force))
+        found = check_here(chosen, engine, order, insist=force)
+        show_start(err, chosen, order, plan, found)
         supervisor = _started(chosen, order, hold, systemd)
     return _run(order, supervisor, as_json=json)
 

@@ -8,8 +8,8 @@ import typer
 from tpdeploy.api.decision import AUTO, Decision, decide, leaves_count_open
 from tpdeploy.cli.options import plan as given
 from tpdeploy.cli.options.plan_request import assumed, load_of, request_of
-from tpdeploy.cli.output import out, print_json
-from tpdeploy.cli.planfile import write_plan
+from tpdeploy.cli.output import err, out, print_json
+from tpdeploy.cli.planfile import keep_previous, write_plan
 from tpdeploy.cli.report.write import check_report, write_report
 from tpdeploy.cli.views.plan import show_plan
 from tpdeploy.cli.views.splits import show_alternatives, telling
@@ -81,14 +81,18 @@ def plan(
         rejected = decision.refused(refusal)
         _show_refused(rejected, as_json=json, everything=everything)
         raise InfeasibleError(rejected.reason + (f"; {NO_GPU}" if no_gpu else "")) from None
+    replaced = "" if output else keep_previous(made)
     path = write_plan(made, output)
     if report:
         write_report(report, decision.choice.solved[0], made)
     if json:
-        return print_json(made)
-    if no_gpu:
-        out.print(f"Planned for the CPU: {NO_GPU}.", style="yellow")
-    return show_plan(out, made, path, report, pareto=pareto, everything=everything)
+        print_json(made)
+    else:
+        if no_gpu:
+            out.print(f"Planned for the CPU: {NO_GPU}.", style="yellow")
+        show_plan(out, made, path, report, pareto=pareto, everything=everything)
+    if replaced:
+        err.print(replaced, soft_wrap=True, style="dim")
 
 
 def _decide(

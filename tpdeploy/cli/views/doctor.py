@@ -33,7 +33,7 @@ def show_summary(console: Console, findings: Sequence[Finding]) -> None:
 
 
 def show_warnings(console: Console, findings: Sequence[Finding]) -> None:
-    """Before a launch: one line each."""
-    for finding in findings:
+    """Before a launch: what is not well, one line each."""
+    for finding in (f for f in findings if f.verdict != "ok"):
         console.print("Warning:", style="yellow", end=" ")
         console.print(finding.line, soft_wrap=True)

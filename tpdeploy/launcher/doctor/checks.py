@@ -57,7 +57,7 @@ def examine(case: Case, checks: Sequence[Check] = CHECKS) -> Iterator[Finding]:
 
 
 def before_launch(case: Case, *, insist: bool) -> list[Finding]:
-    """What a launch should tell its user: everything in the way that does not stop it.
+    """What the checks of a launch found: nothing that stops it.
 
     Raises:
         InputError: the engine cannot start, unless the user insists.
@@ -65,7 +65,7 @@ def before_launch(case: Case, *, insist: bool) -> list[Finding]:
     stopping = {check.name for check in CHECKS if check.stops}
     here = runtime_for(case.engine).here
     checks = [check for check in CHECKS if check.quick and (here or check.of_front)]
-    found = [f for f in examine(case, checks) if f.verdict != "ok"]
+    found = list(examine(case, checks))
     stops = [f for f in found if f.verdict == "fail" and f.check in stopping and not insist]
     if stops:
         raise InputError(f"{' | '.join(f.line for f in stops)} (--force launches all the same)")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from tpdeploy.backends.base import Need
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.doctor.case import Case
-from tpdeploy.launcher.doctor.finding import Finding, fail, ok
+from tpdeploy.launcher.doctor.finding import Finding, fail, ok, warning
 from tpdeploy.launcher.environments import missing_libraries, version_in
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.models.library import load_model
@@ -30,10 +30,21 @@ def installed(case: Case) -> Iterator[Finding]:
         seen = f"{split} needs {need.words}; {spec.distribution} {version} is installed"
         yield fail("engine", seen, f"tpdeploy backends install {backend.name}")
     else:
-        yield ok("engine", f"{backend.name} {version or ''}".strip() + " is installed")
+        seen = f"{backend.name} {version or ''}".strip()
+        yield _judged(case, f"{seen}, in {case.environment.executables.parent}", version)
     if not (case.engine.executable or case.engine.python):
         for who in missing_libraries(spec):
             yield fail("engine", f"{backend.name} lacks a library of the system", f"install {who}")
+
+
+def _judged(case: Case, seen: str, version: str | None) -> Finding:
+    """Whether its release is one that the adapter accepts, whoever named it."""
+    backend = case.engine.backend
+    objection = backend.objection(case.engine.platform, version) if version else ""
+    if not objection:
+        return ok("engine", seen)
+    install = f"tpdeploy backends install {backend.name} --platform {case.engine.platform}"
+    return warning("engine", f"{seen}: {objection}", install)
 
 
 def _need(case: Case) -> Need | None:
