@@ -88,6 +88,20 @@ def test_two_replicas_survive_the_death_of_one(tiny_model: Path, name: str, tmp_
     assert_nothing_left(now)
 
 
+def test_one_command_leads_to_a_served_model(tiny_model: Path, name: str) -> None:
+    """`up` plans and starts vLLM, and prints how to call it."""
+    asked = ("up", str(tiny_model), "--gpus", "1xCPU", "--backend", "vllm", "--concurrency", "2")
+    (port,) = free_ports("127.0.0.1", 1)
+    options = ("--detach", "--name", name, "--port", str(port), "--engine-arg=--load-format=dummy")
+    printed = tpdeploy(*asked, *options)
+    assert printed.startswith(f"Ready: tiny-llama at http://127.0.0.1:{port}/v1\n")
+    assert "from openai import OpenAI" in printed
+    deployment = load(name)
+    assert deployment is not None
+    tpdeploy("stop", "--name", name)
+    assert_nothing_left(deployment)
+
+
 def test_tensor_parallelism_runs_with_the_plans_kv_cache(
     tiny_model: Path, name: str, tmp_path: Path
 ) -> None:

@@ -73,6 +73,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(json.loads(asked)["max_tokens"])
         if self.path == "/v1/completions":
             return self.stream()
+        if self.path == "/v1/chat/completions" and b'"stream": true' in asked:
+            return self.say("Hello!")
         return self.do_GET()
 
     def answer(self, tokens: int) -> None:
@@ -87,6 +89,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(f"data: {event}\n\n".encode())
             time.sleep(0.001)
         self.wfile.write(b"data: [DONE]\n\n")
+
+    def say(self, text: str) -> None:
+        """A chat's answer in one piece."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.close_connection = True
+        choice = {"delta": {"content": text}, "finish_reason": "stop"}
+        event = json.dumps({"choices": [choice], "usage": {"completion_tokens": 2}})
+        self.wfile.write(f"data: {event}\n\ndata: [DONE]\n\n".encode())
 
     def stream(self) -> None:
         """Two events, five seconds apart, then one each tenth of a second while somebody reads."""

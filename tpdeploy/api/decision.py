@@ -1,6 +1,6 @@
 """From a question to the plan that answers it, or to why there is none and what would work."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tpdeploy.backends.base import Backend
@@ -62,8 +62,9 @@ def decide(
     count_is_open: bool,
     load: Workload,
     backend: str,
+    among: Sequence[Backend] = (),
 ) -> Decision:
-    """The answer of the engine `backend`, or of the best one.
+    """The answer of the engine `backend`, or of the best one `among` some, or of all.
 
     With `count_is_open` it takes as few devices as carry the load.
 
@@ -77,7 +78,7 @@ def decide(
     solve = fewest_with_steps if count_is_open else search_steps
     if backend != AUTO:
         return Decision(ask_one(load_backend(backend), ask, solve), solve)
-    return Decision(choose(load_backends()[0], ask, solve), solve)
+    return Decision(choose(among or load_backends()[0], ask, solve), solve)
 
 
 def leaves_count_open(gpus: str, cluster: Cluster) -> bool:

@@ -18,6 +18,7 @@ from tpdeploy.errors import InputError, TpdeployError, nearest, shown
 # Each command lives in tpdeploy/cli/commands as `app`, and is imported only when it is run. What
 # it is for is said here in the few words that the list of commands has room for.
 COMMANDS = {
+    "up": "Plan, launch, ask a first question, and show how to call it.",
     "plan": "Choose how a model is split over GPUs, and predict its speed.",
     "compare": "Show models, GPUs, engines or widths side by side.",
     "explain": "Draw how one layer is split and what its all-reduces carry.",

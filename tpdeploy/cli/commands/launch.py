@@ -1,7 +1,7 @@
 """`tpdeploy launch`: start the engine with exactly the plan."""
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -84,7 +84,7 @@ def launch(
     held = (port or FIRST_PORT, socket()) if orchestrator else choose_port(host, port)
     chosen_port, hold = held
     engine = load_backend(backend or chosen.backend)
-    order = _order(context.params, engine.name, chosen_port)
+    order = order_of(context.params, engine.name, chosen_port)
     check(chosen, engine, order)
     if orchestrator:
         if systemd:
@@ -100,10 +100,10 @@ def launch(
         found = check_here(chosen, engine, order, insist=force)
         show_start(err, chosen, order, plan, found)
         supervisor = _started(chosen, order, hold, systemd)
-    return _run(order, supervisor, as_json=json)
+    return stay(order, supervisor, print_json if json else _show_ready)
 
 
-def _order(asked: Mapping[str, Any], backend: str, port: int) -> Order:
+def order_of(asked: Mapping[str, Any], backend: str, port: int) -> Order:
     """What the options of the command come to."""
     in_cluster = {
         "namespace": asked["namespace"],
@@ -174,8 +174,12 @@ def _whole(path: Path | str | None) -> Path | None:
     return Path(path).absolute() if path else None
 
 
-def _run(order: Order, supervisor: Leader, *, as_json: bool) -> None:
-    """Show the way to readiness, and stay unless it belongs to nobody."""
+def _show_ready(deployment: Deployment) -> None:
+    out.print(f"Ready: {deployment.model} at {deployment.url}/v1", soft_wrap=True)
+
+
+def stay(order: Order, supervisor: Leader, tell: Callable[[Deployment], None]) -> None:
+    """Show the way to readiness, `tell` when it is ready, and stay unless it belongs to nobody."""
     detach = order.owner is None
     # Ended in another way than by Ctrl-C, it ends what it started all the same; what is to stay
     # survives the terminal.
@@ -191,10 +195,7 @@ def _run(order: Order, supervisor: Leader, *, as_json: bool) -> None:
             )
         if deployment.ended:
             raise TpdeployError(f"launch failed: {deployment.reason}")
-        if as_json:
-            print_json(deployment)
-        else:
-            out.print(f"Ready: {deployment.model} at {deployment.url}/v1", soft_wrap=True)
+        tell(deployment)
         if not detach:
             _attend(order.name, supervisor)
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Annotated
 
@@ -42,12 +43,22 @@ def query(
         take_over_orphans()
     asked = Question(text=question, system=system, max_tokens=max_tokens, temperature=temperature)
     with nullcontext() if url else reached(chosen(name)) as running:
-        answer = asyncio.run(_ask(url or "", running, asked, quiet=json))
+        answer = asyncio.run(_ask(url or "", running, asked, _ignore if json else _write))
     if json:
         print_json(answer)
         return
     sys.stdout.write("\n")
-    err.print(_summary(answer), style="dim")
+    err.print(summary(answer), style="dim")
+
+
+def answer_of(name: str, asked: Question) -> Answer:
+    """What the running deployment called `name` answers.
+
+    Raises:
+        RequestError: it refused, or its answer was not whole.
+    """
+    with reached(name) as running:
+        return asyncio.run(_ask("", running, asked, _ignore))
 
 
 def _client(url: str, running: Endpoint | None) -> httpx.AsyncClient:
@@ -57,10 +68,12 @@ def _client(url: str, running: Endpoint | None) -> httpx.AsyncClient:
     return open_client(running.url, key or running.own_key(), running.certificate)
 
 
-async def _ask(url: str, running: Endpoint | None, question: Question, *, quiet: bool) -> Answer:
+async def _ask(
+    url: str, running: Endpoint | None, question: Question, on_text: Callable[[str], None]
+) -> Answer:
     async with _client(url, running) as client:
         model, *_ = await served_models(client)
-        return await ask(client, model, question, _ignore if quiet else _write)
+        return await ask(client, model, question, on_text)
 
 
 def _write(text: str) -> None:
@@ -72,7 +85,8 @@ def _ignore(_text: str) -> None:
     """With --json the whole answer is printed at the end."""
 
 
-def _summary(answer: Answer) -> str:
+def summary(answer: Answer) -> str:
+    """Tokens and times of an answer."""
     parts = [f"{answer.output_tokens} tokens", f"TTFT {answer.ttft_ms:,.0f} ms"]
     if answer.output_tokens_per_s is not None:
         parts.append(f"{answer.output_tokens_per_s:,.1f} tokens/s")

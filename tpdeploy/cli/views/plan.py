@@ -29,13 +29,11 @@ def show_plan(
     everything: bool,
 ) -> None:
     """Warnings, then the answer in one screen or, with `everything`, all that the plan holds."""
-    for warning in warnings(plan):
-        console.print(warning, style="yellow")
-    console.print(plan.answer, style="bold green")
     if everything:
+        _show_headline(console, plan)
         show_details(console, plan)
     else:
-        _show_answer(console, plan)
+        show_answer(console, plan)
     if pareto:
         console.print(
             "\nPareto: quick answers against throughput, over several loads", style="bold"
@@ -77,8 +75,15 @@ def warnings(plan: DeploymentPlan) -> Iterator[str]:
         yield f"{chosen.name} is legacy: {since}. What helps: --backend vllm."
 
 
-def _show_answer(console: Console, plan: DeploymentPlan) -> None:
-    """What it is about, three figures, why, the alternatives, and what the answer depends on."""
+def _show_headline(console: Console, plan: DeploymentPlan) -> None:
+    for warning in warnings(plan):
+        console.print(warning, style="yellow")
+    console.print(plan.answer, style="bold green")
+
+
+def show_answer(console: Console, plan: DeploymentPlan) -> None:
+    """Warnings, the answer, three figures, why, the alternatives, and what it depends on."""
+    _show_headline(console, plan)
     console.print(_subject(plan), style="dim")
     for line in aligned(_figures(plan, short=console.width < NARROW), right=[1]):
         console.print(line)

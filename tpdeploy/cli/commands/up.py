@@ -1,0 +1,164 @@
+"""`tpdeploy up`: plan, launch, ask one question, and show how to call what runs."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tpdeploy.api.decision import decide, leaves_count_open
+from tpdeploy.backends.base import Backend, Platform
+from tpdeploy.backends.registry import load_backend, load_backends
+from tpdeploy.cli.commands import launch as launching
+from tpdeploy.cli.commands import plan as planning
+from tpdeploy.cli.commands.dry_run import show_commands
+from tpdeploy.cli.commands.query import answer_of, summary
+from tpdeploy.cli.options import launch as starting
+from tpdeploy.cli.options import plan as given
+from tpdeploy.cli.options.plan_request import assumed, load_of, request_of
+from tpdeploy.cli.output import err, out, print_json
+from tpdeploy.cli.planfile import keep_previous, write_plan
+from tpdeploy.cli.views.calling import calls
+from tpdeploy.cli.views.plan import show_answer
+from tpdeploy.cli.views.start import show_start
+from tpdeploy.errors import InfeasibleError, InputError
+from tpdeploy.harness.load.chat import Question
+from tpdeploy.harness.load.events import RequestError
+from tpdeploy.launcher.commands import Order
+from tpdeploy.launcher.installed import used
+from tpdeploy.launcher.launch import begin, check, check_here, choose_port, one_at_a_time
+from tpdeploy.launcher.runtimes.ports import LOOPBACK
+from tpdeploy.launcher.state import DEFAULT_NAME, Deployment
+from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+FIRST = Question(text="Say hello in one sentence.", max_tokens=32)
+
+
+@app.command()
+def up(
+    context: typer.Context,
+    model: given.ModelName,
+    *,
+    gpus: given.Gpus = "auto",
+    input_tokens: given.InputTokens = None,
+    output_tokens: given.OutputTokens = None,
+    length_spread: given.LengthSpread = None,
+    concurrency: given.Concurrency = None,
+    rate: given.Rate = None,
+    ttft: given.Ttft = None,
+    tpot: given.Tpot = None,
+    prefix_cache_hit_rate: given.PrefixHits = 0.0,
+    dtype: given.DtypeName = "auto",
+    quantization: given.QuantizationName = None,
+    kv_cache: given.KvCacheDtype = "auto",
+    max_model_len: given.MaxModelLen = None,
+    max_num_seqs: given.MaxNumSeqs = None,
+    memory_fraction: given.MemoryFraction = None,
+    tp: given.Tp = None,
+    pp: given.Pp = None,
+    replicas: given.Replicas = None,
+    backend: given.BackendName = "auto",
+    optimize: given.Optimize = "throughput",
+    output: given.Output = None,
+    port: starting.Port = None,
+    host: starting.Host = LOOPBACK,
+    generate_key: starting.GenerateKey = False,
+    name: starting.Name = DEFAULT_NAME,
+    detach: starting.Detach = False,
+    dry_run: starting.DryRun = False,
+    force: starting.Force = False,
+    executable: starting.Executable = None,
+    python: starting.Python = None,
+    engine_arg: starting.EngineArg = None,
+    startup_timeout: starting.StartupTimeout = 1200.0,
+    json: starting.Json = False,
+) -> None:
+    """Plan MODEL on these GPUs, launch it, ask it a question, and show how to call it.
+
+    Options of plan and launch that are not here have their defaults; exit codes are theirs.
+    """
+    asked = {**_defaults(planning.plan), **_defaults(launching.launch), **context.params}
+    made = _planned(asked)
+    chosen_port, hold = choose_port(host, port)
+    engine = load_backend(made.backend)
+    order = launching.order_of(asked, engine.name, chosen_port)
+    check(made, engine, order)
+    show_answer(err, made)
+    if dry_run:
+        return show_commands(made, engine, order, None, None, as_json=json)
+    with one_at_a_time():
+        found = check_here(made, engine, order, insist=force)
+        path = _kept(made, output)
+        show_start(err, made, order, path, found)
+        supervisor = begin(made, order, hold)
+    tell = print_json if json else partial(_show_calls, order=order)
+    return launching.stay(order, supervisor, tell)
+
+
+def _defaults(command: Callable[..., None]) -> dict[str, Any]:
+    """What the options of a command are where they are not stated."""
+    options = signature(command).parameters.values()
+    return {each.name: each.default for each in options if each.default is not each.empty}
+
+
+def _planned(asked: Mapping[str, Any]) -> DeploymentPlan:
+    """The plan that `tpdeploy plan` makes of the same options.
+
+    Raises:
+        InfeasibleError: there is none; the message says what would work.
+    """
+    cluster, stored = parse_gpus(asked["gpus"]), load_model(asked["model"])
+    load = load_of(asked, stored)
+    decision = decide(
+        request_of(asked, stored),
+        stored,
+        cluster=cluster,
+        count_is_open=leaves_count_open(asked["gpus"], cluster),
+        load=load,
+        backend=asked["backend"],
+        among=_installed(cluster.accelerator.platform),
+    )
+    try:
+        return decision.plan(assumed=assumed(asked, load))
+    except InfeasibleError as refusal:
+        raise InfeasibleError(decision.refused(refusal).reason) from None
+
+
+def _installed(platform: Platform) -> list[Backend]:
+    """The engines that can be started now: others would only be asked for."""
+    found = []
+    for backend in load_backends()[0]:
+        with suppress(InputError):  # it does not run there
+            found += [backend] if used(backend, platform) else []
+    return found
+
+
+def _kept(plan: DeploymentPlan, output: Path | None) -> Path:
+    """Where the plan is now: in `output`, or as the current one."""
+    if output is None and (replaced := keep_previous(plan)):
+        err.print(replaced, soft_wrap=True, style="dim")
+    return write_plan(plan, output)
+
+
+def _show_calls(deployment: Deployment, order: Order) -> None:
+    """The answer to a first question, and programs that ask others."""
+    chats = True
+    out.print(f"Ready: {deployment.model} at {deployment.url}/v1", soft_wrap=True)
+    try:
+        answer = answer_of(deployment.name, FIRST)
+        err.print(f"Asked {FIRST.text!r}: {answer.text.strip()!r}", soft_wrap=True)
+        err.print(summary(answer), style="dim")
+    except RequestError as refusal:
+        chats = False  # most often a model without a chat template, which continues texts
+        err.print(f"It does not chat: {refusal}", style="yellow", soft_wrap=True)
+    keyed = order.keyed or order.key_file is not None
+    out.print(calls(deployment, chats=chats, keyed=keyed), soft_wrap=True)
+    named = "" if deployment.name == DEFAULT_NAME else f" --name {deployment.name}"
+    err.print(f"Stop it: tpdeploy stop{named}. Measure it: tpdeploy validate{named}.")
