@@ -25,6 +25,12 @@ tpot: float = tpdeploy.estimate("llama-70b", "8xH100", tp=4, rate=2.0).tpot_ms.v
 best = tpdeploy.compare(["llama-8b", "llama-70b"], "8xH100").best
 name: str = best.name if best else ""
 rows: int = tpdeploy.backtest("runs.csv").groups[0].rows
+with tpdeploy.launch(plan, port=8000, engine_args=["--seed=1"]) as running:
+    url: str = running.url
+    found = tpdeploy.validate(running, requests=32)
+    measured: float = found.measured.output_tokens_per_s
+    verdict: str = found.verdict
+tpdeploy.validate("http://127.0.0.1:8000", plan="plan.yaml", rate=2.0)
 """
 MISTAKES = """
 import tpdeploy
@@ -33,6 +39,9 @@ tpdeploy.plan("llama-70b", gpus=8)
 tpdeploy.plan("llama-70b", concurency=64)
 tpdeploy.estimate("llama-70b", "8xH100")
 tpdeploy.plan("llama-70b").prediction.ttft
+tpdeploy.launch(8000)
+tpdeploy.validate(8000)
+tpdeploy.launch("plan.yaml").url.port
 """
 
 
@@ -44,8 +53,9 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_contract() -> None:
     """These names and no others; each is there."""
-    names = {"plan", "estimate", "compare", "backtest", "Plan", "Comparison", "__version__"}
-    assert set(tpdeploy.__all__) == names | {"TpdeployError", "InputError", "InfeasibleError"}
+    functions = {"plan", "estimate", "compare", "launch", "validate", "backtest"}
+    classes = {"Plan", "Comparison", "Running", "TpdeployError", "InputError", "InfeasibleError"}
+    assert set(tpdeploy.__all__) == functions | classes | {"__version__"}
     assert all(getattr(tpdeploy, name) for name in tpdeploy.__all__)
     assert dir(tpdeploy) == sorted(tpdeploy.__all__)
 
@@ -149,7 +159,7 @@ def test_the_page_runs(block: str) -> None:
 def test_a_type_checker_from_outside(tmp_path: Path) -> None:
     """A correct program passes strict checks; each mistake is found."""
     assert _checked(tmp_path, PROGRAM) == []
-    assert len(_checked(tmp_path, MISTAKES)) == 4
+    assert len(_checked(tmp_path, MISTAKES)) == 7
 
 
 def _checked(folder: Path, program: str) -> list[str]:

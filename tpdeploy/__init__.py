@@ -17,17 +17,22 @@ __all__ = [
     "InfeasibleError",
     "InputError",
     "Plan",
+    "Running",
     "TpdeployError",
     "__version__",
     "backtest",
     "compare",
     "estimate",
+    "launch",
     "plan",
+    "validate",
 ]
 
 # Where each name is, imported when it is first asked for: `import tpdeploy` costs nothing.
 _HOMES = {
     **dict.fromkeys(("backtest", "compare", "estimate", "plan"), "tpdeploy.api.functions"),
+    **dict.fromkeys(("launch", "validate"), "tpdeploy.api.serving"),
+    "Running": "tpdeploy.api.running",
     **dict.fromkeys(("Comparison", "Plan"), "tpdeploy.api.results"),
     **dict.fromkeys(("InfeasibleError", "InputError", "TpdeployError"), "tpdeploy.errors"),
 }

@@ -201,6 +201,23 @@ def seen_now(name: str) -> state.Deployment:
     return look(deployment) if deployment.orchestrator else deployment
 
 
+def refuse_parts(name: str) -> None:
+    """Nothing, if all of the deployment called `name` serves: its plan is for all of it.
+
+    Raises:
+        InputError: a member does not.
+    """
+    deployment = state.load(name)
+    away = [m for m in deployment.members if m.phase != "ready"] if deployment else []
+    if deployment and away:
+        words = ", ".join(f"{m.label} is {m.phase}" for m in away)
+        scale = f", or: tpdeploy scale --replicas {len(deployment.members) - 1}"
+        raise InputError(
+            f"deployment {name} is not whole, and its plan is for all of it: {words}; "
+            f"wait for it{'' if deployment.orchestrator else scale}"
+        )
+
+
 def stop(name: str, drain_s: float | None = None) -> state.Deployment:
     """End everything of the deployment called `name`, its supervisor's orphans included.
 

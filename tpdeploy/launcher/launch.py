@@ -2,12 +2,12 @@
 
 import fcntl
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tpdeploy.backends.base import Backend, Site
-from tpdeploy.errors import InputError
+from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.files import append_privately, data_home, make_private, write_whole
 from tpdeploy.launcher import front, state
 from tpdeploy.launcher.access import API_KEY, check_certificate, check_host, generate_key, read_keys
@@ -29,11 +29,13 @@ from tpdeploy.launcher.runtimes.ports import (
 )
 from tpdeploy.launcher.runtimes.processes import Leader
 from tpdeploy.launcher.runtimes.registry import runtime_for
+from tpdeploy.launcher.state import Deployment
 from tpdeploy.planner.model.stages import split_problem
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.records import dump_record
 
+UNDER_WAY = {"starting", "stopping"}
 # Options that hold a secret, and the variable that keeps it off the command line.
 ANYWHERE = Site(LOOPBACK, "0", Path(), spare_ports=("0", "0"))
 SECRETS = {"--api-key": API_KEY, "--hf-token": "HF_TOKEN"}
@@ -175,6 +177,18 @@ def begin(plan: DeploymentPlan, order: Order, hold: socket.socket) -> Leader:
         supervisor = start_supervisor(order.name, [lock, hold.fileno()])
     follow(order.name, supervisor, lambda _: True, lambda _: None)
     return supervisor
+
+
+def until_ready(name: str, supervisor: Leader, show: Callable[[Deployment], None]) -> Deployment:
+    """Show each state of a deployment that begins, until it serves.
+
+    Raises:
+        TpdeployError: it does not come to serve; everything of it has ended.
+    """
+    deployment = follow(name, supervisor, lambda d: d.phase not in UNDER_WAY, show)
+    if deployment.ended:
+        raise TpdeployError(f"launch failed: {deployment.reason}")
+    return deployment
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from tpdeploy.launcher.launch import (
     choose_port,
     one_at_a_time,
     prepared,
+    until_ready,
 )
 from tpdeploy.launcher.orchestrators.base import Task
 from tpdeploy.launcher.orchestrators.registry import orchestrator_for
@@ -37,8 +38,6 @@ from tpdeploy.launcher.systemd import Scope, install, started
 from tpdeploy.planner.plan import DeploymentPlan
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-UNDER_WAY = {"starting", "stopping"}
 
 
 @app.command()
@@ -190,11 +189,7 @@ def stay(order: Order, supervisor: Leader, tell: Callable[[Deployment], None]) -
         err.print(f"Key: {key}\nIt is kept in {order.key_file}", soft_wrap=True, markup=False)
     try:
         with Watcher(err) as watcher:
-            deployment = follow(
-                order.name, supervisor, lambda d: d.phase not in UNDER_WAY, watcher.show
-            )
-        if deployment.ended:
-            raise TpdeployError(f"launch failed: {deployment.reason}")
+            deployment = until_ready(order.name, supervisor, watcher.show)
         tell(deployment)
         if not detach:
             _attend(order.name, supervisor)

@@ -33,7 +33,7 @@ from tpdeploy.harness.measure.teaching import Launched
 from tpdeploy.harness.measure.validation import Measurement, expected_latency_s, measurement
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.commands import order_of
-from tpdeploy.launcher.control import seen_now, take_over_orphans
+from tpdeploy.launcher.control import refuse_parts, seen_now, take_over_orphans
 from tpdeploy.launcher.orchestrated import within_reach
 from tpdeploy.launcher.own_metrics import OwnMetrics
 from tpdeploy.launcher.state import Deployment, Endpoint, deployments, running_endpoint
@@ -174,26 +174,9 @@ def _target(
     name = chosen(name)
     seen_now(name)
     found = running_endpoint(name)
-    _refuse_parts(name)
+    refuse_parts(name)
     endpoint = found.model_copy(update={"plan": read_plan(plan)}) if plan else found
     return endpoint, load_deployment(name)
-
-
-def _refuse_parts(name: str) -> None:
-    """Nothing, if all of the deployment called `name` serves: its plan is for all of it.
-
-    Raises:
-        InputError: a member does not.
-    """
-    deployment = load_deployment(name)
-    away = [m for m in deployment.members if m.phase != "ready"] if deployment else []
-    if deployment and away:
-        words = ", ".join(f"{m.label} is {m.phase}" for m in away)
-        scale = f", or: tpdeploy scale --replicas {len(deployment.members) - 1}"
-        raise InputError(
-            f"deployment {name} is not whole, and its plan is for all of it: {words}; "
-            f"wait for it{'' if deployment.orchestrator else scale}"
-        )
 
 
 def _launched(name: str) -> Launched:

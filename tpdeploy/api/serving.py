@@ -1,0 +1,213 @@
+"""`tpdeploy.launch` and `validate`: a plan that runs, and how fast it is."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tpdeploy.api.running import Running
+from tpdeploy.backends.question import question_of
+from tpdeploy.backends.registry import load_backend
+from tpdeploy.errors import InputError
+from tpdeploy.harness.load.client import key_from_environment
+from tpdeploy.harness.load.requests import Draw
+from tpdeploy.harness.measure.report import ValidationReport
+from tpdeploy.harness.measure.sweep import predicted
+from tpdeploy.harness.measure.teaching import Launched
+from tpdeploy.harness.measure.validation import expected_latency_s, measurement
+from tpdeploy.harness.measure.validation import validate as measure
+from tpdeploy.launcher.access import client_key
+from tpdeploy.launcher.commands import Order, order_of
+from tpdeploy.launcher.control import reached, refuse_parts, stop, take_over_orphans
+from tpdeploy.launcher.launch import (
+    begin,
+    check,
+    check_here,
+    choose_port,
+    one_at_a_time,
+    until_ready,
+)
+from tpdeploy.launcher.runtimes.ports import LOOPBACK
+from tpdeploy.launcher.runtimes.processes import this_process
+from tpdeploy.launcher.state import DEFAULT_NAME, Endpoint
+from tpdeploy.planner.plan import DeploymentPlan, Prediction
+from tpdeploy.planner.search.replay import predict_plan
+from tpdeploy.planner.workload import Workload
+from tpdeploy.records import read_record
+
+
+def launch(
+    plan: DeploymentPlan | str | Path,
+    *,
+    name: str = DEFAULT_NAME,
+    port: int | None = None,
+    host: str = LOOPBACK,
+    backend: str | None = None,
+    executable: str | Path | None = None,
+    python: str | Path | None = None,
+    engine_args: Sequence[str] = (),
+    startup_timeout_s: float = 1200.0,
+    stay: bool = False,
+    force: bool = False,
+) -> Running:
+    """Start `plan` on this machine, as `tpdeploy launch` does, and return when it serves.
+
+    Args:
+        plan: a plan, or the file of one.
+        name: of the deployment, for `tpdeploy status` and the other commands.
+        port: of the endpoint; the first free one from 8000 up.
+        host: address to listen on; others than this machine's need a key.
+        backend: an engine; the plan's.
+        executable: an engine installed elsewhere, as its `vllm`.
+        python: the Python of an environment that has the engine.
+        engine_args: passed on as they are, as `--load-format=dummy`.
+        startup_timeout_s: seconds to become ready.
+        stay: it stays when this process has ended; else it ends with it.
+        force: launch although a check has failed.
+
+    Clients need a key if the environment has TPDEPLOY_API_KEY.
+
+    Raises:
+        InputError: it cannot be started; nothing has been.
+        TpdeployError: it did not come to serve; everything of it has ended.
+    """
+    chosen = _plan_of(plan)
+    engine = load_backend(backend or chosen.backend)
+    chosen_port, hold = choose_port(host, port)
+    order = Order(
+        name=name,
+        backend=engine.name,
+        host=host,
+        port=chosen_port,
+        executable=_whole(executable),
+        python=_whole(python),
+        startup_timeout_s=startup_timeout_s,
+        engine_args=tuple(engine_args),
+        keyed=client_key() is not None,
+        owner=None if stay else this_process(),
+    )
+    with closing(hold):  # its supervisor holds the port from here on
+        check(chosen, engine, order)
+        with one_at_a_time():
+            check_here(chosen, engine, order, insist=force)
+            supervisor = begin(chosen, order, hold)
+    try:
+        deployment = until_ready(name, supervisor, lambda _: None)
+    except KeyboardInterrupt:
+        stop(name)
+        raise
+    return Running(name, f"{deployment.url}/v1", deployment.model, chosen)
+
+
+def validate(
+    target: Running | str = DEFAULT_NAME,
+    plan: DeploymentPlan | str | Path | None = None,
+    *,
+    requests: int | None = None,
+    duration_s: float | None = None,
+    warm_up: int | None = None,
+    concurrency: int | None = None,
+    rate: float | None = None,
+) -> ValidationReport:
+    """Measure what runs under the plan's load, as `tpdeploy validate` does; nothing is kept.
+
+    Args:
+        target: what `launch` returned, the name of a deployment, or the address of an endpoint.
+        plan: to compare with; the deployment's. An address needs one.
+        requests: how many to measure; by default enough to tell whether targets are met.
+        duration_s: seconds to measure.
+        warm_up: most requests before that.
+        concurrency: requests in flight, in place of the plan's load.
+        rate: requests/s, in place of the plan's load.
+
+    The report has `verdict`, `rows` (predicted, measured, target) and `measured`, with times in ms.
+
+    Raises:
+        InputError: nothing of that name serves, or it serves another model than the plan's.
+        TpdeployError: not one request succeeded.
+    """
+    stated = None if plan is None else _plan_of(plan)
+    address = target if isinstance(target, str) and "://" in target else ""
+    if address and stated is None:
+        raise InputError(f"{address}: give the plan that it was launched with")
+    amount = (requests, duration_s, warm_up)
+    if address and stated:
+        endpoint = Endpoint(url=address.rstrip("/").removesuffix("/v1"), plan=stated)
+        return _measured(endpoint, None, _load(stated.workload, concurrency, rate), amount)
+    name = target if isinstance(target, str) else target.name
+    take_over_orphans()
+    refuse_parts(name)
+    with reached(name) as found:
+        launched = Launched(found.plan, order_of(name).backend, order_of(name).engine_args)
+        endpoint = found.model_copy(update={"plan": stated}) if stated else found
+        load = _load(endpoint.plan.workload, concurrency, rate)
+        return _measured(endpoint, launched, load, amount)
+
+
+def _measured(
+    endpoint: Endpoint,
+    launched: Launched | None,
+    load: Workload,
+    amount: tuple[int | None, float | None, int | None],
+) -> ValidationReport:
+    """The endpoint under `load`, with that many requests, seconds and warm-up requests."""
+    plan = endpoint.plan
+    expected = _expected(plan, load)
+    latency_s = expected_latency_s(expected or plan.prediction, load)
+    engine = load_backend(launched.backend if launched else plan.backend)
+    how = replace(
+        measurement(load, *amount, latency_s),
+        draw=Draw(secrets.randbelow(2**31)),
+        exact=engine.fixes_output_length,
+    )
+    run = partial(
+        measure,
+        plan,
+        endpoint.url,
+        how,
+        launched=launched,
+        api_key=key_from_environment() or endpoint.own_key(),
+        certificate=endpoint.certificate,
+    )
+    # In a thread of its own: notebooks run an event loop already.
+    with ThreadPoolExecutor(1) as thread:
+        report = thread.submit(lambda: asyncio.run(run())).result()
+    return predicted(report, expected) if expected else report
+
+
+def _expected(plan: DeploymentPlan, load: Workload) -> Prediction | None:
+    """What is predicted of another load than the plan's; None where its model is not known here."""
+    if load == plan.workload:
+        return None
+    try:
+        (prediction,) = predict_plan(question_of(plan), plan, [load])
+    except InputError:
+        return None
+    return prediction
+
+
+def _load(planned: Workload, concurrency: int | None, rate: float | None) -> Workload:
+    if concurrency is not None and rate is not None:
+        raise InputError("concurrency and rate: give one of them, not both")
+    if concurrency is None and rate is None:
+        return planned
+    try:
+        return Workload.model_validate({**dict(planned), "concurrency": concurrency, "rate": rate})
+    except ValidationError as error:
+        first = error.errors()[0]
+        problem = first["msg"].removeprefix("Input should be ")
+        raise InputError(f"{first['loc'][0]} {first['input']}: must be {problem}") from error
+
+
+def _plan_of(plan: DeploymentPlan | str | Path) -> DeploymentPlan:
+    return plan if isinstance(plan, DeploymentPlan) else read_record(Path(plan), DeploymentPlan)
+
+
+def _whole(path: str | Path | None) -> Path | None:
+    return Path(path).absolute() if path else None
