@@ -14,7 +14,8 @@ from pathlib import Path
 from subprocess import Popen
 
 import psutil
-import pytest
+
+from tests.left_out import leave_out
 
 # What the tests of several machines need, and the Debian packages that bring it.
 NEEDS = {
@@ -28,8 +29,6 @@ NEEDS = {
     "ssh": "openssh-client",
 }
 SBIN = "/usr/sbin:/sbin"
-# Set by .ci/run: what is missing there is an error.
-NOTHING_LEFT_OUT = "TPDEPLOY_NOTHING_LEFT_OUT"
 ENTER = 'hostname "$0"; mount --bind "$HOSTS_FILE" /etc/hosts; exec "$@"'
 
 
@@ -94,11 +93,8 @@ def need(*programs: str) -> None:
     why = f"apt-get install {' '.join(missing)}" if missing else ""
     if os.geteuid() != 0:
         why = "needs root, to make network namespaces"
-    if not why:
-        return
-    if os.environ.get(NOTHING_LEFT_OUT):
-        pytest.fail(f"several machines: {why}")
-    pytest.skip(f"several machines: {why}")
+    if why:
+        leave_out(f"several machines: {why}")
 
 
 @contextmanager
