@@ -41,9 +41,10 @@ tell() { mv $OFFERED $OFFERED.whole }
 
 def need(shell: str) -> str:
     """The shell's program; without it the test is left out, saying so, and in CI it fails."""
-    if found := which(shell):
-        return found
-    leave_out(f"completion of {shell}: apt-get install {shell}")
+    found = which(shell)
+    if found is None:
+        leave_out(f"completion of {shell}: apt-get install {shell}")
+    return found
 
 
 def in_bash(home: Path, *words: str) -> list[str]:

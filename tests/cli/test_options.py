@@ -1,5 +1,7 @@
 """Options that nobody can mean are refused in one short line, whatever is in them."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.cli.commands import answered, refused, tpdeploy
@@ -108,6 +110,16 @@ def test_short_help(option: str) -> None:
     summaries = answered(option, width=80)
     assert "Usage: tpdeploy [OPTIONS] COMMAND" in summaries
     assert "..." not in summaries.partition("Commands:")[2]
+
+
+def test_quiet_and_verbose(tmp_path: Path) -> None:
+    """`-v` is `--all`; `-q` leaves the result and errors, and holds for one command."""
+    asked = ("plan", "smollm2", "--backend", "vllm", "--gpus")
+    assert answered(*asked, "1xCPU", "-v") == answered(*asked, "1xCPU", "--all")
+    assert tpdeploy(*asked, "1xCPU", home=tmp_path).stderr == ""
+    assert tpdeploy(*asked, "2xCPU", "-q", home=tmp_path).stderr == ""
+    assert "launch starts" in tpdeploy(*asked, "1xCPU", home=tmp_path).stderr
+    assert refused(*asked, "1xnothing", "-q").startswith("Error: ")
 
 
 def test_short_version() -> None:

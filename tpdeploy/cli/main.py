@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from tpdeploy import __version__
 from tpdeploy.bounds import MOST_NUMBER
-from tpdeploy.cli.output import print_error, tolerate_encodings
+from tpdeploy.cli.output import err, print_error, tolerate_encodings
 from tpdeploy.errors import InputError, TpdeployError, nearest, shown
 
 # Each command lives in tpdeploy/cli/commands as `app`, and is imported only when it is run. What
@@ -109,6 +109,7 @@ def _with_numbers_checked(command: Any) -> Callable[..., Any]:
 def main() -> None:
     """Run the command line; errors are one line on stderr and an exit code."""
     tolerate_encodings()
+    err.quiet = False
     try:
         sys.exit(app(standalone_mode=False))
     except UsageError as error:

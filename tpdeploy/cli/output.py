@@ -62,7 +62,15 @@ def print_json(result: BaseModel) -> None:
     sys.stdout.write(result.model_dump_json(indent=2, ensure_ascii=plain) + "\n")
 
 
+def print_always(text: str) -> None:
+    """Write what has to be seen on stderr, even if the user wants it quiet."""
+    quiet, err.quiet = err.quiet, False
+    err.print(text, soft_wrap=True)
+    err.quiet = quiet
+
+
 def print_error(message: str) -> None:
     """Write one error line on stderr."""
+    err.quiet = False
     err.print("Error:", style="bold red", end=" ", soft_wrap=True)
     err.print(one_line(message), soft_wrap=True)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.commands.learn import learn_and_tell
 from tpdeploy.cli.options import launch as launching
+from tpdeploy.cli.options.quiet import Quiet
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.views.calibration import show_machine
 from tpdeploy.cli.views.network import show_network
@@ -58,6 +59,7 @@ def calibrate(
     executable: launching.Executable = None,
     python: launching.Python = None,
     json: Annotated[bool, typer.Option("--json", help="Print what was measured as JSON.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure this machine: memory, matrix products, attention, all-reduce.
 

@@ -12,7 +12,8 @@ from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.commands.dry_run import show_commands
 from tpdeploy.cli.commands.submitted import show_manifest, submit
 from tpdeploy.cli.options import launch as given
-from tpdeploy.cli.output import err, out, print_json
+from tpdeploy.cli.options.quiet import Quiet
+from tpdeploy.cli.output import err, out, print_always, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.cli.views.start import show_start
@@ -73,6 +74,7 @@ def launch(
     hang_timeout: given.HangTimeout = 120.0,
     restarts: given.Restarts = 10,
     json: given.Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Start every replica of the plan, and the front that clients reach; Ctrl-C ends everything.
 
@@ -186,7 +188,7 @@ def stay(order: Order, supervisor: Leader, tell: Callable[[Deployment], None]) -
         signal.signal(number, signal.default_int_handler)
     if order.generate_key and order.key_file:
         (key,) = read_keys(order.key_file)
-        err.print(f"Key: {key}\nIt is kept in {order.key_file}", soft_wrap=True, markup=False)
+        print_always(f"Key: {key}\nIt is kept in {order.key_file}")
     try:
         with Watcher(err) as watcher:
             deployment = until_ready(order.name, supervisor, watcher.show)

@@ -8,6 +8,7 @@ import typer
 from tpdeploy.api.decision import AUTO, Decision, decide, leaves_count_open
 from tpdeploy.cli.options import plan as given
 from tpdeploy.cli.options.plan_request import assumed, load_of, request_of
+from tpdeploy.cli.options.quiet import Quiet
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import keep_previous, write_plan
 from tpdeploy.cli.report.write import check_report, write_report
@@ -68,6 +69,7 @@ def plan(
     report: given.Report = None,
     everything: given.Everything = False,
     json: given.Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Choose how MODEL is split over these GPUs: TP, pipeline, experts, attention, replicas."""
     check_report(report)

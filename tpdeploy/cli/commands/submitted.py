@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from tpdeploy.cli.output import err, out, print_json
+from tpdeploy.cli.output import err, out, print_always, print_json
 from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import TpdeployError
 from tpdeploy.files import write_whole
@@ -55,7 +55,7 @@ def submit(orchestrator: Orchestrator, task: Task, *, detach: bool, as_json: boo
         deployment = begin(orchestrator, task)
     if task.order.generate_key and task.order.key_file:
         (key,) = read_keys(task.order.key_file)
-        err.print(f"Key: {key}\nIt is kept in {task.order.key_file}", soft_wrap=True, markup=False)
+        print_always(f"Key: {key}\nIt is kept in {task.order.key_file}")
     try:
         with Watcher(err) as watcher:
             deployment = follow(deployment, task.order.startup_timeout_s, watcher.show)

@@ -19,6 +19,7 @@ from tpdeploy.cli.commands.query import answer_of, summary
 from tpdeploy.cli.options import launch as starting
 from tpdeploy.cli.options import plan as given
 from tpdeploy.cli.options.plan_request import assumed, load_of, request_of
+from tpdeploy.cli.options.quiet import Quiet
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import keep_previous, write_plan
 from tpdeploy.cli.views.calling import calls
@@ -79,6 +80,7 @@ def up(
     engine_arg: starting.EngineArg = None,
     startup_timeout: starting.StartupTimeout = 1200.0,
     json: starting.Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Plan MODEL on these GPUs, launch it, ask it a question, and show how to call it.
 

@@ -19,6 +19,7 @@ from tpdeploy.cli.commands.sweep import Measure, keep, run_one, run_sweep
 from tpdeploy.cli.options import common as options
 from tpdeploy.cli.options import validate as given
 from tpdeploy.cli.options.deployment import Name
+from tpdeploy.cli.options.quiet import Quiet
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.report.write import check_report
@@ -66,6 +67,7 @@ def validate(
     report: given.Report = None,
     output: given.Output = None,
     json: given.Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure latency under the plan's workload.
 

@@ -143,7 +143,8 @@ Report = Annotated[
 Everything = Annotated[
     bool,
     typer.Option(
-        "--all", help="Show memory, every split and engine, all reasons and assumptions too."
+        *("-v", "--all", "--verbose"),
+        help="Show memory, every split and engine, all reasons and assumptions too.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")]

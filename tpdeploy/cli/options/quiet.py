@@ -1,0 +1,19 @@
+"""The option of all commands that tell how they go on."""
+
+from typing import Annotated
+
+import typer
+
+from tpdeploy.cli.output import err
+
+
+def _hush(asked: bool) -> bool:
+    """Print nothing on stderr but errors, if that is asked for."""
+    err.quiet = asked
+    return asked
+
+
+Quiet = Annotated[
+    bool,
+    typer.Option("-q", "--quiet", help="Print the result and errors alone.", callback=_hush),
+]
