@@ -17,8 +17,10 @@ run() {
     "$@"
 }
 
+folder=$(mktemp -d)
 stop_quietly() {
     tpdeploy stop --name demo >/dev/null 2>&1 || true
+    rm -rf "$folder"
 }
 
 prepare_environment
@@ -30,7 +32,7 @@ run tpdeploy backends install vllm
 printf '\nPreparing SmolLM2-135M-Instruct\n'
 model=$(python -m tpdeploy.launcher.small_model)
 
-plan=${TMPDIR:-/tmp}/tpdeploy-demo-plan.yaml
+plan=$folder/plan.yaml
 run tpdeploy plan "$model" --gpus 2xCPU --replicas 2 --concurrency 4 \
     --input-tokens 128 --output-tokens 64 --ttft 10000 --tpot 1000 --output "$plan"
 run tpdeploy launch "$plan" --backend vllm --detach --name demo

@@ -84,7 +84,9 @@ def test_what_is_no_file_is_not_replaced(path: str) -> None:
     [
         (("plan",), "Missing argument"),
         (("plan", "x", "--nonsense"), "--nonsense"),
-        (("plan", "x", "--tp", "many"), "Invalid value for '--tp'"),
+        (("plan", "x", "--tp", "many"), "Invalid value for '--tp': "),
+        (("plan", "x", "--optimize", "ttft"), "'--optimize': 'ttft' is not one of 'throughput'"),
+        (("plan", "llama-8b", "--gpus", "8xGaudi3"), "no engine here runs on gaudi (deepspeed-mii"),
         (("nonsense",), "no command 'nonsense'"),
         (("validate", "--requests", "0"), "Invalid value for '--requests'"),
         (("logs", "--lines", DIGITS), "--lines 999"),

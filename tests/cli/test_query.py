@@ -1,8 +1,12 @@
 """`tpdeploy query` as a user meets it: the answer on stdout, everything else elsewhere."""
 
+import io
 import json
+import sys
 from functools import partial
 from pathlib import Path
+
+import pytest
 
 from tests.cli.commands import tpdeploy
 from tests.harness.plans import MODEL
@@ -30,6 +34,18 @@ def test_what_is_asked(tmp_path: Path) -> None:
     assert [message["content"] for message in seen.body["messages"]] == ["Be brief.", "Why?"]
     assert (seen.body["max_tokens"], seen.body["temperature"]) == (9, 0.5)
     assert seen.key == "Bearer secret"
+
+
+def test_a_question_on_stdin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-` reads it; an empty one is not sent."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Why\nnot?\n"))
+    with serving(StandIn(words=("Yes.",))) as server:
+        query("-", "--url", server.url, home=tmp_path)
+    assert server.first.body["messages"] == [{"role": "user", "content": "Why\nnot?"}]
+    for empty in ("", "-"):
+        result = query(empty, "--url", server.url, home=tmp_path)
+        assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+        assert "the question is empty" in result.stderr
 
 
 def test_json_is_one_record(tmp_path: Path) -> None:

@@ -74,10 +74,11 @@ def report(load: Workload) -> ValidationReport:
     )
 
 
-def shown(width: int) -> list[str]:
+def shown(width: int, *, explained: bool = False) -> list[str]:
     targets = {"ttft": Target(ms=200, at="p90"), "tpot": Target(ms=25)}
     console = Console(width=width, file=StringIO(), highlight=False)
-    show_report(console, report(LOAD.model_copy(update=targets)), Path("kept.json"))
+    made = report(LOAD.model_copy(update=targets))
+    show_report(console, made, Path("kept.json"), explained=explained)
     assert isinstance(console.file, StringIO)
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
@@ -86,9 +87,11 @@ def test_the_table_at_80_columns_without_colour() -> None:
     """Predicted, measured, target and a verdict in words, all of it readable in a plain log."""
     lines = shown(80)
     assert "\n".join(lines).startswith(TABLE)
-    assert lines[-2] == "Report kept in kept.json"
+    assert lines[-2] == "Report kept in kept.json. What the figures mean: validate -v."
     assert lines[-1] == "Verdict: fail, missed the target for TTFT p90"
     assert max(map(len, lines)) <= 80
+    assert "Meaning" not in lines
+    assert "Meaning" in shown(80, explained=True)
 
 
 def test_what_may_still_have_been_warming_up_is_said() -> None:

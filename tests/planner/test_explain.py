@@ -84,6 +84,16 @@ def test_a_hybrid_model_says_how_many_layers_are_of_a_kind() -> None:
     assert split.all_reduces_per_step == 120
 
 
+def test_the_shared_expert_is_drawn_beside_the_others() -> None:
+    """It is split as they are; a model without one has none."""
+    deepseek, mixtral = (
+        explain(load_model(name), tp=8, tokens=1).blocks[-1].middle
+        for name in ("deepseek-v3", "mixtral-8x7b")
+    )
+    assert deepseek == "8 of 256 experts a token, each split; shared: 256 of 2,048 columns"
+    assert mixtral == "2 of 8 experts a token, each split"
+
+
 def test_a_layer_of_one_block_ends_in_one_all_reduce() -> None:
     """Nemotron-H: 118 layers, each a mixer or an MLP."""
     assert explain(load_model("nemotron-h-56b"), tp=8, tokens=1).all_reduces_per_step == 118

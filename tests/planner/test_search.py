@@ -125,9 +125,9 @@ def test_every_split_is_accounted_for() -> None:
 def test_devices_that_are_left_over_are_named() -> None:
     """Two groups of three leave two of eight; a replica that spans machines leaves none."""
     chosen = answer(ask("smollm2-135m", "8xH100", tensor=3))
-    assert "2 of 8 GPUs stay idle: 6, 7." in chosen.reasons
+    assert "2 of 8 GPUs stay idle: numbers 6, 7." in chosen.reasons
     one = answer(ask("llama-8b", "2x4xH100", tensor=4, replicas=1))
-    assert "4 of 8 GPUs stay idle: 0, 1, 2, 3 of machine 1." in one.reasons
+    assert "4 of 8 GPUs stay idle: numbers 0, 1, 2, 3 of machine 1." in one.reasons
     assert not any("idle" in reason for reason in answer(ask("llama-405b", "2x8xH100")).reasons)
 
 

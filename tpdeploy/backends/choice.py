@@ -113,6 +113,13 @@ def _nothing(tried: Sequence[_Tried]) -> Choice:
     for t in tried:
         if t.solved and isinstance(t.refusal, InfeasibleError):
             return Choice(t.solved, lines)
+    nowhere = [t.refusal for t in tried if isinstance(t.refusal, NotHereError)]
+    if len(nowhere) == len(tried) > 1:
+        names = ", ".join(sorted(t.engine.name for t in tried))
+        raise InputError(
+            f"no engine here runs on {nowhere[0].platform} ({names}); a backend for one that does "
+            "can be added (docs/backends.md)"
+        )
     refusal = tried[0].refusal
     assert refusal is not None  # noqa: S101 - it has no plan
     raise refusal

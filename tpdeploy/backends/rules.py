@@ -19,7 +19,7 @@ class NotHereError(InputError):
     """An engine that does not run on a platform at all; `why` says so without its name."""
 
     def __init__(self, engine: str, platform: str) -> None:
-        self.why = f"does not run on {platform}"
+        self.platform, self.why = platform, f"does not run on {platform}"
         super().__init__(f"--backend {engine}: {self.why}")
 
 

@@ -44,6 +44,13 @@ COMMANDS = {
 }
 # What tpdeploy runs on other machines; nobody types it.
 INTERNAL = {"client": "Send the requests of a validation, and tell what came back."}
+# What the parser says of a value, and what a user understands.
+PARSER_WORDS = {
+    "Input should be a valid integer, unable to parse string as an integer": "give a whole number",
+    "Input should be a valid number, unable to parse string as a number": "give a number",
+    "Value error, ": "",
+    "Input should be ": "must be ",
+}
 # The parser's own errors; which module has their class differs between releases of typer.
 UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
@@ -136,4 +143,7 @@ def _show_refusal(error: Any) -> None:
         error.show()
         return
     help_of = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
-    print_error(error.format_message().rstrip(".") + help_of)
+    message = error.format_message().rstrip(".")
+    for theirs, ours in PARSER_WORDS.items():
+        message = message.replace(theirs, ours)
+    print_error(message + help_of)

@@ -11,6 +11,7 @@ import typer
 
 from tpdeploy.cli.options.deployment import Name
 from tpdeploy.cli.output import err, print_json
+from tpdeploy.errors import InputError
 from tpdeploy.harness.load.chat import Answer, Question, ask
 from tpdeploy.harness.load.client import key_from_environment, open_client, served_models
 from tpdeploy.launcher.choice import chosen
@@ -22,7 +23,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command()
 def query(
-    question: Annotated[str, typer.Argument(help="What to ask.")],
+    question: Annotated[str, typer.Argument(help="What to ask; - reads it from stdin.")],
     *,
     url: Annotated[
         str | None, typer.Option(help="Endpoint, instead of the running deployment's.")
@@ -39,9 +40,12 @@ def query(
 
     The chat protocol is used: a model without a chat template is refused by its engine.
     """
+    text = (sys.stdin.read() if question == "-" else question).strip()
+    if not text:
+        raise InputError("the question is empty; give it as an argument, or - and on stdin")
     if not url:
         take_over_orphans()
-    asked = Question(text=question, system=system, max_tokens=max_tokens, temperature=temperature)
+    asked = Question(text=text, system=system, max_tokens=max_tokens, temperature=temperature)
     with nullcontext() if url else reached(chosen(name)) as running:
         answer = asyncio.run(_ask(url or "", running, asked, _ignore if json else _write))
     if json:

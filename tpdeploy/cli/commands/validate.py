@@ -68,6 +68,7 @@ def validate(
     output: given.Output = None,
     json: given.Json = False,
     quiet: Quiet = False,
+    verbose: given.Verbose = False,
 ) -> None:
     """Measure latency under the plan's workload.
 
@@ -76,7 +77,13 @@ def validate(
     check_report(report)
     if from_ is not None:
         check_alone(context)
-        _tell(run_imported(_planned(plan, name), from_, report), output, report, json=json)
+        _tell(
+            run_imported(_planned(plan, name), from_, report),
+            output,
+            report,
+            json=json,
+            explained=verbose,
+        )
         return
     endpoint, deployment = _target(plan, url, name)
     deployed = endpoint.plan
@@ -106,7 +113,7 @@ def validate(
 
     found = _measured(deployed, load, sweep, run, report)
     _learn(found, deployed)
-    _tell(found, output, report, json=json)
+    _tell(found, output, report, json=json, explained=verbose)
 
 
 def _own_metrics(deployment: Deployment | None, engine: Backend) -> OwnMetrics | None:
@@ -140,7 +147,12 @@ def _learn(found: ValidationReport | SweepReport, plan: DeploymentPlan) -> None:
 
 
 def _tell(
-    found: ValidationReport | SweepReport, output: Path | None, report: Path | None, *, json: bool
+    found: ValidationReport | SweepReport,
+    output: Path | None,
+    report: Path | None,
+    *,
+    json: bool,
+    explained: bool,
 ) -> None:
     """Keep and show what was found; exit with 1 if that is a failure."""
     path = keep(found, output)
@@ -151,7 +163,7 @@ def _tell(
     elif isinstance(found, SweepReport):
         show_sweep(out, found, path)
     else:
-        show_report(out, found, path)
+        show_report(out, found, path, explained=explained)
     if found.verdict in {"fail", "unknown"}:
         raise typer.Exit(1)
 

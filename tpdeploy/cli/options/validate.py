@@ -59,3 +59,4 @@ Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="Report file. [default: kept, and named]")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="Say what each figure means.")]

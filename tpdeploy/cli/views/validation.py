@@ -21,8 +21,13 @@ WIDE = 100  # columns in which confidence intervals have room
 VERDICT_STYLES = {"pass": "green", "fail": "bold red", "unknown": "yellow", "no target": ""}
 
 
-def show_report(console: Console, report: ValidationReport, path: Path) -> None:
-    """Predicted, measured and target side by side, the distributions, the verdict."""
+def show_report(
+    console: Console, report: ValidationReport, path: Path, *, explained: bool = False
+) -> None:
+    """Predicted, measured and target side by side, the distributions, the verdict.
+
+    If they are to be `explained`, what each figure means too.
+    """
     console.print(_title(report), style="bold", soft_wrap=True)
     console.print(Padding(f"{load_in_words(report.workload)}\n", INDENT))
     console.print(Padding(_comparison(report.rows), INDENT))
@@ -33,9 +38,11 @@ def show_report(console: Console, report: ValidationReport, path: Path) -> None:
     console.print()
     for line in facts(report):
         console.print(Padding(line, INDENT))
-    console.print("\nMeaning", style="bold")
-    console.print(Padding(_definitions(report.definitions), INDENT), style="dim")
-    console.print(f"\nReport kept in {path}", soft_wrap=True)
+    if explained:
+        console.print("\nMeaning", style="bold")
+        console.print(Padding(_definitions(report.definitions), INDENT), style="dim")
+    more = "" if explained else " What the figures mean: validate -v."
+    console.print(f"\nReport kept in {path}.{more}", soft_wrap=True)
     console.print(f"Verdict: {_verdict(report)}", style=VERDICT_STYLES[report.verdict])
 
 
@@ -48,7 +55,7 @@ def _title(report: ValidationReport) -> str:
 def load_in_words(load: Workload) -> str:
     """What is sent, as `128 tokens in, 64 out, 4 requests in flight`."""
     arriving = (
-        f"{load.concurrency:,} requests in flight"
+        f"{load.concurrency:,} request{'s' if load.concurrency > 1 else ''} in flight"
         if load.concurrency is not None
         else f"{load.rate:g} requests/s"
     )

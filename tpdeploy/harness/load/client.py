@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import re
 import resource
 import ssl
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from tpdeploy.errors import InputError, TpdeployError
 CONNECT_TIMEOUT_S = 5.0
 # Between two pieces of a stream. A long prompt on a busy CPU takes minutes to its first token.
 READ_TIMEOUT_S = 300.0
+# The transport repeats the address before its reason.
+CONNECTING = re.compile(r"Cannot connect to host \S+ ssl:\S+ \[(.+)\]")
 # Servers close idle connections after 5 s (uvicorn's default); ours are given up well before,
 # else a request is now and then sent into a connection that is just being closed.
 KEEPALIVE_S = 2.0
@@ -105,7 +108,8 @@ async def served_models(client: httpx.AsyncClient) -> tuple[str, ...]:
         hint = "; set TPDEPLOY_API_KEY" if status in {401, 403} else ""
         raise TpdeployError(f"{error.request.url} answered {status}{hint}") from error
     except httpx.HTTPError as error:
-        reason = str(error) or type(error).__name__
+        found = CONNECTING.fullmatch(str(error))
+        reason = (found[1] if found else str(error)) or type(error).__name__
         raise TpdeployError(f"nothing answers at {client.base_url}: {reason}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise TpdeployError(f"{client.base_url} is no OpenAI-compatible endpoint") from error

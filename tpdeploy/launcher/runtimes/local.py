@@ -171,8 +171,8 @@ def check_installed(engine: Engine) -> None:
             for each in installations(engine.backend, platform)
         ]
         raise InputError(
-            f"{name} for {platform} is not installed{''.join(passed_over)}; run on a machine with "
-            f"{platform}: tpdeploy backends install {name} --platform {platform}"
+            f"{name} for {platform} is not installed{''.join(passed_over)}; install it: "
+            f"tpdeploy backends install {name} --platform {platform}"
         )
 
 

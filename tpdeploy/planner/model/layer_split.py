@@ -152,12 +152,14 @@ def _experts_block(experts: Experts, layers: int, tp: int) -> Block:
     share = columns_per_rank(experts.intermediate, tp)
     routed = experts.count + experts.weightless
     beside = f" ({experts.weightless} without weights)" if experts.weightless else ""
+    wide = experts.shared_intermediate
+    shared = f"; shared: {columns_per_rank(wide, tp):,} of {wide:,} columns" if wide else ""
     return Block(
         name=_among("experts", experts.layers, layers),
         column_parallel=f"{'gate and up' if experts.gated else 'up'} of each expert",
         column_outputs=experts.intermediate,
         columns_per_gpu=share,
-        middle=f"{experts.per_token} of {routed} experts a token{beside}, each split",
+        middle=f"{experts.per_token} of {routed} experts a token{beside}, each split{shared}",
         row_parallel="down of each expert",
         row_inputs=experts.intermediate,
         rows_per_gpu=share,

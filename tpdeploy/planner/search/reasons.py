@@ -228,7 +228,8 @@ def _idle(question: Question, best: Candidate) -> list[str]:
     where = "; ".join(found[:MOST_MACHINES_NAMED])
     if len(found) > MOST_MACHINES_NAMED:
         where += f"; and of {len(found) - MOST_MACHINES_NAMED} machines more"
-    return [f"{idle} of {cluster.count} {question.device}s stay idle: {where}."]
+    stay, which = ("stays", "number") if idle == 1 else ("stay", "numbers")
+    return [f"{idle} of {cluster.count} {question.device}s {stay} idle: {which} {where}."]
 
 
 def _same_but_for_width(one: Candidate, other: Candidate) -> bool:
