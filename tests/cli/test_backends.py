@@ -1,4 +1,4 @@
-"""`tpdeploy backends` as a user meets it: what is there, what is missing, and what mends it."""
+"""`tpdeploy backends` as a user meets it: what is there, what is missing, what installs it."""
 
 import json
 import sys

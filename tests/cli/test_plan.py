@@ -152,7 +152,7 @@ def test_json_has_the_promised_keys(tmp_path: Path) -> None:
         ),
         (
             ["llama-8b", "--gpus", "8xH100", "--acceptance-rate", "0.7"],
-            "says nothing without --speculative-tokens",
+            "has no effect without --speculative-tokens",
         ),
         (
             ["llama-8b", "--gpus", "8xH100", "--speculative-tokens", "3", "--acceptance-rate", "2"],

@@ -46,7 +46,7 @@ Measured, ms
   end-to-end   241   241   360   360   360
 
   40 requests in 80.0 s after a warm-up of 4 (latency had settled); 1 failed.
-  9.5 prompt and output tokens/s; requests left this client at most 2.0 ms late.
+  9.5 tokens/s, prompts included; requests were sent at most 2.0 ms late.
   Failed: 1 timeout; the first: no answer in time.
   Goodput: 0.25 requests/s.
 """
@@ -316,3 +316,12 @@ def test_nothing_running_is_one_line(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.startswith("Error: no deployment is running")
+
+
+def test_a_long_tail_is_pointed_out() -> None:
+    """The verdict may be on a median that says little about one request in ten."""
+    made = report(LOAD)
+    slow = made.measured.ttft_ms.changed(p90=804.0)
+    told = facts(made.changed(measured=made.measured.changed(ttft_ms=slow)))
+    assert "One in ten has more than 4.0 times the median TTFT." in told
+    assert not any("One in ten" in line for line in facts(made))

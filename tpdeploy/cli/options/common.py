@@ -120,7 +120,7 @@ def speculation(
         for option, value in (("--acceptance-rate", acceptance), ("--draft-cost", draft_cost)):
             if value is not None:
                 raise InputError(
-                    f"{option} {shown(value)}: says nothing without --speculative-tokens"
+                    f"{option} {shown(value)}: has no effect without --speculative-tokens"
                 )
         return None
     if acceptance is None:

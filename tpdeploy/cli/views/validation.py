@@ -1,6 +1,6 @@
 """How a validation looks in a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from tpdeploy.harness.measure.comparison import Row
 from tpdeploy.harness.measure.confidence import Interval
-from tpdeploy.harness.measure.metrics import Spread
+from tpdeploy.harness.measure.metrics import Measured, Spread
 from tpdeploy.harness.measure.report import ValidationReport, WarmUp
 from tpdeploy.harness.measure.teaching import NOT_KNOWN, Reason
 from tpdeploy.numbers import in_ms, in_unit, number
@@ -17,6 +17,7 @@ from tpdeploy.planner.plan import Estimate
 from tpdeploy.planner.workload import Workload
 
 INDENT = (0, 0, 0, 2)
+LONG_TAIL = 2.0  # a judgement: p90 / p50 from which it is pointed out
 WIDE = 100  # columns in which confidence intervals have room
 VERDICT_STYLES = {"pass": "green", "fail": "bold red", "unknown": "yellow", "no target": ""}
 
@@ -117,16 +118,24 @@ def _table(first: str, *numbers: str) -> Table:
     return table
 
 
+def _tails(measured: Measured) -> Iterator[str]:
+    """Latencies of which the median alone tells too little."""
+    for name, spread in (("TTFT", measured.ttft_ms), ("TPOT", measured.tpot_ms)):
+        if spread and 0 < LONG_TAIL * spread.p50 < spread.p90:
+            yield f"One in ten has more than {spread.p90 / spread.p50:.1f} times the median {name}."
+
+
 def facts(report: ValidationReport) -> list[str]:
     """What there is to know beside the tables, a sentence a line."""
     measured, lag = report.measured, report.measured.client_lag_ms
-    late = "" if lag is None else f"; requests left this client at most {lag:.1f} ms late"
+    late = "" if lag is None else f"; requests were sent at most {lag:.1f} ms late"
     counted = measured.failures is not None
     failed = f"{measured.failed or 'none'} failed" if counted else "failures were not counted"
     lines = [
         f"{measured.requests:,} requests in {measured.span_s:.1f} s{_after(report.warm_up)}; "
         f"{failed}.",
-        f"{number(measured.total_tokens_per_s)} prompt and output tokens/s{late}.",
+        f"{number(measured.total_tokens_per_s)} tokens/s, prompts included{late}.",
+        *_tails(measured),
     ]
     if report.warming_up:
         lines.append("It may still have been warming up; measure again after more: --warmup.")
