@@ -120,6 +120,7 @@ def test_a_local_folder_is_asked_for_by_its_name(machine: Machine, tmp_path: Pat
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(LLAMA))
+    (folder / "model.safetensors").write_bytes(b"x")
     machine.planned(str(folder))
     machine.launched()
     assert "word" in machine.run("query", "hello").stdout
