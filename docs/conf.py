@@ -21,7 +21,7 @@ include_patterns = [
     "tpdeploy/profiles/data/**README.md",
 ]
 # The first three are links to folders of tpdeploy/; nothing behind a dot is a page.
-exclude_patterns = ["backends", "planner", "profiles", "**/.*", "site", "tests"]
+exclude_patterns = ["backends", "planner", "profiles", ".*", "site", "tests"]
 myst_heading_anchors = 4
 
 html_theme = "furo"

@@ -5,6 +5,7 @@ python scripts/list_python.py
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -54,10 +55,18 @@ def page() -> str:
 
 
 def _function(function: Callable[..., Any]) -> str:
-    """A heading, the call as it is declared, and the docstring as it stands."""
+    """A heading, the call as it is declared, and the docstring."""
     declared = inspect.getsource(function).partition('    """')[0].strip().removesuffix(":")
-    about = inspect.getdoc(function)
-    return f"### {function.__name__}\n\n```python\n{declared}\n```\n\n```text\n{about}\n```\n"
+    about = _lists(inspect.getdoc(function) or "")
+    return f"### {function.__name__}\n\n```python\n{declared}\n```\n\n{about}\n"
+
+
+def _lists(docstring: str) -> str:
+    """The sections of a docstring (`Args:`, `Raises:`) as lists."""
+    titled = re.sub(r"^(\w+):$", r"\1:\n", docstring, flags=re.MULTILINE)
+    return re.sub(r"^    (\w+): ", r"- `\1`: ", titled, flags=re.MULTILINE).replace(
+        "\n        ", " "
+    )
 
 
 def _error(kind: type[Exception]) -> str:
