@@ -23,6 +23,7 @@ include_patterns = [
 # The first three are links to folders of tpdeploy/; nothing behind a dot is a page.
 exclude_patterns = ["backends", "planner", "profiles", ".*", "site", "tests"]
 myst_heading_anchors = 4
+highlight_language = "none"  # of blocks that name no language
 
 html_theme = "furo"
 html_title = "tpdeploy"

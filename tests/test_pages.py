@@ -35,7 +35,7 @@ SLOW = {
 }
 # Why commands that pages show without an answer are not run here, and what runs them.
 NOT_RUN = {
-    "--install-completion": "tests/cli/test_completion.py, in the real shells",
+    "--install-completion": "tests/cli/test_completion.py, in a real bash",
     "backends": "installs engines: scripts/test.sh does",
     "backtest": "takes minutes: python -m benchmarks.accuracy does the same",
     "calibrate": "needs an engine: tests/e2e/test_calibrate.py, tests/cluster/test_network.py",
