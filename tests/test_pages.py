@@ -42,12 +42,12 @@ NOT_RUN = {
     "compare": "tests/cli/test_compare.py",
     "doctor": "tests/launcher/test_doctor.py; with an engine tests/e2e/test_doctor.py",
     "history": "shows what a validation left: tests/harness/test_learning.py",
-    "launch": "needs an engine: tests/e2e/test_launch.py, tests/cluster, tests/e2e/test_ray.py",
+    "launch": "needs an engine: tests/e2e/test_first_steps.py; elsewhere: tests/cluster",
     "plan": "writes a file, asks a cluster, or its answer is not shown: tests/cli/test_plan.py",
-    "query": "needs an engine: tests/e2e/test_validate.py",
-    "status": "needs an engine: tests/e2e/test_validate.py",
-    "stop": "needs an engine: tests/e2e/test_launch.py",
-    "validate": "needs an engine: tests/e2e/test_validate.py",
+    "query": "needs an engine: tests/e2e/test_first_steps.py",
+    "status": "needs an engine: tests/e2e/test_first_steps.py",
+    "stop": "needs an engine: tests/e2e/test_first_steps.py",
+    "validate": "needs an engine: tests/e2e/test_first_steps.py",
 }
 
 
