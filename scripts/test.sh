@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every check: lint, types, imports, fast tests, drawn plans, the published runs, then end to end, with
+# Every check: lint, types, imports, the documentation site, fast tests, drawn plans, the published runs, then end to end, with
 # stand-in engines, over several hosts, and with real engines. `sh scripts/test.sh fast` ends after the fast tests.
 set -eu
 cd "$(dirname "$0")/.."
@@ -14,6 +14,7 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
+python scripts/build_site.py
 pytest -n 2 -m "not engine and not processes and not properties and not cluster"
 if [ "${1:-all}" = fast ]; then
     echo "Left out by request: drawn plans, the published runs, and what is end to end"

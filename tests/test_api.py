@@ -11,6 +11,7 @@ import pytest
 
 import tpdeploy
 from tests.cli.commands import answered
+from tests.scripts import script
 from tpdeploy.cli.planfile import read_plan
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -156,6 +157,12 @@ def test_the_page_runs(block: str) -> None:
 
 
 @pytest.mark.processes
+def test_the_reference_is_current() -> None:
+    """`python scripts/list_python.py` would change nothing."""
+    made = script("list_python")
+    assert made.PAGE.read_text(encoding="utf-8") == made.page()
+
+
 def test_a_type_checker_from_outside(tmp_path: Path) -> None:
     """A correct program passes strict checks; each mistake is found."""
     assert _checked(tmp_path, PROGRAM) == []
