@@ -41,14 +41,17 @@ FOLDER=$(mktemp -d)
 trap 'rm -rf "$FOLDER"' EXIT
 exec 3<&0
 """
-# The input ends with the connection, whoever has ended it.
+# A host that hears nothing for so long takes the launching one for lost; it hears four times as
+# often.
+SILENCE_S = 60
+# The input ends with the connection, whoever has ended it; nothing comes where there is none.
 WATCH = """\
-{
-    cat
+{{
+    while read -r -t {silence}; do :; done
     kill -TERM -- "-$engine"
     sleep 10
     kill -KILL -- "-$engine"
-} <&3 > /dev/null 2>&1 &
+}} <&3 > /dev/null 2>&1 &
 trap 'kill "$!" 2> /dev/null; rm -rf "$FOLDER"' EXIT
 """
 # Where its own tpdeploy may be, beside where this one is here.
@@ -146,6 +149,7 @@ class Ssh(Local):
         """A script for each host, and the process that runs them all."""
         hosts, key = hosts_of(replica.engine), replica.engine.backend.api_key_variable
         argv = [sys.executable, "-m", MODULE, *(["--key", key] if key else [])]
+        argv.append(f"--beat={SILENCE_S / 4:g}")
         files = {}
         for rank, machine in enumerate(replica.place.machines):
             path = replica.folder / f"machine-{rank}.sh"
@@ -191,7 +195,7 @@ def part_script(replica: Replica, parts: Parts, rank: int, host: Host) -> str:
             script.written({f"{FOLDER}/{name}": text for name, text in parts.leader.files.items()}),
             script.chosen(script.named(engine, parts), RANK),
             script.START,
-            WATCH,
+            WATCH.format(silence=SILENCE_S),
             script.WAIT,
             "}\nmain\n",
         )
