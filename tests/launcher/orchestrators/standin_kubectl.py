@@ -56,7 +56,7 @@ class Parser(argparse.ArgumentParser):
 def parsed() -> argparse.Namespace:
     parser = Parser(allow_abbrev=False)
     parser.add_argument("--context", default=CONTEXTS[0])
-    parser.add_argument("--namespace", default="default")
+    parser.add_argument("--namespace", default=NAMESPACES[1])
     verbs = parser.add_subparsers(dest="verb", required=True, parser_class=Parser)
 
     def verb(name: str, *values: str, flags: tuple[str, ...] = (), words: str = "*") -> None:
@@ -275,7 +275,7 @@ def config(asked: argparse.Namespace) -> None:
     told = {
         "current-context": f"{CONTEXTS[0]}\n",
         "get-contexts": "".join(f"{name}\n" for name in CONTEXTS),
-        "view": "serving",
+        "view": NAMESPACES[1],
     }
     sys.stdout.write(told[asked.words[0]])
 

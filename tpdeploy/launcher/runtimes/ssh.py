@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from tpdeploy import __version__
 from tpdeploy.backends.base import Site
-from tpdeploy.errors import InputError, one_line
+from tpdeploy.errors import InputError, TpdeployError, one_line
 from tpdeploy.launcher.environments import folder_of
 from tpdeploy.launcher.runtimes import script
 from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered, Replica
@@ -27,6 +27,7 @@ from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import is_connected_to
 from tpdeploy.launcher.runtimes.remote import END_TIMEOUT_S, SSH
 from tpdeploy.launcher.runtimes.script import quoted
+from tpdeploy.launcher.told import told
 from tpdeploy.planner.plan import DeploymentPlan
 
 MODULE = "tpdeploy.launcher.runtimes.remote"
@@ -223,8 +224,11 @@ def address_of(name: str) -> str:
     """
     if not re.fullmatch(r"[\w.@%-]+", name) or name.startswith("-"):
         raise InputError(f"--on ssh: {name!r} is no host")
-    told = subprocess.run([*SSH, "-G", name], capture_output=True, text=True, check=False)
-    lines = dict(line.partition(" ")[::2] for line in told.stdout.splitlines())
+    try:
+        known = told([*SSH, "-G", name], CHECK_TIMEOUT_S).stdout
+    except TpdeployError as error:
+        raise InputError(f"--on ssh: {error}") from error
+    lines = dict(line.partition(" ")[::2] for line in known.splitlines())
     try:
         address = socket.getaddrinfo(lines["hostname"], None, socket.AF_INET)[0][4][0]
     except (KeyError, OSError) as error:
@@ -276,13 +280,6 @@ def _answer(host: Host, command: str, text: str = "") -> "subprocess.CompletedPr
         InputError: nothing for a while.
     """
     try:
-        return subprocess.run(
-            [*SSH, host.name, command],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=CHECK_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"{host.name} gave no answer for {CHECK_TIMEOUT_S:.0f} s") from error
+        return told([*SSH, host.name, command], CHECK_TIMEOUT_S, stdin=text)
+    except TpdeployError as error:
+        raise InputError(f"{host.name}: {error}") from error

@@ -18,6 +18,7 @@ from tpdeploy.launcher.orchestrators.kubernetes.kubectl import (
     TIMEOUT_S,
     Kubectl,
     NoKindError,
+    TakenError,
     check_context,
     current_context,
     own_namespace,
@@ -135,6 +136,10 @@ class Kubernetes(Orchestrator):
             secret = json.dumps(_secret(reference, keys))
             kubectl.told("create", "--filename=-", stdin=secret)
             kubectl.told("apply", f"--filename={manifest}")
+        except TakenError as error:  # by who launched it meanwhile, and will end it
+            raise TpdeployError(
+                f"the cluster has a Secret of {settings.name} already; choose another --name"
+            ) from error
         except BaseException:
             with suppress(TpdeployError):
                 self.stop(str(reference))
