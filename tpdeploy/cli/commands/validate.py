@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +52,7 @@ def validate(
     url: given.Url = None,
     name: Name = None,
     inside: given.Inside = False,
+    client_image: given.ClientImage = None,
     requests: given.Requests = None,
     duration: given.Duration = None,
     warmup: given.Warmup = None,
@@ -85,7 +86,9 @@ def validate(
         read_requests(prompts, load.output_tokens)
     engine = load_backend(deployment.backend if deployment else deployed.backend)
     launched = _launched(deployment.name) if deployment else None
-    send = _sender(deployment, prompts) if inside else measure_here
+    if client_image and not inside:
+        raise InputError(f"--client-image {client_image} is for --inside")
+    send = _sender(deployment, prompts, client_image) if inside else measure_here
     # Prompts of an earlier run may still be in the server's prefix cache.
     first_seed = secrets.randbelow(2**31)
 
@@ -99,7 +102,9 @@ def validate(
             exact=engine.fixes_output_length,
         )
         own = _own_metrics(deployment, engine)
-        with within_reach(endpoint, deployment) as reached:
+        # From inside it is where clients in the cluster find it.
+        way = nullcontext(endpoint) if inside else within_reach(endpoint, deployment)
+        with way as reached:
             return _run(reached, how, own, launched, send)
 
     found = _measured(deployed, load, sweep, run, report)
@@ -239,13 +244,13 @@ def _run(
     return found.model_copy(update={"engine_ms": own.end()}) if own else found
 
 
-def _sender(deployment: Deployment | None, prompts: Path | None) -> Send:
+def _sender(deployment: Deployment | None, prompts: Path | None, image: str | None) -> Send:
     """What measures from a machine where the replicas are."""
     if deployment is None:
         raise InputError("--inside is for a deployment that launch --on started; leave --url out")
     if prompts:
         raise InputError("--inside: --prompts is a file of this machine; leave one of them out")
-    return measure_inside(deployment)
+    return measure_inside(deployment, image or "")
 
 
 @contextmanager
