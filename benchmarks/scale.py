@@ -4,12 +4,14 @@ Usage: python -m benchmarks.scale [--paper 8 64 512] [--live 50 200 500]
 
 On paper: seconds to plan, to render Slurm's scripts, and to write and read the state of replicas
 of one GPU each, eight a machine; and what the front adds to a single request before as many
-addresses, all of which lead to two servers. Live: that many stand-in engines on this machine,
-launched, watched and stopped by tpdeploy; the share of a core that the supervisor takes while
-nothing happens is a mean over twenty seconds.
+addresses, all of which lead to two servers. Then the time of a core that the front takes for each
+token of 64 streams, where other work on the machine does not count. Live: that many stand-in
+engines on this machine, launched, watched and stopped by tpdeploy; the share of a core that the
+supervisor takes while nothing happens is a mean over twenty seconds.
 """
 
 import argparse
+import asyncio
 import sys
 import tempfile
 import time
@@ -27,7 +29,7 @@ from rich.table import Table
 
 from benchmarks.faults.home import Home
 from benchmarks.front import KEY, fronting
-from benchmarks.generator import serving
+from benchmarks.generator import ITL_S, TOKENS, measured, serving
 from tests.planner.questions import VLLM
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import TpdeployError
@@ -44,11 +46,12 @@ from tpdeploy.records import dump_record, parse_record, read_record
 GPUS_A_MACHINE = 8
 SINGLE = 300
 WATCHED_S = 20.0
+STREAMS, REQUESTS = 64, 512
 T = TypeVar("T")
 
 
 def main() -> None:
-    """Two tables."""
+    """Two tables, and a line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--paper", type=int, nargs="*", default=[8, 64, 512])
     parser.add_argument("--live", type=int, nargs="*", default=[50, 200])
@@ -56,6 +59,7 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 100)
     try:
         console.print(table("On paper, s", PAPER, [on_paper(count) for count in asked.paper]))
+        print(f"Core time of the front for each streamed token: {token_us():.0f} µs")
         console.print(table("Stand-ins on this machine", LIVE, [live(n) for n in asked.live]))
     except TpdeployError as error:
         sys.exit(f"Error: {error}")
@@ -107,6 +111,19 @@ def added_by_front(count: int) -> float:
 
         pairs = [(once(workers[0]), once(before)) for _ in range(SINGLE)]
     return median(fronted - straight for straight, fronted in pairs)
+
+
+def token_us() -> float:
+    """Core time that the front takes for each token of STREAMS streams (µs)."""
+    with ExitStack() as stack:
+        workers = [stack.enter_context(serving(ITL_S[STREAMS])) for _ in range(2)]
+        others = set(psutil.Process().children())
+        before = stack.enter_context(fronting(workers))
+        (front,) = set(psutil.Process().children()) - others
+        begun = sum(front.cpu_times()[:2])
+        asyncio.run(measured([before], STREAMS, REQUESTS, KEY))
+        taken = sum(front.cpu_times()[:2]) - begun
+    return 1e6 * taken / (REQUESTS * TOKENS)
 
 
 def live(count: int) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from unittest import mock
 
 from tpdeploy.cli.main import main as tpdeploy
 from tpdeploy.cli.output import err, out
+from tpdeploy.cli.planfile import current_plan_path
 from tpdeploy.files import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -93,6 +94,8 @@ def answer(command: str) -> tuple[list[str], int]:
 def screen(command: str, width: int = SCREEN) -> tuple[list[str], int]:
     """The lines a command answers on stdout and stderr, and its exit code."""
     written = io.StringIO()
+    if command.startswith("plan "):  # as if it was the first: nothing is said of an earlier one
+        current_plan_path().unlink(missing_ok=True)
     with (
         mock.patch.object(sys, "argv", ["tpdeploy", *shlex.split(command)]),
         contextlib.redirect_stdout(written),

@@ -47,6 +47,7 @@ NOT_RUN = {
     "query": "needs an engine: tests/e2e/test_first_steps.py",
     "status": "needs an engine: tests/e2e/test_first_steps.py",
     "stop": "needs an engine: tests/e2e/test_first_steps.py",
+    "up": "needs an engine: tests/e2e/test_launch.py; without one tests/cli",
     "validate": "needs an engine: tests/e2e/test_first_steps.py",
 }
 

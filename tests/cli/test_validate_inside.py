@@ -108,6 +108,7 @@ def test_what_the_client_finds_wrong_is_told(
         ("http://10.0.0.1:9", "local", (), "its members are on this machine: measure from here"),
         ("http://10.0.0.1:9", "ssh:here", ("--url", "http://x:1"), "leave --url out"),
         ("http://10.0.0.1:9", "ssh:here", ("--prompts", "PLAN"), "leave one of them out"),
+        ("http://10.0.0.1:9", "ssh:here", ("--client-image", "x"), "is for --on kubernetes, not"),
     ],
 )
 @pytest.mark.usefixtures("ssh")
@@ -134,3 +135,11 @@ def test_a_host_without_tpdeploy_is_told_how_to_get_it(tmp_path: Path, ssh: Path
     assert code == 2
     assert f"here has no tpdeploy {__version__}, which is to measure there" in said
     assert f"run there: pip install tpdeploy=={__version__}" in said
+
+
+def test_an_image_is_for_clients_inside(tmp_path: Path) -> None:
+    """Without --inside it would change nothing."""
+    deployed(tmp_path, "http://10.0.0.1:9", "ssh:here")
+    done = tpdeploy("validate", "--client-image", "there/tpdeploy:1", home=tmp_path)
+    assert done.returncode == 2
+    assert "--client-image there/tpdeploy:1: add --inside" in done.stderr

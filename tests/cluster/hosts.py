@@ -128,6 +128,16 @@ def hosts(count: int, folder: Path) -> Iterator[list[Host]]:
         yield made
 
 
+@contextmanager
+def cut_off(host: Host) -> Iterator[None]:
+    """Its cable is out for as long as the context lasts: no packet leaves it or comes in."""
+    _ip(f"-n {host.namespace} link set eth0 down")
+    try:
+        yield
+    finally:
+        _ip(f"-n {host.namespace} link set eth0 up")
+
+
 def _namespace(name: str, ends: ExitStack) -> None:
     _ip(f"netns add {name}")
     ends.callback(_ip, f"netns del {name}")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.hosts import Host, need
+from tests.cluster.hosts import Host, cut_off, need
 from tests.cluster.sshd import sshd
 from tpdeploy.backends.registry import load_backend
+from tpdeploy.launcher.runtimes import ssh
 from tpdeploy.launcher.runtimes.base import Engine
 from tpdeploy.launcher.runtimes.conformance import SLEEP, RuntimeConformance, Trial
 
@@ -61,12 +63,35 @@ class TestSsh(RuntimeConformance):
         trial.runtime.stop([member], grace_s=0.2)
         assert not _deaf(cluster[1])
 
+    def test_a_host_that_is_cut_off_ends_what_it_ran(
+        self, trial: Trial, cluster: list[Host], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As by a loss of power of the launching one: no end of the connection reaches it."""
+        monkeypatch.setattr(ssh, "SILENCE_S", 4)
+        member = trial.start(SLEEP)
+        self.eventually(lambda: "begun" in trial.written())
+        time.sleep(6)
+        assert _sleepers(cluster[1])
+        with cut_off(cluster[0]):
+            self.eventually(lambda: not _sleepers(cluster[1]))
+        self.eventually(lambda: not trial.runtime.observe(member).runs)
+
 
 def _deaf(host: Host) -> list[psutil.Process]:
     """What runs there that nothing but SIGKILL ends."""
+    return _with(host, "SIG_IGN")
+
+
+def _sleepers(host: Host) -> list[psutil.Process]:
+    """Members that run there."""
+    return _with(host, SLEEP)
+
+
+def _with(host: Host, words: str) -> list[psutil.Process]:
+    """The processes there with these words on their command line."""
     found = []
     for process in host.processes():
         with suppress(psutil.Error):
-            if "SIG_IGN" in " ".join(process.cmdline()):
+            if words in " ".join(process.cmdline()):
                 found.append(process)
     return found

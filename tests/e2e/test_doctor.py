@@ -10,23 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.e2e.tiny import CONFIG
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.launcher.environments import find_environment
 
 pytestmark = pytest.mark.engine
 
-MODEL = {
-    "model_type": "llama",
-    "architectures": ["LlamaForCausalLM"],
-    "hidden_size": 256,
-    "intermediate_size": 512,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 49152,
-    "max_position_embeddings": 2048,
-    "torch_dtype": "bfloat16",
-}
 # How the ranks are started: by multiprocessing, which names itself so.
 RANK = "spawn_main"
 
@@ -35,7 +24,7 @@ RANK = "spawn_main"
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """TP 2 on this machine's CPU, of a model whose folder seems whole."""
     folder = tmp_path_factory.mktemp("model")
-    (folder / "config.json").write_text(json.dumps(MODEL))
+    (folder / "config.json").write_text(json.dumps(CONFIG))
     (folder / "model.safetensors").write_bytes(b"")
     plan = folder / "plan.yaml"
     load = ("--concurrency", "2", "--input-tokens", "64", "--output-tokens", "64")

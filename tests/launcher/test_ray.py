@@ -395,6 +395,12 @@ def test_logs_are_followed_from_all_of_its_outputs(
     assert words == {":job_id:01", "starts", "first", "last"}
 
 
+def test_nothing_of_ours_runs_inside(task: Task) -> None:
+    """Who asks for it is told from where to measure."""
+    with pytest.raises(InputError, match="measure from here, without --inside"):
+        RAY.client("http://head:8265#tpdeploy-prod", task.order, "")
+
+
 def test_a_refusal_of_serve_is_one_line(cluster: StandInRay, task: Task, tmp_path: Path) -> None:
     path = tmp_path / "serve.yaml"
     path.write_text("applications:\n- name: x\n  route_prefix: /x\n")

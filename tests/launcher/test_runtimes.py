@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -15,48 +15,23 @@ import pytest
 
 from tests.launcher.plans import plan_for
 from tests.launcher.standin_backend import StandinBackend
-from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered, Replica, Runtime
-from tpdeploy.launcher.runtimes.conformance import RuntimeConformance
+from tpdeploy.launcher.runtimes.base import Engine
+from tpdeploy.launcher.runtimes.conformance import FILE, RuntimeConformance, Trial
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import EVERYWHERE, LOOPBACK, free_ports
 from tpdeploy.launcher.runtimes.registry import runtime_for
-from tpdeploy.planner.plan import Placement
 
 pytestmark = pytest.mark.processes
 
 PROGRAM = "standin-engine"
 TELL = "import os; print('pid', os.getpid(), flush=True); "
 SLEEP = TELL + "import time; time.sleep(600)"
-DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
 ENGINES = ("local", "container")
 
 
-@dataclass
-class Place:
-    """A runtime, an engine for it, and a folder of the deployment; ends what it has started."""
-
-    engine: Engine
-    deployment: Path
-    runtime: Runtime
-    started: list[Member] = field(default_factory=list)
-
-    @property
-    def log(self) -> Path:
-        return self.deployment / "logs" / "replica-0.log"
-
-    def render(self, program: str, port: int = 9, **env: str) -> Rendered:
-        member = Member(label="replica-0", runtime=self.runtime.name, port=port)
-        command = Command((PROGRAM, "-c", program), env, files={"options.yaml": "a: 1\n"})
-        place = Placement(replica=0, devices=(4, 5))
-        replica = Replica(place, self.engine, self.deployment / "replica-0")
-        return self.runtime.render(replica, member, Parts(command))
-
-    def start(self, program: str, port: int = 9, **keys: str) -> Member:
-        rendered = self.render(program, port, SAID="aloud")
-        self.started.append(self.runtime.start(rendered, keys, self.log))
-        return self.started[-1]
+class Place(Trial):
+    """A runtime of this machine, whose programs are looked at."""
 
     def inside(self) -> psutil.Process:
         """The process of the program itself, when it has told its number."""
@@ -97,7 +72,7 @@ def engine_in(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Eng
 @pytest.fixture
 def place(engine: Engine, tmp_path: Path) -> Iterator[Place]:
     """What it has started is ended."""
-    made = Place(engine, tmp_path / "deployments" / "default", runtime_for(engine))
+    made = Place(engine, tmp_path / "deployments" / "default", runtime_for(engine), (4, 5))
     yield made
     if made.started:
         made.runtime.stop(made.started, grace_s=0)
@@ -124,11 +99,6 @@ def gone(process: psutil.Process) -> bool:
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
 
-def kept(member: Member) -> Member:
-    """As another command reads it from the state."""
-    return Member.model_validate_json(member.model_dump_json())
-
-
 def test_it_sees_its_own_devices_alone(place: Place) -> None:
     """By their numbers, in rank order."""
     place.engine = replace(place.engine, platform="cuda")
@@ -139,8 +109,9 @@ def test_it_sees_its_own_devices_alone(place: Place) -> None:
 def test_rendering_changes_nothing_and_shows_all_but_keys(place: Place) -> None:
     """Files by their paths, the command, its variables; nothing is written or started."""
     rendered = place.render(SLEEP, SAID="aloud")
-    assert rendered.files == {place.deployment / "replica-0" / "options.yaml": "a: 1\n"}
-    assert rendered.argv[-2:] == ("-c", SLEEP)
+    file = place.deployment / "replica-0" / FILE
+    assert rendered.files == {file: "in the file\n"}
+    assert rendered.argv[-3:] == ("-c", SLEEP, str(file))
     assert rendered.env == {"SAID": "aloud"}
     assert not place.deployment.exists()
     assert not place.runtime.observe(rendered.member).runs

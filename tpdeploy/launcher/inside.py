@@ -4,6 +4,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -11,6 +12,8 @@ from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.launcher.access import is_loopback
 from tpdeploy.launcher.commands import engine_of, order_of
+from tpdeploy.launcher.orchestrated import orchestrator_of
+from tpdeploy.launcher.orchestrators.base import Client
 from tpdeploy.launcher.runtimes.processes import reading
 from tpdeploy.launcher.runtimes.registry import runtime_for, runtime_of
 from tpdeploy.launcher.state import Deployment
@@ -20,26 +23,35 @@ GRACE_S = 10.0
 ERROR = "Error: "  # how tpdeploy begins the line that says what was wrong
 
 
-def client_of(deployment: Deployment, plan: DeploymentPlan) -> tuple[str, ...]:
+def client_of(deployment: Deployment, plan: DeploymentPlan, image: str) -> Client:
     """What runs `tpdeploy client` near its members, launched with `plan`.
+
+    `image` has tpdeploy, for clusters that run images alone; empty: one that installs it.
 
     Raises:
         InputError: nothing does; the message says what would work.
     """
     order = order_of(deployment.name)
-    engine = engine_of(plan, load_backend(order.backend), order)
+    if image and not deployment.orchestrator:
+        raise InputError(f"--client-image is for --on kubernetes, not for {order.on}")
     try:
-        return runtime_for(engine).client(engine)
+        if deployment.orchestrator:
+            return orchestrator_of(deployment).client(deployment.reference, order, image)
+        engine = engine_of(plan, load_backend(order.backend), order)
+        argv = runtime_for(engine).client(engine)
+        return lambda: nullcontext(argv)
     except InputError as error:
         raise InputError(f"--inside: deployment {deployment.name}: {error}") from error
 
 
 def url_from_there(deployment: Deployment) -> str:
-    """The URL at which a machine of its members reaches the endpoint, which is on this one.
+    """The URL at which a machine of its members reaches the endpoint, be it on this one.
 
     Raises:
         InputError: none does.
     """
+    if deployment.orchestrator:
+        return deployment.url
     url = urlsplit(deployment.url)
     host = url.hostname or ""
     if is_loopback(host):

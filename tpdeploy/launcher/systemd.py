@@ -1,7 +1,7 @@
 """A deployment as a service of systemd, which starts it at boot and keeps its supervisor alive."""
 
 import os
-import subprocess
+import shutil
 import sys
 import tempfile
 import time
@@ -15,6 +15,7 @@ from tpdeploy.launcher import state
 from tpdeploy.launcher.access import API_KEY, client_key
 from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.runtimes.processes import Leader
+from tpdeploy.launcher.told import told
 
 Scope = Literal["user", "system"]
 FOLDERS = {"user": Path("~/.config/systemd/user"), "system": Path("/etc/systemd/system")}
@@ -126,14 +127,9 @@ def _key_file(name: str) -> Path:
 
 def _run(argv: Sequence[str], *, quiet: bool = False) -> None:
     """Run a command of systemd; `quiet`: what it writes is an error too."""
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, check=False, timeout=COMMAND_TIMEOUT_S
-        )
-    except FileNotFoundError as error:
-        raise InputError(f"--systemd needs {argv[0]}, which this machine has not") from error
-    except subprocess.TimeoutExpired as error:
-        raise TpdeployError(f"{argv[0]} gave no answer for {COMMAND_TIMEOUT_S:.0f} s") from error
+    if shutil.which(argv[0]) is None:
+        raise InputError(f"--systemd needs {argv[0]}, which this machine has not")
+    done = told(argv, COMMAND_TIMEOUT_S)
     said = done.stderr.strip()
     if done.returncode or (quiet and said):
         raise TpdeployError(f"{' '.join(argv[:3])}: {said or f'exit code {done.returncode}'}")

@@ -3,15 +3,18 @@
 
 It lives in the folder STANDIN_KUBECTL: `objects.json` is the cluster. Files there change it:
 `unreachable`, `forbidden`, `no-lws`; `pending`, `no-image` and `crashing` say what becomes of
-pods; `slow` keeps them from getting ready. A pod is made, starts and is ready, a step each time
-that it is looked at. `endpoint` holds the port that forwarded connections lead to.
+pods; `slow` keeps them from getting ready, `no-client` those of clients from running. A pod is
+made, starts and is ready, a step each time that it is looked at. `endpoint` holds the port that
+forwarded connections lead to.
 """
 
 import argparse
 import fcntl
 import json
 import os
+import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -56,7 +59,7 @@ class Parser(argparse.ArgumentParser):
 def parsed() -> argparse.Namespace:
     parser = Parser(allow_abbrev=False)
     parser.add_argument("--context", default=CONTEXTS[0])
-    parser.add_argument("--namespace", default="default")
+    parser.add_argument("--namespace", default=NAMESPACES[1])
     verbs = parser.add_subparsers(dest="verb", required=True, parser_class=Parser)
 
     def verb(name: str, *values: str, flags: tuple[str, ...] = (), words: str = "*") -> None:
@@ -75,6 +78,8 @@ def parsed() -> argparse.Namespace:
     logs = ("--prefix", "--ignore-errors", "--follow")
     verb("logs", "--selector", "--tail", "--max-log-requests", flags=logs)
     verb("port-forward", "--address")
+    run = ("--image", "--restart", "--labels", "--pod-running-timeout", "--overrides")
+    verb("run", *run, flags=("--stdin", "--quiet"))
     return parser.parse_args()
 
 
@@ -232,9 +237,46 @@ def deleted(asked: argparse.Namespace) -> None:
     wanted = kinds(asked.words[0])
     with Cluster() as cluster:
         gone = cluster.chosen(wanted, asked.namespace, asked.selector)
+        gone = [g for g in gone if g["metadata"]["name"] in asked.words[1:] or asked.selector]
         if {each["kind"] for each in gone} & {"Deployment", "LeaderWorkerSet"}:
             gone += cluster.chosen(["Pod"], asked.namespace, asked.selector)
         cluster.objects = [each for each in cluster.objects if each not in gone]
+
+
+def ran(asked: argparse.Namespace) -> int:
+    """A pod whose program runs here; the name of the front's Service leads to `endpoint`."""
+    from tests.launcher.orchestrators.schemas import RefusedError, check  # noqa: PLC0415
+
+    pod = json.loads(asked.overrides)
+    (container,) = pod["spec"]["containers"]
+    assert asked.words == [pod["metadata"]["name"]] == [container["name"]]
+    assert asked.stdin and container["stdin"] and container["stdinOnce"]
+    assert asked.restart == pod["spec"]["restartPolicy"] == "Never"
+    try:
+        check(pod)
+    except RefusedError as error:
+        refuse(f'The Pod "{asked.words[0]}" is invalid: {error}')
+    pod["metadata"]["labels"] = dict(part.split("=") for part in asked.labels.split(","))
+    with Cluster() as cluster:
+        cluster.add(pod, asked.namespace)
+    if (home() / "no-client").exists():
+        refuse("error: timed out waiting for the condition")
+    (home() / "image").write_text(asked.image)
+    port = (home() / "endpoint").read_text()
+    line = re.sub(r"http://[a-z-]+\.[a-z]+\.svc:\d+", f"http://127.0.0.1:{port}", input())
+    program = [sys.executable, "-m", "tpdeploy", "client"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, text=True) as client:
+        assert client.stdin
+        client.stdin.write(line + "\n")
+        client.stdin.flush()
+        threading.Thread(target=end_with_input, args=(client.stdin,), daemon=True).start()
+        return client.wait()
+
+
+def end_with_input(stdin: Any) -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    stdin.close()
 
 
 def logged(asked: argparse.Namespace) -> None:
@@ -275,7 +317,7 @@ def config(asked: argparse.Namespace) -> None:
     told = {
         "current-context": f"{CONTEXTS[0]}\n",
         "get-contexts": "".join(f"{name}\n" for name in CONTEXTS),
-        "view": "serving",
+        "view": NAMESPACES[1],
     }
     sys.stdout.write(told[asked.words[0]])
 
@@ -294,6 +336,8 @@ def main() -> None:
             'list resource "deployments" in API group "apps" in the namespace "serving"'
         )
     verbs = {"get": get, "apply": applied, "create": applied, "delete": deleted}
+    if asked.verb == "run":
+        sys.exit(ran(asked))
     return {**verbs, "logs": logged, "port-forward": forwarded}[asked.verb](asked)
 
 

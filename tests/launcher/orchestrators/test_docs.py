@@ -1,4 +1,6 @@
-"""The manifests beside docs/kubernetes.md are what tpdeploy makes, and what a cluster takes."""
+"""Manifests and scripts beside the pages are what tpdeploy makes, and what a cluster takes."""
+
+import subprocess
 
 import pytest
 import yaml
@@ -16,6 +18,15 @@ def test_the_manifests_of_the_page_are_current(name: str) -> None:
     assert text == made.manifest(name)
     for each in yaml.safe_load_all(text):
         check(each)
+
+
+@pytest.mark.parametrize("name", made.PLANNED_SCRIPTS)
+def test_the_scripts_of_the_page_are_current(name: str) -> None:
+    """Likewise, and bash takes them; nothing is in them of the machine that made them."""
+    text = (made.SCRIPTS / name).read_text()
+    assert text == made.script(name)
+    subprocess.run(["/usr/bin/env", "bash", "-n"], input=text, text=True, check=True)
+    assert str(made.DOCS.parent) not in text
 
 
 def test_two_replicas_and_two_machines() -> None:

@@ -61,6 +61,46 @@ def test_validate_measures_through_kubectl(launched: Cluster) -> None:
     assert len(json.loads(done.stdout)["requests"]) == 4
 
 
+def test_validate_measures_from_a_pod(launched: Cluster) -> None:
+    """Which is gone afterwards; the key is on no command line, and the report is kept here."""
+    plan = launched.home / "small.yaml"
+    write_whole(plan, dump_record(small_plan(Workload(concurrency=2))))
+    options = ("--inside", "--requests", "4", "--warmup", "0", "--json")
+    with serving(StandIn(itl_s=0.001)) as server:
+        launched.set("endpoint", server.url.rpartition(":")[2])
+        done = launched.run("validate", str(plan), *options, TPDEPLOY_API_KEY=KEY)
+    assert done.returncode in {0, 1}, done.stderr
+    assert len(json.loads(done.stdout)["requests"]) == 4
+    assert server.first.key == f"Bearer {KEY}"
+    assert KEY not in launched.commands()
+    assert "port-forward" not in launched.commands()
+    assert (launched.folder / "image").read_text() == "python:3.13-slim"
+    names = [each["metadata"]["name"] for each in launched.objects() if each["kind"] == "Pod"]
+    assert not [name for name in names if "client" in name]
+
+
+def test_a_pod_that_cannot_run_says_so(launched: Cluster) -> None:
+    """And is gone as well; the image is the one that was named."""
+    launched.set("no-client")
+    image = ("--client-image", "registry.example/tpdeploy:1")
+    done = launched.run("validate", "--inside", *image, TPDEPLOY_API_KEY=KEY)
+    assert done.returncode == 1
+    assert "the client has failed: error: timed out waiting for the condition" in done.stderr
+    assert '"command": ["tpdeploy", "client"]' in launched.commands()
+    assert not [o for o in launched.objects() if "client" in o["metadata"]["name"]]
+
+
+def test_inside_needs_a_front_that_listens_to_others(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a key it does not; the message says what would work."""
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert cluster.launch("--detach").returncode == 0
+    done = cluster.run("validate", "--inside")
+    assert done.returncode == 2
+    assert "--inside: deployment default: without a key it listens inside its pod" in done.stderr
+
+
 def test_the_key_reaches_no_command_line_and_no_manifest(launched: Cluster) -> None:
     """It is in the cluster's Secret alone, which kubectl has from stdin."""
     assert KEY not in launched.commands()

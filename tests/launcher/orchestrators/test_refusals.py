@@ -59,7 +59,7 @@ def test_groups_without_leader_worker_set(cluster: Cluster, two_machines: Deploy
 def test_a_name_that_is_taken(cluster: Cluster) -> None:
     """Also by somebody else's deployment."""
     label = {"app.kubernetes.io/instance": "default", "app.kubernetes.io/managed-by": "tpdeploy"}
-    meta = {"name": "tpdeploy-default-replica", "namespace": "default", "labels": label}
+    meta = {"name": "tpdeploy-default-replica", "namespace": "serving", "labels": label}
     cluster.set("objects.json", json.dumps([{"kind": "Deployment", "metadata": meta}]))
     done = cluster.launch("--detach")
     assert done.returncode == 2

@@ -34,13 +34,13 @@ def measure_here(
     )
 
 
-def measure_inside(deployment: Deployment) -> Send:
-    """What measures from a machine where the replicas of `deployment` are.
+def measure_inside(deployment: Deployment, image: str) -> Send:
+    """What measures from a machine where the replicas of `deployment` are, or a pod of `image`.
 
     Raises:
         InputError: it cannot be measured from there; the message says what would work.
     """
-    argv = client_of(deployment, running_endpoint(deployment.name).plan)
+    client = client_of(deployment, running_endpoint(deployment.name).plan, image)
     url = url_from_there(deployment)
 
     def send(
@@ -64,7 +64,8 @@ def measure_inside(deployment: Deployment) -> Send:
             elif said:
                 reports.append(said)
 
-        conversation(argv, errand.line(), hear)
+        with client() as argv:
+            conversation(argv, errand.line(), hear)
         if not reports:
             raise TpdeployError("the client has ended without a result")
         return reports[0]

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +53,7 @@ def validate(
     url: given.Url = None,
     name: Name = None,
     inside: given.Inside = False,
+    client_image: given.ClientImage = None,
     requests: given.Requests = None,
     duration: given.Duration = None,
     warmup: given.Warmup = None,
@@ -94,21 +95,20 @@ def validate(
         read_requests(prompts, load.output_tokens)
     engine = load_backend(deployment.backend if deployment else deployed.backend)
     launched = _launched(deployment.name) if deployment else None
-    send = _sender(deployment, prompts) if inside else measure_here
+    send = _sender(deployment, prompts, client_image, inside=inside)
     # Prompts of an earlier run may still be in the server's prefix cache.
     first_seed = secrets.randbelow(2**31)
 
     def run(sent: Workload, prediction: Prediction, number: int) -> ValidationReport:
-        latency_s = expected_latency_s(prediction, sent)
         how = replace(
-            measurement(sent, requests, duration, warmup, latency_s),
+            measurement(sent, requests, duration, warmup, expected_latency_s(prediction, sent)),
             arrivals=arrivals,
             draw=Draw(first_seed + number, shared_prefix),
             prompts=prompts,
             exact=engine.fixes_output_length,
         )
         own = _own_metrics(deployment, engine)
-        with within_reach(endpoint, deployment) as reached:
+        with nullcontext(endpoint) if inside else within_reach(endpoint, deployment) as reached:
             return _run(reached, how, own, launched, send)
 
     found = _measured(deployed, load, sweep, run, report)
@@ -236,13 +236,19 @@ def _run(
     return found.model_copy(update={"engine_ms": own.end()}) if own else found
 
 
-def _sender(deployment: Deployment | None, prompts: Path | None) -> Send:
-    """What measures from a machine where the replicas are."""
+def _sender(
+    deployment: Deployment | None, prompts: Path | None, image: str | None, *, inside: bool
+) -> Send:
+    """What measures from here, or from a machine where the replicas are."""
+    if not inside:
+        if image:
+            raise InputError(f"--client-image {image}: add --inside")
+        return measure_here
     if deployment is None:
         raise InputError("--inside is for a deployment that launch --on started; leave --url out")
     if prompts:
         raise InputError("--inside: --prompts is a file of this machine; leave one of them out")
-    return measure_inside(deployment)
+    return measure_inside(deployment, image or "")
 
 
 @contextmanager

@@ -11,7 +11,17 @@ Plan = Annotated[Path | None, typer.Argument(help="Plan file. [default: the runn
 Url = Annotated[str | None, typer.Option(help="Endpoint, instead of the running deployment's.")]
 Inside = Annotated[
     bool,
-    typer.Option("--inside", help="Send from where the replicas are: of launch --on slurm or ssh."),
+    typer.Option(
+        "--inside",
+        help="Send from where the replicas are: of launch --on slurm, ssh or kubernetes.",
+    ),
+]
+ClientImage = Annotated[
+    str | None,
+    typer.Option(
+        help="Image with this release of tpdeploy, for --inside on Kubernetes; "
+        "by default Python's, which installs it from PyPI."
+    ),
 ]
 Requests = Annotated[
     int | None,

@@ -5,7 +5,7 @@ supervises it itself, and is asked how it is.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,10 @@ class View:
     phase: Phase
     reason: str = ""
     members: tuple[Member, ...] = ()
+
+
+# As often as it is called, what starts a client and talks to it; all of it ends with the context.
+Client = Callable[[], AbstractContextManager[tuple[str, ...]]]
 
 
 class Orchestrator(ABC):
@@ -124,6 +128,14 @@ class Orchestrator(ABC):
         Raises:
             TpdeployError: it cannot be reached.
         """
+
+    def client(self, reference: str, order: Order, image: str) -> Client:
+        """What runs `tpdeploy client` beside its members; `image` has it, if one is needed.
+
+        Raises:
+            InputError: nothing does; the message says what would work.
+        """
+        raise InputError(f"{self.name} runs no client of ours; measure from here, without --inside")
 
     @abstractmethod
     def logs(

@@ -49,6 +49,7 @@ class Trial:
     engine: Engine
     deployment: Path
     runtime: Runtime
+    devices: tuple[int, ...] = (0,)
     started: list[Member] = field(default_factory=list)
 
     @property
@@ -61,21 +62,21 @@ class Trial:
         """The variable in which a secret is handed over."""
         return self.engine.backend.api_key_variable or "TPDEPLOY_ENGINE_KEY"
 
-    def render(self, program: str, **env: str) -> Rendered:
+    def render(self, program: str, at_port: int | None = None, /, **env: str) -> Rendered:
         """A member that runs a Python program, whose argument is the path of a file."""
-        place = Placement(replica=0, devices=(0,))
+        place = Placement(replica=0, devices=self.devices)
         replica = Replica(place, self.engine, self.deployment / "replica-0")
         site = self.runtime.site(replica)
         argv = ("python", "-c", program, f"{site.folder}/{FILE}")
         command = Command(argv, env, files={FILE: "in the file\n"})
-        port = int(site.port) if site.port.isdecimal() else 0
+        port = at_port or (int(site.port) if site.port.isdecimal() else 0)
         member = Member(label="replica-0", runtime=self.runtime.name, host=site.host, port=port)
         return self.runtime.render(replica, member, Parts(command))
 
-    def start(self, program: str, **keys: str) -> Member:
+    def start(self, program: str, at_port: int | None = None, /, **keys: str) -> Member:
         """Start such a member."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        rendered = self.render(program, SAID="by a variable")
+        rendered = self.render(program, at_port, SAID="by a variable")
         self.started.append(self.runtime.start(rendered, keys, self.log))
         return self.started[-1]
 

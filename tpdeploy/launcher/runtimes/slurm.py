@@ -35,7 +35,14 @@ from tpdeploy.launcher.runtimes.slurm_job import (
     resources,
 )
 from tpdeploy.launcher.runtimes.slurm_nodes import offers_of
-from tpdeploy.launcher.runtimes.slurm_queue import RUNNING, WAITING, Job, last_line, queue, told
+from tpdeploy.launcher.runtimes.slurm_queue import (
+    RUNNING,
+    WAITING,
+    Job,
+    answered,
+    last_line,
+    queue,
+)
 from tpdeploy.planner.plan import DeploymentPlan
 
 # Between two questions to the controller, which serves a whole cluster.
@@ -72,7 +79,7 @@ class Slurm(Runtime):
             check_installed(engine)
         place = plan.placement[0]
         options = [f"--{option}" for option in (*resources(engine, place), *asked(engine))]
-        done = told(["sbatch", "--test-only", *options, "--wrap", "true"])
+        done = answered(["sbatch", "--test-only", *options, "--wrap", "true"])
         if done.returncode:
             raise InputError(f"Slurm refuses the job: {one_line(last_line(done.stderr))}")
 
@@ -119,7 +126,7 @@ class Slurm(Runtime):
         make_private(log.parent)
         for path, text in rendered.files.items():
             write_whole(path, text)
-        done = told(rendered.argv, keys)
+        done = answered(rendered.argv, keys)
         number = done.stdout.partition(";")[0].strip()
         if done.returncode or not number.isdecimal():
             raise TpdeployError(f"sbatch: {one_line(last_line(done.stderr)) or 'no job number'}")
@@ -164,7 +171,7 @@ class Slurm(Runtime):
         begun = [member for member in members if member.reference]
         if not self.left(begun):
             return
-        told(["scancel", *(member.reference for member in begun)])
+        answered(["scancel", *(member.reference for member in begun)])
         deadline = time.monotonic() + STOP_TIMEOUT_S
         while time.monotonic() < deadline:
             self.looked_at = -LOOK_EVERY_S

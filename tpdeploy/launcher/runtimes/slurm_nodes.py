@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from tpdeploy.errors import InputError, TpdeployError, one_line, shown
 from tpdeploy.launcher.offers import Offer, counted
-from tpdeploy.launcher.runtimes.slurm_queue import last_line, told
+from tpdeploy.launcher.runtimes.slurm_queue import answered, last_line
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import find_accelerator
 
@@ -23,7 +23,7 @@ def offers_of(partition: str) -> list[Offer]:
         TpdeployError: the controller does not answer, or knows no such partition.
     """
     asked = ["sinfo", "--Node", "--noheader", "--format=%N|%G|%t"]
-    done = told([*asked, *([f"--partition={partition}"] if partition else [])])
+    done = answered([*asked, *([f"--partition={partition}"] if partition else [])])
     if done.returncode:
         raise TpdeployError(f"sinfo: {one_line(last_line(done.stderr))}")
     rows = {line.strip() for line in done.stdout.splitlines()}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tpdeploy.errors import TpdeployError, one_line
 from tpdeploy.launcher.runtimes import processes
+from tpdeploy.launcher.told import told
 
 COMMAND_TIMEOUT_S = 30.0
 # Two ports of each job's own: where its server listens, and where its machines meet.
@@ -59,7 +60,7 @@ class Job:
 def queue() -> list[Job]:
     """Every job of this user that the controller remembers."""
     fields = ",".join(f"{field}:|" for field in _FIELDS)
-    done = told(["squeue", "--me", "--states=all", "--noheader", "--Format", fields])
+    done = answered(["squeue", "--me", "--states=all", "--noheader", "--Format", fields])
     if done.returncode:
         raise TpdeployError(f"squeue: {one_line(last_line(done.stderr))}")
     rows = [line.split("|") for line in done.stdout.splitlines() if line.count("|") >= len(_FIELDS)]
@@ -70,7 +71,7 @@ def queue() -> list[Job]:
     ]
 
 
-def told(
+def answered(
     argv: Sequence[str], variables: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[str]":
     """What a command of Slurm says.
@@ -78,17 +79,7 @@ def told(
     Raises:
         TpdeployError: it is not here, or gives no answer.
     """
-    try:
-        return subprocess.run(
-            argv,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=COMMAND_TIMEOUT_S,
-            env={**os.environ, **(variables or {})},
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise TpdeployError(f"{argv[0]}: {error}") from error
+    return told(argv, COMMAND_TIMEOUT_S, variables=variables)
 
 
 def last_line(text: str) -> str:

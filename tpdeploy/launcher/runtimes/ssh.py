@@ -18,7 +18,7 @@ from typing import ClassVar
 
 from tpdeploy import __version__
 from tpdeploy.backends.base import Site
-from tpdeploy.errors import InputError, one_line
+from tpdeploy.errors import InputError, TpdeployError, one_line
 from tpdeploy.launcher.environments import folder_of
 from tpdeploy.launcher.runtimes import script
 from tpdeploy.launcher.runtimes.base import Engine, Parts, Rendered, Replica
@@ -27,6 +27,7 @@ from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import is_connected_to
 from tpdeploy.launcher.runtimes.remote import END_TIMEOUT_S, SSH
 from tpdeploy.launcher.runtimes.script import quoted
+from tpdeploy.launcher.told import told
 from tpdeploy.planner.plan import DeploymentPlan
 
 MODULE = "tpdeploy.launcher.runtimes.remote"
@@ -41,14 +42,17 @@ FOLDER=$(mktemp -d)
 trap 'rm -rf "$FOLDER"' EXIT
 exec 3<&0
 """
-# The input ends with the connection, whoever has ended it.
+# A host that hears nothing for so long takes the launching one for lost; it hears four times as
+# often.
+SILENCE_S = 60
+# The input ends with the connection, whoever has ended it; nothing comes where there is none.
 WATCH = """\
-{
-    cat
+{{
+    while read -r -t {silence}; do :; done
     kill -TERM -- "-$engine"
     sleep 10
     kill -KILL -- "-$engine"
-} <&3 > /dev/null 2>&1 &
+}} <&3 > /dev/null 2>&1 &
 trap 'kill "$!" 2> /dev/null; rm -rf "$FOLDER"' EXIT
 """
 # Where its own tpdeploy may be, beside where this one is here.
@@ -146,6 +150,7 @@ class Ssh(Local):
         """A script for each host, and the process that runs them all."""
         hosts, key = hosts_of(replica.engine), replica.engine.backend.api_key_variable
         argv = [sys.executable, "-m", MODULE, *(["--key", key] if key else [])]
+        argv.append(f"--beat={SILENCE_S / 4:g}")
         files = {}
         for rank, machine in enumerate(replica.place.machines):
             path = replica.folder / f"machine-{rank}.sh"
@@ -191,7 +196,7 @@ def part_script(replica: Replica, parts: Parts, rank: int, host: Host) -> str:
             script.written({f"{FOLDER}/{name}": text for name, text in parts.leader.files.items()}),
             script.chosen(script.named(engine, parts), RANK),
             script.START,
-            WATCH,
+            WATCH.format(silence=SILENCE_S),
             script.WAIT,
             "}\nmain\n",
         )
@@ -219,8 +224,11 @@ def address_of(name: str) -> str:
     """
     if not re.fullmatch(r"[\w.@%-]+", name) or name.startswith("-"):
         raise InputError(f"--on ssh: {name!r} is no host")
-    told = subprocess.run([*SSH, "-G", name], capture_output=True, text=True, check=False)
-    lines = dict(line.partition(" ")[::2] for line in told.stdout.splitlines())
+    try:
+        known = told([*SSH, "-G", name], CHECK_TIMEOUT_S).stdout
+    except TpdeployError as error:
+        raise InputError(f"--on ssh: {error}") from error
+    lines = dict(line.partition(" ")[::2] for line in known.splitlines())
     try:
         address = socket.getaddrinfo(lines["hostname"], None, socket.AF_INET)[0][4][0]
     except (KeyError, OSError) as error:
@@ -272,13 +280,6 @@ def _answer(host: Host, command: str, text: str = "") -> "subprocess.CompletedPr
         InputError: nothing for a while.
     """
     try:
-        return subprocess.run(
-            [*SSH, host.name, command],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=CHECK_TIMEOUT_S,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise InputError(f"{host.name} gave no answer for {CHECK_TIMEOUT_S:.0f} s") from error
+        return told([*SSH, host.name, command], CHECK_TIMEOUT_S, stdin=text)
+    except TpdeployError as error:
+        raise InputError(f"{host.name}: {error}") from error

@@ -54,6 +54,7 @@ class Life:
         self.log = LogReader(kind.log)
         self.failures = 0  # in a row
         self.since = time.monotonic()  # of its phase
+        self.waits = False  # for its turn to begin
         self.liveness: Liveness | None = None
 
     @property
@@ -105,11 +106,14 @@ class Life:
         self._enter("stopped", "")
 
     def _look_at_start(self) -> None:
+        seen = self.runtime.observe(self.member)
+        if self.waits and not seen.waits:  # its turn has come
+            self._change(stage="starting")
+        self.waits = bool(seen.waits)
         stages = [self.kind.progress(line) for line in self.log.lines()]
         told = [stage for stage in stages if stage]
         if told:
             self._change(stage=told[-1])
-        seen = self.runtime.observe(self.member)
         try:
             if not seen.runs:
                 self._failed(self._told(f"{seen.end} while starting"))

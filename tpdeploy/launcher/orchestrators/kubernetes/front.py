@@ -6,6 +6,7 @@ from typing import Any
 
 from tpdeploy.launcher import front
 from tpdeploy.launcher.access import INNER_KEY
+from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.orchestrators.base import Task
 from tpdeploy.launcher.orchestrators.kubernetes.objects import (
     ENGINE_PORT,
@@ -34,14 +35,14 @@ LEAVE_S, GRACE_S = 10, 60
 EVERYWHERE = ""
 
 
-def is_open(task: Task) -> bool:
+def is_open(order: Order) -> bool:
     """Whether clients in the cluster reach it: with a key, or because the user insists."""
-    return is_keyed(task) or task.order.insecure
+    return is_keyed(order) or order.insecure
 
 
-def is_keyed(task: Task) -> bool:
+def is_keyed(order: Order) -> bool:
     """Whether it asks clients for a key."""
-    return task.order.keyed or task.order.key_file is not None
+    return order.keyed or order.key_file is not None
 
 
 def config(task: Task, settings: Settings) -> dict[str, str]:
@@ -50,12 +51,12 @@ def config(task: Task, settings: Settings) -> dict[str, str]:
     Whether it is there the kubelet asks on a port of its own, where nobody needs a key.
     """
     asked = front.Front(
-        host=EVERYWHERE if is_open(task) else LOOPBACK,
+        host=EVERYWHERE if is_open(task.order) else LOOPBACK,
         port=FRONT_PORT,
         replicas=(),
         health_path=task.backend.health_path,
         keyed=False,
-        key_file=KEYS / CLIENTS if is_keyed(task) else None,
+        key_file=KEYS / CLIENTS if is_keyed(task.order) else None,
         service=f"{whole_name(settings.name, 'replicas')}:{ENGINE_PORT}",
     )
     found = front.config(asked, DATA)
@@ -151,7 +152,7 @@ def _mounts(task: Task) -> list[Json]:
         {"name": "config", "mountPath": str(CONFIG), "readOnly": True},
         {"name": "data", "mountPath": str(DATA)},
     ]
-    if is_keyed(task):
+    if is_keyed(task.order):
         found.append({"name": "keys", "mountPath": str(KEYS), "readOnly": True})
     return found
 
@@ -162,7 +163,7 @@ def _volumes(task: Task, settings: Settings) -> list[Json]:
         {"name": "config", "configMap": {"name": whole_name(settings.name, FRONT)}},
         {"name": "data", "emptyDir": {}},
     ]
-    if is_keyed(task):
+    if is_keyed(task.order):
         keys = [{"key": CLIENTS, "path": CLIENTS}]
         secret = {"secretName": whole_name(settings.name, "keys"), "defaultMode": 0o440}
         found.append({"name": "keys", "secret": {**secret, "items": keys}})

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tpdeploy.errors import InputError, TpdeployError, one_line, shown
+from tpdeploy.launcher.told import told
 
 Json = dict[str, Any]
 
@@ -23,11 +24,16 @@ FORWARDING = f"Forwarding from {LOOPBACK}:"
 UNREACHABLE = ("Unable to connect to the server", "The connection to the server", "dial tcp")
 COMPLAINTS = ("Error", "error", "The ")
 NO_KIND = "doesn't have a resource type"
+TAKEN = "(AlreadyExists)"
 NO_LWS = 'no matches for kind "LeaderWorkerSet"'
 
 
 class NoKindError(TpdeployError):
     """The cluster has no objects of that kind, nor could it have."""
+
+
+class TakenError(TpdeployError):
+    """The cluster has an object of that name already."""
 
 
 @dataclass(frozen=True)
@@ -56,22 +62,12 @@ class Kubectl:
         Raises:
             InputError: kubectl is not here.
             NoKindError: the cluster does not know what is asked for.
+            TakenError: what is to be created is there.
             TpdeployError: it refuses, or gives no answer.
         """
-        try:
-            done = subprocess.run(
-                self.command(*words),
-                input=stdin,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=timeout_s,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise TpdeployError(f"kubectl {words[0]}: no answer in {timeout_s:g} s") from error
+        done = told(self.command(*words), timeout_s, stdin=stdin)
         if done.returncode:
-            kind = NoKindError if NO_KIND in done.stderr else TpdeployError
-            raise kind(self.explained(done.stderr))
+            raise _kind_of(done.stderr)(self.explained(done.stderr))
         return done.stdout
 
     def items(self, kinds: str, selector: str) -> list[Json]:
@@ -148,6 +144,12 @@ class Kubectl:
                     raise TpdeployError(self.explained(complaints.read()))
             finally:
                 _end(process)
+
+
+def _kind_of(stderr: str) -> type[TpdeployError]:
+    """The error that a complaint of kubectl's stands for."""
+    kinds = {NO_KIND: NoKindError, TAKEN: TakenError}
+    return next((kind for words, kind in kinds.items() if words in stderr), TpdeployError)
 
 
 def _first_line(process: "subprocess.Popen[str]") -> str:

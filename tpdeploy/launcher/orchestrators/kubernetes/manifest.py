@@ -142,7 +142,7 @@ def _notes(task: Task, settings: Settings) -> list[str]:
                 "only if the cluster gives it to them."
             )
     found += _node_notes(task, settings)
-    if not front.is_open(task):
+    if not front.is_open(task.order):
         found.append("Without a key it is reached by kubectl port-forward alone.")
     return found
 
@@ -164,7 +164,7 @@ def _node_notes(task: Task, settings: Settings) -> list[str]:
 
 def _secret_note(task: Task, settings: Settings) -> str:
     keys = [f"{INNER} (any text on one line, between front and replicas)"]
-    if front.is_keyed(task):
+    if front.is_keyed(task.order):
         keys.append(f"{CLIENTS} (keys of clients, one a line)")
     if task.plan.model.path is None:
         keys.append(f"{HUB_TOKEN} (a token of the hub, if the model needs one)")

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,12 +13,14 @@ from tpdeploy.errors import InputError, TpdeployError, nearest, shown
 from tpdeploy.launcher.access import API_KEY, INNER_KEY
 from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.offers import Offer
-from tpdeploy.launcher.orchestrators.base import Manifest, Orchestrator, Task, View
-from tpdeploy.launcher.orchestrators.kubernetes import kserve
+from tpdeploy.launcher.orchestrators.base import Client, Manifest, Orchestrator, Task, View
+from tpdeploy.launcher.orchestrators.kubernetes import front, kserve
+from tpdeploy.launcher.orchestrators.kubernetes.client import client_pod
 from tpdeploy.launcher.orchestrators.kubernetes.kubectl import (
     TIMEOUT_S,
     Kubectl,
     NoKindError,
+    TakenError,
     check_context,
     current_context,
     own_namespace,
@@ -135,6 +138,10 @@ class Kubernetes(Orchestrator):
             secret = json.dumps(_secret(reference, keys))
             kubectl.told("create", "--filename=-", stdin=secret)
             kubectl.told("apply", f"--filename={manifest}")
+        except TakenError as error:  # by who launched it meanwhile, and will end it
+            raise TpdeployError(
+                f"the cluster has a Secret of {settings.name} already; choose another --name"
+            ) from error
         except BaseException:
             with suppress(TpdeployError):
                 self.stop(str(reference))
@@ -178,6 +185,16 @@ class Kubernetes(Orchestrator):
         port = int(kubectl.told("get", service, "--output=jsonpath={.spec.ports[0].port}"))
         with kubectl.forwarded(service, port) as here:
             yield f"http://{LOOPBACK}:{here}"
+
+    def client(self, reference: str, order: Order, image: str) -> Client:
+        """In a pod of the deployment's namespace, which is made for each conversation."""
+        found = read_reference(reference)
+        if not front.is_open(order):
+            raise InputError(
+                "without a key it listens inside its pod only; launch it with --generate-key, "
+                "TPDEPLOY_API_KEY or --insecure"
+            )
+        return partial(client_pod, _kubectl(found), image)
 
     def logs(
         self, reference: str, member: str | None, lines: int, *, follow: bool

@@ -1,9 +1,8 @@
 """Ray's own classes read a configuration, in an environment where they are."""
 
-import subprocess
-
 from tpdeploy.errors import InputError, TpdeployError, one_line
 from tpdeploy.launcher.environments import Environment, version_in
+from tpdeploy.launcher.told import told
 
 TIMEOUT_S = 180.0  # they import vLLM, which takes a busy machine a while
 REFUSED = 3
@@ -36,10 +35,8 @@ def check(environment: Environment, text: str) -> str:
     """
     argv = [str(environment.python), "-c", PROGRAM]
     try:
-        done = subprocess.run(
-            argv, input=text, capture_output=True, text=True, check=False, timeout=TIMEOUT_S
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = told(argv, TIMEOUT_S, stdin=text)
+    except TpdeployError as error:
         raise TpdeployError(f"Ray in {environment.executables.parent}: {error}") from error
     last = one_line((done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1])
     if done.returncode == REFUSED:
