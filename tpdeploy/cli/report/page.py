@@ -65,7 +65,7 @@ PREDICTED = {name: DEFINITIONS[name] for name in ("TTFT", "TPOT", "ITL", "end-to
 
 def in_words(load: Workload) -> str:
     """What is sent."""
-    return f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out, {load.arriving}"
+    return f"{load.sizes}, {load.arriving}"
 
 
 def keys(content: Content) -> list[Key]:

@@ -67,11 +67,12 @@ def _prediction(plan: DeploymentPlan) -> Padding:
 
 
 def _load(load: Workload) -> str:
+    if load.lengths:
+        return f"{load.sizes}, {load.arriving}"
     lengths = "equal lengths"
     if load.length_spread:
         lengths = f"lengths within {load.length_spread:.0%}"
-    inputs, outputs = f"{load.input_tokens:,} tokens in", f"{load.output_tokens:,} out"
-    return f"{inputs}, {outputs}, {lengths}, {load.arriving}"
+    return f"{load.sizes}, {lengths}, {load.arriving}"
 
 
 def _rests_on(load: Workload) -> str:
@@ -80,7 +81,7 @@ def _rests_on(load: Workload) -> str:
         return "; arrivals at random, in steady state"
     if load.concurrency == 1:
         return "; nothing else in flight"
-    return "; requests out of step" if load.length_spread else "; equal requests march in step"
+    return "; requests out of step" if load.differs else "; equal requests march in step"
 
 
 def _cost(plan: DeploymentPlan) -> str:

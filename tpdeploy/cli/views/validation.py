@@ -60,7 +60,7 @@ def load_in_words(load: Workload) -> str:
         if load.concurrency is not None
         else f"{load.rate:g} requests/s"
     )
-    return f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out, {arriving}"
+    return f"{load.sizes}, {arriving}"
 
 
 def _comparison(rows: Sequence[Row]) -> Table:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from heapq import heappop, heappush
-from itertools import chain, count, repeat
+from itertools import chain, count, cycle, repeat
 from math import ceil, inf, sqrt
 from statistics import fmean, median, stdev
 
+from tpdeploy.planner.lengths import EVEN_ANSWERS, EVEN_PROMPTS, GOLDEN
 from tpdeploy.planner.performance.step import Step
 from tpdeploy.planner.protocol import FULL, STEADY, Protocol
 from tpdeploy.planner.serving.scheduler import Engine, Request, Scheduler, Seen
@@ -47,10 +48,7 @@ KEPT = 64
 # 90 % of what is served at most.
 BLOCK = 1000
 BLOCKS_KEPT = 32  # more than MOST_ARRIVALS take
-# Fractional parts of their multiples are spread evenly: the plastic number's first two powers
-# (Roberts 2018, the R2 sequence). Few drawn lengths then have the mean that many would have.
-EVEN_PROMPTS, EVEN_ANSWERS = 0.7548776662466927, 0.5698402909980532
-EVEN_DELAYS = 0.6180339887498949  # the golden ratio's, which belongs to neither
+EVEN_DELAYS = GOLDEN  # which belongs neither to the prompts' numbers nor to the answers'
 
 
 # When it reaches the engine, prompt tokens, answer tokens, seconds from when it was sent to then.
@@ -145,7 +143,7 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
     wanted = max(round(protocol.requests_per_client * clients), protocol.fewest_requests + first)
     total = min(max(MAX_REQUESTS, first + ceil(clients / 2)), wanted)
     gap = 0.0
-    if workload.length_spread and not protocol.together:
+    if workload.differs and not protocol.together:
         running = min(clients, engine.running_limit(workload))
         gap = round_seconds(engine, workload, running) / clients
     shares = outside_shares() if clients > 1 else repeat(1.0)
@@ -276,7 +274,12 @@ def _advance(scheduler: Scheduler, coming: list[Arrival]) -> list[Request]:
 
 
 def drawn_lengths(workload: Workload) -> Iterator[tuple[int, int]]:
-    """Endless prompt and answer lengths, each drawn evenly from its range, not from each other."""
+    """Endless prompt and answer lengths: the workload's own, in order and again.
+
+    Else each is drawn evenly from its range, not from each other.
+    """
+    if workload.lengths:
+        return cycle(workload.lengths.pairs)
     prompt, answer = workload.input_tokens, workload.output_tokens
     blocks = (_block_of_lengths(prompt, answer, workload.length_spread, n) for n in count())
     return chain.from_iterable(blocks)
