@@ -45,7 +45,7 @@ class Even:
 
 @dataclass(frozen=True)
 class LogNormal:
-    """Lengths whose logarithms are normal, of which the longest are four to six times the p95."""
+    """Lengths whose logarithms are normal, of at most six times the p95."""
 
     mean: float
     p95: float

@@ -60,6 +60,8 @@ def _prediction(plan: DeploymentPlan) -> Padding:
     table.add_row("TTFT", _estimate(prediction.ttft_ms, "ms", load.ttft) + _rests_on(load))
     table.add_row("TPOT", _estimate(prediction.tpot_ms, "ms", load.tpot))
     table.add_row("throughput", _estimate(prediction.output_tokens_per_s, "output tokens/s", None))
+    if prediction.goodput_per_s:
+        table.add_row("goodput", _estimate(prediction.goodput_per_s, "requests/s", None))
     if plan.cost:
         table.add_row("cost", _cost(plan))
     table.add_row("source", Text(prediction.tpot_ms.source, style="dim"))
