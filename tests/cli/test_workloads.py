@@ -8,6 +8,7 @@ import pytest
 from tests.cli.commands import answered, refused, tpdeploy
 from tpdeploy.api.functions import plan
 from tpdeploy.cli.planfile import read_plan
+from tpdeploy.planner.serving import simulation
 from tpdeploy.profiles.workloads import workload_names
 
 PLAN = ("plan", "llama-8b", "--gpus", "1xL40S")
@@ -43,6 +44,19 @@ def test_spread_lengths_are_slower_than_their_mean() -> None:
     code = plan("llama-8b", "1xL40S", workload="code", concurrency=8)
     at_p99 = code.prediction.ttft_distribution.p99
     assert at_p99 > 1.25 * means.prediction.ttft_distribution.p99
+
+
+@pytest.mark.parametrize("name", ["code", "reasoning"])
+def test_enough_requests_are_simulated(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens/s and the median TTFT are those of four times as many."""
+    usual = plan("llama-8b", "1xH100", workload=name, backend="vllm").prediction
+    monkeypatch.setattr(simulation, "FEWEST_DRAWN", 4000)
+    simulation.serve.cache_clear()
+    many = plan("llama-8b", "1xH100", workload=name, backend="vllm").prediction
+    simulation.serve.cache_clear()
+    for figure in ("output_tokens_per_s", "ttft_ms", "tpot_ms"):
+        one, other = (getattr(each, figure).value for each in (usual, many))
+        assert one == pytest.approx(other, rel=0.06)
 
 
 def test_recorded_lengths_are_planned_pair_by_pair(tmp_path: Path) -> None:
