@@ -1,13 +1,14 @@
 """Lengths: the requests of a workload one by one, as pairs of prompt and answer tokens.
 
-The simulation and a measurement send the same pairs in the same order, and then again. Their order
-is such that few of them already are like all.
+The simulation and a measurement send the same pairs in the same order, and then again. The order is
+one of chance, always the same: real requests come so, and long ones together make others wait.
 """
 
+import random
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from math import gcd, sqrt
+from math import sqrt
 from statistics import fmean
 from typing import Annotated, Any
 
@@ -22,8 +23,7 @@ from tpdeploy.profiles.workloads import Side, WorkloadProfile, find_workload
 # Fractional parts of their multiples are spread evenly: the plastic number's first two powers
 # (Roberts 2018, the R2 sequence). Few drawn lengths then have the mean that many would have.
 EVEN_PROMPTS, EVEN_ANSWERS = 0.7548776662466927, 0.5698402909980532
-# Where the next of many is taken, as a share of them: far from all that were taken before.
-GOLDEN = 0.6180339887498949
+SEED = 20260101
 # Ten of them are beyond the p99; each takes ten bytes of a plan file.
 DRAWN = 1000
 # More requests than this share that the model has no room for are another workload.
@@ -124,11 +124,11 @@ def drawn(
         rest = sqrt(1 - correlation**2)
         scores = [(NORMAL.inv_cdf(u), NORMAL.inv_cdf(v)) for u, v in zip(first, own, strict=True)]
         second = _evenly([correlation * x + rest * y for x, y in scores])
-    pairs = tuple(
+    pairs = [
         (max(1, round(prompts.at(u))), max(1, round(answers.at(v))))
         for u, v in zip(first, second, strict=True)
-    )
-    return Lengths(name=name, source=source, pairs=pairs)
+    ]
+    return Lengths(name=name, source=source, pairs=_by_chance(pairs))
 
 
 @cache
@@ -161,7 +161,7 @@ def representative(rows: Sequence[Pair], *, name: str, source: str) -> Lengths:
         line[longest if first <= longest < end else (first + end) // 2]
         for first, end in pairwise(bounds)
     ]
-    return Lengths(name=name, source=source, pairs=tuple(_mixed(picked)))
+    return Lengths(name=name, source=source, pairs=_by_chance(picked))
 
 
 def _quantiles(side: Side) -> Quantiles:
@@ -198,9 +198,7 @@ def _line(rows: Sequence[Pair]) -> list[Pair]:
     return line
 
 
-def _mixed(line: Sequence[Pair]) -> list[Pair]:
-    """`line` in steps of the golden ratio, so that any few that follow are from all of it."""
-    step = max(1, round(GOLDEN * len(line)))
-    while gcd(step, len(line)) > 1:
-        step += 1
-    return [line[number * step % len(line)] for number in range(len(line))]
+def _by_chance(pairs: Sequence[Pair]) -> tuple[Pair, ...]:
+    order = list(pairs)
+    random.Random(SEED).shuffle(order)  # noqa: S311 - reproducible load, not cryptography
+    return tuple(order)

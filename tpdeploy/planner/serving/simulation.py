@@ -13,7 +13,7 @@ from itertools import chain, count, cycle, repeat
 from math import ceil, inf, sqrt
 from statistics import fmean, median, stdev
 
-from tpdeploy.planner.lengths import EVEN_ANSWERS, EVEN_PROMPTS, GOLDEN
+from tpdeploy.planner.lengths import EVEN_ANSWERS, EVEN_PROMPTS
 from tpdeploy.planner.performance.step import Step
 from tpdeploy.planner.protocol import FULL, STEADY, Protocol
 from tpdeploy.planner.serving.scheduler import Engine, Request, Scheduler, Seen
@@ -51,7 +51,7 @@ KEPT = 64
 # 90 % of what is served at most.
 BLOCK = 1000
 BLOCKS_KEPT = 32  # more than MOST_ARRIVALS take
-EVEN_DELAYS = GOLDEN  # which belongs neither to the prompts' numbers nor to the answers'
+EVEN_DELAYS = 0.6180339887498949  # the golden ratio's, which belongs to neither
 
 
 # When it reaches the engine, prompt tokens, answer tokens, seconds from when it was sent to then.
