@@ -91,8 +91,9 @@ def test_closed_loops_agree(replica: Replica, clients: int) -> None:
     tiered([("code", 16), ("chat", 8), ("chat", 64), ("rag", 16)], [("code", 16)]),
 )
 def test_closed_loops_of_real_lengths_agree(name: str, clients: int) -> None:
-    """Requests of a fixed order and those drawn by chance are served alike: two thousand, of which one can have a
-    twentieth of all tokens, differ by 5 % from one draw to the next.
+    """Requests of a fixed order are served as those drawn by chance are.
+
+    Two thousand, of which one can have a twentieth of all tokens, differ by 5 % between two draws.
     """
     workload = Workload(**fields_of(named(name)), concurrency=clients)
     engine = SMALL.engine(workload)
