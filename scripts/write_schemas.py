@@ -14,6 +14,7 @@ from tpdeploy.profiles.devices.fabric import Fabric, Measurements, Network
 from tpdeploy.profiles.devices.instances import Provider
 from tpdeploy.profiles.devices.releases import History
 from tpdeploy.profiles.models.shape import ModelProfile
+from tpdeploy.profiles.workloads import WorkloadProfile
 
 FOLDER = DATA / "schemas"
 RECORDS: dict[str, type[BaseModel]] = {
@@ -25,6 +26,7 @@ RECORDS: dict[str, type[BaseModel]] = {
     "model": ModelProfile,
     "network": Network,
     "releases": History,
+    "workload": WorkloadProfile,
 }
 
 

@@ -260,3 +260,22 @@ def test_lengths_that_nobody_sets_were_drawn(inputs: str, outputs: str, spread: 
     row = run(input_tokens=inputs, output_tokens=outputs)
     assert lengths_of(row)[2] == spread
     assert lengths_of({**row, "length_spread": "0.1"})[2] == 0.1
+
+
+def test_a_named_workload_gives_lengths_their_shape() -> None:
+    """In proportion, with the means of the row."""
+    row = run(input_tokens="217", output_tokens="202", concurrency="8", tp="1", dp="1")
+    load = case_of({**row, "workload": "chat"}).readings[0].question.workload
+    assert load.lengths
+    assert load.input_tokens == pytest.approx(217, abs=2)
+    assert load.output_tokens == pytest.approx(202, abs=2)
+    assert load.longest_tokens > 4 * (217 + 202)
+    with pytest.raises(InputError, match="length_spread and workload: both say how lengths differ"):
+        case_of({**row, "workload": "chat", "length_spread": "0.2"})
+
+
+@pytest.mark.parametrize(("stated", "most"), [("", None), ("256", 256)])
+def test_sequences_in_a_step(stated: str, most: int | None) -> None:
+    """As stated; else as many as are in flight."""
+    row = run(input_tokens="217", output_tokens="202", concurrency="1000", tp="1", dp="1")
+    assert case_of({**row, "max_num_seqs": stated}).readings[0].question.max_num_seqs == most

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from tpdeploy.errors import InputError
 from tpdeploy.harness.load.requests import Asked, Draw, random_requests, read_requests
-from tpdeploy.planner.workload import Workload
+from tpdeploy.planner.lengths import Lengths
+from tpdeploy.planner.workload import Workload, fields_of
 
 
 def prompts(vocab: int, tokens: int, how: Draw, count: int = 50) -> list[list[int]]:
@@ -54,6 +55,16 @@ def test_lengths_are_spread_evenly() -> None:
     assert 1190 < max(lengths) <= 1200
     assert sum(lengths) / len(lengths) == pytest.approx(1000, rel=0.02)
     assert (min(answers), max(answers)) == (80, 120)
+
+
+def test_planned_lengths_are_sent_in_their_order() -> None:
+    """Pair by pair and again, whatever the seed; a shared prefix leaves their length."""
+    lengths = Lengths(name="x", source="y", pairs=((9, 4), (30, 1), (2, 7)))
+    load = Workload(**fields_of(lengths), concurrency=1)
+    for how in (Draw(1), Draw(2, shared_prefix=5)):
+        sent = islice(random_requests(5000, load, how), 4)
+        pairs = [(len(asked.prompt), asked.output_tokens) for asked in sent]
+        assert pairs == [(9, 4), (30, 1), (2, 7), (9, 4)]
 
 
 def test_real_prompts_come_in_order_and_again(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from tpdeploy.harness.measure.validation import (
     measurement,
     validate,
 )
-from tpdeploy.planner.workload import Target, Workload
+from tpdeploy.planner.lengths import Lengths
+from tpdeploy.planner.workload import Target, Workload, fields_of
 
 LOAD = Workload(input_tokens=16, output_tokens=5, concurrency=3)
 
@@ -56,6 +57,18 @@ def test_all_prompts_differ() -> None:
         run(server, measurement(LOAD, requests=20), [])
     first_tokens = [seen.body["prompt"][0] for seen in server.seen]
     assert len(set(first_tokens)) == len(first_tokens)
+
+
+def test_the_planned_requests_are_sent_in_their_order() -> None:
+    """Pair by pair, from the first; the report is held against the plan's prediction."""
+    lengths = Lengths(name="mine", source="here", pairs=((16, 5), (40, 1), (3, 9)))
+    load = Workload(**fields_of(lengths), concurrency=1)
+    with serving(StandIn()) as server:
+        report = run(server, measurement(load, requests=7, warm_up=0), [])
+    sent = [(len(seen.body["prompt"]), seen.body["max_tokens"]) for seen in server.seen[:7]]
+    assert sent == [*lengths.pairs, *lengths.pairs, lengths.pairs[0]]
+    assert report.workload == report.plan.workload == load
+    assert report.rows[0].predicted is not None
 
 
 def test_an_open_loop_measures_too() -> None:

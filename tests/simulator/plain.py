@@ -41,14 +41,20 @@ class EngineLimits:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Prompts and answers: whole numbers of tokens, drawn evenly from mean x (1 -/+ spread)."""
+    """Prompts and answers: whole numbers of tokens, drawn evenly from mean x (1 -/+ spread).
+
+    Or one of `pairs`, each as likely as the others.
+    """
 
     prompt: int
     answer: int
     spread: float = 0.0
+    pairs: tuple[tuple[int, int], ...] = ()
 
     def draw(self, source: random.Random) -> tuple[int, int]:
-        """One request: tokens of prompt and answer, independent of each other."""
+        """One request: tokens of prompt and answer, independent of each other but in pairs."""
+        if self.pairs:
+            return source.choice(self.pairs)
         return self._one(source, self.prompt), self._one(source, self.answer)
 
     def _one(self, source: random.Random, mean: int) -> int:

@@ -65,4 +65,5 @@ class Replica:
 
 def lengths(workload: Workload) -> Lengths:
     """The lengths of the workload's requests."""
-    return Lengths(workload.input_tokens, workload.output_tokens, workload.length_spread)
+    pairs = workload.lengths.pairs if workload.lengths else ()
+    return Lengths(workload.input_tokens, workload.output_tokens, workload.length_spread, pairs)

@@ -42,7 +42,9 @@ class Decision:
         question, outcome = self.choice.solved
         made = make_plan(question, outcome)
         turns = turning_points(question, outcome.ranked)
-        depends_on = (*turns, assumed) if assumed else turns
+        lengths = question.workload.lengths
+        told = (lengths.words if lengths else "", assumed)
+        depends_on = (*turns, *(words for words in told if words))
         made = made.changed(engines=self.choice.engines, depends_on=depends_on)
         return made.changed(pareto=sweep(question, outcome.ranked)) if pareto else made
 

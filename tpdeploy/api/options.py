@@ -1,9 +1,11 @@
 """The options that all functions take, turned into records with one clear line when they cannot."""
 
+from pathlib import Path
 from typing import Any, Literal, TypedDict, TypeVar
 
 from pydantic import ValidationError
 
+from tpdeploy.api.lengths import Stated
 from tpdeploy.errors import InputError, shown
 from tpdeploy.planner.request import Objective, Request
 from tpdeploy.planner.workload import Percentile, Target, Workload
@@ -18,12 +20,16 @@ RecordT = TypeVar("RecordT", bound=Record)
 class Common(TypedDict, total=False):
     """What may be stated of any plan; what is left out is chosen or assumed."""
 
-    input_tokens: int
-    """Mean prompt tokens of a request. Default: 1,024."""
-    output_tokens: int
-    """Mean answer tokens of a request. Default: 256."""
+    input_tokens: int | str
+    """Mean prompt tokens of a request, `512..4096` or `mean=1200,p95=6000`. Default: 1,024."""
+    output_tokens: int | str
+    """Answer tokens of a request, in the same forms. Default: 256."""
     length_spread: float
     """Lengths lie within this share of the mean, to either side; 0: all are equal."""
+    workload: str
+    """A bundled workload in place of these, as `chat`."""
+    lengths: str | Path
+    """A CSV file or JSON Lines with the prompt and answer tokens of real requests."""
     concurrency: int
     """Requests in flight. Default: 32."""
     rate: float
@@ -91,9 +97,9 @@ OF_REQUEST = {
     },
 }
 OF_LOAD = {
-    **{name: name for name in ("input_tokens", "output_tokens", "length_spread")},
     **{"concurrency": "concurrency", "rate": "rate", "prefix_cache_hit_rate": "prefix_hit_rate"},
 }
+LENGTHS = ("input_tokens", "output_tokens", "length_spread", "workload", "lengths")
 
 
 def check_names(function: str, options: Common) -> None:
@@ -122,8 +128,10 @@ def load_of(options: Options, model: ModelShape) -> Workload:
         for name, ms in (("ttft", options.get("ttft_ms")), ("tpot", options.get("tpot_ms")))
         if ms is not None
     }
-    load = _record(Workload, OF_LOAD, options, **usual, **targets)
-    if "length_spread" in options:
+    stated: dict[str, Any] = {name: options[name] for name in LENGTHS if name in options}  # type: ignore[literal-required]
+    lengths = Stated(**stated).fields(model)
+    load = _record(Workload, OF_LOAD, options, **lengths, **usual, **targets)
+    if "length_spread" in options and load.lengths is None:
         return load
     return load.within(options.get("max_model_len", model.max_context))
 

@@ -174,6 +174,11 @@ class Prediction(Record):
     tpot_ms: Estimate
     output_tokens_per_s: Estimate = Field(description="of all replicas together")
     requests_per_s: Estimate
+    goodput_per_s: Estimate | None = Field(
+        default=None,
+        description="requests/s that each meet every target; None: none was stated, or the load "
+        "is not kept up with",
+    )
     ttft_distribution: Distribution
     tpot_distribution: Distribution
 

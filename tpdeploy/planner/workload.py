@@ -1,11 +1,12 @@
 """Workload: what users will send, and how fast they want the answer."""
 
 from math import floor
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from tpdeploy.bounds import MOST_DRAFT_COST, MOST_DRAFTED, Clients, Rate, TargetMs, Tokens
+from tpdeploy.planner.lengths import Lengths
 from tpdeploy.profiles.record import Record
 
 # Drafting one token with a one-layer head (EAGLE, MTP) on a model of 32 to 80 layers: that layer
@@ -58,6 +59,13 @@ class Speculation(Record):
         return self.tokens + 1
 
 
+def fields_of(lengths: Lengths) -> dict[str, Any]:
+    """The fields of a workload that has these lengths."""
+    prompt, answer = lengths.means
+    means = {"input_tokens": prompt, "output_tokens": answer}
+    return {**means, "length_spread": 0.0, "lengths": lengths}
+
+
 class Workload(Record):
     """Requests of one kind: in a closed loop (`concurrency`) or arriving at `rate`."""
 
@@ -69,6 +77,11 @@ class Workload(Record):
         le=MOST_SPREAD,
         description="prompts and answers are drawn evenly from (1 - this) to (1 + this) times "
         "their mean; 0: all are equal, and clients march in step",
+    )
+    lengths: Lengths | None = Field(
+        default=None,
+        description="the requests one by one, whose means the two above are; None: as "
+        "length_spread says",
     )
     concurrency: Clients | None = Field(default=None, description="requests in flight")
     rate: Rate | None = Field(default=None, description="requests/s")
@@ -90,6 +103,29 @@ class Workload(Record):
             raise ValueError("give exactly one of concurrency and rate")
         return self
 
+    @model_validator(mode="after")
+    def _means_of_lengths(self) -> "Workload":
+        if self.lengths is None:
+            return self
+        if (self.input_tokens, self.output_tokens) != self.lengths.means:
+            raise ValueError(
+                f"input_tokens and output_tokens: the lengths have means {self.lengths.means}"
+            )
+        if self.length_spread:
+            raise ValueError("length_spread: need 0 beside lengths, which have their own")
+        return self
+
+    @property
+    def differs(self) -> bool:
+        """Whether requests differ in length."""
+        return self.lengths is not None or self.length_spread > 0
+
+    @property
+    def sizes(self) -> str:
+        """How long requests are, in words."""
+        means = f"{self.input_tokens:,} tokens in, {self.output_tokens:,} out"
+        return f"{self.lengths.name}: {means}" if self.lengths else means
+
     @property
     def context_tokens(self) -> int:
         """Tokens one request of mean length holds at its end."""
@@ -98,6 +134,8 @@ class Workload(Record):
     @property
     def longest_tokens(self) -> int:
         """Tokens the longest request holds at its end."""
+        if self.lengths:
+            return self.lengths.longest
         parts = self.input_tokens, self.output_tokens
         return sum(max(1, round(tokens * (1 + self.length_spread))) for tokens in parts)
 
@@ -116,7 +154,15 @@ class Workload(Record):
         return (1 + draft.tokens * draft.draft_cost) / draft.tokens_per_step if draft else 1.0
 
     def within(self, tokens: int) -> "Workload":
-        """The same requests, spread by no more than lets the longest have `tokens`."""
+        """The same requests, spread by no more than lets the longest have `tokens`.
+
+        Of `lengths` those that are longer are left out.
+
+        Raises:
+            InputError: more than one in ten of `lengths` are longer.
+        """
+        if self.lengths:
+            return self.model_copy(update=fields_of(self.lengths.within(tokens)))
         if self.longest_tokens <= tokens or self.context_tokens > tokens:
             return self
         spread = floor((tokens / self.context_tokens - 1) * 100) / 100

@@ -1,4 +1,4 @@
-"""What is known: every bundled model, device and interconnect, with its source."""
+"""What is known: every bundled model, device, interconnect and workload, with its source."""
 
 from collections.abc import Iterable, Iterator
 from datetime import date
@@ -23,6 +23,12 @@ from tpdeploy.profiles.models.library import bundled_model, model_profiles
 from tpdeploy.profiles.models.shape import ModelProfile, ModelShape
 from tpdeploy.profiles.naming import gpu_key, key_of
 from tpdeploy.profiles.record import Confidence, Dtype, Provenance, Record, Text
+from tpdeploy.profiles.workloads import (
+    WorkloadProfile,
+    find_workload,
+    workload_names,
+    workload_profiles,
+)
 from tpdeploy.records import read_record
 
 
@@ -76,6 +82,12 @@ class KnownInterconnect(Provenance):
     bytes_per_s: float = Field(description="achieved bus bandwidth of a device or an adapter")
     latency_s: float = Field(description="of one hop")
     measured_on: tuple[Text, ...] = Field(description="GPUs whose collectives were measured on it")
+
+
+class KnownWorkloads(Record):
+    """Bundled workloads."""
+
+    workloads: tuple[WorkloadProfile, ...]
 
 
 class KnownModels(Record):
@@ -142,8 +154,25 @@ def known_interconnects(word: str = "") -> KnownInterconnects:
     return KnownInterconnects(interconnects=found)
 
 
-def what_is(name: str) -> KnownModel | KnownGpu | KnownInterconnect:
-    """The bundled model, device or interconnect called `name`.
+def known_workloads(word: str = "") -> KnownWorkloads:
+    """The bundled workloads with `word` in their name or description.
+
+    Raises:
+        InputError: there is none.
+    """
+    every: dict[tuple[str, ...], WorkloadProfile] = {
+        (each.name, each.description): each for each in workload_profiles()
+    }
+    found = tuple(every[names] for names in _with(word, every))
+    if not found:
+        raise InputError(
+            f"no workload has {shown(word)!r} in its name; {nearest(word, workload_names())}"
+        )
+    return KnownWorkloads(workloads=found)
+
+
+def what_is(name: str) -> KnownModel | KnownGpu | KnownInterconnect | WorkloadProfile:
+    """The bundled model, device, interconnect or workload called `name`.
 
     Raises:
         InputError: there is none; the nearest names are offered.
@@ -155,7 +184,9 @@ def what_is(name: str) -> KnownModel | KnownGpu | KnownInterconnect:
     every = {each.name: each for each in _interconnects()}
     if name.lower() in every:
         return every[name.lower()]
-    names = [*every, *(n for p in model_profiles() for n in p.aliases)]
+    if name.lower() in workload_names():
+        return find_workload(name)
+    names = [*every, *workload_names(), *(n for p in model_profiles() for n in p.aliases)]
     names += [n for device in accelerators() for n in (device.name, *device.aliases)]
     raise InputError(f"nothing known is called {shown(name)!r}; {nearest(name, names)}")
 

@@ -25,6 +25,8 @@ def compare(
     tp: Annotated[str | None, typer.Option(help=f"Widths: {SEVERAL}, as 4,8.")] = None,
     input_tokens: given.InputTokens = None,
     output_tokens: given.OutputTokens = None,
+    workload: given.WorkloadName = None,
+    lengths: given.LengthsFile = None,
     concurrency: given.Concurrency = None,
     rate: given.Rate = None,
     quantization: given.QuantizationName = None,
@@ -35,6 +37,8 @@ def compare(
     stated = {
         "input_tokens": input_tokens,
         "output_tokens": output_tokens,
+        "workload": workload,
+        "lengths": lengths,
         "concurrency": concurrency,
         "rate": rate,
         "quantization": quantization.lower() if quantization else None,

@@ -43,7 +43,8 @@ def show_history(
 def _what(entry: Entry) -> str:
     split, load = entry.parallelism, entry.workload
     replicas = f" x {split.replicas}" if split.replicas > 1 else ""
-    sent = f"{load.input_tokens:,}+{load.output_tokens:,} tokens"
+    kind = f"{load.lengths.name} " if load.lengths else ""
+    sent = f"{kind}{load.input_tokens:,}+{load.output_tokens:,} tokens"
     arriving = f"{load.concurrency} in flight" if load.concurrency else f"{load.rate:g}/s"
     by = "" if entry.measured_by == "tpdeploy" else f", by {entry.measured_by}"
     name = entry.model.rpartition("/")[2]

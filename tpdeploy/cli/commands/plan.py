@@ -38,6 +38,8 @@ def plan(
     input_tokens: given.InputTokens = None,
     output_tokens: given.OutputTokens = None,
     length_spread: given.LengthSpread = None,
+    workload: given.WorkloadName = None,
+    lengths: given.LengthsFile = None,
     concurrency: given.Concurrency = None,
     rate: given.Rate = None,
     ttft: given.Ttft = None,

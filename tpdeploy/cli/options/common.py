@@ -1,7 +1,8 @@
 """Turning words of the command line into records, with one clear line when they cannot be."""
 
 import re
-from typing import TypeVar, get_args
+from collections.abc import Mapping
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -9,9 +10,6 @@ from tpdeploy.api.options import DEFAULT_CONCURRENCY
 from tpdeploy.bounds import LEAST_PRICE, MOST_DEVICES, MOST_PRICE, MOST_TOKENS
 from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.planner.workload import (
-    INPUT_TOKENS,
-    LENGTH_SPREAD,
-    OUTPUT_TOKENS,
     Percentile,
     Speculation,
     Target,
@@ -62,9 +60,8 @@ def dtype(text: str | None) -> Dtype | None:
 def workload(
     *,
     longest: int,
-    input_tokens: int | None,
-    output_tokens: int | None,
-    length_spread: float | None = None,
+    lengths: Mapping[str, Any],
+    spread_is_stated: bool = False,
     concurrency: int | None,
     rate: float | None,
     ttft: str | None,
@@ -74,16 +71,17 @@ def workload(
     acceptance_rate: float | None = None,
     draft_cost: float | None = None,
 ) -> Workload:
-    """The workload the options describe; requests spread by less where `longest` tokens say so."""
+    """The workload the options describe, in requests of at most `longest` tokens.
+
+    Their `lengths` are fields of it. A spread becomes less for that, unless it was stated.
+    """
     if concurrency is None and rate is None:
         concurrency = DEFAULT_CONCURRENCY
     if concurrency is not None and rate is not None:
         raise InputError("--concurrency and --rate: give one of them, not both")
     try:
         load = Workload(
-            input_tokens=INPUT_TOKENS if input_tokens is None else input_tokens,
-            output_tokens=OUTPUT_TOKENS if output_tokens is None else output_tokens,
-            length_spread=LENGTH_SPREAD if length_spread is None else length_spread,
+            **lengths,
             concurrency=concurrency,
             rate=rate,
             ttft=target("--ttft", ttft),
@@ -93,7 +91,12 @@ def workload(
         )
     except ValidationError as error:
         raise _refusal(error) from error
-    return load if length_spread is not None else load.within(longest)
+    return load if spread_is_stated and load.lengths is None else load.within(longest)
+
+
+def option_of(name: str) -> str:
+    """The option of a parameter."""
+    return OPTIONS.get(name, "--" + name.replace("_", "-"))
 
 
 def under(
@@ -105,6 +108,11 @@ def under(
 ) -> Workload:
     """The requests of `planned` under another load, and of other lengths where they are stated."""
     spread = planned.length_spread if length_spread is None else length_spread
+    if length_spread is not None and planned.lengths:
+        raise InputError(
+            f"--length-spread {length_spread:g}: the plan's requests have lengths of their own "
+            f"({planned.lengths.name})"
+        )
     try:
         load = {"concurrency": concurrency, "rate": rate, "length_spread": spread}
         return Workload.model_validate({**dict(planned), **load})
@@ -141,7 +149,7 @@ def _refusal(error: ValidationError) -> InputError:
     """One line for the first value that a record refused, under its option's name."""
     first = error.errors()[0]
     name = str(first["loc"][0])
-    option = OPTIONS.get(name, "--" + name.replace("_", "-"))
+    option = option_of(name)
     message = first["msg"].removeprefix("Input should be ")
     if isinstance(first["input"], int | float) and first["input"] == 0 and "greater" in message:
         message = "greater than 0"

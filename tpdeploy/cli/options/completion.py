@@ -7,6 +7,7 @@ from tpdeploy.profiles.devices.catalog import accelerator_names, fabric_names
 from tpdeploy.profiles.devices.instances import instance_names
 from tpdeploy.profiles.devices.networks import network_names
 from tpdeploy.profiles.models.library import model_names
+from tpdeploy.profiles.workloads import workload_names
 
 # What stands before a GPU's name in `8xH100` and `2x8xH100`.
 TIMES = "xX"
@@ -32,6 +33,11 @@ def backends(incomplete: str) -> list[str]:
     return _begun(incomplete, ("auto", *backend_names()))
 
 
+def workloads(incomplete: str) -> list[str]:
+    """Named workloads."""
+    return _begun(incomplete, workload_names())
+
+
 def interconnects(incomplete: str) -> list[str]:
     """Fabrics."""
     return _begun(incomplete, fabric_names())
@@ -50,9 +56,9 @@ def deployments(incomplete: str) -> list[str]:
 
 
 def known(incomplete: str) -> list[str]:
-    """Models, GPUs and interconnects."""
-    links = (*fabric_names(), *network_names())
-    return [*models(incomplete), *_begun(incomplete, (*accelerator_names(), *links))]
+    """Models, GPUs, interconnects and workloads."""
+    others = (*fabric_names(), *network_names(), *workload_names())
+    return [*models(incomplete), *_begun(incomplete, (*accelerator_names(), *others))]
 
 
 def _begun(incomplete: str, names: Iterable[str]) -> list[str]:

@@ -24,16 +24,38 @@ Gpus = Annotated[
     ),
 ]
 InputTokens = Annotated[
-    int | None, typer.Option(help=f"Mean prompt tokens of a request. [default: {INPUT_TOKENS}]")
+    str | None,
+    typer.Option(
+        help="Prompt tokens of a request: a mean, 512..4096 (evenly between), or "
+        f"mean=1200,p95=6000 (log-normal). [default: {INPUT_TOKENS}]"
+    ),
 ]
 OutputTokens = Annotated[
-    int | None, typer.Option(help=f"Mean answer tokens of a request. [default: {OUTPUT_TOKENS}]")
+    str | None,
+    typer.Option(help=f"Answer tokens of a request, in the same forms. [default: {OUTPUT_TOKENS}]"),
 ]
 LengthSpread = Annotated[
     float | None,
     typer.Option(
         help="Lengths lie within this share of the mean, to either side; 0: all are equal. "
         f"[default: {LENGTH_SPREAD}]"
+    ),
+]
+WorkloadName = Annotated[
+    str | None,
+    typer.Option(
+        "--workload",
+        help="Lengths of public data: chat, rag, summarize, code, agent, reasoning, batch; see "
+        "tpdeploy workloads.",
+        autocompletion=completion.workloads,
+    ),
+]
+LengthsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--lengths",
+        help="Lengths of real requests: CSV or JSON Lines with input_tokens and output_tokens, or "
+        "with prompts.",
     ),
 ]
 Concurrency = Annotated[

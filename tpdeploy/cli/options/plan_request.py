@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tpdeploy.api.lengths import Stated
+from tpdeploy.api.options import LENGTHS
 from tpdeploy.cli.options import common as options
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.workload import Workload
@@ -11,9 +13,7 @@ from tpdeploy.profiles.models.shape import ModelShape
 # Options by the names of their parameters, as the parser has them.
 Asked = Mapping[str, Any]
 
-LENGTHS = ("input_tokens", "output_tokens", "length_spread")
 LOAD = (
-    *LENGTHS,
     *("concurrency", "rate", "ttft", "tpot", "prefix_cache_hit_rate"),
     *("speculative_tokens", "acceptance_rate", "draft_cost"),
 )
@@ -45,8 +45,13 @@ def request_of(asked: Asked, stored: ModelShape) -> Request:
 
 def load_of(asked: Asked, stored: ModelShape) -> Workload:
     """The load, in requests that the model and a stated limit have room for."""
-    longest = asked["max_model_len"] or stored.max_context
-    return options.workload(longest=longest, **{name: asked[name] for name in LOAD})
+    stated = Stated(**{name: asked[name] for name in LENGTHS}, option=options.option_of)
+    return options.workload(
+        longest=asked["max_model_len"] or stored.max_context,
+        lengths=stated.fields(stored),
+        spread_is_stated=asked["length_spread"] is not None,
+        **{name: asked[name] for name in LOAD},
+    )
 
 
 def assumed(asked: Asked, load: Workload) -> str:
@@ -56,7 +61,11 @@ def assumed(asked: Asked, load: Workload) -> str:
         "output_tokens": f"{load.output_tokens:,} out",
         "length_spread": f"lengths within {load.length_spread:.0%}",
     }
-    parts = [words[name] for name in LENGTHS if asked[name] is None]
+    if load.lengths:
+        del words["length_spread"]
+    if asked["workload"] or asked["lengths"]:
+        words = {}
+    parts = [said for name, said in words.items() if asked[name] is None]
     if asked["concurrency"] is None and asked["rate"] is None:
         parts.append(load.arriving)
     return f"Assumed: {', '.join(parts)}." if parts else ""

@@ -51,7 +51,7 @@ def render(content: Content, made_at: datetime) -> str:
         communication_plots=plots.communication_plots(content),
         tables=tables,
         content=content,
-        assumptions=[*plan.cluster.assumptions, *assumptions(plan)],
+        assumptions=[*plan.cluster.assumptions, *assumptions(plan), *_lengths(plan.workload)],
         batch=decoding(plan),
         findings=findings(content.sweep) if content.sweep else [],
         environment=surroundings(content, made_at),
@@ -65,7 +65,12 @@ PREDICTED = {name: DEFINITIONS[name] for name in ("TTFT", "TPOT", "ITL", "end-to
 
 def in_words(load: Workload) -> str:
     """What is sent."""
-    return f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out, {load.arriving}"
+    return f"{load.sizes}, {load.arriving}"
+
+
+def _lengths(load: Workload) -> list[str]:
+    """Where the lengths of requests come from, unless they are means."""
+    return [load.lengths.words] if load.lengths else []
 
 
 def keys(content: Content) -> list[Key]:

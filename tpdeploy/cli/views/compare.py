@@ -96,7 +96,8 @@ def _tokens(plan: DeploymentPlan) -> float:
 
 def _load(plan: DeploymentPlan) -> str:
     load = plan.workload
+    kind = f" of {load.lengths.name}" if load.lengths else ""
     return (
-        f"For {load.arriving}, {load.input_tokens:,} tokens in and {load.output_tokens:,} out. "
-        "More of one: tpdeploy plan."
+        f"For {load.arriving}{kind}, {load.input_tokens:,} tokens in and {load.output_tokens:,} "
+        "out. More of one: tpdeploy plan."
     )

@@ -8,6 +8,7 @@ from rich.table import Table
 from tpdeploy.numbers import in_gib, number
 from tpdeploy.profiles.listing import KnownGpu, KnownInterconnect, KnownModel
 from tpdeploy.profiles.record import Dtype, Provenance
+from tpdeploy.profiles.workloads import Side, WorkloadProfile
 
 Facts = Iterable[tuple[str, str]]
 
@@ -63,7 +64,21 @@ def show_interconnects(console: Console, links: Sequence[KnownInterconnect]) -> 
     )
 
 
-def show_known(console: Console, known: KnownModel | KnownGpu | KnownInterconnect) -> None:
+def show_workloads(console: Console, workloads: Sequence[WorkloadProfile]) -> None:
+    """One row a workload."""
+    rows = [(w.name, _short(w.input), _short(w.output), w.description) for w in workloads]
+    titles = ("workload", "tokens in", "tokens out", "requests of")
+    _table(console, titles, rows, right={1, 2})
+    console.print(
+        "Tokens: mean, p95. Plan for one: tpdeploy plan MODEL --workload NAME. More of one: "
+        "tpdeploy show NAME.",
+        style="dim",
+    )
+
+
+def show_known(
+    console: Console, known: KnownModel | KnownGpu | KnownInterconnect | WorkloadProfile
+) -> None:
     """Everything that is known of one, with its sources."""
     match known:
         case KnownModel():
@@ -72,6 +87,8 @@ def show_known(console: Console, known: KnownModel | KnownGpu | KnownInterconnec
             title, facts = known.name, _gpu(known)
         case KnownInterconnect():
             title, facts = known.name, _interconnect(known)
+        case WorkloadProfile():
+            title, facts = known.name, _workload(known)
     console.print(title, style="bold")
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
@@ -131,6 +148,28 @@ def _interconnect(link: KnownInterconnect) -> Facts:
     yield "latency", f"{number(link.latency_s * 1e6)} us a hop"
     yield "measured on", ", ".join(link.measured_on) or "nothing: the link model is used"
     yield from _source(link)
+
+
+def _workload(workload: WorkloadProfile) -> Facts:
+    yield "is", workload.description
+    yield "tokens in", _in_full(workload.input)
+    yield "tokens out", _in_full(workload.output)
+    yield "correlation", f"{workload.correlation:g} of the normal scores of prompt and answer"
+    yield "known from", f"{workload.requests:,} requests"
+    yield from _source(workload)
+    if workload.note:
+        yield "note", workload.note
+    yield "plan it", f"tpdeploy plan llama-70b --gpus 8xH100 --workload {workload.name}"
+
+
+def _short(side: Side) -> str:
+    return f"{side.mean:,.0f}, {side.quantiles[95]:,}"
+
+
+def _in_full(side: Side) -> str:
+    shown = {0: "shortest", 50: "p50", 90: "p90", 95: "p95", 99: "p99", 100: "longest"}
+    parts = [f"{word} {side.quantiles[at]:,}" for at, word in shown.items()]
+    return f"mean {side.mean:,.0f}; {', '.join(parts)}"
 
 
 def _source(block: Provenance) -> Facts:

@@ -121,6 +121,9 @@ def _figures(plan: DeploymentPlan, *, short: bool) -> list[tuple[str, ...]]:
         (names[1], *_estimate(told.tpot_ms, "ms", load.tpot)),
         (names[2], *_estimate(told.output_tokens_per_s, "", None)),
     ]
+    if told.goodput_per_s:
+        name = "goodput" if short else "Goodput: requests/s on target"
+        rows.append((name, *_estimate(told.goodput_per_s, "", None)))
     if plan.cost:
         cost = plan.cost.per_million_output_tokens
         value, low, high = (f"${figure:,.2f}" for figure in (cost.value, cost.low, cost.high))

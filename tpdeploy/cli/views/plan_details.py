@@ -60,6 +60,8 @@ def _prediction(plan: DeploymentPlan) -> Padding:
     table.add_row("TTFT", _estimate(prediction.ttft_ms, "ms", load.ttft) + _rests_on(load))
     table.add_row("TPOT", _estimate(prediction.tpot_ms, "ms", load.tpot))
     table.add_row("throughput", _estimate(prediction.output_tokens_per_s, "output tokens/s", None))
+    if prediction.goodput_per_s:
+        table.add_row("goodput", _estimate(prediction.goodput_per_s, "requests/s", None))
     if plan.cost:
         table.add_row("cost", _cost(plan))
     table.add_row("source", Text(prediction.tpot_ms.source, style="dim"))
@@ -67,11 +69,12 @@ def _prediction(plan: DeploymentPlan) -> Padding:
 
 
 def _load(load: Workload) -> str:
+    if load.lengths:
+        return f"{load.sizes}, {load.arriving}"
     lengths = "equal lengths"
     if load.length_spread:
         lengths = f"lengths within {load.length_spread:.0%}"
-    inputs, outputs = f"{load.input_tokens:,} tokens in", f"{load.output_tokens:,} out"
-    return f"{inputs}, {outputs}, {lengths}, {load.arriving}"
+    return f"{load.sizes}, {lengths}, {load.arriving}"
 
 
 def _rests_on(load: Workload) -> str:
@@ -80,7 +83,7 @@ def _rests_on(load: Workload) -> str:
         return "; arrivals at random, in steady state"
     if load.concurrency == 1:
         return "; nothing else in flight"
-    return "; requests out of step" if load.length_spread else "; equal requests march in step"
+    return "; requests out of step" if load.differs else "; equal requests march in step"
 
 
 def _cost(plan: DeploymentPlan) -> str:

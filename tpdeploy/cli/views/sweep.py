@@ -21,7 +21,7 @@ def show_sweep(console: Console, sweep: SweepReport, path: Path) -> None:
     """Predicted, measured and target at each load, where the knee is, the verdict."""
     load = sweep.plan.workload
     console.print(f"{sweep.plan.model.id} at {sweep.endpoint}", style="bold", soft_wrap=True)
-    console.print(f"  {load.input_tokens:,} tokens in, {load.output_tokens:,} out\n")
+    console.print(f"  {load.sizes}\n")
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column(counted(sweep), justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)

@@ -60,7 +60,7 @@ def load_in_words(load: Workload) -> str:
         if load.concurrency is not None
         else f"{load.rate:g} requests/s"
     )
-    return f"{load.input_tokens:,} tokens in, {load.output_tokens:,} out, {arriving}"
+    return f"{load.sizes}, {arriving}"
 
 
 def _comparison(rows: Sequence[Row]) -> Table:
@@ -149,8 +149,6 @@ def facts(report: ValidationReport) -> list[str]:
         lines.append(f"Failed: {kinds}{reasons[0] if reasons else ''}.")
     if measured.other_length:
         lines.append(f"{measured.other_length:,} answers have another length than asked.")
-    if measured.goodput_per_s is not None:
-        lines.append(f"Goodput: {number(measured.goodput_per_s)} requests/s.")
     return lines
 
 

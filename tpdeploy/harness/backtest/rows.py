@@ -15,11 +15,12 @@ from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.harness.backtest.gpu_names import find_gpu
 from tpdeploy.harness.backtest.table import Row, measured, number, stated, whole
 from tpdeploy.planner.engine_rules import EngineRules
+from tpdeploy.planner.lengths import named
 from tpdeploy.planner.model.precision import stored_shape
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.protocol import Protocol
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.workload import Workload
+from tpdeploy.planner.workload import Workload, fields_of
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import (
     assemble,
@@ -116,6 +117,7 @@ def case_of(row: Row) -> Case:
         kv_cache_dtype=_kv_cache_dtype(row, shape),
         protocol=_protocol(row, workload),
         max_num_batched_tokens=_batched_tokens(row, engine, workload, replicas),
+        max_num_seqs=_sequences(row),
     )
     return Case(
         tuple(_readings(question, split, gpus)),
@@ -210,6 +212,11 @@ def _batched_tokens(row: Row, engine: EngineRules, workload: Workload, replicas:
     if _of_grid(row) or engine.name == "sglang" or workload.rate:
         return None
     return workload.input_tokens + ceil((workload.concurrency or 1) / replicas) + SPARE_TOKENS
+
+
+def _sequences(row: Row) -> int | None:
+    """Sequences of the engine's largest step; None: as many as are in flight, 256 or more."""
+    return whole(row, "max_num_seqs", 1, MOST_CLIENTS) if stated(row, "max_num_seqs") else None
 
 
 def _of_grid(row: Row) -> bool:
@@ -310,12 +317,16 @@ def _shape(model: str, gpu: str, precision: str) -> ModelShape | str:
 
 
 def _workload(row: Row) -> Workload:
+    """The load of a run; with `workload` the lengths of a bundled one, in proportion."""
     inputs, outputs, spread = lengths_of(row)
     rate = measured(row, "request_rate")
+    fields = {"input_tokens": inputs, "output_tokens": outputs, "length_spread": spread}
+    if name := stated(row, "workload"):
+        if stated(row, "length_spread"):
+            raise InputError("length_spread and workload: both say how lengths differ; give one")
+        fields = fields_of(named(name).of_means(inputs, outputs))
     return Workload(
-        input_tokens=inputs,
-        output_tokens=outputs,
-        length_spread=spread,
+        **fields,
         rate=rate,
         concurrency=None if rate else whole(row, "concurrency", 1, MOST_CLIENTS),
     )

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, repeat
 from pathlib import Path
 
 from tpdeploy.bounds import MOST_TOKENS
@@ -36,6 +36,8 @@ class Draw:
 def random_requests(vocab: int, load: Workload, how: Draw) -> Iterator[Asked]:
     """Endless requests of the load's lengths in random token ids below `vocab`.
 
+    Lengths that were planned one by one are sent in that order, whatever the seed.
+
     Token ids, not text: text has another length after every tokenizer. Special tokens lie at
     either end of a vocabulary (0 to 16 in SmolLM2, from 128,000 of 128,256 in Llama 3, from
     151,643 of 151,936 in Qwen), so the first and the last tenth are left out. Beyond the shared
@@ -46,11 +48,13 @@ def random_requests(vocab: int, load: Workload, how: Draw) -> Iterator[Asked]:
     ids = range(vocab // 10, max(vocab // 10 + 1, vocab - vocab // 10))
     shared = draw.choices(ids, k=how.shared_prefix)
     first = draw.randrange(len(ids))
-    while True:
-        tokens = _length(load.input_tokens, load.length_spread, draw)
+    planned = cycle(load.lengths.pairs) if load.lengths else repeat(None)
+    for pair in planned:
+        tokens = pair[0] if pair else _length(load.input_tokens, load.length_spread, draw)
         own = max(1, tokens - len(shared))
         prompt = [*shared[: tokens - own], ids[first], *draw.choices(ids, k=own - 1)]
-        yield Asked(prompt, _length(load.output_tokens, load.length_spread, draw))
+        answer = pair[1] if pair else _length(load.output_tokens, load.length_spread, draw)
+        yield Asked(prompt, answer)
         first = (first + 1) % len(ids)
 
 

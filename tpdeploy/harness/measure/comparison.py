@@ -14,7 +14,7 @@ from tpdeploy.profiles.record import Record, Text
 # unknown: so few requests tell neither that the target is met nor that it is missed.
 Verdict = Literal["pass", "fail", "unknown", "no target"]
 Place = Literal["below", "in range", "above"]
-Metric = Literal["TTFT", "TPOT", "throughput", "requests"]
+Metric = Literal["TTFT", "TPOT", "throughput", "requests", "goodput"]
 
 
 class Row(Record):
@@ -75,6 +75,8 @@ def compare(
 ) -> tuple[Row, ...]:
     """TTFT and TPOT at the statistic their target names (p50 without one), and the rates.
 
+    The last of them is goodput, where there are targets.
+
     `prediction` is None when it was made for another load than `workload`. Where what was sent
     is not `comparable` with it both are shown, and no figure has a place in its range.
     """
@@ -87,6 +89,9 @@ def compare(
     requests = prediction.requests_per_s if prediction else None
     rows.append(_rate("throughput", "output tokens/s", measured.output_tokens_per_s, tokens))
     rows.append(_rate("requests", "requests/s", measured.requests_per_s, requests))
+    if measured.goodput_per_s is not None:
+        good = prediction.goodput_per_s if prediction else None
+        rows.append(_rate("goodput", "good requests/s", measured.goodput_per_s, good))
     if not comparable:
         rows = [row.changed(place=None) for row in rows]
     return tuple(rows)

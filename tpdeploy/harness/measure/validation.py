@@ -78,7 +78,7 @@ def measurement(
         amount=Amount(requests, seconds),
         warm_up=limit,
         round_size=size,
-        begin_over_s=min(latency_s, MOST_LATENCY_S) if workload.length_spread else 0.0,
+        begin_over_s=min(latency_s, MOST_LATENCY_S) if workload.differs else 0.0,
     )
 
 
@@ -207,7 +207,7 @@ def _warm_up(recorder: Recorder) -> WarmUp:
 def _check_length(plan: DeploymentPlan, workload: Workload) -> None:
     limit, longest = plan.limits.max_model_len, workload.longest_tokens
     if longest > limit:
-        at_most = f", {longest:,} at the longest," if workload.length_spread else ""
+        at_most = f", {longest:,} at the longest," if workload.differs else ""
         raise InputError(
             f"{workload.input_tokens} tokens in and {workload.output_tokens} out{at_most} exceed "
             f"the plan's max_model_len {limit}"

@@ -260,7 +260,9 @@ def check_context(question: Question) -> None:
     workload, most = question.workload, question.shape.max_context
     asked = workload.longest_tokens
     request = f"--input-tokens {workload.input_tokens} + --output-tokens {workload.output_tokens}"
-    if workload.length_spread:
+    if workload.lengths:
+        request = f"the longest request of {workload.lengths.name}"
+    elif workload.length_spread:
         request += f" with --length-spread {workload.length_spread:g}"
     if asked > most:
         raise InputError(f"{request} = {asked}: the context of {question.shape.id} is {most}")

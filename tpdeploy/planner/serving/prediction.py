@@ -1,10 +1,14 @@
 """From simulated requests to a prediction with ranges and sources."""
 
+from math import inf
+from statistics import fmean
+
 from tpdeploy.planner.performance.step_model import StepModel
 from tpdeploy.planner.plan import Distribution, Estimate, Prediction
 from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.serving.percentiles import percentile
 from tpdeploy.planner.serving.simulation import Served
+from tpdeploy.planner.workload import Workload
 
 # A judgement: what engines lose without CUDA graphs is estimated from two reports (step_model.py).
 EAGER_ERROR = 1.0
@@ -19,13 +23,15 @@ def predict(question: Question, model: StepModel, served: Served, replicas: int)
     source = _source(question, model)
     busy = _busy_replicas(question, replicas)
     ttft, tpot = distribution(served.ttft_s), distribution(served.tpot_s)
+    first = max(efficiency.errors.ttft, least)
     ttft_at = workload.ttft.at if workload.ttft else "p50"
     tpot_at = workload.tpot.at if workload.tpot else "p50"
     return Prediction(
-        ttft_ms=estimate(ttft.at(ttft_at), max(efficiency.errors.ttft, least), source),
+        ttft_ms=estimate(ttft.at(ttft_at), first, source),
         tpot_ms=estimate(tpot.at(tpot_at), error, source),
         output_tokens_per_s=estimate(served.output_tokens_per_s * busy, error, source),
         requests_per_s=estimate(served.requests_per_s * busy, error, source),
+        goodput_per_s=goodput(workload, served, busy, (first, error), source),
         ttft_distribution=ttft,
         tpot_distribution=tpot,
     )
@@ -34,6 +40,34 @@ def predict(question: Question, model: StepModel, served: Served, replicas: int)
 def estimate(value: float, error: float, source: str) -> Estimate:
     """`value` with a range of a factor of 1 + `error` in each direction."""
     return Estimate(value=value, low=value / (1 + error), high=value * (1 + error), source=source)
+
+
+def goodput(
+    workload: Workload, served: Served, replicas: float, errors: tuple[float, float], source: str
+) -> Estimate | None:
+    """Requests/s of so many replicas that each meet every target, whatever statistic it names.
+
+    `errors` are those of TTFT and TPOT. At the low end of the range every latency
+    is at the high end of its own and requests/s at the low one; at the high end it is the reverse.
+    """
+    if not served.keeps_up or (workload.ttft is None and workload.tpot is None):
+        return None
+    rate, (first, later) = served.requests_per_s * replicas, errors
+    slow, fast = (1 + first, 1 + later), (1 / (1 + first), 1 / (1 + later))
+    return Estimate(
+        value=rate * met(workload, served),
+        low=rate / (1 + later) * met(workload, served, *slow),
+        high=rate * (1 + later) * met(workload, served, *fast),
+        source=source,
+    )
+
+
+def met(workload: Workload, served: Served, first: float = 1.0, later: float = 1.0) -> float:
+    """The share of requests that meet every target, with TTFT and TPOT times these factors."""
+    ttft = workload.ttft.ms / 1e3 / first if workload.ttft else inf
+    tpot = workload.tpot.ms / 1e3 / later if workload.tpot else inf
+    pairs = zip(served.ttft_s, served.tpot_s, strict=True)
+    return fmean(wait <= ttft and each <= tpot for wait, each in pairs)
 
 
 def distribution(seconds: tuple[float, ...]) -> Distribution:

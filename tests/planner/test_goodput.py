@@ -1,0 +1,64 @@
+"""Goodput: the requests/s that each meet every target, as predicted."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tpdeploy.api.functions import plan
+from tpdeploy.planner.serving.prediction import goodput, met
+from tpdeploy.planner.serving.simulation import Served
+from tpdeploy.planner.workload import Target, Workload
+
+SERVED = Served(
+    ttft_s=(0.1, 0.3, 0.1, 0.5),
+    tpot_s=(0.01, 0.01, 0.03, 0.05),
+    e2e_s=(1.0,) * 4,
+    requests_per_s=2.0,
+    output_tokens_per_s=200.0,
+    waiting_s=0.0,
+    running_s=1.0,
+    decode_sequences=1.0,
+    decode_context=100.0,
+)
+LOAD = Workload(concurrency=2, ttft=Target(ms=200), tpot=Target(ms=20, at="p99"))
+
+
+def test_a_request_must_meet_every_target() -> None:
+    """One of four misses TTFT, one TPOT, one both; two replicas serve 4 requests/s."""
+    found = goodput(LOAD, SERVED, 2, (0.0, 0.0), "model")
+    assert found
+    assert found.value == found.low == found.high == 4.0 / 4
+
+
+@pytest.mark.parametrize(
+    ("targets", "share"),
+    [({"tpot": None}, 0.5), ({"ttft": None}, 0.5), ({"ttft": Target(ms=1000)}, 0.5)],
+)
+def test_a_target_that_was_not_stated_is_met(targets: dict[str, object], share: float) -> None:
+    """Each target by itself."""
+    assert met(LOAD.model_copy(update=targets), SERVED) == share
+
+
+def test_without_a_target_or_a_steady_state_there_is_none() -> None:
+    """Where the queue grows all requests miss their targets at last."""
+    assert goodput(Workload(concurrency=2), SERVED, 1, (0.1, 0.1), "model") is None
+    assert goodput(LOAD, replace(SERVED, full_per_s=1.0), 1, (0.1, 0.1), "model") is None
+
+
+@given(st.floats(0, 3), st.floats(0, 3))
+def test_a_larger_error_has_a_wider_range(first: float, later: float) -> None:
+    """The range holds the value, and never more than the requests/s at their high end."""
+    found, exact = (goodput(LOAD, SERVED, 1, e, "x") for e in ((first, later), (0.0, 0.0)))
+    assert found
+    assert exact
+    assert found.low <= exact.low <= found.value <= found.high <= 2.0 * (1 + later)
+
+
+def test_a_plan_with_targets_says_its_goodput() -> None:
+    """At most the requests/s; none without a target."""
+    found = plan("llama-8b", "1xL40S", concurrency=8, ttft_ms=1000, tpot_ms=45).prediction
+    assert found.goodput_per_s
+    assert 0 < found.goodput_per_s.value <= found.requests_per_s.value
+    assert plan("llama-8b", "1xL40S", concurrency=8).prediction.goodput_per_s is None
