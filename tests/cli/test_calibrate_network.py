@@ -16,7 +16,7 @@ SSH = """\
 #!/bin/sh
 case "$*" in
     *" -G "*) echo "hostname 192.0.2.7" ;;
-    *) exec bash -s ;;
+    *) exec env --default-signal=TERM bash -s ;;  # sshd's children do not ignore what ssh does
 esac
 """
 PLAN = ("plan", "llama-70b", "--gpus", "2x8xH100", "--pp", "2")

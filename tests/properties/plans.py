@@ -147,7 +147,9 @@ def text(case: Case) -> str:
 
 
 def _run(case: Case, *more: str) -> CompletedProcess[str]:
-    result = tpdeploy(*case.args, *more, home=Path(_home().name), width=200)
+    home = Path(_home().name)
+    (home / "plan.yaml").unlink(missing_ok=True)  # that another one is replaced is not said
+    result = tpdeploy(*case.args, *more, home=home, width=200)
     made[result.returncode] += 1
     return result
 

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -93,8 +94,8 @@ def launch(
         task = Task(chosen, engine, order)
         if dry_run or output:
             return show_manifest(orchestrator, task, output, as_json=json)
-        show_start(err, chosen, order, plan, ())
-        return submit(orchestrator, task, detach=detach, as_json=json)
+        said = partial(show_start, err, chosen, order, plan, ())
+        return submit(orchestrator, task, said, detach=detach, as_json=json)
     if dry_run or output:
         return show_commands(chosen, engine, order, systemd, output, as_json=json)
     with one_at_a_time():

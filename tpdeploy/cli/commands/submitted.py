@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -45,10 +46,18 @@ def show_manifest(
         typer.echo(made.text, nl=False)
 
 
-def submit(orchestrator: Orchestrator, task: Task, *, detach: bool, as_json: bool) -> None:
+def submit(
+    orchestrator: Orchestrator,
+    task: Task,
+    say_start: Callable[[], None],
+    *,
+    detach: bool,
+    as_json: bool,
+) -> None:
     """Hand it over, show the way to readiness, and stay unless it is to be left alone."""
     with one_at_a_time():
         orchestrator.check(task)
+        say_start()
         # Ended in another way than by Ctrl-C, it ends what it started all the same.
         for number in (signal.SIGTERM, *(() if detach else (signal.SIGHUP,))):
             signal.signal(number, signal.default_int_handler)
