@@ -209,8 +209,7 @@ def test_a_generated_key_is_shown_once_and_kept_for_its_user(machine: Machine) -
     url = Deployment.model_validate_json(done.stdout).url + "/v1/models"
     assert asked(url).status == 401
     assert asked(url, **bearing(key)).status == 200
-    # The stand-in does not chat; that it was asked shows that the key was known.
-    assert "the stream ended before the answer was finished" in machine.run("query", "Hello").stderr
+    assert machine.run("query", "Hello").stdout == "Hello!\n"
 
 
 @pytest.mark.processes
@@ -228,7 +227,7 @@ def test_what_clients_send_is_encrypted_with_the_users_certificate(
     assert httpx.get(url + "/v1/models", verify=trust, trust_env=False).status_code == 200
     assert asked(url.replace("https", "http") + "/v1/models").status == 400
     assert machine.status().members[-1].healthy
-    assert "the stream ended before the answer was finished" in machine.run("query", "Hello").stderr
+    assert machine.run("query", "Hello").stdout == "Hello!\n"
 
 
 def pair(folder: Path) -> tuple[Path, Path]:
