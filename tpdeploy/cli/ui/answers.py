@@ -111,15 +111,18 @@ def _options(fields: Mapping[str, str]) -> Options:
 def _shown(made: DeploymentPlan, command: str) -> Answer:
     told, cluster = made.prediction, made.cluster
     statistic = made.workload.ttft.at if made.workload.ttft else "p50"
+    figures = [
+        (f"Time to first token ({statistic})", told.ttft_ms, "ms"),
+        ("Time per output token", told.tpot_ms, "ms"),
+        ("Output tokens per second", told.output_tokens_per_s, ""),
+    ]
+    if told.goodput_per_s:
+        figures.append(("Requests per second on target", told.goodput_per_s, ""))
     return Answer(
         answer=made.answer,
         warning=made.overload or "",
         what=f"{made.model.id} with {made.backend} on {cluster.count}x {cluster.gpu}",
-        figures=(
-            _figure(f"Time to first token ({statistic})", told.ttft_ms, "ms"),
-            _figure("Time per output token", told.tpot_ms, "ms"),
-            _figure("Output tokens per second", told.output_tokens_per_s, ""),
-        ),
+        figures=tuple(_figure(*each) for each in figures),
         splits=_splits(made),
         why=" ".join(made.why),
         depends_on=made.depends_on,
