@@ -13,6 +13,7 @@ to benchmarks/published/blind.yaml and prints its row for docs/backtest.md.
 
 import argparse
 import statistics
+import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
@@ -87,7 +88,7 @@ def main() -> None:
     asked = parser.parse_args()
     pairs = predicted(asked.runs)
     if asked.record:
-        found = score(asked.record, pairs)
+        found = score(asked.record, pairs).changed(version=f"{__version__} ({_commit()})")
         kept = read_record(SCORES, Scores).scores if SCORES.exists() else ()
         write_whole(SCORES, dump_record(Scores(scores=(*kept, found))))
         print(found.row)
@@ -103,6 +104,14 @@ def predicted(path: Path) -> list[Pair]:
     rows = [row for row in read_rows(path).rows if usable(row)]
     results = predict_rows(rows)
     return [(row, r) for row, r in zip(rows, results, strict=True) if isinstance(r, Predicted)]
+
+
+def _commit() -> str:
+    """The commit that predicts; releases are too far apart to tell."""
+    argv = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(
+        argv, cwd=Path(__file__).parent, capture_output=True, check=True, text=True
+    ).stdout.strip()
 
 
 def usable(row: Row) -> bool:
@@ -138,6 +147,8 @@ def runs(pairs: Iterable[Pair]) -> list[Run]:
         per_s = tokens_per_s(row, told)
         if per_s is None or any(row[name].strip() not in {"", "1"} for name in ("pp", "dp")):
             continue
+        if not row["concurrency"].strip():  # at a rate every width serves as much
+            continue
         found.append(
             Run(
                 same=tuple(row.get(name, "").strip() for name in (*SAME, *SETTING)),
@@ -155,7 +166,7 @@ def runs(pairs: Iterable[Pair]) -> list[Run]:
 def tokens_per_s(row: Row, told: Predicted) -> float | None:
     """What was measured, from the latencies where only these are stated."""
     ttft, tpot, stated = (each.measured for each in (told.ttft, told.tpot, _rate(told)))
-    if stated is not None or ttft is None or tpot is None:
+    if stated is not None or ttft is None or tpot is None or not row["concurrency"].strip():
         return stated
     clients, tokens = int(row["concurrency"]), int(row["output_tokens"])
     return clients * tokens / (ttft + tpot * (tokens - 1)) * 1000

@@ -18,6 +18,7 @@ from tpdeploy.api import options
 from tpdeploy.api.results import Compared
 from tpdeploy.files import write_whole
 from tpdeploy.harness.backtest import summary
+from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.planner import plan
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.md"
@@ -25,14 +26,18 @@ FUNCTIONS: Sequence[Callable[..., Any]] = (
     tpdeploy.plan,
     tpdeploy.estimate,
     tpdeploy.compare,
+    tpdeploy.launch,
+    tpdeploy.validate,
     tpdeploy.backtest,
 )
 RECORDS: Sequence[type[BaseModel]] = (
     *(tpdeploy.Plan, plan.Prediction, plan.Estimate, plan.Distribution, plan.PlannedModel),
     *(plan.PlannedCluster, plan.Placement, plan.Limits, plan.MemoryPerGpu, plan.Alternative),
     *(plan.EngineAnswer, plan.ParetoPoint, plan.Cost, tpdeploy.Comparison, Compared),
+    ValidationReport,
     *(summary.Summary, summary.Group, summary.Errors, summary.Unpredicted),
 )
+CLASSES = (tpdeploy.Running,)
 ERRORS = (tpdeploy.TpdeployError, tpdeploy.InputError, tpdeploy.InfeasibleError)
 INTRODUCTION = """\
 # Python reference
@@ -48,8 +53,8 @@ def page() -> str:
     parts = [
         *(INTRODUCTION, "## Functions\n", *map(_function, FUNCTIONS)),
         *("## Options\n", *(_options(name, kind.__doc__ or "") for name, kind in kinds)),
-        *("## Records\n", *map(_record, RECORDS)),
-        *("## Errors\n", *map(_error, ERRORS)),
+        *("## Records\n", *map(_class, CLASSES), *map(_record, RECORDS)),
+        *("## Errors\n", *map(_class, ERRORS)),
     ]
     return "\n".join(parts)
 
@@ -69,7 +74,8 @@ def _lists(docstring: str) -> str:
     )
 
 
-def _error(kind: type[Exception]) -> str:
+def _class(kind: type[object]) -> str:
+    """A heading and the docstring."""
     return f"### {kind.__name__}\n\n{inspect.getdoc(kind)}\n"
 
 

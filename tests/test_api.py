@@ -163,6 +163,12 @@ def test_the_reference_is_current() -> None:
     assert made.PAGE.read_text(encoding="utf-8") == made.page()
 
 
+def test_the_reference_has_every_name() -> None:
+    """Of the contract, each has its heading."""
+    headings = set(re.findall(r"^### (\w+)$", script("list_python").page(), re.MULTILINE))
+    assert set(tpdeploy.__all__) - headings == {"__version__"}
+
+
 def test_a_type_checker_from_outside(tmp_path: Path) -> None:
     """A correct program passes strict checks; each mistake is found."""
     assert _checked(tmp_path, PROGRAM) == []

@@ -138,8 +138,10 @@ def append_privately(path: Path) -> BinaryIO:
     return os.fdopen(number, "ab")
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader sees the old file or the new one, never a part.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new one, never a part.
+
+    Text is written as UTF-8.
 
     Raises:
         InputError: `path` is a folder, a device or a name that no file can have.
@@ -152,10 +154,10 @@ def write_whole(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=path.parent, prefix=".tpdeploy.", delete=False
+            dir=path.parent, prefix=".tpdeploy.", delete=False
         ) as file:
             temporary = Path(file.name)
-            file.write(text)
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

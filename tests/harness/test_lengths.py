@@ -19,6 +19,7 @@ PAIRS = [(374, 44), (396, 109)]
     "text",
     [
         "input_tokens,output_tokens\n374,44\n396,109\n",
+        'note, input_tokens, output_tokens\n"one\u2028line", 374, 44\nb, 396, 109\n',
         "TIMESTAMP,ContextTokens,GeneratedTokens\n1,374,44\n2,396,109\n",
         "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
         "5,GPT-4,374,44,418,API log\n45,GPT-4,396,109,505,API log\n",
@@ -52,6 +53,7 @@ def test_a_request_without_tokens_has_one(tmp_path: Path) -> None:
             "line 3: output_tokens x: need 0 to 100,000,000",
         ),
         ("input_tokens,output_tokens\n1\n", "line 2: output_tokens None: need"),
+        (f"input_tokens,output_tokens\n1,{'2' * 200_000}\n", "line 2: field larger than"),
         ('{"input_tokens": 5, "output_tokens": -1}', "line 1: output_tokens -1: need"),
         ('{"input_tokens": 5, "output_tokens": 1}\n{"x', "line 2: is not valid JSON"),
         ('{"input_tokens": 5, "output_tokens": 1}\n[5]', "line 2: give"),

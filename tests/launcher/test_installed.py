@@ -69,6 +69,15 @@ def test_an_engine_on_the_path_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert found.environment.python == programs / "python"
 
 
+def test_a_program_of_that_name_is_not_taken_for_the_engine(tmp_path: Path) -> None:
+    """Nothing tells its release: it is shown, and not used unasked."""
+    (tmp_path / "empty" / "vllm").write_text("#!/bin/sh\n")
+    (tmp_path / "empty" / "vllm").chmod(0o755)
+    (found,) = installations(VllmBackend(), "cuda")
+    assert found.objection == "its release is not known"
+    assert used(VllmBackend(), "cuda") is None
+
+
 @pytest.mark.parametrize(
     ("backend", "distribution", "version", "program"),
     [

@@ -84,6 +84,8 @@ def test_what_cannot_be_planned_or_started_has_the_exit_code_of_that_command(
     """3: nothing feasible, with what would work; 2: an engine that is missing."""
     none = refused("up", "llama-70b", "--gpus", "1xL40S", "--backend", "vllm", code=3)
     assert "what would work" in none
+    whose = refused("up", "smollm2", "--gpus", "CPU", "--executable", "/bin/true")
+    assert whose == "Error: --executable: say of which engine it is, as --backend vllm"
     missing = tpdeploy(*UP, "--backend", "vllm", home=tmp_path, PATH="/nowhere")
     assert missing.returncode == 2
     assert "tpdeploy backends install vllm --platform cpu" in missing.stderr

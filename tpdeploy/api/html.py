@@ -7,10 +7,11 @@ from tpdeploy.numbers import duration, in_unit, number
 from tpdeploy.planner.plan import DeploymentPlan, Estimate
 
 FIGURES = ("TTFT", "TPOT", "output tokens/s")
+GOODPUT = "requests/s on target"
 
 
 def plan_html(plan: DeploymentPlan) -> str:
-    """The answer, three figures with ranges, why, and the splits that were simulated."""
+    """The answer, its figures with ranges, why, and the splits that were simulated."""
     figures = [(name, *_figure(each, name)) for name, each in _estimates(plan)]
     simulated = [a for a in plan.alternatives if a.output_tokens_per_s is not None]
     others = [
@@ -37,19 +38,20 @@ def comparison_html(compared: Iterable[tuple[str, DeploymentPlan | None, str]]) 
         if plan is None:
             rows.append((name, *[""] * len(FIGURES), reason))
         else:
-            values = (_figure(each, figure)[0] for figure, each in _estimates(plan))
+            values = [_figure(each, figure)[0] for figure, each in _estimates(plan)[: len(FIGURES)]]
             rows.append((name, *values, plan.answer))
     return _table(("", *FIGURES, "answer"), rows)
 
 
 def _estimates(plan: DeploymentPlan) -> list[tuple[str, Estimate]]:
     told = plan.prediction
-    return list(zip(FIGURES, (told.ttft_ms, told.tpot_ms, told.output_tokens_per_s), strict=True))
+    found = zip(FIGURES, (told.ttft_ms, told.tpot_ms, told.output_tokens_per_s), strict=True)
+    return [*found, (GOODPUT, told.goodput_per_s)] if told.goodput_per_s else list(found)
 
 
 def _figure(estimate: Estimate, name: str) -> tuple[str, str]:
     """A figure, and its range."""
-    unit = "" if name == FIGURES[-1] else "ms"
+    unit = "" if name in {FIGURES[-1], GOODPUT} else "ms"
     value = duration(estimate.value) if unit else number(estimate.value)
     return value, f"{in_unit(estimate.low, unit)} to {in_unit(estimate.high, unit)}"
 

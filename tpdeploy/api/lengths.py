@@ -91,7 +91,7 @@ def _of_file(path: Path, model: ModelShape) -> Lengths:
     counters: list[Callable[[str], int]] = []
     rows = read_lengths(path, count)
     found = representative(rows, name=path.name, source=str(path))
-    some = f", of which {len(found.pairs):,} like all" if len(found.pairs) < len(rows) else ""
+    some = f", represented by {len(found.pairs):,} of them" if len(found.pairs) < len(rows) else ""
     return found.changed(source=f"{path}: {len(rows):,} requests{some}")
 
 

@@ -1,8 +1,10 @@
 """A deployment that serves, as `tpdeploy.launch` returns it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
+from tpdeploy.errors import InputError
 from tpdeploy.launcher.control import stop
 from tpdeploy.planner.plan import DeploymentPlan
 
@@ -37,4 +39,5 @@ class Running:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
+        with suppress(InputError):  # it has ended by itself, or was stopped in the block
+            self.stop()

@@ -20,6 +20,7 @@ from tpdeploy.errors import InputError, TpdeployError, nearest, shown
 COMMANDS = {
     "up": "Plan, launch, ask a first question, and show how to call it.",
     "plan": "Choose how a model is split over GPUs, and predict its speed.",
+    "ui": "Plan on a web page of this machine.",
     "compare": "Show models, GPUs, engines or widths side by side.",
     "explain": "Draw how one layer is split and what its all-reduces carry.",
     "models": "List the models that are bundled.",

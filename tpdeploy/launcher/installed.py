@@ -21,6 +21,8 @@ Where = Literal["installed by tpdeploy", "in this Python environment", "on PATH"
 
 SHEBANG = re.compile(rb"#! ?(/\S*/python[\d.]*)\s")
 LONGEST_SHEBANG = 256
+# Of what is not a Python package nothing tells whether the adapter knows its flags.
+NOT_KNOWN = "its release is not known"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ def installations(backend: Backend, platform: Platform) -> list[Installation]:
         found[own.executables] = Installation(own, "installed by tpdeploy", version)
     for environment, where in _beside(spec):
         version = version_in(environment, spec.distribution) or ""
-        objection = backend.objection(platform, version) if version else ""
+        objection = NOT_KNOWN if spec.distribution else ""
+        if version:
+            objection = backend.objection(platform, version)
         other = Installation(environment, where, version, objection)
         found.setdefault(environment.executables, other)
     return list(found.values())

@@ -1,6 +1,5 @@
 """Handing a deployment over to a cluster, and following it until it is ready."""
 
-import os
 import secrets
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from tpdeploy.launcher.launch import prepared
 from tpdeploy.launcher.orchestrated import look
 from tpdeploy.launcher.orchestrators.base import Orchestrator, Task
 from tpdeploy.launcher.state import Deployment
+from tpdeploy.profiles.models.hub import stated_token
 
 LOOK_EVERY_S = 2.0
 SILENCE_S = 60.0
@@ -54,7 +54,7 @@ def keys_of(order: Order) -> dict[str, str]:
     found = {INNER_KEY: secrets.token_urlsafe(32)}
     if clients:
         found[API_KEY] = "\n".join(clients)
-    if token := os.environ.get(HUB_TOKEN):
+    if token := stated_token():
         found[HUB_TOKEN] = token
     return found
 

@@ -1,11 +1,13 @@
 """`tpdeploy explain`: how tensor parallelism splits a layer, drawn."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tpdeploy.cli.options import common as options
 from tpdeploy.cli.output import out, print_json
+from tpdeploy.cli.report.write import check_picture, write_layer
 from tpdeploy.planner.model.layer_split import Block, LayerSplit
 from tpdeploy.planner.model.layer_split import explain as split_layer
 from tpdeploy.profiles.models.library import load_model
@@ -19,18 +21,23 @@ BOX_WIDTH = 76
 def explain(
     model: Annotated[str, typer.Argument(help="Alias, local folder or hub id, e.g. llama-70b.")],
     tp: Annotated[int, typer.Option(help="Tensor-parallel width.")],
+    *,
     tokens: Annotated[int, typer.Option(help="Tokens in the step.")] = 1,
     dtype: Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.")] = "auto",
+    svg: Annotated[Path | None, typer.Option(help="Draw it, into this .svg file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show which columns and rows each GPU holds and what the all-reduces carry."""
     options.devices("--tp", tp)
     options.tokens("--tokens", tokens)
+    check_picture("--svg", svg, (".svg",))
     shape = load_model(model)
     chosen = options.dtype(dtype)
     if chosen:
         shape = shape.model_copy(update={"dtype": chosen})
     split = split_layer(shape, tp, tokens)
+    if svg:
+        write_layer(svg, split)
     if json:
         print_json(split)
     else:

@@ -16,7 +16,7 @@ from tpdeploy.planner.search.replay import predict_plan
 # Options that say what to send, and where to: with --from nothing is sent.
 SENDING = (
     *("url", "inside", "requests", "duration", "warmup", "concurrency", "rate", "arrivals"),
-    *("length_spread", "shared_prefix", "prompts", "sweep"),
+    *("length_spread", "shared_prefix", "prompts", "sweep", "client_image"),
 )
 
 

@@ -11,7 +11,7 @@ from tpdeploy.cli.options.plan_request import assumed, load_of, request_of
 from tpdeploy.cli.options.quiet import Quiet
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import keep_previous, write_plan
-from tpdeploy.cli.report.write import check_report, write_report
+from tpdeploy.cli.report.write import check_picture, check_report, write_plot, write_report
 from tpdeploy.cli.views.plan import show_plan
 from tpdeploy.cli.views.splits import show_alternatives, telling
 from tpdeploy.errors import InfeasibleError
@@ -69,12 +69,14 @@ def plan(
     pareto: given.Pareto = False,
     output: given.Output = None,
     report: given.Report = None,
+    plot: given.Plot = None,
     everything: given.Everything = False,
     json: given.Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Choose how MODEL is split over these GPUs: TP, pipeline, experts, attention, replicas."""
     check_report(report)
+    check_picture("--plot", plot)
     cluster, stored = _cluster(gpus, interconnect, network), load_model(model)
     no_gpu = gpus.strip().lower() == AUTO and cluster.accelerator.platform == "cpu"
     load = load_of(context.params, stored)
@@ -89,6 +91,8 @@ def plan(
     path = write_plan(made, output)
     if report:
         write_report(report, decision.choice.solved[0], made)
+    if plot:
+        write_plot(plot, decision.choice.solved[0], made)
     if json:
         print_json(made)
     else:

@@ -5,6 +5,7 @@ from contextlib import suppress
 from functools import partial
 from inspect import signature
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import typer
@@ -28,6 +29,7 @@ from tpdeploy.cli.views.start import show_start
 from tpdeploy.errors import InfeasibleError, InputError
 from tpdeploy.harness.load.chat import Question
 from tpdeploy.harness.load.events import RequestError
+from tpdeploy.launcher.access import API_KEY
 from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.installed import used
 from tpdeploy.launcher.launch import begin, check, check_here, choose_port, one_at_a_time
@@ -86,7 +88,8 @@ def up(
 ) -> None:
     """Plan MODEL on these GPUs, launch it, ask it a question, and show how to call it.
 
-    Options of plan and launch that are not here have their defaults; exit codes are theirs.
+    Options of plan and launch that are not here have their defaults; exit codes are theirs. With
+    --json no question is asked.
     """
     asked = {**_defaults(planning.plan), **_defaults(launching.launch), **context.params}
     made = _planned(asked)
@@ -127,7 +130,7 @@ def _planned(asked: Mapping[str, Any]) -> DeploymentPlan:
         count_is_open=leaves_count_open(asked["gpus"], cluster),
         load=load,
         backend=asked["backend"],
-        among=_installed(cluster.accelerator.platform),
+        among=_startable(asked, cluster.accelerator.platform),
     )
     try:
         return decision.plan(assumed=assumed(asked, load))
@@ -135,8 +138,19 @@ def _planned(asked: Mapping[str, Any]) -> DeploymentPlan:
         raise InfeasibleError(decision.refused(refusal).reason) from None
 
 
-def _installed(platform: Platform) -> list[Backend]:
-    """The engines that can be started now: others would only be asked for."""
+def _startable(asked: Mapping[str, Any], platform: Platform) -> list[Backend]:
+    """The engines that can be started now: others would only be asked for.
+
+    Any, if its program is named.
+
+    Raises:
+        InputError: a program is named, and not of which engine it is.
+    """
+    named = next((name for name in ("executable", "python") if asked[name]), None)
+    if named:
+        if asked["backend"] == "auto":
+            raise InputError(f"--{named}: say of which engine it is, as --backend vllm")
+        return load_backends()[0]
     found = []
     for backend in load_backends()[0]:
         with suppress(InputError):  # it does not run there
@@ -160,9 +174,13 @@ def _show_calls(deployment: Deployment, order: Order) -> None:
         err.print(f"Asked {FIRST.text!r}: {answer.text.strip()!r}", soft_wrap=True)
         err.print(summary(answer), style="dim")
     except RequestError as refusal:
-        chats = False  # most often a model without a chat template, which continues texts
-        err.print(f"It does not chat: {refusal}", style="yellow", soft_wrap=True)
+        # Most often a model without a chat template, which continues texts.
+        chats = refusal.failure.kind != "status"
+        said = "A first question got no whole answer" if chats else "It does not chat"
+        err.print(f"{said}: {refusal}", style="yellow", soft_wrap=True)
     keyed = order.keyed or order.key_file is not None
+    if keyed and order.key_file:
+        out.print(f'export {API_KEY}="$(head -n 1 {quote(str(order.key_file))})"', soft_wrap=True)
     out.print(calls(deployment, chats=chats, keyed=keyed), soft_wrap=True)
     named = "" if deployment.name == DEFAULT_NAME else f" --name {deployment.name}"
     err.print(f"Stop it: tpdeploy stop{named}. Measure it: tpdeploy validate{named}.")

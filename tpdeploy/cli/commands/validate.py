@@ -86,6 +86,8 @@ def validate(
             explained=verbose,
         )
         return
+    if client_image and not inside:
+        raise InputError(f"--client-image {client_image}: add --inside")
     endpoint, deployment = _target(plan, url, name)
     deployed = endpoint.plan
     load = _workload(deployed.workload, concurrency, rate, length_spread)
@@ -241,8 +243,6 @@ def _sender(
 ) -> Send:
     """What measures from here, or from a machine where the replicas are."""
     if not inside:
-        if image:
-            raise InputError(f"--client-image {image}: add --inside")
         return measure_here
     if deployment is None:
         raise InputError("--inside is for a deployment that launch --on started; leave --url out")

@@ -162,6 +162,12 @@ Output = Annotated[
 Report = Annotated[
     Path | None, typer.Option("--report", help="Write the plan as one HTML page, with figures.")
 ]
+Plot = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot", help="Draw tokens/s against TPOT of the splits, over several loads: .svg or .png."
+    ),
+]
 Everything = Annotated[
     bool,
     typer.Option(

@@ -100,6 +100,17 @@ def against_load(name: str, axis: Axis, series: Series, description: str) -> str
 
 def frontier(name: str, lines: Sequence[Line], device: str, description: str) -> str:
     """Throughput of a device against the time per output token, one line a split."""
+    return _figure(name, _frontier(lines, device), description)
+
+
+def frontier_figure(lines: Sequence[Line], device: str, title: str) -> Figure:
+    """The same figure by itself, with a title."""
+    figure = _drawn(_frontier(lines, device), SIZE[1])
+    figure.axes[0].set_title(title, fontsize=9, loc="left")
+    return figure
+
+
+def _frontier(lines: Sequence[Line], device: str) -> Drawing:
     others = iter((("second", "s"), ("third", "^"), ("fourth", "v")))
 
     def draw(axes: Axes) -> None:
@@ -130,7 +141,7 @@ def frontier(name: str, lines: Sequence[Line], device: str, description: str) ->
         axes.set_xlabel("TPOT, ms (quicker to the left)")
         axes.set_ylabel(f"Output tokens/s a {device}")
 
-    return _figure(name, draw, description)
+    return draw
 
 
 def stacks(name: str, bars: Sequence[Stack], unit: str, description: str) -> str:
@@ -168,17 +179,21 @@ def stacks(name: str, bars: Sequence[Stack], unit: str, description: str) -> str
 
 def _figure(name: str, draw: Drawing, description: str, height: float = SIZE[1]) -> str:
     with rc_context(STYLE):
-        figure = Figure(figsize=(SIZE[0], height), layout="constrained")
-        axes = figure.add_subplot()
-        draw(axes)
-        longest = max(len(label) for label in axes.get_legend_handles_labels()[1])
-        figure.legend(
-            loc="outside upper left",
-            ncols=max(1, min(3, LEGEND_LETTERS // longest)),
-            columnspacing=1.2,
-            handlelength=1.6,
-        )
-        return inline(figure, name, description)
+        return inline(_drawn(draw, height), name, description)
+
+
+def _drawn(draw: Drawing, height: float) -> Figure:
+    figure = Figure(figsize=(SIZE[0], height), layout="constrained")
+    axes = figure.add_subplot()
+    draw(axes)
+    longest = max(len(label) for label in axes.get_legend_handles_labels()[1])
+    figure.legend(
+        loc="outside upper left",
+        ncols=max(1, min(3, LEGEND_LETTERS // longest)),
+        columnspacing=1.2,
+        handlelength=1.6,
+    )
+    return figure
 
 
 def _draw_readings(axes: Axes, readings: Sequence[Reading]) -> None:

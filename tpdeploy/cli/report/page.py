@@ -82,6 +82,9 @@ def keys(content: Content) -> list[Key]:
         _latency("TPOT", load.tpot, prediction.tpot_ms, own.get("TPOT")),
         _key("Throughput", "tokens/s", prediction.output_tokens_per_s, own.get("throughput")),
     ]
+    if prediction.goodput_per_s:
+        good = prediction.goodput_per_s
+        found.append(_key("Goodput", "requests/s on target", good, own.get("goodput")))
     if plan.cost:
         price = plan.cost.per_million_output_tokens
         found.append(_price(price))

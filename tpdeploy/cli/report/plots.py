@@ -1,9 +1,11 @@
 """Which figures a report has, and what each says to who cannot see it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from tpdeploy.cli.report import figures
 from tpdeploy.cli.report.content import Content, Curve
+from tpdeploy.cli.report.svg import save
 from tpdeploy.cli.views.splits import split_words
 from tpdeploy.harness.measure.metrics import Spread
 from tpdeploy.harness.measure.sweep import Point
@@ -171,15 +173,31 @@ def _ends(series: figures.Series, unit: str) -> str:
     return f"{number(first)} {unit} at {loads[0]:g}, {number(last)} at {loads[-1]:g}"
 
 
-def _frontier(content: Content) -> Plot:
+def save_frontier(content: Content, path: Path) -> None:
+    """Write the figure of throughput against TPOT to `path`, an SVG or a PNG.
+
+    Raises:
+        TpdeployError: the file cannot be written.
+    """
+    model, cluster = content.plan.model.id, content.plan.cluster
+    title = f"{model.rpartition('/')[2]} on {cluster.count}x {cluster.gpu}, predicted\n"
+    title += f"Numbers: {content.load_axis.lower()}"
+    lines = _frontier_lines(content)
+    save(lambda: figures.frontier_figure(lines, content.device, title), path)
+
+
+def _frontier_lines(content: Content) -> list[figures.Line]:
     chosen = content.chosen
     predicted = ", predicted" if content.points else ""
     lines = [_line(chosen, split_words(chosen.parallelism) + predicted)]
     if any(point.measured.tpot_ms for point in content.points):
         lines.append(_measured_line(content))
-    lines += [
-        _line(other, split_words(other.parallelism)) for other in content.others if other.loads
-    ]
+    others = [other for other in content.others if other.loads]
+    return [*lines, *(_line(other, split_words(other.parallelism)) for other in others)]
+
+
+def _frontier(content: Content) -> Plot:
+    lines = _frontier_lines(content)
     words = "; ".join(
         f"{line.name}: {number(line.points[0][1])} tokens/s at {number(line.points[0][0])} ms to "
         f"{number(line.points[-1][1])} at {number(line.points[-1][0])} ms"

@@ -1,17 +1,43 @@
-"""A matplotlib figure as SVG inside a page: colours and letters are the page's own."""
+"""A matplotlib figure as SVG inside a page, whose colours and letters it takes, or as a file."""
 
 import io
 import re
+from collections.abc import Callable, Mapping
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.colors import get_named_colors_mapping
 from matplotlib.figure import Figure
 
-# Drawn in these colours, written as variables of the page's style sheet, so that one figure is
-# right on a light screen, on a dark one and on paper.
-NAMES = ("paper", "ink", "muted", "grid", "predicted", "measured", "second", "third", "fourth")
-COLOURS = {name: f"#00000{number}" for number, name in enumerate(NAMES, start=1)}
+from tpdeploy.files import write_whole
+
+# What each colour is on a light screen, as the page's style sheet has it.
+LIGHT = {
+    "paper": "#ffffff",
+    "ink": "#171b21",
+    "muted": "#59626e",
+    "grid": "#dfe3e8",
+    "predicted": "#2160c4",
+    "measured": "#c2500a",
+    "second": "#3aa0a6",
+    "third": "#7d8894",
+    "fourth": "#b4bcc5",
+}
+# A page's figure is drawn in these, which become variables of its style sheet: one figure is right
+# on a light screen, on a dark one and on paper.
+CODES = {name: f"#00000{number}" for number, name in enumerate(LIGHT, start=1)}
+COLOURS = {name: f"tpdeploy:{name}" for name in LIGHT}
+
+
+def _colour(values: Mapping[str, str]) -> None:
+    known = get_named_colors_mapping()
+    for name, value in values.items():
+        known[COLOURS[name]] = value
+
+
+_colour(CODES)
 # Any: matplotlib types each name of a setting.
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # letters stay text, in the page's font
@@ -53,6 +79,23 @@ def inline(figure: Figure, name: str, description: str) -> str:
     text = re.sub(r'(<svg [^>]*?)height="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
     text = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", text)
-    for colour, code in COLOURS.items():
+    for colour, code in CODES.items():
         text = text.replace(code, f"var(--{colour})")
     return text.replace("<svg ", f'<svg role="img" aria-label="{escape(description)}" ', 1)
+
+
+def save(make: Callable[[], Figure], path: Path) -> None:
+    """Write the figure that `make` draws as SVG or PNG, by the name of `path`, on light paper.
+
+    Raises:
+        TpdeployError: the file cannot be written.
+    """
+    kind, written = path.suffix.lower().removeprefix("."), io.BytesIO()
+    metadata = NO_METADATA if kind == "svg" else None
+    _colour(LIGHT)
+    try:
+        with rc_context(STYLE):
+            make().savefig(written, format=kind, dpi=200, metadata=metadata)
+    finally:
+        _colour(CODES)
+    write_whole(path, written.getvalue())

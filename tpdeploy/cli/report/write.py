@@ -1,5 +1,6 @@
 """Writing a report, where the libraries that draw it are installed."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tpdeploy.errors import InputError
 from tpdeploy.files import kind_of, write_whole
+from tpdeploy.planner.model.layer_split import LayerSplit
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.question import Question
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from tpdeploy.harness.measure.sweep import SweepReport
 
 NEEDED = ("jinja2", "matplotlib")
+PICTURES = (".svg", ".png")
 
 
 def check_report(path: Path | None) -> None:
@@ -24,13 +27,30 @@ def check_report(path: Path | None) -> None:
     """
     if path is None:
         return
-    missing = [name for name in NEEDED if find_spec(name) is None]
+    _check("--report", path, NEEDED, "report.html")
+
+
+def check_picture(option: str, path: Path | None, kinds: Sequence[str] = PICTURES) -> None:
+    """Nothing, if a picture can be written to `path`, or none is wanted.
+
+    Raises:
+        InputError: the library is missing, or `path` is a folder or of another kind.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in kinds:
+        raise InputError(f"{option} {path}: name a file that ends in {' or '.join(kinds)}")
+    _check(option, path, ("matplotlib",), f"picture{kinds[0]}")
+
+
+def _check(option: str, path: Path, needed: Sequence[str], example: str) -> None:
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise InputError(
-            f"--report needs {' and '.join(missing)}; install: pip install 'tpdeploy[report]'"
+            f"{option} needs {' and '.join(missing)}; install: pip install 'tpdeploy[report]'"
         )
     if kind_of(path) == "folder":
-        raise InputError(f"--report {path}: is a folder; name a file, as report.html")
+        raise InputError(f"{option} {path}: is a folder; name a file, as {example}")
 
 
 def write_report(
@@ -46,3 +66,26 @@ def write_report(
     from tpdeploy.cli.report.page import render  # noqa: PLC0415
 
     write_whole(path, render(gather(question, plan, sweep), datetime.now(UTC)))
+
+
+def write_plot(path: Path, question: Question, plan: DeploymentPlan) -> None:
+    """Write throughput against TPOT of `plan`, which answers `question`, as a picture.
+
+    Raises:
+        TpdeployError: the file cannot be written.
+    """
+    from tpdeploy.cli.report.content import gather  # noqa: PLC0415 - as above
+    from tpdeploy.cli.report.plots import save_frontier  # noqa: PLC0415
+
+    save_frontier(gather(question, plan), path)
+
+
+def write_layer(path: Path, split: LayerSplit) -> None:
+    """Write a picture of `split`.
+
+    Raises:
+        TpdeployError: the file cannot be written.
+    """
+    from tpdeploy.cli.report.layer_picture import save_layer  # noqa: PLC0415 - as above
+
+    save_layer(split, path)

@@ -61,7 +61,7 @@ def _prediction(plan: DeploymentPlan) -> Padding:
     table.add_row("TPOT", _estimate(prediction.tpot_ms, "ms", load.tpot))
     table.add_row("throughput", _estimate(prediction.output_tokens_per_s, "output tokens/s", None))
     if prediction.goodput_per_s:
-        table.add_row("goodput", _estimate(prediction.goodput_per_s, "requests/s", None))
+        table.add_row("goodput", _estimate(prediction.goodput_per_s, "requests/s on target", None))
     if plan.cost:
         table.add_row("cost", _cost(plan))
     table.add_row("source", Text(prediction.tpot_ms.source, style="dim"))

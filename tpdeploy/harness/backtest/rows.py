@@ -147,7 +147,8 @@ def lengths_of(row: Row) -> tuple[int, int, float]:
     inputs = whole(row, "input_tokens", 1, MOST_TOKENS)
     outputs = whole(row, "output_tokens", 1, MOST_TOKENS)
     text = stated(row, "length_spread")
-    if not text and (inputs, outputs) in GRID and not stated(row, "requests"):
+    own = text or stated(row, "requests") or stated(row, "workload")
+    if not own and (inputs, outputs) in GRID:
         return round(GRID_MEAN * inputs), round(GRID_MEAN * outputs), GRID_SPREAD
     spread = number(text) if text else _spread_of(inputs, outputs)
     if spread is None or not 0 <= spread < 1:

@@ -1,6 +1,7 @@
 """Lengths of real requests from a file: tokens as they were counted, or prompts to count."""
 
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -38,8 +39,16 @@ def read_lengths(path: Path, count: Count | None = None) -> list[tuple[int, int]
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    table = csv.DictReader(text.splitlines())
-    names = table.fieldnames or ()
+    table = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
+    try:
+        yield from _csv_table(path, table)
+    except csv.Error as error:
+        raise InputError(f"--lengths {path}, line {table.line_num + 1}: {error}") from None
+
+
+def _csv_table(path: Path, table: "csv.DictReader[str]") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    table.fieldnames = [name.strip() for name in table.fieldnames or ()]
+    names = table.fieldnames
     if not set(PROMPTS) & set(names) or not set(ANSWERS) & set(names):
         raise InputError(
             f"--lengths {path}: need the columns input_tokens and output_tokens, or JSON Lines "

@@ -26,8 +26,8 @@ def counter(shape: ModelShape) -> Callable[[str], int]:
             "'tpdeploy[prompts]'; or give their input_tokens"
         ) from None
     where = shape.path or shape.id
-    if not shape.path and is_off():
-        raise InputError(f"--lengths: {FILE} of {where} is on the hub, and HF_HUB_OFFLINE is set")
+    if not shape.path and (variable := is_off()):
+        raise InputError(f"--lengths: {FILE} of {where} is on the hub, and {variable} is set")
     try:
         if shape.path:
             found = Tokenizer.from_file(str(Path(shape.path) / FILE))

@@ -53,8 +53,8 @@ def download_problem(model: str) -> tuple[str, str] | None:
 
     One file is asked for, which the hub guards as it guards the weights.
     """
-    if is_off():
-        return "HF_HUB_OFFLINE forbids to ask the hub", "unset it, or plan with a local folder"
+    if variable := is_off():
+        return f"{variable} forbids to ask the hub", "unset it, or plan with a local folder"
     try:
         answer = _ask(f"{model}/resolve/main/config.json")
     except _OutOfReachError as error:
@@ -88,10 +88,15 @@ def _sizes(files: list[object]) -> Iterator[tuple[str, int]]:
             yield name, size
 
 
+def stated_token() -> str:
+    """The token that a variable holds; empty if there is none."""
+    return (os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN") or "").strip()
+
+
 def token() -> str:
     """The user's token: HF_TOKEN, else the one that a login has left; empty if there is none."""
-    if stated := os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN"):
-        return stated.strip()
+    if stated := stated_token():
+        return stated
     try:
         kept = Path(os.environ.get("HF_TOKEN_PATH") or hub_home() / "token")
         return kept.read_text(encoding="utf-8").strip()
@@ -104,10 +109,11 @@ def endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
 
 
-def is_off() -> bool:
-    """Whether the user forbids to ask the hub."""
-    stated = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return stated.lower() in YES
+def is_off() -> str:
+    """The variable by which the user forbids to ask the hub; empty if there is none."""
+    names = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    stated = next((name for name in names if os.environ.get(name)), "")
+    return stated if os.environ.get(stated, "").lower() in YES else ""
 
 
 def _fetch(model: str, file: str) -> dict[str, object] | None:
@@ -136,8 +142,8 @@ def _ask(path: str) -> "httpx.Response":
     Raises:
         _OutOfReachError: there is none, or it may not be asked.
     """
-    if is_off():
-        raise _OutOfReachError("HF_HUB_OFFLINE is set")
+    if variable := is_off():
+        raise _OutOfReachError(f"{variable} is set")
     import httpx  # noqa: PLC0415 - 80 ms that only this path needs
 
     headers = {"Authorization": f"Bearer {sent}"} if (sent := token()) else {}

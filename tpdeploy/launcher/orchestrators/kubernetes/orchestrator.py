@@ -139,8 +139,10 @@ class Kubernetes(Orchestrator):
             kubectl.told("create", "--filename=-", stdin=secret)
             kubectl.told("apply", f"--filename={manifest}")
         except TakenError as error:  # by who launched it meanwhile, and will end it
+            chosen = _joined(selector(settings.name))
             raise TpdeployError(
-                f"the cluster has a Secret of {settings.name} already; choose another --name"
+                f"the cluster has a Secret of {settings.name} already; choose another --name, or "
+                f"if nothing uses it, delete it: kubectl delete secrets -l {chosen}"
             ) from error
         except BaseException:
             with suppress(TpdeployError):
