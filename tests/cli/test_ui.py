@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
@@ -26,7 +27,8 @@ def page() -> Iterator[httpx.Client]:
     with ui.server("127.0.0.1", 0) as serving:
         thread = Thread(target=serving.serve_forever)
         thread.start()
-        with httpx.Client(base_url=f"http://127.0.0.1:{serving.server_port}") as client:
+        address = f"http://127.0.0.1:{serving.server_port}"
+        with httpx.Client(base_url=address, timeout=60) as client:
             yield client
         serving.shutdown()
         thread.join()
@@ -103,6 +105,20 @@ def test_other_names_and_pages_are_refused(page: httpx.Client) -> None:
     assert page.get("/etc/passwd").status_code == 404
     assert page.get("/page.css/../server.py").status_code == 404
     assert page.post("/answer").status_code == 501
+
+
+def test_a_browser_that_goes_away_leaves_no_word(
+    page: httpx.Client, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A slider that moves on drops its question; the next one is answered."""
+    port = page.base_url.port
+    assert port
+    for _ in range(3):
+        with socket.create_connection(("127.0.0.1", port)) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.sendall(b"GET /names HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3)
+    assert page.get("/names").is_success
+    assert capfd.readouterr().err == ""
 
 
 def test_a_port_that_is_taken_is_one_line() -> None:

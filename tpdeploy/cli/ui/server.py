@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tpdeploy.cli.ui.answers import Refusal, answer_to
 from tpdeploy.errors import InputError, TpdeployError
-from tpdeploy.profiles.listing import known_gpus, known_models
+from tpdeploy.profiles.devices.catalog import accelerator_names
+from tpdeploy.profiles.models.library import model_names
 
 PAGES = {
     "/": ("page.html", "text/html"),
@@ -41,6 +43,11 @@ class Handler(BaseHTTPRequestHandler):
     def __init__(self, *args: object, hosts: frozenset[str] = LOOPBACK_NAMES) -> None:
         self.hosts = hosts
         super().__init__(*args)  # type: ignore[arg-type]
+
+    def handle(self) -> None:
+        """Until the browser has enough: it drops what a slider has asked before."""
+        with suppress(ConnectionError):
+            super().handle()
 
     def do_GET(self) -> None:
         """A page, the names, or the answer to the form in the address."""
@@ -78,8 +85,8 @@ class Handler(BaseHTTPRequestHandler):
 def names() -> dict[str, list[str]]:
     """The models and GPUs that the form offers."""
     return {
-        "models": [model.name for model in known_models("").models],
-        "gpus": [f"{count}x{gpu.name}" for gpu in known_gpus("").gpus for count in (1, 8)],
+        "models": list(model_names(ids=False)),
+        "gpus": [f"{count}x{name}" for name in accelerator_names() for count in (1, 8)],
     }
 
 
