@@ -22,6 +22,7 @@ from tpdeploy.profiles.record import Record
 FOREIGN_VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 POLL_S = 0.1
 KILL_TIMEOUT_S = 10.0
+LAST_THREADS_S = 2.0
 PROC = Path("/proc")
 BOOT_ID = PROC / "sys" / "kernel" / "random" / "boot_id"
 # Of /proc/PID/stat, counted from after the name, which may hold anything (proc_pid_stat(5)).
@@ -122,9 +123,17 @@ def is_alive(leader: Leader) -> bool:
 
 
 def end_of(leader: Leader) -> str:
-    """How that child of ours ended; it is left to be waited for. Of other processes, only that."""
+    """How that child of ours ended; it is left to be waited for. Of other processes, only that.
+
+    Its first thread may have ended, and so it, before the others of a killed process have.
+    """
+    deadline = time.monotonic() + LAST_THREADS_S
     with suppress(ChildProcessError):
-        end = os.waitid(os.P_PID, leader.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        while True:
+            end = os.waitid(os.P_PID, leader.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if end or time.monotonic() > deadline:
+                break
+            time.sleep(POLL_S)
         if end:
             by_itself = end.si_code == os.CLD_EXITED
             return ended(end.si_status if by_itself else -end.si_status)
