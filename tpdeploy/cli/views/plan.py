@@ -135,6 +135,7 @@ def _estimate(estimate: Estimate, unit: str, target: Target | None) -> tuple[str
     """A figure, and its range, statistic and target."""
     low, high = in_unit(estimate.low, unit), in_unit(estimate.high, unit)
     value = duration(estimate.value) if unit == "ms" else number(estimate.value)
-    statistic = (f"{target.at}, " if target else "p50, ") if unit == "ms" else ""
-    goal = f", target {target.ms:g}" if target else ""
-    return value, f"{statistic}expected {low} to {high}{goal}"
+    if target:  # all of it has room in 80 columns
+        return value, f"{target.at}, range {low} to {high}, target {target.ms:,g}"
+    statistic = "p50, " if unit == "ms" else ""
+    return value, f"{statistic}expected {low} to {high}"
