@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tpdeploy.api.functions import plan
+from tpdeploy.api.options import Options
+from tpdeploy.errors import InfeasibleError, InputError
+from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.serving.prediction import goodput, met
 from tpdeploy.planner.serving.simulation import Served
 from tpdeploy.planner.workload import Target, Workload
@@ -62,3 +65,58 @@ def test_a_plan_with_targets_says_its_goodput() -> None:
     assert found.goodput_per_s
     assert 0 < found.goodput_per_s.value <= found.requests_per_s.value
     assert plan("llama-8b", "1xL40S", concurrency=8).prediction.goodput_per_s is None
+
+
+TARGETS = Options(ttft_ms=500, tpot_ms=30, percentile="p90", max_num_batched_tokens=2048)
+
+
+@pytest.fixture(scope="module")
+def highest() -> DeploymentPlan:
+    """A plan for the most that two GPUs serve within targets."""
+    options = TARGETS | Options(backend="vllm", optimize="goodput")
+    return plan("llama-8b", gpus="2xL40S", **options)
+
+
+def at(rate: float, tensor: int) -> DeploymentPlan:
+    """A plan of a width for a rate."""
+    options = TARGETS | Options(backend="vllm", rate=rate, tp=tensor)
+    return plan("llama-8b", gpus="2xL40S", **options)
+
+
+def test_the_highest_rate_is_within_the_targets(highest: DeploymentPlan) -> None:
+    """Planned again for that rate the split meets its targets; no split does for a tenth more."""
+    rate = highest.workload.rate
+    assert rate
+    assert at(rate, highest.parallelism.tensor).parallelism == highest.parallelism
+    for tensor in (1, 2):
+        with pytest.raises(InfeasibleError):
+            at(rate * 1.1, tensor)
+
+
+def test_what_breaks_above_the_highest_rate_is_said(highest: DeploymentPlan) -> None:
+    """With that rate, before anything else."""
+    first = highest.why[0]
+    assert f"{highest.workload.rate:g} requests/s is the highest rate within the targets" in first
+    assert "misses the target" in first
+
+
+def test_targets_that_a_request_alone_misses_are_refused() -> None:
+    """There is no rate then."""
+    with pytest.raises(InfeasibleError, match="misses the target 5 ms"):
+        plan("llama-8b", gpus="1xL40S", backend="vllm", optimize="goodput", ttft_ms=5)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "options", "said"),
+    [
+        ("8xH100", Options(), "needs a target for TTFT or TPOT"),
+        ("H100", Options(ttft_ms=500), "say how many devices there are"),
+        ("8xH100", Options(ttft_ms=500, rate=3), "leave concurrency and rate out"),
+    ],
+)
+def test_goodput_needs_targets_and_devices_and_no_load(
+    gpus: str, options: Options, said: str
+) -> None:
+    """Each refused in a line."""
+    with pytest.raises(InputError, match=said):
+        plan("llama-8b", gpus, **(options | Options(optimize="goodput")))

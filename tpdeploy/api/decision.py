@@ -7,10 +7,11 @@ from tpdeploy.backends.base import Backend
 from tpdeploy.backends.choice import Choice, ask_one, choose
 from tpdeploy.backends.question import pose
 from tpdeploy.backends.registry import load_backend, load_backends
-from tpdeploy.errors import InfeasibleError
+from tpdeploy.errors import InfeasibleError, InputError
 from tpdeploy.planner.plan import DeploymentPlan, Refused
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Request
+from tpdeploy.planner.search.goodput import search_goodput
 from tpdeploy.planner.search.pareto import sweep
 from tpdeploy.planner.search.remedies import remedies
 from tpdeploy.planner.search.search import Solved, alternatives
@@ -77,10 +78,22 @@ def decide(
     def ask(engine: Backend) -> Question:
         return pose(request, stored, cluster, load, engine)
 
-    solve = fewest_with_steps if count_is_open else search_steps
+    solve = _search(request, load, count_is_open=count_is_open)
     if backend != AUTO:
         return Decision(ask_one(load_backend(backend), ask, solve), solve)
     return Decision(choose(among or load_backends()[0], ask, solve), solve)
+
+
+def _search(
+    request: Request, load: Workload, *, count_is_open: bool
+) -> Callable[[Question], Solved]:
+    if request.optimize == "goodput":
+        if load.ttft is None and load.tpot is None:
+            raise InputError("optimize goodput: needs a target for TTFT or TPOT")
+        if count_is_open:
+            raise InputError("optimize goodput: say how many devices there are, as 8xH100")
+        return search_goodput
+    return fewest_with_steps if count_is_open else search_steps
 
 
 def leaves_count_open(gpus: str, cluster: Cluster) -> bool:

@@ -122,6 +122,7 @@ def load_of(options: Options, model: ModelShape) -> Workload:
     """The load, in requests that the model and a stated limit have room for."""
     if "rate" in options and "concurrency" in options:
         raise InputError("concurrency and rate: give one of them, not both")
+    check_load_is_open(options.get("optimize"), options.get("concurrency"), options.get("rate"))
     usual = {} if "rate" in options else {"concurrency": DEFAULT_CONCURRENCY}
     targets = {
         name: _target(ms, options.get("percentile", "p50"), f"{name}_ms")
@@ -134,6 +135,19 @@ def load_of(options: Options, model: ModelShape) -> Workload:
     if "length_spread" in options and load.lengths is None:
         return load
     return load.within(options.get("max_model_len", model.max_context))
+
+
+def check_load_is_open(optimize: object, concurrency: int | None, rate: float | None) -> None:
+    """Nothing, unless a load was stated where the highest one is looked for.
+
+    Raises:
+        InputError: it was.
+    """
+    if optimize == "goodput" and (concurrency is not None or rate is not None):
+        raise InputError(
+            "optimize goodput: finds the highest rate within the targets; leave concurrency and "
+            "rate out"
+        )
 
 
 def _target(ms: float, percentile: Percentile, name: str) -> Target:

@@ -138,7 +138,7 @@ def _worth(tried: _Tried, bound: str) -> float:
         )
         return 1 / (first + gaps * further)
     rate = float(getattr(prediction.output_tokens_per_s, bound))
-    return rate if optimize == "throughput" else rate / tried.plan.parallelism.devices
+    return rate if optimize in {"throughput", "goodput"} else rate / tried.plan.parallelism.devices
 
 
 def _line(tried: _Tried, reason: str) -> EngineAnswer:
@@ -177,5 +177,6 @@ _WHAT: dict[Objective, str] = {
     "throughput": "tokens/s",
     "latency": "speed",
     "cost": "tokens/s a device",
+    "goodput": "requests/s within the targets",
     "fewest": "tokens/s a device",
 }

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tpdeploy.profiles.record import Dtype, Record
 
-Objective = Literal["throughput", "latency", "cost", "fewest"]
+Objective = Literal["throughput", "latency", "cost", "goodput", "fewest"]
 
 
 class Request(Record):

@@ -153,7 +153,8 @@ BackendName = Annotated[
     ),
 ]
 Optimize = Annotated[
-    Literal["throughput", "latency", "cost"], typer.Option(help="What to rank by.")
+    Literal["throughput", "latency", "cost", "goodput"],
+    typer.Option(help="What to rank by; goodput: the highest rate within --ttft and --tpot."),
 ]
 Output = Annotated[
     Path | None,

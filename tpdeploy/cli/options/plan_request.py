@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tpdeploy.api.lengths import Stated
-from tpdeploy.api.options import LENGTHS
+from tpdeploy.api.options import LENGTHS, check_load_is_open
 from tpdeploy.cli.options import common as options
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.workload import Workload
@@ -45,6 +45,7 @@ def request_of(asked: Asked, stored: ModelShape) -> Request:
 
 def load_of(asked: Asked, stored: ModelShape) -> Workload:
     """The load, in requests that the model and a stated limit have room for."""
+    check_load_is_open(asked["optimize"], asked["concurrency"], asked["rate"])
     stated = Stated(**{name: asked[name] for name in LENGTHS}, option=options.option_of)
     return options.workload(
         longest=asked["max_model_len"] or stored.max_context,
@@ -66,6 +67,6 @@ def assumed(asked: Asked, load: Workload) -> str:
     if asked["workload"] or asked["lengths"]:
         words = {}
     parts = [said for name, said in words.items() if asked[name] is None]
-    if asked["concurrency"] is None and asked["rate"] is None:
+    if not any((asked["concurrency"], asked["rate"], asked["optimize"] == "goodput")):
         parts.append(load.arriving)
     return f"Assumed: {', '.join(parts)}." if parts else ""

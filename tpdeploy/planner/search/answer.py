@@ -69,7 +69,7 @@ def _ways(split: Parallelism) -> list[str]:
 
 def _compared(question: Question, other: Candidate, best: Candidate) -> str:
     """What `other` would do instead, of what the question asks for first, and from what steps."""
-    if other.missed or question.optimize in {"cost", "fewest"}:
+    if other.missed or question.optimize in {"cost", "goodput", "fewest"}:
         return f"{name(other)} instead: {reason_for_loser(question, other, best)}."
     slower = _longer("TPOT", other.prediction.tpot_ms.value, best.prediction.tpot_ms.value)
     if question.optimize == "latency":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from tpdeploy.planner.question import Question
-from tpdeploy.planner.search.evaluation import Candidate, Prepared
+from tpdeploy.planner.search.evaluation import LEAST_DEVICES, Candidate, Prepared
 from tpdeploy.planner.search.steady_state import SteadyState
 
 # Median error of a comparison, |predicted ratio / measured ratio - 1| of the tokens/s of two widths
@@ -15,7 +15,7 @@ TIE = 0.06
 def score(question: Question, prepared: Prepared, steady: SteadyState) -> float:
     """The objective in steady state; more is better."""
     match question.optimize:
-        case "throughput":
+        case "throughput" | "goodput":
             return steady.tokens_per_s
         case "cost" | "fewest":
             return steady.tokens_per_s / prepared.parallelism.devices
@@ -38,7 +38,7 @@ def rank(question: Question, candidates: Sequence[Candidate]) -> list[Candidate]
         far = 0.0 if meeting else shortfall(question, candidate)
         lost = max(0.0, 1 - TIE - objective(question, candidate) / best)
         split = candidate.parallelism
-        idle = question.optimize in {"throughput", "latency"} and split.devices < most_used
+        idle = question.optimize not in LEAST_DEVICES and split.devices < most_used
         simple = split.pipelined, split.data_parallel, split.expert_parallel, idle
         return (
             bool(candidate.missed),
@@ -63,7 +63,7 @@ def ties(question: Question, ranked: Sequence[Candidate]) -> list[Candidate]:
 def objective(question: Question, candidate: Candidate) -> float:
     """The value of the objective; more is better."""
     match question.optimize:
-        case "throughput":
+        case "throughput" | "goodput":
             return candidate.tokens_per_s
         case "cost" | "fewest":
             return candidate.tokens_per_s_per_device
@@ -79,7 +79,7 @@ def shortfall(question: Question, candidate: Candidate) -> float:
         for target, estimate in ((load.ttft, told.ttft_ms), (load.tpot, told.tpot_ms))
         if target
     ]
-    if load.rate:
+    if load.rate and question.optimize != "goodput":
         parts.append(load.rate / told.requests_per_s.value)
     return max(parts, default=1.0)
 

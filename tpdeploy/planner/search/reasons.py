@@ -18,6 +18,7 @@ RANKED_BY = {
     "throughput": "tokens/s",
     "latency": "latency, from when a request is sent to its last token",
     "cost": "tokens/s of each {device} in use",
+    "goodput": "the highest rate within the targets",
     "fewest": "how few {device}s carry the load",
 }
 # Differences smaller than this are none.
@@ -68,7 +69,7 @@ def reason_not_simulated(
     if question.optimize == "latency":
         words = f"about {steady.latency_s:,.1f} s a request"
         behind = best and steady.latency_s / end_to_end_s(question, best) - 1
-    elif question.optimize == "throughput":
+    elif question.optimize in {"throughput", "goodput"}:
         words = f"about {steady.tokens_per_s:,.0f} tokens/s"
         behind = best and steady.tokens_per_s / best.tokens_per_s - 1
     else:
@@ -94,6 +95,8 @@ def _changes(question: Question, other: Candidate, best: Candidate) -> str:
         unit = question.device if abs(more) == 1 else f"{question.device}s"
         count = f"{abs(more)} {'more' if more > 0 else 'fewer'}" if more else "as many"
         return f"{count} {unit}, {latency}"
+    if question.optimize == "goodput":
+        return change(other.tokens_per_s / best.tokens_per_s - 1, "requests/s within the targets")
     if question.optimize == "cost":
         fewer = other.tokens_per_s_per_device / best.tokens_per_s_per_device - 1
         unit = f"tokens/s per {question.device}"

@@ -77,8 +77,9 @@ def _for_memory(question: Question) -> Iterator[str]:
 
 def _for_targets(question: Question, solve: Callable[[Question], Solved]) -> Iterator[str]:
     """The largest part of the load that is carried, and the devices that carry all of it."""
-    yield from _lighter_load(question)
-    if question.optimize == "fewest" or question.on_cpu:
+    if question.optimize != "goodput":  # else the load was as light as can be
+        yield from _lighter_load(question)
+    if question.optimize in {"goodput", "fewest"} or question.on_cpu:
         return
     try:
         found = fewest_devices(question)

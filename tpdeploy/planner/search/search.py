@@ -23,6 +23,7 @@ from tpdeploy.planner.search.evaluation import (
     prepare,
     simulate,
 )
+from tpdeploy.planner.search.highest_rate import at_highest_rate
 from tpdeploy.planner.search.layouts import splits
 from tpdeploy.planner.search.overload import overload
 from tpdeploy.planner.search.pareto import frontier
@@ -115,7 +116,9 @@ def _quickest(estimated: list[Estimated]) -> list[Estimated]:
 
 
 def _simulated(question: Question, prepared: Prepared) -> Candidate:
-    """`prepared`, for cost with as few of its replicas as carry the load."""
+    """`prepared`, for cost with the fewest replicas that do, for goodput at its highest rate."""
+    if question.optimize == "goodput":
+        return at_highest_rate(question, prepared)
     if question.optimize != "cost" or question.replicas:
         return simulate(question, prepared)
     found = with_fewest_replicas(question, prepared, 1, prepared.parallelism.replicas)
