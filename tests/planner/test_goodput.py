@@ -77,22 +77,27 @@ def highest() -> DeploymentPlan:
     return plan("llama-8b", gpus="2xL40S", **options)
 
 
-def at(rate: float, tensor: int) -> DeploymentPlan:
-    """A plan of a width for a rate."""
-    options = TARGETS | Options(backend="vllm", rate=rate, tp=tensor)
-    return plan("llama-8b", gpus="2xL40S", **options)
+def meets(rate: float, tensor: int) -> bool:
+    """Whether a width is expected to keep up with a rate and to meet both targets."""
+    made = plan(
+        "llama-8b", "2xL40S", backend="vllm", rate=rate, tp=tensor, max_num_batched_tokens=2048
+    )
+    told = made.prediction
+    assert told.ttft_distribution
+    assert told.tpot_distribution
+    return told.ttft_distribution.p90 <= 500 and told.tpot_distribution.p90 <= 30
 
 
+@pytest.mark.properties
 def test_the_highest_rate_is_within_the_targets(highest: DeploymentPlan) -> None:
-    """Planned again for that rate the split meets its targets; no split does for a tenth more."""
+    """The chosen split meets them at that rate; at a tenth more no split does."""
     rate = highest.workload.rate
     assert rate
-    assert at(rate, highest.parallelism.tensor).parallelism == highest.parallelism
-    for tensor in (1, 2):
-        with pytest.raises(InfeasibleError):
-            at(rate * 1.1, tensor)
+    assert meets(rate, highest.parallelism.tensor)
+    assert not any(meets(rate * 1.1, tensor) for tensor in (1, 2))
 
 
+@pytest.mark.properties
 def test_what_breaks_above_the_highest_rate_is_said(highest: DeploymentPlan) -> None:
     """With that rate, before anything else."""
     first = highest.why[0]
