@@ -16,7 +16,8 @@ from statistics import fmean, median, stdev
 from tpdeploy.planner.lengths import EVEN_ANSWERS, EVEN_PROMPTS
 from tpdeploy.planner.performance.step import Step
 from tpdeploy.planner.protocol import FULL, STEADY, Protocol
-from tpdeploy.planner.serving.scheduler import Engine, Request, Scheduler, Seen
+from tpdeploy.planner.serving.lanes import Request
+from tpdeploy.planner.serving.scheduler import Engine, Scheduler, Seen
 from tpdeploy.planner.workload import Workload
 
 MAX_REQUESTS = 2560
