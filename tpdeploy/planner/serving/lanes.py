@@ -47,6 +47,7 @@ class Rank:
     blocks: int
     block_tokens: int
     fixed_tokens: int = 0  # that a request holds beside its own
+    most_grown: int = 1  # blocks that a sequence takes in a step at most
     whole_requests: bool = False  # blocks are taken for all of a request when it is admitted
     used: int = 0
     taken: int = 0  # blocks, since the beginning
@@ -62,15 +63,23 @@ class Rank:
         """Blocks that must be free for it to be admitted: it takes them at once."""
         return self.blocks_of(request.context if self.whole_requests else request.prompt)
 
-    def coming(self) -> int:
-        """Blocks that the next decode step of every lane takes."""
-        return sum([lane.growth(1) for lane in self.lanes]) if not self.whole_requests else 0
+    def is_full(self) -> bool:
+        """Whether the running requests lack blocks for their next decode step.
+
+        Alone one always has them.
+        """
+        return self.running > 1 and not self._has_free(0)
 
     def has_room(self, request: Request) -> bool:
         """Whether it fits beside what the running ones take next; alone one always does."""
-        if not self.running:
-            return True
-        return self.used + self.needed(request) + self.coming() <= self.blocks
+        return not self.running or self._has_free(self.needed(request))
+
+    def _has_free(self, blocks: int) -> bool:
+        """Whether so many are free beside those that the next decode step of every lane takes."""
+        free = self.blocks - self.used - blocks
+        if free < 0 or free >= self.most_grown * self.running or self.whole_requests:
+            return free >= 0
+        return sum([lane.growth(1) for lane in self.lanes]) <= free
 
     def admit(self, request: Request, lane: "Lane", *, reuses: bool) -> None:
         """Give it a place in `lane`; with `reuses` it finds what is left of its own blocks."""

@@ -123,6 +123,7 @@ class Scheduler:
             max(1, int(engine.kv_tokens // size)),
             size,
             engine.kv_fixed_tokens,
+            ceil(self.gain),
             engine.whole_requests,
         )
         rank.lanes += [Lane(rank, n, self.gain, phases=[0] * size) for n in range(engine.stages)]
@@ -192,7 +193,7 @@ class Scheduler:
             return False
         before = self.preemptions
         for rank in self._ranks:
-            while rank.running > 1 and rank.used + rank.coming() > rank.blocks:
+            while rank.is_full():
                 self._waiting.appendleft(rank.preempt())
                 self.preemptions += 1
         return self.preemptions > before

@@ -5,7 +5,7 @@ is arrivals that do not wait. Both are simulated until what is measured is the s
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -104,6 +104,30 @@ def serve(engine: Engine, workload: Workload, protocol: Protocol = STEADY) -> Se
         return _queued(engine, workload, workload.concurrency, protocol)
     assert workload.rate is not None  # noqa: S101 - Workload has exactly one of the two
     return _open_loop(engine, workload, workload.rate, protocol.settled)
+
+
+def follow(scheduler: Scheduler, arrivals: Iterable[Arrival]) -> list[Request]:
+    """Every one of `arrivals`, in order of time, once it has ended; they end in this order."""
+    coming, ended, left = list[Arrival](), list[Request](), iter(arrivals)
+    while True:
+        while len(coming) < 2 or coming[-1][0] <= scheduler.ready:
+            following = next(left, None)
+            if following is None:
+                break
+            coming.append(following)
+        if not coming and scheduler.idle:
+            return ended
+        ended += _advance(scheduler, coming)
+
+
+def replay_trace(engine: Engine, workload: Workload, arrivals: Iterable[Arrival]) -> Served:
+    """One replica under recorded arrivals, in order of time, from the first to the last answer.
+
+    `workload` says what the requests share: cached prefixes and drafted tokens.
+    """
+    scheduler = Scheduler(engine, workload)
+    ended = follow(scheduler, arrivals)
+    return _served(scheduler, ended, scheduler.now - min(r.arrival - r.outside for r in ended))
 
 
 def saturated(engine: Engine, workload: Workload) -> Served:
