@@ -8,7 +8,6 @@ TRACE is JSON: [step, prompt tokens, answer tokens] of each request, which comes
 import json
 import random
 import sys
-import time
 from pathlib import Path
 
 from vllm import EngineArgs, LLMEngine, SamplingParams
@@ -40,23 +39,22 @@ def run(engine: LLMEngine, trace: list[list[int]]) -> dict[str, list[list[float]
     """Steps until all requests have ended."""
     scheduler = engine.engine_core.engine_core.scheduler
     steps: list[list[float]] = []
-    spans = [[0.0, 0.0] for _ in trace]
+    spans: list[list[float]] = [[0, 0] for _ in trace]
     preempted = count_preemptions(scheduler)
     left = len(trace)
     while left:
         for number, (step, prompt, answer) in enumerate(trace):
             if step == len(steps):
                 add(engine, number, prompt, answer)
-        begun = time.perf_counter()
         for output in engine.step():
             number, tokens = int(output.request_id), len(output.outputs[0].token_ids)
             if tokens == 1:
                 spans[number][0] = len(steps)
             if output.finished:
                 spans[number][1], left = len(steps), left - 1
-        running, waiting = scheduler.get_request_counts()
-        use = scheduler.get_kv_cache_usage()
-        steps.append([time.perf_counter() - begun, running, waiting, len(preempted), use])
+        steps.append(
+            [*scheduler.get_request_counts(), len(preempted), scheduler.get_kv_cache_usage()]
+        )
     return {"steps": steps, "spans": spans}
 
 

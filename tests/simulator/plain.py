@@ -227,7 +227,7 @@ class Engine:
         return request
 
     def _find(self, request: Request) -> None:
-        """Give it back what is left of its blocks, from the first on; the last token is computed."""
+        """Give it back what is left of its blocks; its last token is computed in any case."""
         own = {block.place: block for block in self.freed if block.owner is request}
         full = min(request.kept, request.known - 1) // self.limits.block_tokens
         while len(request.blocks) < full and len(request.blocks) in own:

@@ -28,6 +28,7 @@ class Request:
     joined: int = -1  # decode steps of its lane when it began to decode; -1: it is being read
     grown: float = 0.0  # context at its end: its prompt, and what its decode steps added
     preemptions: int = 0
+    holds: int = 0  # blocks, while it is being read
     kept: int = 0  # tokens whose KV it had when it was preempted
     lost_from: int = 0  # blocks that its rank had taken when the first of those was taken again
 
@@ -48,6 +49,7 @@ class Rank:
     block_tokens: int
     fixed_tokens: int = 0  # that a request holds beside its own
     most_grown: int = 1  # blocks that a sequence takes in a step at most
+    most_read: int = 0  # and the prompts of a step
     whole_requests: bool = False  # blocks are taken for all of a request when it is admitted
     used: int = 0
     taken: int = 0  # blocks, since the beginning
@@ -60,7 +62,7 @@ class Rank:
         return -(-(tokens + self.fixed_tokens) // self.block_tokens)
 
     def needed(self, request: Request) -> int:
-        """Blocks that must be free for it to be admitted: it takes them at once."""
+        """Blocks that must be free for it to be admitted."""
         return self.blocks_of(request.context if self.whole_requests else request.prompt)
 
     def is_full(self) -> bool:
@@ -77,21 +79,25 @@ class Rank:
     def _has_free(self, blocks: int) -> bool:
         """Whether so many are free beside those that the next decode step of every lane takes."""
         free = self.blocks - self.used - blocks
-        if free < 0 or free >= self.most_grown * self.running or self.whole_requests:
+        if free < 0 or self.whole_requests:
             return free >= 0
-        return sum([lane.growth(1) for lane in self.lanes]) <= free
+        if free >= self.most_grown * self.running + self.most_read:
+            return True
+        return sum([lane.growth(1) + lane.reading() for lane in self.lanes]) <= free
 
     def admit(self, request: Request, lane: "Lane", *, reuses: bool) -> None:
         """Give it a place in `lane`; with `reuses` it finds what is left of its own blocks."""
-        blocks, found = self.needed(request), 0
+        found = 0
         if request.kept and reuses:
             lost = max(0, self.taken - request.lost_from)
             found = max(0, self.blocks_of(request.kept) - lost)
             kept = min(request.kept, found * self.block_tokens)
             request.cached = max(request.cached, kept - kept % self.block_tokens)
         request.prompt_left = request.prompt - min(request.cached, request.prompt - 1)
-        self.used += blocks
-        self.taken += blocks - found
+        read = request.prompt - request.prompt_left + min(request.prompt_left, lane.room())
+        request.holds = self.blocks_of(request.context if self.whole_requests else read)
+        self.used += request.holds
+        self.taken += max(0, request.holds - found)
         self.running += 1
         request.lane = lane
         self.admitted.append(request)
@@ -134,6 +140,8 @@ class Lane:
     rank: Rank
     stage: int  # the lanes of all ranks with the same one take their steps together
     gain: float  # tokens of a sequence in a decode step
+    budget: int  # tokens of a step
+    beside: int  # tokens that a decoding sequence takes of a step that reads
     steps: int = 0  # that decoded
     context: float = 0.0  # tokens of context of all its decoding sequences together
     unread: int = 0  # prompt tokens to compute
@@ -148,6 +156,28 @@ class Lane:
     def running(self) -> int:
         """Requests in it."""
         return len(self.prefilling) + len(self.decoding)
+
+    def room(self) -> int:
+        """Tokens that its next step has left, beside what its requests take."""
+        return self.budget - self.beside * len(self.decoding) - self.unread
+
+    def reading(self, *, take: bool = False) -> int:
+        """Blocks that the next chunks of its prompts need; `take` takes them."""
+        left, blocks = self.budget - self.beside * len(self.decoding), 0
+        for request in self.prefilling:
+            chunk = min(request.prompt_left, left)
+            if chunk <= 0:
+                break
+            left -= chunk
+            read = request.prompt - request.prompt_left + chunk
+            missing = max(0, self.rank.blocks_of(read) - request.holds)
+            blocks += missing
+            if take:
+                request.holds += missing
+        if take:
+            self.rank.used += blocks
+            self.rank.taken += blocks
+        return blocks
 
     def boundaries(self, tokens: int) -> int:
         """Blocks that are taken with the token after so many further ones of each sequence."""
@@ -192,11 +222,13 @@ class Lane:
 
     def leave(self, request: Request) -> int:
         """Free the blocks of a request that is in no queue of it any more; tokens of its KV."""
-        rank, tokens = self.rank, request.prompt
+        rank, tokens = self.rank, request.prompt - request.prompt_left
         if request.joined >= 0:
             tokens += int(self.gain * self.steps) - int(self.gain * request.joined)
             self.phases[self._phase(request)] -= 1
-        rank.used -= rank.blocks_of(request.context if rank.whole_requests else tokens)
+            if not rank.whole_requests:
+                request.holds = rank.blocks_of(tokens)
+        rank.used -= request.holds
         rank.running -= 1
         request.lane, request.joined = None, -1
         return tokens
@@ -206,8 +238,7 @@ class Lane:
         if request.joined < 0:
             self.prefilling.remove(request)
             self.unread -= request.prompt_left
-            self.leave(request)
-            return request.prompt - request.prompt_left
+            return self.leave(request)
         self.decoding = [entry for entry in self.decoding if entry[2] is not request]
         heapq.heapify(self.decoding)
         held = request.prompt + 1 + (self.steps - request.joined) * self.gain

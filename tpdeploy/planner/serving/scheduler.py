@@ -123,10 +123,14 @@ class Scheduler:
             max(1, int(engine.kv_tokens // size)),
             size,
             engine.kv_fixed_tokens,
-            ceil(self.gain),
-            engine.whole_requests,
+            most_grown=ceil(self.gain),
+            most_read=engine.stages * (self._budget // size + 2),
+            whole_requests=engine.whole_requests,
         )
-        rank.lanes += [Lane(rank, n, self.gain, phases=[0] * size) for n in range(engine.stages)]
+        beside = 0 if self._prompts_first else self.verified
+        for stage in range(engine.stages):
+            lane = Lane(rank, stage, self.gain, self._budget, beside, phases=[0] * size)
+            rank.lanes.append(lane)
         return rank
 
     @property
@@ -196,6 +200,9 @@ class Scheduler:
             while rank.is_full():
                 self._waiting.appendleft(rank.preempt())
                 self.preemptions += 1
+            for lane in rank.lanes:
+                if lane.prefilling:
+                    lane.reading(take=True)
         return self.preemptions > before
 
     def _admit(self) -> None:
@@ -217,8 +224,7 @@ class Scheduler:
         """Whether the next step of the lane reads of it, and its rank has the blocks."""
         if lane.rank.running >= self.most_sequences:
             return False
-        decodes = 0 if self._prompts_first else len(lane.decoding) * self.verified
-        return lane.unread + decodes < self._budget and lane.rank.has_room(request)
+        return lane.room() > 0 and lane.rank.has_room(request)
 
     def _busy(self) -> Sequence[Lane]:
         """The lanes that have something to do: the only one has."""
