@@ -5,11 +5,16 @@ is slow, and meant to be read against this list:
 
 - A request is sent, spends `request_s` outside the engine, and arrives at the engine's queue.
 - The queue is served first come, first served. A request is admitted when fewer than
-  `max_num_seqs` run and the KV cache has room for its whole prompt and answer, which it keeps until
-  its end.
+  `max_num_seqs` run, the step has room for a token of it, and there are free KV blocks for its
+  prompt. With `whole_requests` it takes the blocks of its prompt and answer at once.
 - A step decodes one token of every running request whose prompt is done. What is left of
   `max_num_batched_tokens` goes to prompts, first come, first served. With `prefill_priority` a step
   with prompts decodes nothing.
+- Each token that is computed takes a place in a KV block. When there is no free block, the request
+  that was admitted last loses its own and waits at the head of the queue, to compute its prompt and
+  answer again. A step in which that happens admits nobody. Blocks are taken in the order in which
+  they were freed, those at a request's end first; with `reuses` whoever was preempted finds those
+  of its full blocks that nobody has taken, up to the first that is gone.
 - The step with the last part of a prompt gives the first token of its answer.
 - What a step does is settled when it starts; with `async_scheduling` when the one before starts.
 """
@@ -37,6 +42,18 @@ class EngineLimits:
     kv_tokens: float
     prefill_priority: bool = False
     async_scheduling: bool = False
+    block_tokens: int = 16
+    fixed_tokens: int = 0  # of KV that a request holds beside its own
+    whole_requests: bool = False
+    reuses: bool = False
+
+
+@dataclass(eq=False)
+class Block:
+    """One block of the KV cache: whose tokens it has, and which of them."""
+
+    owner: "Request | None" = None
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,11 +87,20 @@ class Request:
     prompt: int
     answer: int
     client: int = 0
-    prompt_scheduled: int = 0
+    computed: int = 0  # tokens that have KV, or are about to
     answer_scheduled: int = 0
     answered: int = 0
+    runs: bool = False
+    reads: bool = True  # its prompt, and after a preemption its answer
+    blocks: list[Block] = field(default_factory=list)
+    kept: int = 0  # tokens that had KV when it was preempted
     first_token: float = 0.0
     end: float = 0.0
+
+    @property
+    def known(self) -> int:
+        """Tokens of its prompt and answer."""
+        return self.prompt + self.answer_scheduled
 
     @property
     def ttft(self) -> float:
@@ -115,6 +141,13 @@ class Engine:
     settled: Scheduled | None = None  # the coming step, where steps are made ready ahead
     order: Iterator[int] = field(default_factory=count)
     most_held: float = 0.0
+    preemptions: int = 0
+    freed: deque[Block] = field(default_factory=deque)
+    unused: int = 0  # blocks that nobody has taken yet
+
+    def __post_init__(self) -> None:
+        """No block has been taken."""
+        self.unused = int(self.limits.kv_tokens // self.limits.block_tokens)
 
     def send(self, request: Request) -> None:
         """The request arrives at the queue when its time outside the engine has passed."""
@@ -135,64 +168,134 @@ class Engine:
         """What a step does that is made ready now; None if there is nothing to do."""
         while self.on_the_way and self.on_the_way[0][0] <= self.now:
             self.waiting.append(heapq.heappop(self.on_the_way)[2])
-        while self.waiting and self._has_room(self.waiting[0]):
-            self.running.append(self.waiting.popleft())
+        decodes = [r for r in self.running if not r.reads and r.answer_scheduled < r.answer]
+        preempted = self.preemptions
+        decodes = [r for r in decodes if self._grow(r, 1)]
+        decodes = [r for r in decodes if r.runs]
+        prompts = self._prompts(len(decodes), admit=self.preemptions == preempted)
         self.most_held = max(self.most_held, self._held())
-        decodes = [r for r in self.running if 0 < r.answer_scheduled < r.answer]
-        prompts = self._prompts(len(decodes))
         if prompts and self.limits.prefill_priority:
             decodes = []
         if not decodes and not prompts:
             return None
         step = _step(decodes, prompts)
-        for request, tokens in prompts:
-            request.prompt_scheduled += tokens
-        ended = [r for r, _ in prompts if r.prompt_scheduled == r.prompt]
+        for request, tokens in [*prompts, *((r, 1) for r in decodes)]:
+            request.computed += tokens
+        ended = [r for r, _ in prompts if r.computed == r.known]
         for request in ended + decodes:
             request.answer_scheduled += 1
+            request.reads = False
         return Scheduled(step, tuple(ended), tuple(decodes))
 
-    def _prompts(self, decoding: int) -> list[tuple[Request, int]]:
+    def _prompts(self, decoding: int, *, admit: bool) -> list[tuple[Request, int]]:
         room = self.limits.max_num_batched_tokens - (
             0 if self.limits.prefill_priority else decoding
         )
         found = []
-        for request in self.running:
-            tokens = min(request.prompt - request.prompt_scheduled, room)
-            if tokens > 0:
+        for request in [r for r in self.running if r.reads]:
+            tokens = min(request.known - request.computed, room)
+            if tokens > 0 and request.runs and self._grow(request, tokens):
                 found.append((request, tokens))
                 room -= tokens
-        return found
+        while admit and room > 0 and self.waiting and self._has_room(self.waiting[0]):
+            request = self._admit()
+            tokens = min(request.known - request.computed, room)
+            self._take(request, request.computed + tokens)
+            found.append((request, tokens))
+            room -= tokens
+        return [(r, tokens) for r, tokens in found if r.runs]
 
     def _has_room(self, request: Request) -> bool:
-        fits = self._held() + request.prompt + request.answer <= self.limits.kv_tokens
+        tokens = request.known
+        if self.limits.whole_requests:
+            tokens += request.answer - request.answer_scheduled
+        fits = self._blocks(tokens) <= self._free
         return fits and len(self.running) < self.limits.max_num_seqs
 
+    @property
+    def _free(self) -> int:
+        return self.unused + len(self.freed)
+
+    def _admit(self) -> Request:
+        request = self.waiting.popleft()
+        if self.limits.reuses:
+            self._find(request)
+        if self.limits.whole_requests:
+            self._take(request, request.prompt + request.answer)
+        self.running.append(request)
+        request.runs = True
+        return request
+
+    def _find(self, request: Request) -> None:
+        """Give it back what is left of its blocks; its last token is computed in any case."""
+        own = {block.place: block for block in self.freed if block.owner is request}
+        full = min(request.kept, request.known - 1) // self.limits.block_tokens
+        while len(request.blocks) < full and len(request.blocks) in own:
+            block = own[len(request.blocks)]
+            self.freed.remove(block)
+            request.blocks.append(block)
+        request.computed = len(request.blocks) * self.limits.block_tokens
+
+    def _grow(self, request: Request, tokens: int) -> bool:
+        """Blocks for more tokens of it, by preemption if need be; False if it was preempted."""
+        while request.runs:
+            if self._take(request, request.computed + tokens):
+                return True
+            self._preempt()
+        return False
+
+    def _take(self, request: Request, tokens: int) -> bool:
+        missing = self._blocks(tokens) - len(request.blocks)
+        if missing > self._free:
+            return False
+        for _ in range(missing):
+            block = Block() if self.unused else self.freed.popleft()
+            self.unused = max(0, self.unused - 1)
+            block.owner, block.place = request, len(request.blocks)
+            request.blocks.append(block)
+        return True
+
+    def _preempt(self) -> None:
+        request = self.running.pop()
+        request.kept, request.computed = request.computed, 0
+        request.runs, request.reads = False, True
+        self._release(request)
+        self.waiting.appendleft(request)
+        self.preemptions += 1
+
+    def _release(self, request: Request) -> None:
+        self.freed.extend(reversed(request.blocks))
+        request.blocks = []
+
+    def _blocks(self, tokens: int) -> int:
+        return ceil((tokens + self.limits.fixed_tokens) / self.limits.block_tokens)
+
     def _held(self) -> float:
-        return sum(r.prompt + r.answer for r in self.running)
+        return sum(len(r.blocks) for r in self.running) * self.limits.block_tokens
 
     def _complete(self, done: Scheduled) -> list[Request]:
         """The step has run: note its tokens, and let go of what ends."""
         for request in done.first_tokens:
-            request.first_token = self.now
+            request.first_token = request.first_token or self.now
         for request in done.first_tokens + done.further_tokens:
             request.answered += 1
-        ended = [r for r in self.running if r.answered == r.answer]
+        ended = [r for r in done.first_tokens + done.further_tokens if r.answered == r.answer]
         for request in ended:
             request.end = self.now
-        self.running = [r for r in self.running if r.answered < r.answer]
+            self._release(request)
+            (self.running if request.runs else self.waiting).remove(request)
         return ended
 
 
 def _step(decodes: list[Request], prompts: list[tuple[Request, int]]) -> Step:
     tokens = sum(chunk for _, chunk in prompts)
-    attended = sum(chunk * (r.prompt_scheduled + (chunk + 1) / 2) for r, chunk in prompts)
+    attended = sum(chunk * (r.computed + (chunk + 1) / 2) for r, chunk in prompts)
     return Step(
         decode_sequences=len(decodes),
-        decode_context=fmean(r.prompt + r.answer_scheduled for r in decodes) if decodes else 0.0,
+        decode_context=fmean(r.known for r in decodes) if decodes else 0.0,
         prefill_tokens=tokens,
         prefill_context=attended / tokens if tokens else 0.0,
-        prefills_done=sum(r.prompt_scheduled + chunk == r.prompt for r, chunk in prompts),
+        prefills_done=sum(r.computed + chunk == r.known for r, chunk in prompts),
     )
 
 
@@ -295,7 +398,7 @@ def open_loop(
 
 def capacity(engine: Engine, lengths: Lengths, *, measured: int = 6) -> float:
     """Requests/s with a queue that is never empty: no higher rate can be kept up with."""
-    held = engine.limits.kv_tokens // (lengths.prompt + lengths.answer)
+    held = engine.limits.kv_tokens // (engine.limits.fixed_tokens + lengths.prompt)
     clients = ceil(1.3 * min(engine.limits.max_num_seqs, held)) + 2
     return closed_loop(engine, lengths, clients, measured=measured).requests_per_s
 

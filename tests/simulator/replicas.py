@@ -57,6 +57,10 @@ class Replica:
             kv_tokens=engine.kv_tokens,
             prefill_priority=engine.prefill_priority,
             async_scheduling=engine.async_scheduling,
+            block_tokens=engine.block_tokens,
+            fixed_tokens=engine.kv_fixed_tokens,
+            whole_requests=engine.whole_requests,
+            reuses=engine.reuses_blocks,
         )
         return Engine(
             lambda step: engine.model.time(step).total, limits, request_s=engine.request_s

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from random import Random
 from statistics import fmean
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -57,8 +58,9 @@ def limits(
     kv_tokens: float = 1e9,
     prefill_priority: bool = False,
     async_scheduling: bool = False,
+    **kv: Any,
 ) -> EngineLimits:
-    return EngineLimits(sequences, batched, kv_tokens, prefill_priority, async_scheduling)
+    return EngineLimits(sequences, batched, kv_tokens, prefill_priority, async_scheduling, **kv)
 
 
 def served(engine: Engine, *requests: Request) -> tuple[Request, ...]:
@@ -118,7 +120,7 @@ def test_context_grows_by_a_token_a_step() -> None:
 
 def test_whoever_has_no_room_waits_for_the_whole_request_before() -> None:
     """With KV for one request, or one sequence, the second begins when the first has ended."""
-    for full in (limits(kv_tokens=220), limits(sequences=1)):
+    for full in (limits(kv_tokens=220, whole_requests=True), limits(sequences=1)):
         first, second = served(Engine(constant, full), Request(0.0, 100, 11), Request(0.0, 100, 11))
         assert first.end == pytest.approx(0.110)
         assert second.first_token == pytest.approx(0.120)
@@ -127,7 +129,7 @@ def test_whoever_has_no_room_waits_for_the_whole_request_before() -> None:
 def test_a_large_request_holds_up_those_behind_it() -> None:
     """The queue is served in order, though the third would fit beside the first."""
     requests = served(
-        Engine(constant, limits(kv_tokens=300)),
+        Engine(constant, limits(kv_tokens=300, whole_requests=True)),
         Request(0.0, 100, 11),
         Request(0.0, 200, 11),
         Request(0.0, 50, 11),
@@ -200,6 +202,7 @@ def test_drawn_lengths_spread_to_both_sides_of_their_mean() -> None:
     room=st.integers(1, 4),
     prefill_priority=st.booleans(),
     async_scheduling=st.booleans(),
+    whole_requests=st.booleans(),
 )
 def test_every_token_is_computed_once_and_kv_is_never_overdrawn(
     clients: int,
@@ -209,10 +212,16 @@ def test_every_token_is_computed_once_and_kv_is_never_overdrawn(
     room: int,
     prefill_priority: bool,
     async_scheduling: bool,
+    whole_requests: bool,
 ) -> None:
-    """Prompt and answer tokens of all steps are those of the requests, within every limit."""
+    """Prompt and answer tokens of all steps are those of the requests, within every limit.
+
+    Whoever was preempted reads them again instead of decoding them.
+    """
     kv_tokens = room * 1.2 * (prompt + answer) + 2
-    bounds = EngineLimits(sequences, 256, kv_tokens, prefill_priority, async_scheduling)
+    bounds = EngineLimits(
+        sequences, 256, kv_tokens, prefill_priority, async_scheduling, whole_requests=whole_requests
+    )
     steps, lengths = Recorder(), Lengths(prompt, answer, 0.2)
     engine = Engine(steps, bounds)
     source = [
@@ -220,13 +229,15 @@ def test_every_token_is_computed_once_and_kv_is_never_overdrawn(
         for i in range(clients)
     ]
     requests = served(engine, *source)
-    assert sum(step.prefill_tokens for step in steps.steps) == sum(r.prompt for r in requests)
+    read = sum(step.prefill_tokens for step in steps.steps) - sum(r.prompt for r in requests)
     decoded = sum(step.decode_sequences for step in steps.steps)
-    assert decoded == sum(r.answer - 1 for r in requests)
+    decoded += sum(step.prefills_done for step in steps.steps)
+    assert decoded == sum(r.answer for r in requests)
+    assert (read > 0) == (engine.preemptions > 0)
+    assert not (whole_requests and engine.preemptions)
     assert max(step.tokens for step in steps.steps) <= 256
     assert max(step.decode_sequences for step in steps.steps) <= sequences
     assert engine.most_held <= kv_tokens
-    assert sum(step.prefills_done for step in steps.steps) == clients
 
 
 @settings(max_examples=25)

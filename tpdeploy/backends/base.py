@@ -12,7 +12,13 @@ from packaging.version import InvalidVersion
 
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.backends.overheads import MEASURED_ON_VLLM
-from tpdeploy.planner.engine_rules import NCCL_ALONE, EngineOverheads, OwnKernels
+from tpdeploy.planner.engine_rules import (
+    AS_TOKENS_COME,
+    NCCL_ALONE,
+    EngineOverheads,
+    KvAllocation,
+    OwnKernels,
+)
 from tpdeploy.planner.model.sharding import head_problem
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.models.shape import ModelShape
@@ -166,6 +172,7 @@ class Capability:
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding goes on
     async_scheduling: bool = False  # the next step is scheduled while one runs
     async_since: Release | None = None  # by default; None: in every release
+    kv_allocation: KvAllocation = AS_TOKENS_COME
     eager: bool = False  # it can be told to run without CUDA graphs
 
 

@@ -25,6 +25,7 @@ from tpdeploy.backends.base import (
 )
 from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.errors import InputError
+from tpdeploy.planner.engine_rules import KvAllocation
 from tpdeploy.planner.memory.footprint import DRIVER_BYTES
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.record import Dtype
@@ -61,6 +62,8 @@ ON_CUDA = Capability(
     ),
     casts=False,
     least_compute_capability=8.0,
+    # kv_block_size for heads of 128; it preempts only when nobody can go on (ragged_batching.py).
+    kv_allocation=KvAllocation(block_tokens=64, reuses=False),
 )
 
 STAGES = (

@@ -62,6 +62,7 @@ def rules_on(
         several_machines=can.multi_node,
         prefill_priority=can.prefill_priority,
         async_scheduling=can.async_scheduling and not before_async,
+        kv_allocation=can.kv_allocation,
         eager=can.eager,
         quantizes=can.quantizes,
         checkpoints=can.checkpoints,

@@ -34,7 +34,7 @@ from tpdeploy.backends.base import (
 from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
-from tpdeploy.planner.engine_rules import OwnKernels
+from tpdeploy.planner.engine_rules import KvAllocation, OwnKernels
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.record import Dtype
 
@@ -77,6 +77,8 @@ ON_CUDA = Capability(
     multi_node=True,
     eager=True,
     async_scheduling=True,  # its overlap scheduler
+    # GUARANTEED_NO_EVICT and tokens_per_block of its defaults, which the options file leaves.
+    kv_allocation=KvAllocation(block_tokens=32, whole_requests=True),
 )
 
 METRICS = MetricNames(

@@ -24,7 +24,7 @@ from tpdeploy.backends.base import (
 from tpdeploy.backends.memory import memory_fraction
 from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
-from tpdeploy.planner.engine_rules import OwnKernels
+from tpdeploy.planner.engine_rules import KvAllocation, OwnKernels
 from tpdeploy.planner.model.sharding import cuts_expert_blocks
 from tpdeploy.planner.plan import DeploymentPlan, Placement
 from tpdeploy.profiles.models.shape import ModelShape
@@ -114,6 +114,7 @@ ON_CPU = Capability(
     kv_cache_dtypes=frozenset({Dtype.BF16, Dtype.FP16}),
     multi_node=True,  # tensor parallel
     eager=True,
+    kv_allocation=KvAllocation(block_tokens=128),  # platforms/cpu.py of 0.32
 )
 CAPABILITIES: dict[Platform, Capability] = {"cuda": ON_GPU, "rocm": ON_GPU, "cpu": ON_CPU}
 

@@ -21,6 +21,22 @@ NCCL_ALONE = OwnKernels()
 
 
 @dataclass(frozen=True)
+class KvAllocation:
+    """How an engine gives KV cache to requests.
+
+    As their tokens come, and whoever was admitted last is preempted when there is no block left;
+    or for a whole request when it is admitted.
+    """
+
+    block_tokens: int = 16
+    whole_requests: bool = False
+    reuses: bool = True  # a prefix cache: a preempted request finds what is left of its blocks
+
+
+AS_TOKENS_COME = KvAllocation()
+
+
+@dataclass(frozen=True)
 class EngineOverheads:
     """Device memory that an engine uses in addition to weights and KV cache, in bytes."""
 
@@ -52,6 +68,7 @@ class EngineRules:
     # Steps that prompts of a data rank wait for all others to have one too, while all decode.
     prompt_wait_steps: int = 0
     async_scheduling: bool = False  # the next step is scheduled while one runs
+    kv_allocation: KvAllocation = AS_TOKENS_COME
     eager: bool = False  # whether it can be told to leave out CUDA graphs
     quantizes: frozenset[str] = frozenset()  # what it can do to weights while it loads them
     checkpoints: frozenset[str] | None = None  # methods of quantized checkpoints; None: all

@@ -132,6 +132,17 @@ class Workload(Record):
         return self.input_tokens + self.output_tokens
 
     @property
+    def mean_held_tokens(self) -> float:
+        """Mean tokens of a running request: its prompt, and half of its answer while that grows.
+
+        Over time, in which long answers count more.
+        """
+        if self.lengths:
+            held = sum(answer * (prompt + answer / 2) for prompt, answer in self.lengths.pairs)
+            return held / sum(answer for _, answer in self.lengths.pairs)
+        return self.input_tokens + self.output_tokens / 2 * (1 + self.length_spread**2 / 3)
+
+    @property
     def longest_tokens(self) -> int:
         """Tokens the longest request holds at its end."""
         if self.lengths:

@@ -25,10 +25,23 @@ SEQUENCES = 256
 # More clients than that wait for a place; vLLM's largest default.
 MOST_SEQUENCES = 1024
 CPU_SEQUENCES = 16
+LEAST_GROWTH = 1e-3  # of a request's KV with a token, as a share of what it holds for each
 
 
 class DoesNotFit(Exception):  # noqa: N818 - an outcome of planning, not a failure
     """The model and one request do not fit; the message says by how much."""
+
+
+@dataclass(frozen=True)
+class KvRoom:
+    """The KV cache of a data rank in tokens, and what a request holds beside its own.
+
+    A request of the workload's lengths holds more with each token of its answer, and from the
+    beginning full windows and states: `fixed_tokens` are worth as much.
+    """
+
+    tokens: float
+    fixed_tokens: int
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,7 @@ class Sized:
     limits: Limits
     memory: MemoryPerGpu
     held: float  # requests of the workload's mean length that its KV caches hold at once
+    kv_room: KvRoom
 
     @property
     def kv_requests(self) -> int:
@@ -103,7 +117,20 @@ def size(question: Question, parallelism: Parallelism) -> Sized:
     )
     one = kv_bytes_of(question, parallelism, stage, question.workload.context_tokens)
     held = parallelism.data * kv_bytes / one
-    return Sized(limits, _memory(question, parallelism, tightest, kv_bytes), held)
+    memory = _memory(question, parallelism, tightest, kv_bytes)
+    return Sized(limits, memory, held, _kv_room(question, parallelism, stage, kv_bytes))
+
+
+def _kv_room(question: Question, parallelism: Parallelism, stage: Stage, room: float) -> KvRoom:
+    workload = question.workload
+    whole, prompt = (
+        kv_bytes_of(question, parallelism, stage, tokens)
+        for tokens in (workload.context_tokens, workload.input_tokens)
+    )
+    # States alone never grow: a token is then worth next to nothing.
+    least = LEAST_GROWTH * whole / workload.context_tokens
+    token = max(least, (whole - prompt) / workload.output_tokens)
+    return KvRoom(room / token, round(whole / token) - workload.context_tokens)
 
 
 def _step_held(question: Question, parallelism: Parallelism) -> StepSize:

@@ -99,18 +99,23 @@ def prepare(
     except DoesNotFit as shortage:
         return Refusal(parallelism, str(shortage), does_not_fit=True)
     serving = question.cluster.efficiency.serving
+    engine, kv = question.engine, question.engine.kv_allocation
     replica = Engine(
         model or _step_model(question, parallelism),
         sized.limits.max_num_seqs,
         sized.limits.max_num_batched_tokens,
-        sized.held * question.workload.context_tokens / parallelism.data,
-        parallelism.lanes,
-        question.engine.prefill_priority,
-        question.engine.async_scheduling,
-        serving.turnaround_s,
-        serving.request_s,
-        parallelism.data,
-        question.engine.prompt_wait_steps if parallelism.data_parallel else 0,
+        kv_tokens=sized.kv_room.tokens,
+        lanes=parallelism.lanes,
+        prefill_priority=engine.prefill_priority,
+        async_scheduling=engine.async_scheduling,
+        turnaround_s=serving.turnaround_s,
+        request_s=serving.request_s,
+        data=parallelism.data,
+        prompt_wait_steps=engine.prompt_wait_steps if parallelism.data_parallel else 0,
+        kv_fixed_tokens=sized.kv_room.fixed_tokens,
+        block_tokens=kv.block_tokens,
+        whole_requests=kv.whole_requests,
+        reuses_blocks=kv.reuses and question.shape.linear is None,
     )
     return Prepared(parallelism, sized, replica)
 

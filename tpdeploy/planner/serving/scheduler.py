@@ -4,6 +4,12 @@ Continuous batching with chunked prefill: every step decodes all running sequenc
 fills the token budget with prompt chunks, first come first served (or, in engines that put prompts
 first, runs the chunks alone). Requests wait when the sequence limit or the KV cache is full.
 
+KV blocks are taken as tokens come: a request is admitted when there are free blocks for its prompt.
+When decoding finds none left, the request that was admitted last is preempted: its blocks are free
+again, and it waits at the head of the queue, to read its prompt and what it answered again. Nobody
+is admitted in a step that preempts. (As vLLM V1 does, `v1/core/sched/scheduler.py` of 0.32.) Other
+engines take the blocks of a whole request when they admit it, and never preempt.
+
 An engine with P pipeline stages has P batches in flight, each a lane here: lanes share the KV
 cache, the sequence limit and the queue, and go through the stages one behind the other. In a cycle
 each lane takes one step. A cycle lasts as long as the slowest lane needs for all stages, and as the
@@ -16,15 +22,15 @@ rank decides. In reality each rank also has a queue of its own. An engine may ho
 some steps until all ranks have one (`prompt_wait_steps`), so that they wait for each other less.
 """
 
-import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from math import ceil, inf
 
 from tpdeploy.planner.performance.step import Step
 from tpdeploy.planner.performance.step_model import StepModel
+from tpdeploy.planner.serving.lanes import Lane, Rank, Request
 from tpdeploy.planner.workload import Workload
 
 
@@ -35,7 +41,7 @@ class Engine:
     model: StepModel
     max_num_seqs: int  # of each data rank, as the next two
     max_num_batched_tokens: int
-    kv_tokens: float  # that its KV cache holds, in requests of the workload's length
+    kv_tokens: float  # that its KV cache holds, beside what requests hold whatever their length
     lanes: int = 1  # batches in flight: one for each data rank and pipeline stage
     prefill_priority: bool = False  # prompts run in steps of their own, before decoding goes on
     async_scheduling: bool = False  # the next step is scheduled while one runs
@@ -45,6 +51,10 @@ class Engine:
     request_s: float = 0.0  # spent on a request outside the steps, before its first token
     data: int = 1  # ranks with attention and KV cache of their own
     prompt_wait_steps: int = 0  # that a data rank's prompts wait for all others to have one
+    kv_fixed_tokens: int = 0  # that a request holds beside its own: states, full windows
+    block_tokens: int = 1  # of a KV block
+    whole_requests: bool = False  # a request's blocks are taken when it is admitted, for all of it
+    reuses_blocks: bool = False  # whoever was preempted finds what is left of its blocks
 
     @property
     def stages(self) -> int:
@@ -52,9 +62,13 @@ class Engine:
         return self.lanes // self.data
 
     def running_limit(self, workload: Workload) -> int:
-        """Requests of the workload's mean length that can run at once; at least one per rank."""
-        held = int(self.kv_tokens // workload.context_tokens)
-        return self.data * max(1, min(self.most_sequences(workload), held))
+        """Requests of the workload that run at once in the mean; at least one per rank.
+
+        Where blocks are taken as tokens come, half of an answer is held in the mean.
+        """
+        held = workload.context_tokens if self.whole_requests else workload.mean_held_tokens
+        most = int(self.kv_tokens // (self.kv_fixed_tokens + held))
+        return self.data * max(1, min(self.most_sequences(workload), most))
 
     def most_sequences(self, workload: Workload) -> int:
         """Sequences that a data rank decodes at once: a step of each lane verifies all of its own.
@@ -65,55 +79,8 @@ class Engine:
         return min(self.max_num_seqs, max(1, in_a_step) * self.stages)
 
 
-@dataclass(slots=True)
-class Request:
-    """One request on its way through the engine; times in seconds of the simulation."""
-
-    arrival: float  # at the engine
-    prompt: int
-    answer: int
-    prompt_left: int  # to compute; less than the prompt where its beginning is cached
-    outside: float = 0.0  # seconds before it arrived here
-    started: float | None = None  # the first step that read of its prompt
-    first_token: float = 0.0
-    end: float = 0.0
-    grown: float = 0.0  # context at its end: its prompt, and what its decode steps added
-
-    @property
-    def context(self) -> int:
-        """Tokens it holds at its end."""
-        return self.prompt + self.answer
-
-
-Chunks = Sequence[tuple[Request, int]]
 # Successive decode steps whose context grows by too little to tell.
 FEW = 8
-
-
-@dataclass(slots=True)
-class _Rank:
-    """Resources that the requests of one data rank occupy."""
-
-    running: int = 0  # requests with a place
-    held: int = 0  # KV tokens promised to them
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One batch in flight of one data rank, each of them on another stage."""
-
-    rank: _Rank
-    stage: int  # the lanes of all ranks with the same one take their steps together
-    steps: int = 0  # that decoded
-    context: float = 0.0  # tokens of context of all its decoding sequences together
-    prefilling: deque[Request] = field(default_factory=deque)
-    decoding: list[tuple[int, int, Request]] = field(default_factory=list)  # heap by last step
-    chunks: Chunks = ()  # that the coming step reads
-    step: Step = field(default_factory=Step)  # the coming one
-
-    def running(self) -> int:
-        """Requests in it."""
-        return len(self.prefilling) + len(self.decoding)
 
 
 @dataclass(slots=True)
@@ -143,17 +110,48 @@ class Scheduler:
         self.seen = Seen()
         self._hit_rate = workload.prefix_hit_rate
         self._waited = 0  # steps in which prompts were held back
-        self._running = 0  # requests with a place
+        self.preemptions = 0
         self._waiting = deque[Request]()
         self._stages = engine.stages
-        ranks = [_Rank() for _ in range(engine.data)]
-        self._lanes = tuple(_Lane(rank, n) for rank in ranks for n in range(self._stages))
+        self._ranks = [self._rank(engine) for _ in range(engine.data)]
+        self._lanes = tuple(lane for rank in self._ranks for lane in rank.lanes)
         self._order: Iterator[int] = count()
+
+    def _rank(self, engine: Engine) -> Rank:
+        size = engine.block_tokens
+        rank = Rank(
+            max(1, int(engine.kv_tokens // size)),
+            size,
+            engine.kv_fixed_tokens,
+            most_grown=ceil(self.gain),
+            most_read=engine.stages * (self._budget // size + 2),
+            whole_requests=engine.whole_requests,
+        )
+        beside = 0 if self._prompts_first else self.verified
+        for stage in range(engine.stages):
+            lane = Lane(rank, stage, self.gain, self._budget, beside, phases=[0] * size)
+            rank.lanes.append(lane)
+        return rank
+
+    @property
+    def running(self) -> int:
+        """Requests with a place."""
+        return sum([rank.running for rank in self._ranks])
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have arrived, or were preempted, and have no place."""
+        return len(self._waiting)
+
+    @property
+    def kv_use(self) -> float:
+        """The share of the KV blocks that is held."""
+        return sum([r.used for r in self._ranks]) / sum([r.blocks for r in self._ranks])
 
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not self._running and not self._waiting
+        return not self._waiting and not self.running
 
     def skip_to(self, when: float) -> None:
         """Advance the clock while there is nothing to do."""
@@ -162,14 +160,15 @@ class Scheduler:
     def arrive(self, at: float, prompt: int, answer: int, outside: float = 0.0) -> None:
         """Queue one request, which was sent `outside` seconds before."""
         cached = min(prompt - 1, round(prompt * self._hit_rate))
-        self._waiting.append(Request(at, prompt, answer, prompt - cached, outside))
+        self._waiting.append(Request(at, prompt, answer, cached, outside, left=answer))
 
     def advance(self, until: float = inf) -> list[Request]:
         """Run one cycle, or equal decode steps up to the next event; return what finished.
 
         `until` is when the next request arrives.
         """
-        if self._waiting:
+        preempts = self._make_room()
+        if self._waiting and not preempts:
             self._admit()
         lanes, reads = self._busy(), False
         wait = self._prompt_wait(lanes) if self.engine.prompt_wait_steps else 0
@@ -179,7 +178,7 @@ class Scheduler:
             else:
                 lane.step = self._decode_step(lane)
         seconds = self._seconds(lanes)
-        repeats = 1 if reads else self._repeats(lanes, seconds, until)
+        repeats = 1 if reads or preempts else self._repeats(lanes, seconds, until)
         if wait:
             repeats = min(repeats, wait)
         self._waited = self._waited + repeats if wait else 0
@@ -192,38 +191,48 @@ class Scheduler:
         self.ready = self.now - seconds if self.engine.async_scheduling else self.now
         return self._finish(lanes, repeats)
 
+    def _make_room(self) -> bool:
+        """Preempt until the running requests have blocks for the coming step; whether any was."""
+        if self.engine.whole_requests:
+            return False
+        before = self.preemptions
+        for rank in self._ranks:
+            while rank.is_full():
+                self._waiting.appendleft(rank.preempt())
+                self.preemptions += 1
+            for lane in rank.lanes:
+                if lane.prefilling:
+                    lane.reading(take=True)
+        return self.preemptions > before
+
     def _admit(self) -> None:
         """Admit waiting requests while there is room, each to the emptiest lane."""
         while self._waiting:
-            lane = self._free_lane(self._waiting[0].context)
+            lane = self._free_lane(self._waiting[0])
             if lane is None:
                 return
-            request = self._waiting.popleft()
-            lane.prefilling.append(request)
-            lane.rank.held += request.context
-            lane.rank.running += 1
-            self._running += 1
+            lane.rank.admit(self._waiting.popleft(), lane, reuses=self.engine.reuses_blocks)
 
-    def _free_lane(self, needed: int) -> _Lane | None:
-        """The emptiest lane whose rank has room for a request of `needed` tokens."""
+    def _free_lane(self, request: Request) -> Lane | None:
+        """The emptiest lane that has room for it."""
         if len(self._lanes) == 1:
-            return self._lanes[0] if self._has_room(self._lanes[0].rank, needed) else None
-        free = [lane for lane in self._lanes if self._has_room(lane.rank, needed)]
-        return min(free, key=_Lane.running, default=None)
+            return self._lanes[0] if self._has_room(self._lanes[0], request) else None
+        free = [lane for lane in self._lanes if self._has_room(lane, request)]
+        return min(free, key=Lane.running, default=None)
 
-    def _has_room(self, rank: _Rank, needed: int) -> bool:
-        """Whether one more request fits; alone on its rank one always does."""
-        if rank.held + needed > self.engine.kv_tokens and rank.running:
+    def _has_room(self, lane: Lane, request: Request) -> bool:
+        """Whether the next step of the lane reads of it, and its rank has the blocks."""
+        if lane.rank.running >= self.most_sequences:
             return False
-        return rank.running < self.most_sequences
+        return lane.room() > 0 and lane.rank.has_room(request)
 
-    def _busy(self) -> Sequence[_Lane]:
+    def _busy(self) -> Sequence[Lane]:
         """The lanes that have something to do: the only one has."""
         if len(self._lanes) == 1:
             return self._lanes
         return [lane for lane in self._lanes if lane.decoding or lane.prefilling]
 
-    def _prompt_wait(self, lanes: Sequence[_Lane]) -> int:
+    def _prompt_wait(self, lanes: Sequence[Lane]) -> int:
         """Steps that prompts are held back still: while all ranks decode, and not all have one."""
         prompts = sum([bool(lane.prefilling) for lane in lanes])
         decoding = sum([bool(lane.decoding) for lane in lanes])
@@ -231,7 +240,7 @@ class Scheduler:
             return 0
         return max(0, self.engine.prompt_wait_steps - self._waited)
 
-    def _read(self, lane: _Lane) -> bool:
+    def _read(self, lane: Lane) -> bool:
         """Let the next step of `lane` read of its prompts, if it has room for any of them.
 
         It reads them beside its decoding sequences, or before they go on.
@@ -258,13 +267,13 @@ class Scheduler:
         lane.chunks, lane.step = chunks, step
         return True
 
-    def _decode_step(self, lane: _Lane) -> Step:
+    def _decode_step(self, lane: Lane) -> Step:
         decodes = len(lane.decoding)
         if not decodes:
             return Step(verified=self.verified)
         return Step(decodes, lane.context / decodes, 0, 0.0, 0, self.verified)
 
-    def _seconds(self, lanes: Sequence[_Lane]) -> float:
+    def _seconds(self, lanes: Sequence[Lane]) -> float:
         """Seconds of a cycle in which each of `lanes` takes its step."""
         if len(lanes) == 1:
             return self._alone(lanes[0].step)
@@ -279,7 +288,7 @@ class Scheduler:
             of_last += last
         return max(slowest, of_most, of_last)
 
-    def _together(self, lanes: Sequence[_Lane]) -> Iterator[list[Step]]:
+    def _together(self, lanes: Sequence[Lane]) -> Iterator[list[Step]]:
         """The steps that data ranks take together, one batch of each rank."""
         for stage in range(self._stages):
             if steps := [lane.step for lane in lanes if lane.stage == stage]:
@@ -317,22 +326,22 @@ class Scheduler:
             seconds += self.drafting * self.engine.model.seconds(alone)
         return seconds
 
-    def _repeats(self, lanes: Sequence[_Lane], seconds: float, until: float) -> int:
-        """Decode steps before a sequence ends or the next request arrives; at least one."""
-        to_finish = min([lane.decoding[0][0] - lane.steps for lane in lanes])
-        if until == inf or to_finish <= 1:
-            return max(1, to_finish)
-        to_arrival = ceil((until - self.now) / seconds)
-        return max(1, min(to_finish, to_arrival))
+    def _repeats(self, lanes: Sequence[Lane], seconds: float, until: float) -> int:
+        """Decode steps before a sequence ends, the next request arrives or the KV cache is full."""
+        steps = min([lane.decoding[0][0] - lane.steps for lane in lanes])
+        if until != inf and steps > 1:
+            steps = min(steps, ceil((until - self.now) / seconds))
+        if steps > 1 and not self.engine.whole_requests:
+            steps = min([rank.steps_to_full(steps, self.gain) for rank in self._ranks])
+        return max(1, steps)
 
-    def _finish(self, lanes: Sequence[_Lane], repeats: int) -> list[Request]:
+    def _finish(self, lanes: Sequence[Lane], repeats: int) -> list[Request]:
         """Let each of `lanes` have taken its step `repeats` times; what ends with it."""
-        finished, seen, grown = list[Request](), self.seen, repeats * self.gain
+        finished, seen = list[Request](), self.seen
         for lane in lanes:
             step, decoding = lane.step, lane.decoding
             if sequences := step.decode_sequences:
-                lane.steps += repeats
-                lane.context += grown * sequences
+                lane.decoded(repeats)
                 seen.steps += repeats
                 seen.sequences += repeats * sequences
                 seen.context += repeats * sequences * step.decode_context
@@ -340,40 +349,26 @@ class Scheduler:
                 finished += self._ended(lane)
         return finished
 
-    def _ended(self, lane: _Lane) -> list[Request]:
+    def _ended(self, lane: Lane) -> list[Request]:
         """The requests of `lane` that end now; they leave their places."""
-        ended = self._finish_decodes(lane) + self._finish_prefills(lane)
+        ended = lane.finish_decodes() + self._finish_prefills(lane)
         for request in ended:
             request.end = self.now
-            lane.rank.held -= request.context
-        lane.rank.running -= len(ended)
-        self._running -= len(ended)
+            lane.leave(request)
         return ended
 
-    def _finish_decodes(self, lane: _Lane) -> list[Request]:
-        finished: list[Request] = []
-        while lane.decoding and lane.decoding[0][0] <= lane.steps:
-            finished.append(heapq.heappop(lane.decoding)[2])
-        if not finished:
-            return finished
-        left = lane.context - sum([request.grown for request in finished])
-        lane.context = left if lane.decoding else 0.0
-        return finished
-
-    def _finish_prefills(self, lane: _Lane) -> list[Request]:
+    def _finish_prefills(self, lane: Lane) -> list[Request]:
         finished = []
         for request, chunk in lane.chunks:
             request.prompt_left -= chunk
+            lane.unread -= chunk
             if request.prompt_left:
                 continue
             lane.prefilling.popleft()
-            request.first_token = self.now
-            if request.answer == 1:
+            request.first_token = request.first_token or self.now
+            if request.left == 1:
                 finished.append(request)
-                continue
-            steps = ceil((request.answer - 1) / self.gain)
-            request.grown = request.prompt + 1 + steps * self.gain
-            heapq.heappush(lane.decoding, (lane.steps + steps, next(self._order), request))
-            lane.context += request.prompt + 1
+            else:
+                lane.join(request, next(self._order))
         lane.chunks = ()
         return finished

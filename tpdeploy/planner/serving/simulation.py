@@ -5,7 +5,7 @@ is arrivals that do not wait. Both are simulated until what is measured is the s
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -16,7 +16,8 @@ from statistics import fmean, median, stdev
 from tpdeploy.planner.lengths import EVEN_ANSWERS, EVEN_PROMPTS
 from tpdeploy.planner.performance.step import Step
 from tpdeploy.planner.protocol import FULL, STEADY, Protocol
-from tpdeploy.planner.serving.scheduler import Engine, Request, Scheduler, Seen
+from tpdeploy.planner.serving.lanes import Request
+from tpdeploy.planner.serving.scheduler import Engine, Scheduler, Seen
 from tpdeploy.planner.workload import Workload
 
 MAX_REQUESTS = 2560
@@ -103,6 +104,30 @@ def serve(engine: Engine, workload: Workload, protocol: Protocol = STEADY) -> Se
         return _queued(engine, workload, workload.concurrency, protocol)
     assert workload.rate is not None  # noqa: S101 - Workload has exactly one of the two
     return _open_loop(engine, workload, workload.rate, protocol.settled)
+
+
+def follow(scheduler: Scheduler, arrivals: Iterable[Arrival]) -> list[Request]:
+    """Every one of `arrivals`, in order of time, once it has ended; they end in this order."""
+    coming, ended, left = list[Arrival](), list[Request](), iter(arrivals)
+    while True:
+        while len(coming) < 2 or coming[-1][0] <= scheduler.ready:
+            following = next(left, None)
+            if following is None:
+                break
+            coming.append(following)
+        if not coming and scheduler.idle:
+            return ended
+        ended += _advance(scheduler, coming)
+
+
+def replay_trace(engine: Engine, workload: Workload, arrivals: Iterable[Arrival]) -> Served:
+    """One replica under recorded arrivals, in order of time, from the first to the last answer.
+
+    `workload` says what the requests share: cached prefixes and drafted tokens.
+    """
+    scheduler = Scheduler(engine, workload)
+    ended = follow(scheduler, arrivals)
+    return _served(scheduler, ended, scheduler.now - min(r.arrival - r.outside for r in ended))
 
 
 def saturated(engine: Engine, workload: Workload) -> Served:
