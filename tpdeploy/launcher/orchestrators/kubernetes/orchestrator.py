@@ -16,8 +16,10 @@ from tpdeploy.launcher.offers import Offer
 from tpdeploy.launcher.orchestrators.base import Client, Manifest, Orchestrator, Task, View
 from tpdeploy.launcher.orchestrators.kubernetes import front, kserve
 from tpdeploy.launcher.orchestrators.kubernetes.client import client_pod
+from tpdeploy.launcher.orchestrators.kubernetes.compute_domain import API
 from tpdeploy.launcher.orchestrators.kubernetes.kubectl import (
     TIMEOUT_S,
+    ForbiddenError,
     Kubectl,
     NoKindError,
     TakenError,
@@ -57,6 +59,7 @@ Json = dict[str, Any]
 
 KINDS = "deployments,services,configmaps,secrets,networkpolicies,poddisruptionbudgets"
 GROUPS = f"leaderworkersets.{LWS}"
+DOMAINS = f"computedomains.{API}"
 # Engines get a while to finish, and groups are taken down member by member.
 DELETE_TIMEOUT_S, POLL_S = 180.0, 1.0
 FIELDS = {CLIENTS: API_KEY, INNER: INNER_KEY, HUB_TOKEN: "HF_TOKEN"}
@@ -224,6 +227,8 @@ class Kubernetes(Orchestrator):
             with suppress(NoKindError):
                 asked = ("delete", kinds, f"--selector={chosen}", *how)
                 kubectl.told(*asked, timeout_s=DELETE_TIMEOUT_S + TIMEOUT_S)
+        with suppress(NoKindError, ForbiddenError):  # who may not delete one has made none
+            kubectl.told("delete", DOMAINS, f"--selector={chosen}", "--ignore-not-found")
         deadline = time.monotonic() + DELETE_TIMEOUT_S
         while left := kubectl.items("pods", chosen):
             if time.monotonic() > deadline:
