@@ -87,9 +87,11 @@ class Kubernetes(Orchestrator):
         _refuse_local(task.order)
         image_of(task)
         if machines_of(task) > 1 and task.backend.joined_by_mpi:
+            cluster = task.plan.cluster
             raise InputError(
                 f"--on kubernetes: {task.backend.name} joins machines by MPI, which needs an "
-                "operator of its own; plan with replicas on one machine (--pp 1), or use slurm"
+                "operator of its own; plan with replicas on one machine (--pp 1, --tp up to "
+                f"{cluster.count // cluster.nodes}), or use slurm"
             )
         if task.plan.model.path and settings.volume is None:
             raise InputError(
