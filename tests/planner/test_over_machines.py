@@ -10,6 +10,7 @@ from tpdeploy.backends.rules import rules_on
 from tpdeploy.errors import InputError
 from tpdeploy.planner.performance.collectives import all_reduce, expert_dispatch
 from tpdeploy.planner.search.evaluation import Prepared
+from tpdeploy.planner.search.fleet import fewest_devices
 from tpdeploy.planner.search.layouts import splits
 from tpdeploy.planner.search.search import plan, prepare_all, search
 from tpdeploy.planner.workload import Workload
@@ -86,6 +87,25 @@ def test_machines_with_one_gpu_are_compared_in_all_three_ways() -> None:
     assert {c.parallelism.words for c in small.ranked} == {"TP 1", "TP 2"}
 
 
+def test_a_network_that_was_measured_may_be_waited_for() -> None:
+    """Then groups over it are compared with the others, on wide machines, too."""
+    question = ask("llama-70b", "2x8xH100")
+    cluster = question.cluster
+    assert cluster.network is not None
+    own = cluster.model_copy(
+        update={"network": cluster.network.model_copy(update={"name": "ours"})}
+    )
+    assert {s.tensor for s in splits(replace(question, cluster=own))} == {*range(1, 9), 16}
+
+
+def test_the_fewest_machines_of_one_gpu_share_each_layer() -> None:
+    """llama-70b takes two DGX Spark; stages on them would take longer."""
+    fleet = fewest_devices(ask("llama-70b", "DGX-Spark", workload=Workload(concurrency=2)))
+    best = fleet.outcome.best
+    assert best is not None
+    assert (best.parallelism.words, fleet.question.cluster.machines) == ("TP 2", 2)
+
+
 @pytest.mark.parametrize("requests", sorted(SPARK))
 def test_two_sparks_gain_about_what_was_measured(requests: int) -> None:
     """By TP 2 over their network: TPOT falls by at most a quarter more or less than it did."""
@@ -128,6 +148,7 @@ def test_data_ranks_over_machines_are_planned_when_asked_for() -> None:
         ("2x8xH100", 9, "make no such groups; what works: --tp up to 8, or as many on each of"),
         ("2x8xH100", 32, "are too few; what works: --tp up to 8, or as many on each of several"),
         ("8xH100", 16, r"are too few; what works: --tp up to 8$"),
+        ("4x1xH100", 8, r"are too few; what works: --tp up to 4$"),
     ],
 )
 def test_groups_that_cannot_be_are_refused(gpus: str, tensor: int, words: str) -> None:

@@ -117,7 +117,7 @@ def order(question: Question, candidate: Candidate) -> tuple[float, ...]:
     far = shortfall(question, candidate) if candidate.missed else 0.0
     split = candidate.parallelism
     far_apart = question.cluster.on_network(split.stage_ranks)
-    simple = far_apart, split.pipelined, split.data_parallel, split.expert_parallel
+    simple = far_apart or split.pipelined, split.data_parallel, split.expert_parallel
     return bool(candidate.missed), far, split.devices, *simple, end_to_end_s(question, candidate)
 
 

@@ -158,7 +158,10 @@ def _refuse_count(question: Question) -> None:
     tensor, pipeline, most = one.stage_ranks, one.pipeline, _most_replicas(question, one)
     depth = _most_replicas(question, one.model_copy(update={"pipeline": 1}))
     several = cluster.machines > 1 and question.engine.several_machines
-    wide = f"{per_machine}, or as many on each of several machines" if several else per_machine
+    wide = f"{per_machine}"
+    if several:
+        even = f"{per_machine}, or as many on each of several machines"
+        wide = even if per_machine > 1 else f"{cluster.count}"
     if one.data_parallel and not most:
         works = f"--tp x --dp up to {wide}"
     elif most:
