@@ -28,8 +28,8 @@ EXPERTS: tuple[Algorithm, ...] = ("deepep", "deepep-low-latency")
 # TensorRT-LLM's customAllReduceKernels.cu); others fall back to NCCL, but for NVL72's own.
 OWN_KERNELS = frozenset({"vllm-graph", "vllm-eager", "tensorrt-llm"})
 OWN_GROUPS = frozenset({2, 4, 6, 8})
-# Those over the trays of an NVL72 (flashinfer/comm/trtllm_mnnvl_ar.py, and TensorRT-LLM's MNNVL
-# all-reduce from which it comes; one of 12 is refused: vllm-project/vllm pull request 53318).
+# Those over the trays of an NVL72 (TensorRT-LLM's mnnvlTwoShotAllreduceKernels.cu; FlashInfer's
+# kernel, which comes from it, refuses 12: vllm-project/vllm pull request 53318).
 OWN_GROUPS_OVER_TRAYS = frozenset({8, 16, 32, 64})
 # The kernels of its own that an engine has, by `EngineRules.own_kernels`.
 Own = tuple[Algorithm, ...]
