@@ -16,6 +16,8 @@ pytestmark = pytest.mark.processes
         (["plan", "llama-3.3-7"], ["llama-3.3-70b", "llama-3.3-70b-fp8"]),
         (["plan", "Qwen/QwQ"], ["Qwen/QwQ-32B"]),
         (["plan", "llama-70b", "--gpus", "2x8xGB2"], ["2x8xGB200"]),
+        (["plan", "llama-70b", "--gpus", "2xGB2"], ["2xGB200", "2xGB200-NVL72"]),
+        (["show", "GB200"], ["GB200", "GB200-NVL72"]),
         (["plan", "llama-70b", "--gpus", "au"], ["auto"]),
         (["plan", "llama-70b", "--backend", "v"], ["vllm"]),
         (["plan", "llama-70b", "--interconnect", "nvl7"], ["nvl72-gen5"]),

@@ -83,6 +83,8 @@ def test_a_word_that_is_in_no_name(kind: str) -> None:
         ("h100", ["H100-SXM-80GB", "four of five within", "source"]),
         ("NVSwitch-gen4", ["8 GPUs directly", "measured on"]),
         ("efa-3200g", ["machines"]),
+        ("gb200-nvl72", ["18 machines of 4 x GB200-186GB", "nvl72-gen5", "NVIDIA"]),
+        ("p5e.48xlarge", ["8 x H200-SXM-141GB", "p5en.48xlarge", "AWS"]),
     ],
 )
 def test_one_of_them_is_shown_in_full(name: str, words: list[str]) -> None:
@@ -90,6 +92,11 @@ def test_one_of_them_is_shown_in_full(name: str, words: list[str]) -> None:
     shown = answered("show", name)
     assert [word for word in words if word not in shown] == []
     assert json.loads(answered("show", name, "--json"))["source"]
+
+
+def test_a_rack_leads_to_its_gpu() -> None:
+    """`tpdeploy gpus` has no rows for racks."""
+    assert "GB300-288GB" in answered("gpus", "GB300-NVL72")
 
 
 def test_nothing_of_that_name() -> None:

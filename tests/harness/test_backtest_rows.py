@@ -28,10 +28,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def test_more_gpus_than_a_machine_has_are_on_several() -> None:
-    """16 H200 are two machines of eight; eight of a rack-scale fabric are one."""
+    """16 H200 are two machines of eight; of a rack-scale fabric, trays; DGX Spark, each its own."""
     cluster = cluster_of("H200 SXM 141GB", 16, "vllm")
     assert (cluster.count, cluster.machines) == (16, 2)
-    assert cluster_of("GB200", 8, "vllm").machines == 1
+    assert [cluster_of(gpu, 8, "vllm").machines for gpu in ("GB200", "GB10")] == [2, 8]
 
 
 def test_a_plain_row_is_read_as_it_stands() -> None:

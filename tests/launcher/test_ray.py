@@ -128,6 +128,16 @@ def test_a_replica_over_machines_is_packed_and_named_in_the_notes(plan: Deployme
     assert any("tensor-parallel group" in note for note in manifest.notes)
 
 
+def test_trays_of_a_rack_need_a_channel_for_nvlink(plan: DeploymentPlan) -> None:
+    """Ray's own processes have to have it; machines on a network need none."""
+    rack = plan_for("2x4xGB200", tensor=8, model="llama-405b")
+    manifest = RAY.render(task_for(rack))
+    assert model_in(manifest)["engine_kwargs"]["tensor_parallel_size"] == 8
+    assert model_in(manifest)["placement_group_config"]["strategy"] == "PACK"
+    assert any("IMEX" in note for note in manifest.notes)
+    assert not any("IMEX" in note for note in RAY.render(task_for(over_two_machines(plan))).notes)
+
+
 def test_cores_of_a_rank_are_reserved_and_used() -> None:
     """By itself Ray gives a replica one thread."""
     plan = plan_for("1xCPU", model="qwen2.5-0.5b")

@@ -2,11 +2,13 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.launcher.plans import plan_for
+from tests.planner.questions import VLLM, ask
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.commands import Order, replica_commands
@@ -15,6 +17,7 @@ from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.script import written
 from tpdeploy.launcher.runtimes.slurm import LOOK_EVERY_S, Slurm
 from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.search.search import plan, search
 
 IMAGE = "vendor/engine:1"
 
@@ -66,6 +69,18 @@ def test_vllm_has_a_task_a_node_and_the_others_serve_nobody() -> None:
     assert sum("--headless" in line for line in lines) == 1
     assert sum('--master-addr "$HEAD"' in line for line in lines) == 2
     assert not any("CUDA_VISIBLE_DEVICES" in line for line in lines)
+
+
+def test_a_layer_over_machines_is_started_as_stages_are() -> None:
+    """A job of two nodes; vLLM finds data ranks by the number of their node."""
+    wide = script(plan_for("2x4xGB200", tensor=8, model="llama-405b"), order("vllm"))
+    assert {"#SBATCH --nodes=2", "#SBATCH --gres=gpu:4"} <= set(wide)
+    assert sum("--tensor-parallel-size 8" in line for line in wide) == 2
+    engine = replace(VLLM, data_parallel=True)
+    question = ask("deepseek-r1", "2x8xH200", data=16, engine=engine)
+    ranks = script(plan(question, search(question)), order("vllm"))
+    assert sum("--data-parallel-size 16" in line for line in ranks) == 2
+    assert sum('--node-rank "$SLURM_NODEID"' in line for line in ranks) == 2
 
 
 def test_tensorrt_llm_has_a_task_a_gpu_joined_by_mpi() -> None:

@@ -53,6 +53,7 @@ LINE_BYTES_PER_S = {
     "infiniband-hdr": 25e9,
     "ethernet-400g": 50e9,
     "ethernet-200g": 25e9,
+    "connectx7-spark": 25e9,
     "ethernet-100g": 12.5e9,
     "ethernet-10g": 1.25e9,
     "tcpxo-200g": 25e9,

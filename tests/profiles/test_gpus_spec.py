@@ -33,6 +33,10 @@ from tpdeploy.profiles.machine.gpus_spec import parse_gpus
         ("8xA100-SXM4-80GB", "A100-SXM-80GB", 8, 1),
         ("8xNVIDIA H100 80GB HBM3", "H100-SXM-80GB", 8, 1),
         ("NVIDIA GeForce RTX 4090", "RTX-4090", 1, 1),
+        ("8xGB200", "GB200-186GB", 8, 2),
+        ("18x4xGB200", "GB200-186GB", 72, 18),
+        ("2xDGX-Spark", "GB10", 2, 2),
+        ("DGX-Spark", "GB10", 1, 1),
     ],
 )
 def test_counts_nodes_and_names_are_read(spec: str, name: str, count: int, nodes: int) -> None:
@@ -57,6 +61,8 @@ def test_counts_nodes_and_names_are_read(spec: str, name: str, count: int, nodes
         ("", "give a count and a name, as 8xH100"),
         ("16xH100", "state the machines, as 2x8xH100"),
         ("2x16xH100", "state the machines, as 4x8xH100"),
+        ("2x8xGB200", "joins machines of 4; state the machines, as 4x4xGB200"),
+        ("6xGB200", "state the machines, as 2x4xGB200"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_what_would_work(spec: str, words: str) -> None:
@@ -105,12 +111,16 @@ def test_more_shares_than_cores_are_refused() -> None:
         ("2x8xH100", "joined by infiniband-ndr (assumed): InfiniBand NDR"),
         ("2x8xA100", "joined by infiniband-hdr (assumed)"),
         ("2x8xL40S", "joined by ethernet-100g (assumed)"),
-        ("2x4xGB200", "2 machines, on the same nvl72-gen5 (assumed)"),
+        ("2x4xGB200", "2 machines, on the same nvl72-gen5 (assumed); a tensor-parallel group may"),
+        ("2xGB200-NVL72", "36 machines, 18 on one nvl72-gen5, joined by infiniband-ndr (assumed)"),
+        ("2xDGX-Spark", "joined by connectx7-spark (assumed)"),
+        ("4x1xH100", "a tensor-parallel group may span several of them"),
+        ("2x8xH200", "no tensor-parallel group spans two of them unless --tp asks for it"),
     ],
 )
 def test_what_joins_several_machines_is_assumed_and_said(spec: str, words: str) -> None:
     """Each generation has its usual network; machines of one NVL72 rack need none."""
-    assert words in parse_gpus(spec).assumptions[1]
+    assert words in parse_gpus(spec).assumptions[-1]
 
 
 def test_a_network_that_was_asked_for_is_said_to_be() -> None:

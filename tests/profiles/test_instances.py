@@ -36,7 +36,8 @@ def test_an_instance_is_made_of_what_is_known(instance: Instance) -> None:
     find_network(instance.network)
     for name in instance.names:
         cluster = parse_gpus(f"2x{name}")
-        assert (cluster.accelerator, cluster.count) == (device, 2 * instance.count)
+        assert (cluster.accelerator, cluster.machines) == (device, 2 * instance.machines)
+        assert cluster.per_machine == instance.count
         assert cluster.network is not None
         assert cluster.network.name == instance.network or fabric.spans_machines
 
@@ -53,7 +54,8 @@ def test_the_page_on_profiles_lists_every_machine() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for instance in INSTANCES:
         names = ", ".join(f"`{name}`" for name in instance.names)
-        row = f"| {names} | {instance.count} x {instance.gpu} | `{instance.network}` |"
+        rack = f"{instance.machines} x " if instance.machines > 1 else ""
+        row = f"| {names} | {rack}{instance.count} x {instance.gpu} | `{instance.network}` |"
         assert row in page
 
 
@@ -86,6 +88,9 @@ def test_files_name_their_schema() -> None:
         ("2xStandard_ND_MI300X_v5", "MI300X-192GB", 2, 16, "infinity-fabric", "infiniband-ndr"),
         ("2xBM.GPU.H100.8", "H100-SXM-80GB", 2, 16, "nvswitch-gen4", "ethernet-400g"),
         ("bm.gpu.mi300x.8", "MI300X-192GB", 1, 8, "infinity-fabric", None),
+        ("GB200-NVL72", "GB200-186GB", 18, 72, "nvl72-gen5", "infiniband-ndr"),
+        ("1xgb200 nvl72", "GB200-186GB", 18, 72, "nvl72-gen5", "infiniband-ndr"),
+        ("2xGB300-NVL72", "GB300-288GB", 36, 144, "nvl72-gen5", "infiniband-xdr"),
     ],
 )
 def test_a_name_is_the_machine_that_is_rented(
@@ -121,6 +126,7 @@ def test_a_machine_by_its_name_is_one_machine() -> None:
     ("spec", "words"),
     [
         ("2x8xp5.48xlarge", "p5.48xlarge is a whole machine; give 2xp5.48xlarge"),
+        ("2x4xGB200-NVL72", "GB200-NVL72 is a whole rack; give 2xGB200-NVL72"),
         ("0xp5.48xlarge", "counts must be at least 1"),
         ("p5.48xlrge", "unknown GPU p5.48xlrge; did you mean p5.48xlarge"),
         ("a3-megagpu", "did you mean a3-megagpu-8g"),

@@ -92,18 +92,16 @@ def _cluster(planned: PlannedCluster, request: Request) -> Cluster:
     if planned.platform == "cpu":
         cluster = cpu_cluster(planned.count, request.interconnect)
     else:
-        cluster = _assembled(planned, request.network)
-        usual = cluster.network.name if cluster.network else None
-        if planned.network not in {usual, request.network}:  # another one is usual by now
-            cluster = _assembled(planned, planned.network)
+        cluster = assemble(
+            find_accelerator(planned.gpu),
+            planned.fabric,
+            planned.nodes,
+            planned.count // planned.nodes,
+            network=request.network,
+            usual=planned.network,  # another one may be by now
+        )
     peaks = cluster.accelerator.peaks.changed(memory_bytes=planned.memory_bytes)
     device = cluster.accelerator.changed(peaks=peaks)
     return cluster.changed(
         accelerator=device, assumptions=planned.assumptions, origin=planned.origin
     )
-
-
-def _assembled(planned: PlannedCluster, network: str | None) -> Cluster:
-    each = planned.count // planned.nodes
-    device = find_accelerator(planned.gpu)
-    return assemble(device, planned.fabric, planned.nodes, each, network)

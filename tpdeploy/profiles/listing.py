@@ -10,12 +10,19 @@ from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import (
     accelerators,
+    choose_fabric,
     efficiency_of,
     fabric_names,
     find_accelerator,
     find_fabric,
     is_accelerator,
     measured_on,
+)
+from tpdeploy.profiles.devices.instances import (
+    Rented,
+    find_instance,
+    instance_names,
+    providers,
 )
 from tpdeploy.profiles.devices.networks import find_network, network_names
 from tpdeploy.profiles.models.config.parser import shape_from_config
@@ -84,6 +91,19 @@ class KnownInterconnect(Provenance):
     measured_on: tuple[Text, ...] = Field(description="GPUs whose collectives were measured on it")
 
 
+class KnownMachine(Provenance):
+    """A machine that a provider rents, or a rack that is sold whole."""
+
+    name: Text
+    also: tuple[Text, ...] = Field(description="names of sizes that differ in CPUs and memory")
+    provider: Text
+    machines: int = Field(description="of a rack; 1: it is a machine")
+    count: int = Field(description="GPUs of one machine")
+    gpu: Text
+    fabric: Text = Field(description="between its GPUs")
+    network: Text = Field(description="between such machines or racks")
+
+
 class KnownWorkloads(Record):
     """Bundled workloads."""
 
@@ -125,12 +145,19 @@ def known_models(word: str = "") -> KnownModels:
 
 
 def known_gpus(word: str = "") -> KnownGpus:
-    """The bundled devices with `word` in a name or as their class.
+    """The bundled devices with `word` in a name, as their class, or in the name of their rack.
 
     Raises:
         InputError: there is none.
     """
-    every = {(each.name, *each.aliases, each.architecture): each for each in accelerators()}
+    racks = [i for p in providers() for i in p.instances if i.machines > 1]
+    every = {
+        (
+            *(each.name, *each.aliases, each.architecture),
+            *(name for rack in racks if rack.gpu == each.name for name in rack.names),
+        ): each
+        for each in accelerators()
+    }
     found = [_gpu(every[names]) for names in _with(word, every) or _with(gpu_key(word), every)]
     if not found:
         names = [each.name for each in every.values()]
@@ -171,8 +198,10 @@ def known_workloads(word: str = "") -> KnownWorkloads:
     return KnownWorkloads(workloads=found)
 
 
-def what_is(name: str) -> KnownModel | KnownGpu | KnownInterconnect | WorkloadProfile:
-    """The bundled model, device, interconnect or workload called `name`.
+def what_is(
+    name: str,
+) -> KnownModel | KnownGpu | KnownInterconnect | KnownMachine | WorkloadProfile:
+    """The bundled model, device, interconnect, machine of a provider or workload called `name`.
 
     Raises:
         InputError: there is none; the nearest names are offered.
@@ -186,7 +215,14 @@ def what_is(name: str) -> KnownModel | KnownGpu | KnownInterconnect | WorkloadPr
         return every[name.lower()]
     if name.lower() in workload_names():
         return find_workload(name)
-    names = [*every, *workload_names(), *(n for p in model_profiles() for n in p.aliases)]
+    if rented := find_instance(name):
+        return _machine(rented)
+    names = [
+        *every,
+        *workload_names(),
+        *instance_names(),
+        *(n for p in model_profiles() for n in p.aliases),
+    ]
     names += [n for device in accelerators() for n in (device.name, *device.aliases)]
     raise InputError(f"nothing known is called {shown(name)!r}; {nearest(name, names)}")
 
@@ -231,6 +267,22 @@ def _gpu(device: Accelerator) -> KnownGpu:
         fabrics=device.fabrics,
         error=ClassError(tpot=errors.tpot, ttft=errors.ttft, **_provenance(errors)),
         **_provenance(peaks),
+    )
+
+
+def _machine(rented: Rented) -> KnownMachine:
+    made, device = rented.instance, find_accelerator(rented.instance.gpu)
+    (provider,) = (p for p in providers() if p.provider == rented.provider)
+    return KnownMachine(
+        name=rented.name,
+        also=tuple(each for each in made.names if each != rented.name),
+        provider=rented.provider,
+        machines=made.machines,
+        count=made.count,
+        gpu=made.gpu,
+        fabric=choose_fabric(device, made.fabric),
+        network=made.network,
+        **_provenance(provider),
     )
 
 

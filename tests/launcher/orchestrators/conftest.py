@@ -22,6 +22,12 @@ def two_machines() -> DeploymentPlan:
     return planned("deepseek-r1", "2x8xH200", tensor=8, pipeline=2)
 
 
+@pytest.fixture(scope="session")
+def two_trays() -> DeploymentPlan:
+    """A replica whose layers are divided over two trays of an NVL72."""
+    return planned("llama-405b", "2x4xGB200", tensor=8)
+
+
 @pytest.fixture
 def cluster(
     tmp_path: Path, one_machine_each: DeploymentPlan, monkeypatch: pytest.MonkeyPatch

@@ -83,7 +83,25 @@ LLM_INFERENCE_SERVICE = kind(
         worker=POD,
     ),
 )
-CUSTOM = {"LeaderWorkerSet": LEADER_WORKER_SET, "LLMInferenceService": LLM_INFERENCE_SERVICE}
+# Of NVIDIA's DRA driver for GPUs, its page of custom resources.
+COMPUTE_DOMAIN = kind(
+    "resource.nvidia.com/v1beta1",
+    "ComputeDomain",
+    strict(
+        ["numNodes", "channel"],
+        numNodes={"type": "integer", "minimum": 0},
+        channel=strict(
+            ["resourceClaimTemplate"],
+            allocationMode={"enum": ["Single", "All"]},
+            resourceClaimTemplate=strict(["name"], name={"type": "string"}),
+        ),
+    ),
+)
+CUSTOM = {
+    "ComputeDomain": COMPUTE_DOMAIN,
+    "LeaderWorkerSet": LEADER_WORKER_SET,
+    "LLMInferenceService": LLM_INFERENCE_SERVICE,
+}
 
 
 class RefusedError(Exception):

@@ -2,8 +2,8 @@
 """A `kubectl` that is none: it keeps objects in a file, and refuses what a real one refuses.
 
 It lives in the folder STANDIN_KUBECTL: `objects.json` is the cluster. Files there change it:
-`unreachable`, `forbidden`, `no-lws`; `pending`, `no-image` and `crashing` say what becomes of
-pods; `slow` keeps them from getting ready, `no-client` those of clients from running. A pod is
+`unreachable`, `forbidden`, `no-lws`, `no-dra`; `pending`, `no-image` and `crashing` say what comes
+of pods; `slow` keeps them from getting ready, `no-client` those of clients from running. A pod is
 made, starts and is ready, a step each time that it is looked at. `endpoint` holds the port that
 forwarded connections lead to.
 """
@@ -35,8 +35,10 @@ NAMES = {
     "pods": "Pod",
     "nodes": "Node",
     "leaderworkersets.leaderworkerset.x-k8s.io": "LeaderWorkerSet",
+    "computedomains.resource.nvidia.com": "ComputeDomain",
 }
-LWS = "leaderworkersets.leaderworkerset.x-k8s.io"
+# Kinds that somebody installs, and what says that nobody has.
+INSTALLED = {"LeaderWorkerSet": "no-lws", "ComputeDomain": "no-dra"}
 STEPS = ("made", "starts", "ready")
 GROUP = "leaderworkerset.sigs.k8s.io"
 
@@ -179,10 +181,14 @@ def look(pod: Json) -> None:
     }
 
 
+def is_missing(kind: str) -> bool:
+    return kind in INSTALLED and (home() / INSTALLED[kind]).exists()
+
+
 def kinds(words: str) -> list[str]:
     found = []
     for word in words.split(","):
-        if word not in NAMES or (word == LWS and (home() / "no-lws").exists()):
+        if word not in NAMES or is_missing(NAMES[word]):
             refuse(f'error: the server doesn\'t have a resource type "{word.partition(".")[0]}"')
         found.append(NAMES[word])
     return found
@@ -212,11 +218,11 @@ def applied(asked: argparse.Namespace) -> None:
     for each in yaml.safe_load_all(text):
         name, space = each["metadata"]["name"], each["metadata"].get("namespace")
         space = space or asked.namespace
-        if each["kind"] == "LeaderWorkerSet" and (home() / "no-lws").exists():
+        if is_missing(each["kind"]):
             refuse(
                 f'error: resource mapping not found for name: "{name}" namespace: "" from '
-                '"STDIN": no matches for kind "LeaderWorkerSet" in version '
-                '"leaderworkerset.x-k8s.io/v1"\nensure CRDs are installed first'
+                f'"STDIN": no matches for kind "{each["kind"]}" in version '
+                f'"{each["apiVersion"]}"\nensure CRDs are installed first'
             )
         if space not in NAMESPACES:
             refuse(f'Error from server (NotFound): namespaces "{space}" not found')

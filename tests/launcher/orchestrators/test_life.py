@@ -252,11 +252,11 @@ def test_the_time_to_start_begins_with_its_place(
 
 
 def test_groups_of_pods_are_one_replica(
-    cluster: Cluster, two_machines: DeploymentPlan, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, two_trays: DeploymentPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its ranks are seen as one member, and told apart in logs."""
+    """Its ranks are seen as one member, and told apart in logs; its ComputeDomain ends with it."""
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    cluster.plan(two_machines)
+    cluster.plan(two_trays)
     done = cluster.launch("--detach", "--json")
     assert done.returncode == 0, done.stderr
     members = [member["label"] for member in json.loads(done.stdout)["members"]]

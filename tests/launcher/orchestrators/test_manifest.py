@@ -145,6 +145,36 @@ def test_only_leaders_are_served_to_clients(wide: Cluster) -> None:
     assert "ports" not in ranks
 
 
+def test_trays_of_a_rack_get_a_channel(cluster: Cluster, two_trays: DeploymentPlan) -> None:
+    """Every pod claims one of the ComputeDomain, in the NVLink domain of its group's others."""
+    cluster.plan(two_trays)
+    objects = manifest(cluster, **KEY)
+    for each in objects:
+        check(each)
+    channel = only(objects, "ComputeDomain")["spec"]["channel"]["resourceClaimTemplate"]["name"]
+    group = only(objects, "LeaderWorkerSet")
+    for pod in pod_specs(group):
+        (claim,) = pod["resourceClaims"]
+        assert claim["resourceClaimTemplateName"] == channel
+        (engine,) = pod["containers"]
+        assert engine["resources"]["claims"] == [{"name": claim["name"]}]
+        assert engine["resources"]["limits"] == {"nvidia.com/gpu": "4"}
+        told = options(engine)
+        assert (told["--tensor-parallel-size"], told["--nnodes"]) == ("8", "2")
+        (near,) = pod["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert near["topologyKey"] == "nvidia.com/gpu.clique"
+        assert near["matchLabelKeys"] == ["leaderworkerset.sigs.k8s.io/group-index"]
+        labels = group["spec"]["leaderWorkerTemplate"]["workerTemplate"]["metadata"]["labels"]
+        assert near["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
+def test_machines_on_a_network_need_no_channel(wide: Cluster) -> None:
+    """Nor do trays that a plan joins by a network."""
+    objects = manifest(wide)
+    assert not [o for o in objects if o["kind"] == "ComputeDomain"]
+    assert not any("resourceClaims" in pod for o in objects for pod in pod_specs(o))
+
+
 def test_keys_are_in_the_secret_alone(cluster: Cluster) -> None:
     """The manifest names it; engines have a key of their own, clients' are a file of the front."""
     done = cluster.launch("--dry-run", **KEY, HF_TOKEN=KEY["TPDEPLOY_API_KEY"])

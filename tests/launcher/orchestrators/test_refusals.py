@@ -56,6 +56,15 @@ def test_groups_without_leader_worker_set(cluster: Cluster, two_machines: Deploy
     assert "the cluster has no LeaderWorkerSet" in refused(cluster)
 
 
+def test_trays_without_compute_domains(cluster: Cluster, two_trays: DeploymentPlan) -> None:
+    """What brings them is named."""
+    cluster.set("no-dra")
+    cluster.plan(two_trays)
+    said = refused(cluster)
+    assert "the cluster has no ComputeDomain (resource.nvidia.com/v1beta1)" in said
+    assert "NVIDIA's DRA driver for GPUs brings it" in said
+
+
 def test_a_name_that_is_taken(cluster: Cluster) -> None:
     """Also by somebody else's deployment."""
     label = {"app.kubernetes.io/instance": "default", "app.kubernetes.io/managed-by": "tpdeploy"}

@@ -1,4 +1,4 @@
-"""`tpdeploy show`: what is known of one model, GPU, interconnect or workload."""
+"""`tpdeploy show`: what is known of one model, GPU, machine, interconnect or workload."""
 
 from typing import Annotated
 
@@ -17,14 +17,14 @@ def show(
     name: Annotated[
         str,
         typer.Argument(
-            help="A bundled model, a GPU, an interconnect or a workload.",
+            help="A bundled model, a GPU, a machine, an interconnect or a workload.",
             autocompletion=completion.known,
         ),
     ],
     *,
     json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Show what is known of a model, GPU, interconnect or workload, with its sources."""
+    """Show what is known of a model, GPU, machine, interconnect or workload, with its sources."""
     found = what_is(name)
     if json:
         print_json(found)

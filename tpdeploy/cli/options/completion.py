@@ -56,8 +56,8 @@ def deployments(incomplete: str) -> list[str]:
 
 
 def known(incomplete: str) -> list[str]:
-    """Models, GPUs, interconnects and workloads."""
-    others = (*fabric_names(), *network_names(), *workload_names())
+    """Models, GPUs, machines, interconnects and workloads."""
+    others = (*instance_names(), *fabric_names(), *network_names(), *workload_names())
     return [*models(incomplete), *_begun(incomplete, (*accelerator_names(), *others))]
 
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tpdeploy.numbers import in_gib, number
-from tpdeploy.profiles.listing import KnownGpu, KnownInterconnect, KnownModel
+from tpdeploy.profiles.listing import KnownGpu, KnownInterconnect, KnownMachine, KnownModel
 from tpdeploy.profiles.record import Dtype, Provenance
 from tpdeploy.profiles.workloads import Side, WorkloadProfile
 
@@ -77,7 +77,8 @@ def show_workloads(console: Console, workloads: Sequence[WorkloadProfile]) -> No
 
 
 def show_known(
-    console: Console, known: KnownModel | KnownGpu | KnownInterconnect | WorkloadProfile
+    console: Console,
+    known: KnownModel | KnownGpu | KnownInterconnect | KnownMachine | WorkloadProfile,
 ) -> None:
     """Everything that is known of one, with its sources."""
     match known:
@@ -87,6 +88,8 @@ def show_known(
             title, facts = known.name, _gpu(known)
         case KnownInterconnect():
             title, facts = known.name, _interconnect(known)
+        case KnownMachine():
+            title, facts = known.name, _machine(known)
         case WorkloadProfile():
             title, facts = known.name, _workload(known)
     console.print(title, style="bold")
@@ -148,6 +151,18 @@ def _interconnect(link: KnownInterconnect) -> Facts:
     yield "latency", f"{number(link.latency_s * 1e6)} us a hop"
     yield "measured on", ", ".join(link.measured_on) or "nothing: the link model is used"
     yield from _source(link)
+
+
+def _machine(machine: KnownMachine) -> Facts:
+    yield "of", machine.provider
+    if machine.also:
+        yield "planned alike", ", ".join(machine.also)
+    rack = f"{machine.machines} machines of " if machine.machines > 1 else ""
+    yield "has", f"{rack}{machine.count} x {machine.gpu}"
+    yield "interconnect", machine.fabric
+    yield "network", f"{machine.network} between several"
+    yield from _source(machine)
+    yield "plan it", f"tpdeploy plan llama-70b --gpus {machine.name}"
 
 
 def _workload(workload: WorkloadProfile) -> Facts:

@@ -272,17 +272,18 @@ def rules_of(adapter: str, gpu: str, version: str = "", date: str = "") -> Engin
 
 @cache
 def cluster_of(gpu: str, count: int, engine: str) -> Cluster:
-    """`count` GPUs as they are sold, under `engine`: on machines of the fabric's domain, or of 8.
+    """`count` GPUs as they are sold, under `engine`: on trays, machines of a domain, or of 8.
 
     Raises:
         InputError: an unknown GPU.
     """
     device = find_gpu(gpu)
     fabric = choose_fabric(device, None)
-    domain = max(GPUS_A_MACHINE, find_fabric(fabric).domain)
+    joined = find_fabric(fabric)
+    most = joined.per_machine or max(GPUS_A_MACHINE, joined.domain)
     if count > MOST_DEVICES:
         raise InputError(f"{count:,} GPUs are more than {MOST_DEVICES:,}")
-    nodes = min(n for n in divisors(count) if count // n <= domain)
+    nodes = min(n for n in divisors(count) if count // n <= most)
     return with_engine(assemble(device, fabric, nodes, count // nodes), engine)
 
 

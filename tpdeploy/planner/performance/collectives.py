@@ -28,6 +28,9 @@ EXPERTS: tuple[Algorithm, ...] = ("deepep", "deepep-low-latency")
 # TensorRT-LLM's customAllReduceKernels.cu); others fall back to NCCL, but for NVL72's own.
 OWN_KERNELS = frozenset({"vllm-graph", "vllm-eager", "tensorrt-llm"})
 OWN_GROUPS = frozenset({2, 4, 6, 8})
+# Those over the trays of an NVL72 (TensorRT-LLM's mnnvlTwoShotAllreduceKernels.cu; FlashInfer's
+# kernel, which comes from it, refuses 12: vllm-project/vllm pull request 53318).
+OWN_GROUPS_OVER_TRAYS = frozenset({8, 16, 32, 64})
 # The kernels of its own that an engine has, by `EngineRules.own_kernels`.
 Own = tuple[Algorithm, ...]
 # The GPU that curves of `tpdeploy calibrate` name.
@@ -128,7 +131,7 @@ def point_to_point(cluster: Cluster, group: int) -> PointToPoint:
     Message: bytes that one device sends. Between pipeline stages the group is that of all stages,
     and all ranks of a stage send at once.
     """
-    if _spans_machines(cluster, group):
+    if cluster.on_network(group):
         devices, _ = _over_machines(cluster, group)
         link = _shared(_network_link(cluster), cluster, devices)
         name = _network_name(cluster)
@@ -144,12 +147,12 @@ def _expert_exchange(operation: Operation, cluster: Cluster, group: int, own: Ow
     if not found.curves:
         return plain
     # Inside a machine a plain all-to-all would do as well.
-    return found if _spans_machines(cluster, group) else replace(found, most=(plain,))
+    return found if cluster.on_network(group) else replace(found, most=(plain,))
 
 
 def _collective(operation: Operation, cluster: Cluster, group: int, own: Own) -> Collective:
     algorithms = (*COMMON, *EXPERTS, *own)
-    if _spans_machines(cluster, group):
+    if cluster.on_network(group):
         return _across(operation, cluster, group, algorithms)
     return _within(operation, cluster, group, algorithms, spanned=group)
 
@@ -171,7 +174,8 @@ def _within(
     time = LINK_TIMES[operation]
     link = _link(fabric, group)
     model = partial(time, link, group)
-    found, how = _fitted(curves, time, link, group, algorithms)
+    far = _over_trays(curves, cluster, group, algorithms)
+    found, how = _fitted(far or curves, time, link, group, algorithms, over_trays=bool(far))
     scaled = "" if fabric.share == 1 else f", {fabric.share:g} of its bytes/s"
     source = f"{operation} on {fabric.name}, {how or 'link model'}{scaled}"
     alone = Collective(operation, group, found, model, source, fabric.share)
@@ -187,6 +191,28 @@ def _within(
         most=(same(cluster=cluster.slower),) if cluster.slower else (),
         least=tuple(same(cluster=other) for other in linked),
     )
+
+
+def _over_trays(
+    curves: tuple[Curve, ...], cluster: Cluster, group: int, algorithms: tuple[Algorithm, ...]
+) -> tuple[Curve, ...]:
+    """Curves of groups that take several machines of one domain, for such a group; else none.
+
+    Across machines a library or an engine may use other kernels than inside one: what was measured
+    inside is not carried over where there is better.
+    """
+    tray = cluster.fabric.tray
+    if tray is None or group <= cluster.per_machine:
+        return ()
+    wide = [c for c in curves if c.group_size > tray and c.algorithm in algorithms]
+    most = max((c.group_size for c in wide), default=0)
+
+    def built(curve: Curve) -> bool:
+        if curve.algorithm not in OWN_KERNELS:
+            return True
+        return group in OWN_GROUPS_OVER_TRAYS if curve.operation == "all-reduce" else group <= most
+
+    return tuple(filter(built, wide))
 
 
 def _own(cluster: Cluster, fabric: Fabric, curves: tuple[Curve, ...]) -> bool:
@@ -230,13 +256,15 @@ def _fitted(
     link: LinkModel,
     group: int,
     algorithms: tuple[Algorithm, ...],
+    *,
+    over_trays: bool = False,
 ) -> tuple[tuple[Interpolation, ...], str]:
     """The curves for a group of `group`, one per algorithm, and their source in words."""
     found: list[Interpolation] = []
     how: list[str] = []
     for algorithm in algorithms:
         same = [c for c in curves if c.algorithm == algorithm]
-        if not same or not _runs(same, group):
+        if not same or not (over_trays or _runs(same, group)):
             continue
         curve = nearest(same, group)
         measured = partial(time, link, curve.group_size)
@@ -266,7 +294,7 @@ def _runs(curves: list[Curve], group: int) -> bool:
 def _across(
     operation: Operation, cluster: Cluster, group: int, algorithms: tuple[Algorithm, ...]
 ) -> Collective:
-    """The operation among all devices of several machines, as two steps one after the other.
+    """The operation among all devices of machines on a network, as two steps one after the other.
 
     Inside each machine as within one, and over the network among the machines: every device its
     share, `message / devices a machine`, over its own adapter or its part of a common one. Of an
@@ -310,12 +338,6 @@ def _two_steps(operation: Operation, cluster: Cluster, devices: int, machines: i
         return inside.seconds(here) + time(link, machines, there)
 
     return seconds
-
-
-def _spans_machines(cluster: Cluster, group: int) -> bool:
-    """Whether a group of `group` leaves its machine and the fabric ends there."""
-    within = cluster.fabric.domain if cluster.fabric.spans_machines else 0
-    return group > max(cluster.per_machine, within)
 
 
 def _over_machines(cluster: Cluster, group: int) -> tuple[int, int]:

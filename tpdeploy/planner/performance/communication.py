@@ -31,7 +31,7 @@ def decoding(plan: DeploymentPlan) -> int:
 
 
 def cost_by_width(question: Question, plan: DeploymentPlan) -> tuple[WidthCost, ...]:
-    """Step times at every width of one machine, memory aside, all with the plan's batch."""
+    """Step times at every width worth trying, memory aside, all with the plan's batch."""
     load, prompt = plan.workload, plan.workload.computed_tokens
     decode = Step(
         decode_sequences=decoding(plan),
@@ -40,7 +40,7 @@ def cost_by_width(question: Question, plan: DeploymentPlan) -> tuple[WidthCost, 
     cached = load.input_tokens - prompt
     prefill = Step(prefill_tokens=prompt, prefill_context=cached + prompt / 2, prefills_done=1)
     found = []
-    for width in legal_widths(question.shape, question.cluster.per_machine):
+    for width in legal_widths(question.shape, question.cluster.widest):
         if width in question.engine.refused_widths:
             continue
         model = step_model(

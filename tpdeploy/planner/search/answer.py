@@ -8,7 +8,7 @@ from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate, Refusal
 from tpdeploy.planner.search.ranking import TIE, end_to_end_s, ties
-from tpdeploy.planner.search.reasons import name, reason_for_loser
+from tpdeploy.planner.search.reasons import name, network_wait, reason_for_loser
 
 # Differences smaller than this are none.
 NO_CHANGE = 0.005
@@ -22,7 +22,9 @@ def answer_of(question: Question, best: Candidate) -> str:
     spare = "not needed" if question.optimize == "cost" else "left idle"
     left = f"; {_count(idle, device)} {verb} {spare}" if idle else ""
     groups = _groups(split, device, whole=question.cluster.count)
-    return f"Use {groups}: {', '.join(_ways(split))}{left}."
+    over = -(-split.stage_ranks // question.cluster.per_machine)
+    each = f" over {over} machines{' each' if split.replicas > 1 else ''}" if over > 1 else ""
+    return f"Use {groups}{each}: {', '.join(_ways(split))}{left}."
 
 
 def why(
@@ -34,9 +36,11 @@ def why(
     """
     other = next((c for c in ranked if c is not best and c.served.keeps_up), None)
     lacking = _lacking(best, refused, reasoned=other is None)
+    waits = network_wait(question, best)
     if other is None:
-        return tuple(lacking) or (_room(question, best),)
-    return (_compared(question, other, best), *_tied(question, best, ranked), *lacking)
+        return (*waits, *(lacking or (_room(question, best),)))
+    compared = _compared(question, other, best)
+    return (*waits, compared, *_tied(question, best, ranked), *lacking)
 
 
 def _groups(split: Parallelism, device: str, *, whole: int) -> str:

@@ -116,7 +116,8 @@ def order(question: Question, candidate: Candidate) -> tuple[float, ...]:
     """The fewest devices first, the simplest, then latency; last those that miss a target."""
     far = shortfall(question, candidate) if candidate.missed else 0.0
     split = candidate.parallelism
-    simple = split.pipelined, split.data_parallel, split.expert_parallel
+    far_apart = question.cluster.on_network(split.stage_ranks)
+    simple = far_apart or split.pipelined, split.data_parallel, split.expert_parallel
     return bool(candidate.missed), far, split.devices, *simple, end_to_end_s(question, candidate)
 
 

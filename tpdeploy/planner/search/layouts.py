@@ -8,6 +8,7 @@ from tpdeploy.planner.model.sharding import head_problem
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.placement import group_capacity, replica_capacity
+from tpdeploy.profiles.devices.cluster import MOST_MACHINES_A_GROUP, Cluster
 
 # Depths up to this one are looked at even where they leave devices idle.
 SHALLOW = 8
@@ -16,30 +17,50 @@ SHALLOW = 8
 def splits(question: Question) -> list[Parallelism]:
     """Every split that the stated options allow, with as many replicas as fit unless stated.
 
-    A tensor-parallel group stays within one machine. Deep pipelines are tried if they use as many
-    devices as tensor parallelism alone, or if the fewest devices are asked for. Expert parallelism,
-    and data-parallel attention within one machine, are tried for every model with experts.
+    A tensor-parallel group takes whole machines where one is not enough, as far as their fabric
+    reaches, or over a network where that can win (`Cluster.widest`). Deep pipelines are tried if
+    they use as many devices as tensor parallelism alone, or if the fewest devices are asked for.
+    Expert parallelism and data-parallel attention are tried for every model with experts.
 
     Raises:
         InputError: the user's choices need more devices than there are.
     """
-    per_machine = question.cluster.per_machine
-    widths = [question.tensor] if question.tensor else range(1, per_machine + 1)
+    widths = [question.tensor] if question.tensor else _widths(question)
     found = [split for width in widths for split in _of_width(question, width)]
     if not found:
         _refuse_count(question)
     return found
 
 
+def _widths(question: Question) -> list[int]:
+    """Every width of a machine, and those of several that the model's heads allow."""
+    each, widest = question.cluster.per_machine, question.cluster.widest
+    if not question.engine.several_machines:
+        widest = each
+    over = range(2 * each, widest + 1, each)
+    legal = [w for w in over if not head_problem(question.shape, w, expert_shards=1)]
+    return [*range(1, each + 1), *legal]
+
+
 def _of_width(question: Question, tensor: int) -> Iterator[Parallelism]:
     for one in (*_replica_shapes(question, tensor), *_data_parallel(question, tensor)):
-        # Data ranks stay within a machine: over a network every layer with experts would wait.
-        several_machines = question.engine.several_machines and not one.data_parallel
-        most = replica_capacity(
-            question.cluster, one.stage_ranks, one.pipeline, several_machines=several_machines
-        )
-        for replicas in _replicas(question, most):
+        for replicas in _replicas(question, _most_replicas(question, one)):
             yield one.with_replicas(replicas)
+
+
+def _most_replicas(question: Question, one: Parallelism) -> int:
+    """How many such replicas fit: groups that no machine holds need an engine that spans several.
+
+    Groups of data ranks are not joined to pipelines across machines, and no group of tensor ranks
+    in them is torn apart.
+    """
+    cluster, several = question.cluster, question.engine.several_machines
+    if one.stage_ranks > cluster.per_machine:
+        here = one.stage_ranks // -(-one.stage_ranks // cluster.per_machine)
+        if not several or (one.data_parallel and here % one.tensor):
+            return 0
+    several = several and not one.data_parallel
+    return replica_capacity(cluster, one.stage_ranks, one.pipeline, several_machines=several)
 
 
 def _replica_shapes(question: Question, tensor: int) -> Iterator[Parallelism]:
@@ -64,15 +85,27 @@ def _data_ranks(question: Question, tensor: int) -> Iterator[int]:
         if question.data > 1:
             yield question.data
         return
-    engine, experts, devices = question.engine, question.shape.experts, question.cluster.per_machine
+    engine, experts = question.engine, question.shape.experts
     mixed = engine.data_or_tensor and tensor > 1
     if experts is None or not engine.data_parallel or mixed or question.pipeline not in {None, 1}:
         return
     if head_problem(question.shape, tensor, expert_shards=1):
         return
-    for data in range(2, min(devices // tensor, experts.count // tensor) + 1):
-        if devices % (tensor * data) == 0:
-            yield data
+    for ranks in _shared(question.cluster, experts.count, several=engine.several_machines):
+        if ranks % tensor == 0 and ranks > tensor:
+            yield ranks // tensor
+
+
+def _shared(cluster: Cluster, experts: int, *, several: bool) -> Iterator[int]:
+    """Ranks over which experts are spread: a part of a machine, or several whole machines.
+
+    Those of a machine use all its devices, those of `several` hold as many experts each.
+    """
+    each, most = cluster.per_machine, MOST_MACHINES_A_GROUP * cluster.per_machine
+    yield from (n for n in range(2, min(each, experts) + 1) if each % n == 0)
+    if several:
+        widest = min(experts, cluster.count, max(cluster.domain, most))
+        yield from (n for n in range(2 * each, widest + 1, each) if experts % n == 0)
 
 
 def _depths(question: Question, tensor: int) -> Iterator[int]:
@@ -119,19 +152,27 @@ def _refuse_count(question: Question) -> None:
         "--replicas": question.replicas,
     }
     words = " ".join(f"{name} {value}" for name, value in asked.items() if value)
-    tensor, pipeline = (question.tensor or 1) * (question.data or 1), question.pipeline or 1
-    most = replica_capacity(cluster, tensor, pipeline)
-    depth = group_capacity(cluster, tensor)
-    if (question.data or 1) > 1 and not most:
-        works = f"--tp x --dp up to {per_machine}"
+    one = Parallelism.of(
+        question.tensor or 1, data=question.data or 1, pipeline=question.pipeline or 1
+    )
+    tensor, pipeline, most = one.stage_ranks, one.pipeline, _most_replicas(question, one)
+    depth = _most_replicas(question, one.model_copy(update={"pipeline": 1}))
+    several = cluster.machines > 1 and question.engine.several_machines
+    wide = f"{per_machine}"
+    if several:
+        even = f"{per_machine}, or as many on each of several machines"
+        wide = even if per_machine > 1 else f"{cluster.count}"
+    if one.data_parallel and not most:
+        works = f"--tp x --dp up to {wide}"
     elif most:
         of = f"--tp {tensor} --pp {pipeline}" if question.pipeline else f"--tp {tensor}"
         works = f"--replicas up to {most} with {of}"
     elif depth:
         works = f"--pp up to {depth} with --tp {tensor}"
     else:
-        works = f"--tp up to {per_machine}"
+        works = f"--tp up to {wide}"
+    needed = one.ranks * (question.replicas or 1)
+    short = "are too few" if needed > cluster.count else "make no such groups"
     raise InputError(
-        f"{words}: {cluster.count} devices ({per_machine} per machine) are too few; "
-        f"what works: {works}"
+        f"{words}: {cluster.count} devices ({per_machine} per machine) {short}; what works: {works}"
     )

@@ -10,12 +10,16 @@ MOST_MACHINES = 8
 
 def per_machine(cluster: Cluster) -> int:
     """The largest number of such devices in one machine."""
-    return MACHINE if cluster.beyond else min(MACHINE, cluster.fabric.domain)
+    return (
+        MACHINE
+        if cluster.beyond
+        else cluster.fabric.per_machine or min(MACHINE, cluster.fabric.domain)
+    )
 
 
 def assembled(question: Question, machines: int, each: int) -> Cluster:
     """`machines` machines with `each` of the devices, on the same fabric and network."""
     cluster = question.cluster
     network = question.network if machines > 1 else None
-    built = assemble(cluster.accelerator, cluster.fabric.name, machines, each, network)
+    built = assemble(cluster.accelerator, cluster.fabric.name, machines, each, network=network)
     return built.model_copy(update={"efficiency": cluster.efficiency})

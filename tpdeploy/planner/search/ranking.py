@@ -26,9 +26,9 @@ def score(question: Question, prepared: Prepared, steady: SteadyState) -> float:
 def rank(question: Question, candidates: Sequence[Candidate]) -> list[Candidate]:
     """Candidates best first: targets met, then the objective, then the simplest of a tie.
 
-    Simple is: no pipeline stages, no data-parallel attention, no expert parallelism, no device
-    idle; then the quicker answer comes first, and then the narrower group. Where none meets the
-    targets, those that come closest are first.
+    Simple is: neither pipeline stages nor layers that wait for a network, no data-parallel
+    attention, no expert parallelism, no device idle; then the quicker answer comes first, and then
+    the narrower group. Where none meets the targets, those that come closest are first.
     """
     meeting = [c for c in candidates if not c.missed]
     best = max((objective(question, c) for c in meeting or candidates), default=0.0)
@@ -39,7 +39,8 @@ def rank(question: Question, candidates: Sequence[Candidate]) -> list[Candidate]
         lost = max(0.0, 1 - TIE - objective(question, candidate) / best)
         split = candidate.parallelism
         idle = question.optimize not in LEAST_DEVICES and split.devices < most_used
-        simple = split.pipelined, split.data_parallel, split.expert_parallel, idle
+        far_apart = question.cluster.on_network(split.stage_ranks)
+        simple = far_apart or split.pipelined, split.data_parallel, split.expert_parallel, idle
         return (
             bool(candidate.missed),
             far,

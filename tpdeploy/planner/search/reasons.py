@@ -34,6 +34,7 @@ def reasons_for(
 ) -> list[str]:
     """Why `best` was chosen: memory, the next narrower and wider split, and equal splits."""
     reasons = [_fit(question, best), *_release(question, best), *_too_narrow(refused)]
+    reasons += network_wait(question, best)
     told = list(_neighbours(best, ranked))
     reasons += [
         f"{name(c)} instead: {_changes(question, c, best)}. {_steps(c, best)}" for c in told
@@ -48,7 +49,7 @@ def reasons_for(
         )
     ranked_by = RANKED_BY[question.optimize].format(device=question.device)
     reasons.append(f"Ranked by {ranked_by}; targets come first, the simplest split of a tie next.")
-    return reasons + _idle(question, best)
+    return reasons + _not_tried(question) + _idle(question, best)
 
 
 def reason_for_loser(question: Question, loser: Candidate, best: Candidate | None) -> str:
@@ -77,6 +78,33 @@ def reason_not_simulated(
         words = f"about {each:,.0f} tokens/s per {question.device}"
         behind = best and each / best.tokens_per_s_per_device - 1
     return f"{words} ({change(behind)}): not simulated" if behind else f"{words}: not simulated"
+
+
+def network_wait(question: Question, best: Candidate) -> list[str]:
+    """What a decode step waits for, if a layer's ranks talk over a network."""
+    cluster, ranks = question.cluster, best.parallelism.stage_ranks
+    if not cluster.on_network(ranks):
+        return []
+    link = cluster.network.name if cluster.network else cluster.fabric.name
+    step = best.decode
+    return [
+        f"Every layer is divided over {-(-ranks // cluster.per_machine)} machines: of a decode "
+        f"step of {step.total * 1e3:.1f} ms, {step.communication * 1e3:.1f} ms are communication, "
+        f"over {link}."
+    ]
+
+
+def _not_tried(question: Question) -> list[str]:
+    """That no layer was divided over machines, and what tries it."""
+    cluster, each = question.cluster, question.cluster.per_machine
+    several = cluster.machines > 1 and question.engine.several_machines
+    if question.tensor or not several or cluster.widest > each or cluster.network is None:
+        return []
+    return [
+        f"No tensor-parallel group over several machines was tried: every layer would wait for "
+        f"{cluster.network.name}. --tp {2 * each} tries one; so does a network that was measured, "
+        "tpdeploy calibrate --on."
+    ]
 
 
 def name(candidate: Candidate) -> str:

@@ -126,16 +126,20 @@ def _simulated(question: Question, prepared: Prepared) -> Candidate:
 
 
 def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared | Refusal]:
-    """Every split, sized, except pipelines that cannot win.
+    """Every split, sized, except those that cannot win.
 
     P stages of a width serve at best as P replicas of it do, and share one copy of the weights:
     they are of use only where that width alone does not fit, or has less KV cache than its load
-    fills. Where links are direct, more of them are better used by a wider group.
+    fills. Where links are direct, more of them are better used by a wider group. Data-parallel
+    attention goes over a network only where nothing fits that does not.
     """
     alone: dict[tuple[int, int, int], Prepared | Refusal] = {}
     found = []
-    for split in sorted(wanted, key=lambda p: p.pipeline):
+    apart = question.cluster.on_network
+    for split in sorted(wanted, key=lambda p: (p.pipeline, apart(p.stage_ranks))):
         if split.pipelined and not question.pipeline and _pipeline_loses(question, split, alone):
+            continue
+        if split.data_parallel and question.data is None and _waits_in_vain(question, split, alone):
             continue
         prepared = prepare(question, split)
         cut = alone.get((split.tensor, split.data, 1))
@@ -159,6 +163,17 @@ def _pipeline_loses(
     cluster = question.cluster
     direct = cluster.fabric.direct and split.ranks <= cluster.domain
     return direct and any(isinstance(other, Prepared) for other in alone.values())
+
+
+def _waits_in_vain(
+    question: Question,
+    split: Parallelism,
+    alone: Mapping[tuple[int, int, int], Prepared | Refusal],
+) -> bool:
+    """Whether data ranks would wait for a network though a split that does not wait fits."""
+    apart = question.cluster.on_network
+    nearer = (o for o in alone.values() if isinstance(o, Prepared))
+    return apart(split.stage_ranks) and any(not apart(o.parallelism.stage_ranks) for o in nearer)
 
 
 def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Estimated]:
@@ -324,8 +339,8 @@ def _refuse_width(question: Question, refusal: Refusal) -> None:
     if refusal.does_not_fit:
         return
     split, whole = refusal.parallelism, bool(question.expert_parallel)
-    per_machine = question.cluster.per_machine
-    legal = legal_widths(question.shape, per_machine, expert_parallel=whole)
+    widest = max(question.cluster.per_machine, question.cluster.widest)
+    legal = legal_widths(question.shape, widest, expert_parallel=whole)
     legal = tuple(w for w in legal if whole or w not in question.engine.refused_widths)
     asked = f"--tp {split.tensor}" + (f" --pp {split.pipeline}" if split.pipelined else "")
     if split.data_parallel:

@@ -153,17 +153,19 @@ def assemble(
     fabric_name: str,
     machines: int,
     per_machine: int,
+    *,
     network: str | None = None,
+    usual: str | None = None,
 ) -> Cluster:
     """The cluster of `machines` machines with `per_machine` devices each on a fabric.
 
-    `network` joins several machines; without it the fabric does if it reaches from one to the
-    other, else the network that machines on this fabric usually have.
+    `network` joins several machines; without it the fabric does as far as it reaches from one to
+    the other, else the `usual` network, or that which machines on this fabric have.
 
     Raises:
         InputError: no such network.
     """
-    cluster = _alone(device, fabric_name, machines, per_machine, network)
+    cluster = _alone(device, fabric_name, machines, per_machine, network=network, usual=usual)
     slower = cluster.fabric.slower
     return cluster.model_copy(
         update={
@@ -180,13 +182,15 @@ def _alone(
     fabric_name: str,
     machines: int,
     per_machine: int,
+    *,
     network: str | None = None,
+    usual: str | None = None,
 ) -> Cluster:
     """The cluster without its slower and faster alternatives."""
     fabric = _measured_fabric(fabric_name, device)
     if network:
-        fabric = fabric.model_copy(update={"spans_machines": False})
-    between = (network or fabric.network) if machines > 1 else None
+        fabric = fabric.model_copy(update={"tray": None})
+    between = (network or usual or fabric.network) if machines > 1 else None
     own = measured_network(between) if between else None
     return Cluster(
         accelerator=device,

@@ -66,7 +66,9 @@ class Fabric(Record):
     name: Text
     description: Text
     domain: int = Field(ge=1, description="devices joined by this fabric directly")
-    spans_machines: bool = Field(default=False, description="one domain may hold several machines")
+    tray: int | None = Field(
+        default=None, ge=1, description="devices of one machine, where a domain holds several"
+    )
     full_mesh: bool = Field(
         default=False, description="each pair of a domain has its own share of the bandwidth"
     )
@@ -82,9 +84,20 @@ class Fabric(Record):
     curves: tuple[Curve, ...] = ()
 
     @property
+    def per_machine(self) -> int | None:
+        """Devices of one machine, where the fabric says so: a tray's, or one that is alone."""
+        alone = self.domain == 1 and not self.isolated
+        return 1 if alone else self.tray
+
+    @property
     def isolated(self) -> bool:
         """Whether a device on it reaches no other: a slice of a GPU."""
         return self.domain == 1 and self.network is None
+
+    @property
+    def spans_machines(self) -> bool:
+        """Whether one domain may hold several machines."""
+        return self.tray is not None
 
     @property
     def direct(self) -> bool:

@@ -11,13 +11,17 @@ from tpdeploy.records import read_record
 
 
 class Instance(Record):
-    """One kind of machine, under every name of sizes that differ in CPUs and memory alone."""
+    """One kind of machine, under every name of sizes that differ in CPUs and memory alone.
+
+    A rack that is sold whole has several `machines`.
+    """
 
     names: tuple[Text, ...] = Field(min_length=1)
     gpu: Text
     count: int = Field(gt=0, description="GPUs of one machine")
+    machines: int = Field(default=1, gt=0, description="of one rack; 1: it is a machine")
     fabric: Text | None = Field(default=None, description="None: the one its GPU is assumed on")
-    network: Text = Field(description="between such machines")
+    network: Text = Field(description="between such machines, or between such racks")
 
 
 class Provider(Provenance):

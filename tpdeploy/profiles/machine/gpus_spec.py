@@ -14,11 +14,12 @@ from tpdeploy.profiles.devices.catalog import (
     is_accelerator,
 )
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.fabric import Fabric
 from tpdeploy.profiles.devices.instances import Rented, find_instance, instance_names
 from tpdeploy.profiles.devices.networks import measured_with
 from tpdeploy.profiles.machine.detect import cpu_cluster, detect
 
-FORMS = "8xH100, 2x8xH200 (two machines of eight), p5.48xlarge, 2xCPU or auto"
+FORMS = "8xH100, 2x8xH200 (two machines of eight), p5.48xlarge, GB200-NVL72, 2xCPU or auto"
 TIMES = r"\s*[xX*]\s*"
 COUNTS_FIRST = re.compile(rf"(?P<counts>(?:-?\d+{TIMES}){{1,2}})(?P<name>\S.*)")
 COUNT_LAST = re.compile(rf"(?P<name>.*?\S)(?:{TIMES}|\s*:\s*)(?P<counts>-?\d+)")
@@ -89,11 +90,12 @@ def _per_machine(spec: str, counts: list[int], rented: Rented | None) -> tuple[i
     """How many machines, and how many devices each."""
     if rented is None:
         machines, count = [1, 1, *counts][-2:]
-    elif len(counts) > 1:
-        raise InputError(f"--gpus {spec}: {rented.name} is a whole machine; give 2x{rented.name}")
-    else:
-        machines, count = [1, *counts][-1], rented.instance.count
-    return machines, count
+        return machines, count
+    one = rented.instance
+    if len(counts) > 1:
+        whole = "machine" if one.machines == 1 else "rack"
+        raise InputError(f"--gpus {spec}: {rented.name} is a whole {whole}; give 2x{rented.name}")
+    return [1, *counts][-1] * one.machines, one.count
 
 
 def _device(spec: str, name: str) -> Accelerator:
@@ -134,7 +136,8 @@ def _of_provider(
         fabric=machine.fabric,
         usual=machine.network,
     )
-    meant = f"{rented.name} of {rented.provider} is {machine.count} x {device.name}."
+    racks = f"{machine.machines} machines of " if machine.machines > 1 else ""
+    meant = f"{rented.name} of {rented.provider} is {racks}{machine.count} x {device.name}."
     return cluster.model_copy(update={"assumptions": (meant, *cluster.assumptions)})
 
 
@@ -151,8 +154,8 @@ def _stated(
 ) -> Cluster:
     """The devices on what was asked for, else on `fabric` and `usual`, else as most often."""
     fabric_name = choose_fabric(device, interconnect or fabric)
-    between = network or (usual if not find_fabric(fabric_name).spans_machines else None)
-    cluster = assemble(device, fabric_name, machines, per_machine, between)
+    machines, per_machine = _in_trays(find_fabric(fabric_name), machines, per_machine, called)
+    cluster = assemble(device, fabric_name, machines, per_machine, network=network, usual=usual)
     joined = cluster.fabric
     if joined.isolated and cluster.count > 1:
         raise InputError(
@@ -176,17 +179,40 @@ def _stated(
     return cluster.model_copy(update={"assumptions": tuple(assumptions)})
 
 
+def _in_trays(fabric: Fabric, machines: int, each: int, called: str) -> tuple[int, int]:
+    """How many machines, and how many devices each: `8xGB200` is two trays of four.
+
+    Devices that a network alone joins (DGX Spark) are machines of one.
+
+    Raises:
+        InputError: machines that hold more devices than a tray.
+    """
+    tray = fabric.per_machine or each
+    if each <= tray:
+        return machines, each
+    needed = -(-machines * each // tray)
+    if machines > 1 or each % tray:
+        raise InputError(
+            f"{each} {called} on one machine: {fabric.name} joins machines of {tray}; "
+            f"state the machines, as {needed}x{tray}x{called}"
+        )
+    return needed, tray
+
+
 def _between(cluster: Cluster, *, asked: bool) -> str:
     """What joins the machines, and what follows for tensor parallelism."""
     how = "as asked" if asked else "assumed"
     fabric, network = cluster.fabric, cluster.network
-    if fabric.spans_machines and cluster.count <= fabric.domain:
-        joined = f"on the same {fabric.name} ({how})"
-    elif network:
+    joined = "joined by a network that is not known"
+    if network:
         joined = f"joined by {network.name} ({how}): {network.description}"
-    else:
-        joined = "joined by a network that is not known"
+    if fabric.spans_machines:
+        together = cluster.domain // cluster.per_machine
+        same = f"{together} on one {fabric.name}, {joined}"
+        joined = f"on the same {fabric.name} ({how})" if cluster.domain == cluster.count else same
     measured = " or ".join(() if asked else measured_with(cluster.accelerator.name))
     hint = f" Measured between such machines: --network {measured}." if measured else ""
     machines = f"{cluster.machines} machines, {joined}"
-    return f"{machines}; no tensor-parallel group spans two of them.{hint}"
+    if cluster.widest > cluster.per_machine:
+        return f"{machines}; a tensor-parallel group may span several of them.{hint}"
+    return f"{machines}; no tensor-parallel group spans two of them unless --tp asks for it.{hint}"

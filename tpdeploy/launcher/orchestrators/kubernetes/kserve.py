@@ -11,6 +11,7 @@ from typing import Any
 
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.orchestrators.base import Manifest, Task
+from tpdeploy.launcher.orchestrators.kubernetes import compute_domain
 from tpdeploy.launcher.orchestrators.kubernetes.manifest import dumped
 from tpdeploy.launcher.orchestrators.kubernetes.objects import REPLICA, metadata
 from tpdeploy.launcher.orchestrators.kubernetes.pods import (
@@ -61,6 +62,7 @@ def rendered(task: Task, settings: Settings) -> Manifest:
         "and for several machines LeaderWorkerSet.",
         "KServe's router, keys and probes take the place of tpdeploy's front; its liveness probe "
         "does not notice that a rank on another machine hangs.",
+        *compute_domain.notes(task),
     )
     return Manifest(dumped([service(task, settings)]), notes)
 

@@ -25,11 +25,17 @@ UNREACHABLE = ("Unable to connect to the server", "The connection to the server"
 COMPLAINTS = ("Error", "error", "The ")
 NO_KIND = "doesn't have a resource type"
 TAKEN = "(AlreadyExists)"
+FORBIDDEN = "(Forbidden)"
+NO_DOMAIN = 'no matches for kind "ComputeDomain"'
 NO_LWS = 'no matches for kind "LeaderWorkerSet"'
 
 
 class NoKindError(TpdeployError):
     """The cluster has no objects of that kind, nor could it have."""
+
+
+class ForbiddenError(TpdeployError):
+    """The cluster does not let this user do that."""
 
 
 class TakenError(TpdeployError):
@@ -98,7 +104,12 @@ class Kubectl:
                 "the cluster has no LeaderWorkerSet (leaderworkerset.x-k8s.io/v1), which replicas "
                 "over several machines need; its administrator installs it"
             )
-        if "(Forbidden)" in stderr:
+        if NO_DOMAIN in stderr:
+            return (
+                "the cluster has no ComputeDomain (resource.nvidia.com/v1beta1), which replicas on "
+                "several trays of an NVL72 need; NVIDIA's DRA driver for GPUs brings it"
+            )
+        if FORBIDDEN in stderr:
             return f"the cluster forbids it: {told}"
         if "namespaces" in stderr and "not found" in stderr:
             return f"{told}; create it, or name another: --namespace"
@@ -148,7 +159,7 @@ class Kubectl:
 
 def _kind_of(stderr: str) -> type[TpdeployError]:
     """The error that a complaint of kubectl's stands for."""
-    kinds = {NO_KIND: NoKindError, TAKEN: TakenError}
+    kinds = {NO_KIND: NoKindError, TAKEN: TakenError, FORBIDDEN: ForbiddenError}
     return next((kind for words, kind in kinds.items() if words in stderr), TpdeployError)
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import yaml
 
+from tpdeploy.launcher.multi_node_nvlink import needs_imex
 from tpdeploy.launcher.orchestrators.base import Manifest, Task
-from tpdeploy.launcher.orchestrators.kubernetes import front
+from tpdeploy.launcher.orchestrators.kubernetes import compute_domain, front
 from tpdeploy.launcher.orchestrators.kubernetes.objects import (
     FRONT,
     REPLICA,
@@ -84,6 +85,7 @@ def objects(task: Task, settings: Settings) -> list[Json]:
         replicas_policy(settings, groups=groups),
         disruption_budget(settings, REPLICA),
         disruption_budget(settings, FRONT),
+        *compute_domain.domains(task, settings),
         replicas,
         front.deployment(task, settings),
     ]
@@ -136,7 +138,8 @@ def _notes(task: Task, settings: Settings) -> list[str]:
     ]
     if machines_of(task) > 1:
         found.append(f"The cluster needs LeaderWorkerSet ({LWS}/v1).")
-        if task.plan.cluster.network:
+        found += compute_domain.notes(task)
+        if task.plan.cluster.network and not needs_imex(task.plan):
             found.append(
                 f"The plan counts on {task.plan.cluster.network} between machines; pods have it "
                 "only if the cluster gives it to them."

@@ -16,8 +16,10 @@ from tpdeploy.launcher.offers import Offer
 from tpdeploy.launcher.orchestrators.base import Client, Manifest, Orchestrator, Task, View
 from tpdeploy.launcher.orchestrators.kubernetes import front, kserve
 from tpdeploy.launcher.orchestrators.kubernetes.client import client_pod
+from tpdeploy.launcher.orchestrators.kubernetes.compute_domain import API
 from tpdeploy.launcher.orchestrators.kubernetes.kubectl import (
     TIMEOUT_S,
+    ForbiddenError,
     Kubectl,
     NoKindError,
     TakenError,
@@ -57,6 +59,7 @@ Json = dict[str, Any]
 
 KINDS = "deployments,services,configmaps,secrets,networkpolicies,poddisruptionbudgets"
 GROUPS = f"leaderworkersets.{LWS}"
+DOMAINS = f"computedomains.{API}"
 # Engines get a while to finish, and groups are taken down member by member.
 DELETE_TIMEOUT_S, POLL_S = 180.0, 1.0
 FIELDS = {CLIENTS: API_KEY, INNER: INNER_KEY, HUB_TOKEN: "HF_TOKEN"}
@@ -84,9 +87,11 @@ class Kubernetes(Orchestrator):
         _refuse_local(task.order)
         image_of(task)
         if machines_of(task) > 1 and task.backend.joined_by_mpi:
+            cluster = task.plan.cluster
             raise InputError(
                 f"--on kubernetes: {task.backend.name} joins machines by MPI, which needs an "
-                "operator of its own; plan with replicas on one machine (--pp 1), or use slurm"
+                "operator of its own; plan with replicas on one machine (--pp 1, --tp up to "
+                f"{cluster.count // cluster.nodes}), or use slurm"
             )
         if task.plan.model.path and settings.volume is None:
             raise InputError(
@@ -224,6 +229,8 @@ class Kubernetes(Orchestrator):
             with suppress(NoKindError):
                 asked = ("delete", kinds, f"--selector={chosen}", *how)
                 kubectl.told(*asked, timeout_s=DELETE_TIMEOUT_S + TIMEOUT_S)
+        with suppress(NoKindError, ForbiddenError):  # who may not delete one has made none
+            kubectl.told("delete", DOMAINS, f"--selector={chosen}", "--ignore-not-found")
         deadline = time.monotonic() + DELETE_TIMEOUT_S
         while left := kubectl.items("pods", chosen):
             if time.monotonic() > deadline:

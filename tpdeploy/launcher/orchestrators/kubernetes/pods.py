@@ -9,6 +9,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.launcher.commands import parts_of
 from tpdeploy.launcher.orchestrators.base import Task
 from tpdeploy.launcher.orchestrators.kubernetes import probe
+from tpdeploy.launcher.orchestrators.kubernetes.compute_domain import with_channel
 from tpdeploy.launcher.orchestrators.kubernetes.objects import (
     ENGINE_PORT,
     REPLICA,
@@ -103,7 +104,7 @@ def pod(task: Task, settings: Settings, parts: Parts, *, worker: bool = False) -
         "volumes": _volumes(task, settings),
     }
     found = {"labels": labels(settings.name, REPLICA), "annotations": checksum(files)}
-    return {"metadata": found, "spec": spec}
+    return {"metadata": found, "spec": with_channel(task, settings, spec)}
 
 
 def nodes(task: Task) -> Json:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from tpdeploy.launcher.environments import version_in
+from tpdeploy.launcher.multi_node_nvlink import needs_imex
 from tpdeploy.launcher.orchestrators.base import Task
 from tpdeploy.launcher.orchestrators.ray.endpoint import LOOPBACKS
 from tpdeploy.launcher.orchestrators.ray.environment import environment_with_ray, made_for
@@ -18,7 +19,12 @@ def notes(task: Task) -> Iterator[str]:
     if any(len(place.machines) > 1 for place in plan.placement):
         yield (
             "Ray fills one node after the other with the ranks of a replica: nodes that others use "
-            "too may split a tensor-parallel group."
+            "too may take a tensor-parallel group to more machines than planned."
+        )
+    if needs_imex(plan):
+        yield (
+            "Nodes need NVIDIA's IMEX service, and Ray's processes a channel of it: without one "
+            "the ranks of a replica do not reach one another over NVLink."
         )
     if order.host not in LOOPBACKS:
         yield f"Whoever reaches {order.host}:{order.port} on the head is let in: there is no key."
