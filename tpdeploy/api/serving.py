@@ -197,8 +197,9 @@ def _load(planned: Workload, concurrency: int | None, rate: float | None) -> Wor
         raise InputError("concurrency and rate: give one of them, not both")
     if concurrency is None and rate is None:
         return planned
+    other = {"concurrency": concurrency, "rate": rate, "recording": None}
     try:
-        return Workload.model_validate({**dict(planned), "concurrency": concurrency, "rate": rate})
+        return Workload.model_validate({**dict(planned), **other})
     except ValidationError as error:
         first = error.errors()[0]
         problem = first["msg"].removeprefix("Input should be ")
