@@ -155,6 +155,7 @@ def _recording(requests: list[Recorded], block_tokens: int | None = None) -> Tra
         form="by hand",
         seconds=max(1.0, requests[-1].at),
         requests=len(requests),
+        peak_per_s=1,
         input_tokens=1,
         output_tokens=1,
         block_tokens=block_tokens,

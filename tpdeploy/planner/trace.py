@@ -39,6 +39,7 @@ class Recording(Record):
     speed: float = Field(default=1.0, gt=0, le=MOST_SPEED, description="2: twice as fast")
     seconds: float = Field(ge=SHORTEST_S, description="of the replay, up to its last arrival")
     requests: Count = Field(gt=0)
+    peak_per_s: Count = Field(gt=0, description="the most that come within one second of it")
     left_out: Whole = Field(default=0, description="longer than the model or a limit has room for")
     bad_lines: tuple[int, ...] = Field(default=(), description="line numbers that were skipped")
     input_tokens: float = Field(gt=0, description="mean of the prompts")
@@ -55,7 +56,8 @@ class Recording(Record):
         speed = f", {self.speed:g} times as fast as recorded" if self.speed != 1 else ""
         parts = [
             f"Recorded: {self.name}, read as {self.form}{part}{speed}: {self.requests:,} requests "
-            f"in {self.seconds:,.0f} s, {self.rate:.3g} a second on average; prompts of "
+            f"in {self.seconds:,.0f} s, {self.rate:.3g} a second on average, at most "
+            f"{self.peak_per_s:,}; prompts of "
             f"{self.input_tokens:,.0f} tokens, answers of {self.output_tokens:,.0f} (means)."
         ]
         if self.block_tokens:

@@ -14,6 +14,7 @@ from tpdeploy.cli.planfile import keep_previous, write_plan
 from tpdeploy.cli.report.write import check_picture, check_report, write_plot, write_report
 from tpdeploy.cli.views.plan import show_plan
 from tpdeploy.cli.views.splits import show_alternatives, telling
+from tpdeploy.cli.views.timeline import over_time, show_timeline
 from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.plan import Refused
 from tpdeploy.planner.trace import Trace
@@ -92,6 +93,11 @@ def plan(
     except InfeasibleError as refusal:
         rejected = decision.refused(refusal)
         _show_refused(rejected, as_json=json, everything=everything)
+        closest = decision.outcome.ranked[:1] if recorded and not json else ()
+        for told in (c.prediction.timeline for c in closest):
+            if told:
+                show_timeline(out, told, None)
+                out.print(over_time(told))
         raise InfeasibleError(rejected.reason + (f"; {NO_GPU}" if no_gpu else "")) from None
     replaced = "" if output else keep_previous(made)
     path = write_plan(made, output)

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tpdeploy.cli.views.splits import INDENT, show_alternatives, show_engines
-from tpdeploy.cli.views.timeline import show_timeline
+from tpdeploy.cli.views.timeline import over_time, show_timeline
 from tpdeploy.numbers import duration, in_unit, number
 from tpdeploy.planner.memory.footprint import GIB
 from tpdeploy.planner.plan import DeploymentPlan, Estimate, MemoryPerGpu
@@ -28,6 +28,7 @@ def show_details(console: Console, plan: DeploymentPlan) -> None:
     if plan.prediction.timeline:
         _section(console, "Over time")
         show_timeline(console, plan.prediction.timeline, None)
+        _bullets(console, [over_time(plan.prediction.timeline)])
     _section(console, "Why")
     _bullets(console, plan.reasons)
     if plan.depends_on:

@@ -14,8 +14,10 @@ MOST_NAMED = 4
 
 
 def over_time(timeline: Timeline) -> str:
-    """How many are in flight at most, and when targets are missed, in a sentence or two."""
-    flight = f"At most {timeline.peak_in_flight:,} requests in flight"
+    """How much is cached, how many are in flight at most, and when targets are missed."""
+    cached = f"{timeline.cached:.0%} of prompt tokens cached, " if timeline.cached else ""
+    flight = f"{cached}at most {timeline.peak_in_flight:,} requests in flight"
+    flight = flight[0].upper() + flight[1:]
     if timeline.within_targets is None:
         return f"{flight}."
     share = f"{timeline.within_targets:.1%} of the requests are within the targets"
@@ -30,11 +32,15 @@ def over_time(timeline: Timeline) -> str:
     )
 
 
-def show_timeline(console: Console, first: Timeline | None, second: Timeline | None) -> None:
-    """A row a window; of two timelines both figures in each cell. A target missed is marked `!`."""
+def timeline_rows(first: Timeline | None, second: Timeline | None) -> list[tuple[str, ...]]:
+    """A row a window under the titles of HEAD; of two timelines both figures in each cell."""
     both = zip_longest(first.windows if first else (), second.windows if second else ())
-    rows = [_row(*pair) for pair in both]
-    titles, *lines = aligned([HEAD, *rows], right=range(1, len(HEAD)))
+    return [_row(*pair) for pair in both]
+
+
+def show_timeline(console: Console, first: Timeline | None, second: Timeline | None) -> None:
+    """The table of both. What missed a target is marked `!`."""
+    titles, *lines = aligned([HEAD, *timeline_rows(first, second)], right=range(1, len(HEAD)))
     console.print(Text(titles, style="dim"))
     for line in lines:
         console.print(Text(line))

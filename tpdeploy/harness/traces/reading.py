@@ -234,6 +234,7 @@ def _counted(kept: Iterable[Recorded], block_tokens: int | None) -> dict[str, An
     requests = tuple(kept)
     return {
         "requests": len(requests),
+        "peak_per_s": max(Counter(int(r.at) for r in requests).values()),
         "input_tokens": fmean(r.prompt for r in requests),
         "output_tokens": fmean(r.answer for r in requests),
         "shared": shared_share(requests, block_tokens) if block_tokens else 0.0,

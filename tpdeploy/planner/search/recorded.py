@@ -7,6 +7,7 @@ from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import (
     Candidate,
     Prepared,
+    evaluate,
     mean_decode,
     missed,
     prepare,
@@ -32,7 +33,7 @@ def under_recording(question: Question, outcome: Outcome, trace: Trace) -> Outco
     The others are told as not simulated: their figures at the mean rate say nothing of bursts.
     """
     likely, others = outcome.ranked[:MOST_REPLAYED], outcome.ranked[MOST_REPLAYED:]
-    ranked = rank(question, [_replayed(question, candidate, trace) for candidate in likely])
+    ranked = rank(question, [_enough(question, candidate, trace) for candidate in likely])
     prepared = [prepare(question, c.parallelism, c.replica.model) for c in others]
     rest = tuple(
         Estimated(p, steady_state(question, p)) for p in prepared if isinstance(p, Prepared)
@@ -58,6 +59,21 @@ def _told(
     served, over_time = replay(replica, question.workload, trace, replicas)
     told = predict(question, replica.model, served, replicas)
     return served, told.changed(timeline=over_time)
+
+
+def _enough(question: Question, candidate: Candidate, trace: Trace) -> Candidate:
+    """`candidate` under `trace`; for cost with as many more replicas as its bursts need."""
+    found = _replayed(question, candidate, trace)
+    most = question.cluster.count // candidate.parallelism.ranks
+    open_ = question.optimize == "cost" and not question.replicas
+    while open_ and found.missed and found.replicas < most:
+        more = min(most, found.replicas + max(1, found.replicas // 4))
+        split = found.parallelism.with_replicas(more)
+        again = evaluate(question, split, found.replica.model)
+        if not isinstance(again, Candidate):
+            break
+        found = _replayed(question, again, trace)
+    return found
 
 
 def _replayed(question: Question, candidate: Candidate, trace: Trace) -> Candidate:
