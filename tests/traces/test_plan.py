@@ -94,6 +94,18 @@ def test_what_a_trace_says_is_not_stated_too(options: tuple[str, ...], tmp_path:
     assert f"--trace and {options[0]}: the trace says which requests come and when" in said
 
 
+def test_hits_that_hashes_tell_are_not_stated_too(tmp_path: Path) -> None:
+    hits = ("--prefix-cache-hit-rate", "0.5")
+    said = refused("plan", *MODEL, "--trace", str(written(tmp_path, REQUESTS)), *hits)
+    assert "--prefix-cache-hit-rate 0.5: the trace has the hashes of its prompts" in said
+
+
+def test_more_requests_than_can_be_simulated_are_refused(tmp_path: Path) -> None:
+    many = [Recorded(n / 100, 9, 9) for n in range(100_001)]
+    said = refused("plan", *MODEL, "--trace", str(written(tmp_path, many, "own")))
+    assert "100,001 requests take minutes to simulate; give a part" in said
+
+
 def test_an_open_count_of_gpus_is_refused(tmp_path: Path) -> None:
     path = str(written(tmp_path, REQUESTS))
     said = refused("plan", "llama-3.1-8b", "--gpus", "H100", "--trace", path)

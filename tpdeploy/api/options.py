@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict, TypeVar
 from pydantic import ValidationError
 
 from tpdeploy.api.lengths import Stated
-from tpdeploy.api.trace import OF_TRACE, as_recorded, stated_trace
+from tpdeploy.api.trace import OF_TRACE, as_recorded, check_planned, stated_trace
 from tpdeploy.errors import InputError, shown
 from tpdeploy.harness.traces.reading import BadLines
 from tpdeploy.planner.request import Objective, Request
@@ -156,6 +156,7 @@ def load_of(options: Options, model: ModelShape, trace: Trace | None = None) -> 
     lengths = Stated(**stated).fields(model)
     load = _record(Workload, OF_LOAD, options, **lengths, **usual, **targets)
     if trace:
+        check_planned(trace, load.prefix_hit_rate)
         return as_recorded(load, trace)
     if "length_spread" in options and load.lengths is None:
         return load

@@ -11,6 +11,8 @@ from tpdeploy.planner.lengths import representative
 from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload, fields_of
 
+# A split takes about ten seconds for them.
+MOST_PLANNED = 100_000
 # How it is read; of no effect without a file.
 OF_TRACE = ("trace_speed", "trace_window", "trace_bad")
 
@@ -70,6 +72,25 @@ def load_fields(trace: Trace) -> dict[str, Any]:
     lengths = representative(trace.pairs, name=recording.name, source=recording.form)
     found = {**fields_of(lengths), "recording": recording, "rate": recording.rate}
     return {**found, "prefix_hit_rate": recording.shared} if recording.block_tokens else found
+
+
+def check_planned(trace: Trace, hit_rate: float) -> None:
+    """Nothing, if `trace` can be planned for.
+
+    Raises:
+        InputError: it would take minutes, or a `hit_rate` is stated that its hashes tell.
+    """
+    requests = trace.recording.requests
+    if requests > MOST_PLANNED:
+        raise InputError(
+            f"--trace: {requests:,} requests take minutes to simulate; give a part of at most "
+            f"{MOST_PLANNED:,}, as --trace-window ..1h"
+        )
+    if hit_rate and trace.recording.block_tokens:
+        raise InputError(
+            f"--prefix-cache-hit-rate {hit_rate:g}: the trace has the hashes of its prompts, which "
+            "tell the hits; leave it out"
+        )
 
 
 def as_recorded(planned: Workload, trace: Trace) -> Workload:

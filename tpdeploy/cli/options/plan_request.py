@@ -5,7 +5,7 @@ from typing import Any
 
 from tpdeploy.api.lengths import Stated
 from tpdeploy.api.options import LENGTHS, TOLD_BY_TRACE
-from tpdeploy.api.trace import as_recorded, stated_trace
+from tpdeploy.api.trace import as_recorded, check_planned, stated_trace
 from tpdeploy.cli.options import common as options
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.trace import Trace
@@ -62,6 +62,7 @@ def load_of(asked: Asked, stored: ModelShape, trace: Trace | None = None) -> Wor
         planned = options.workload(
             longest=stored.max_context, lengths={}, concurrency=1, rate=None, **others
         )
+        check_planned(trace, planned.prefix_hit_rate)
         return as_recorded(planned, trace)
     stated = Stated(**{name: asked[name] for name in LENGTHS}, option=options.option_of)
     return options.workload(

@@ -170,7 +170,9 @@ def _encoders(plan: DeploymentPlan) -> list[str]:
 
 def _prompts(load: Workload) -> str:
     cached = "no prefix-cache hits"
-    if load.prefix_hit_rate:
+    if load.recording and load.recording.block_tokens:
+        cached = "prefix-cache hits by the hashes of the trace"
+    elif load.prefix_hit_rate:
         cached = (
             f"{load.prefix_hit_rate:.0%} of prompt tokens found in the prefix cache, "
             f"{load.computed_tokens:,} computed"

@@ -38,7 +38,8 @@ def show_report(
     console.print("\nMeasured, ms", style="bold")
     console.print(Padding(_distributions(report, wide=console.width >= WIDE), INDENT))
     if report.measured.timeline:
-        console.print("\nOver time, predicted / measured", style="bold")
+        both = ", predicted / measured" if report.expected else ""
+        console.print(f"\nOver time{both}", style="bold")
         show_timeline(console, report.expected, report.measured.timeline)
     console.print()
     for line in facts(report):
