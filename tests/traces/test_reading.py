@@ -125,7 +125,7 @@ def test_bad_lines_are_named_and_stop_or_are_skipped(line: str, said: str, tmp_p
         read_trace(path)
     assert said in str(refused.value)
     trace = read_trace(path, bad="skip")
-    assert trace.recording.bad_lines == (4,)
+    assert (trace.recording.bad_lines, trace.recording.first_bad) == (1, (4,))
     assert len(trace.requests) == len(REQUESTS)
     assert "1 bad lines skipped: 4." in trace.recording.words
 
@@ -135,7 +135,14 @@ def test_a_bad_row_of_a_table_is_named(tmp_path: Path) -> None:
     path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,3,4\nnever,5,6\n")
     with pytest.raises(InputError, match="line 3: TIMESTAMP never: need a number, or a date"):
         read_trace(path)
-    assert read_trace(path, bad="skip").recording.bad_lines == (3,)
+    assert read_trace(path, bad="skip").recording.first_bad == (3,)
+
+
+def test_a_bad_first_line_is_skipped_too(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    path.write_text("{\n" + mooncake(REQUESTS))
+    trace = read_trace(path, bad="skip")
+    assert (len(trace.requests), trace.recording.first_bad) == (len(REQUESTS), (1,))
 
 
 @pytest.mark.parametrize(
@@ -157,7 +164,9 @@ def test_another_format_is_not_skipped_line_by_line(tmp_path: Path) -> None:
     """More bad lines than good ones: the file is something else."""
     path = tmp_path / "trace.jsonl"
     path.write_text(mooncake(REQUESTS[:2]) + "{\n" * 3)
-    with pytest.raises(InputError, match="3 of its lines are no requests, the first line 3"):
+    with pytest.raises(
+        InputError, match="line 3: is not valid JSON; 3 of its lines are no requests"
+    ):
         read_trace(path, bad="skip")
 
 

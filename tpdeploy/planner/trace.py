@@ -41,7 +41,8 @@ class Recording(Record):
     requests: Count = Field(gt=0)
     peak_per_s: Count = Field(gt=0, description="the most that come within one second of it")
     left_out: Whole = Field(default=0, description="longer than the model or a limit has room for")
-    bad_lines: tuple[int, ...] = Field(default=(), description="line numbers that were skipped")
+    bad_lines: Whole = Field(default=0, description="of the file, that were skipped")
+    first_bad: tuple[int, ...] = Field(default=(), description="numbers of the first of them")
     input_tokens: float = Field(gt=0, description="mean of the prompts")
     output_tokens: float = Field(gt=0, description="mean of the answers")
     block_tokens: Tokens | None = Field(default=None, description="of a block; None: no blocks")
@@ -65,9 +66,9 @@ class Recording(Record):
         if self.left_out:
             parts.append(f"Left out: {self.left_out:,}, too long.")
         if self.bad_lines:
-            shown = ", ".join(str(line) for line in self.bad_lines[:MOST_SHOWN])
-            more = ", ..." if len(self.bad_lines) > MOST_SHOWN else ""
-            parts.append(f"{len(self.bad_lines):,} bad lines skipped: {shown}{more}.")
+            shown = ", ".join(map(str, self.first_bad))
+            more = ", ..." if self.bad_lines > len(self.first_bad) else ""
+            parts.append(f"{self.bad_lines:,} bad lines skipped: {shown}{more}.")
         return " ".join(parts)
 
     @property

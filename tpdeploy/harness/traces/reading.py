@@ -18,7 +18,7 @@ from tpdeploy.harness.traces.forms import BLOCKS, MOONCAKE_BLOCK, SMALL_BLOCK, F
 from tpdeploy.harness.traces.rows import Row, rows_of
 from tpdeploy.planner.lengths import MOST_LEFT_OUT
 from tpdeploy.planner.serving.prefix_cache import shared_share
-from tpdeploy.planner.trace import MOST_SPEED, SHORTEST_S, Recorded, Recording, Trace
+from tpdeploy.planner.trace import MOST_SHOWN, MOST_SPEED, SHORTEST_S, Recorded, Recording, Trace
 
 BadLines = Literal["stop", "skip"]
 # More bad lines than this are another format.
@@ -77,7 +77,8 @@ def read_trace(path: Path, part: Part = Part(), bad: BadLines = "stop") -> Trace
             f"{last:,.1f} s"
         )
     recording = _recording(path, text, form, part, kept)
-    return Trace(recording.changed(bad_lines=skipped), tuple(kept))
+    told = {"bad_lines": len(skipped), "first_bad": skipped[:MOST_SHOWN]}
+    return Trace(recording.changed(**told), tuple(kept))
 
 
 def without_longer(trace: Trace, tokens: int) -> Trace:
@@ -122,8 +123,8 @@ def _between(message: str) -> str:
 def _read(text: str, bad: BadLines) -> tuple[_Read, list[Recorded], tuple[int, ...]]:
     """What the file is, its requests with times as it has them, and the lines left out."""
     form: Form | None = None
-    found: list[tuple[int, Recorded]] = []
-    skipped: list[int] = []
+    found: list[Recorded] = []
+    skipped: list[tuple[int, InputError]] = []
     ids: dict[Any, int] = {}
     for number, row in rows_of(text):
         try:
@@ -131,20 +132,20 @@ def _read(text: str, bad: BadLines) -> tuple[_Read, list[Recorded], tuple[int, .
                 raise row
             form = form or form_of(row)
             if within(row, ("metadata", "benchmark_phase")) != "warmup":
-                found.append((number, _request(form, row, ids)))
+                found.append(_request(form, row, ids))
         except InputError as error:
-            if bad == "stop" or form is None:
-                raise InputError(f"line {number}: {error}") from None
-            skipped.append(number)
+            skipped.append((number, error))
+            if bad == "stop":
+                break
+    if skipped and (bad == "stop" or len(skipped) > MOST_BAD * (len(skipped) + len(found))):
+        first, why = skipped[0]
+        others = "" if bad == "stop" else f"; {len(skipped):,} of its lines are no requests"
+        raise InputError(f"line {first}: {why}{others}")
     if form is None or not found:
         raise InputError("holds no request")
-    if len(skipped) > MOST_BAD * (len(skipped) + len(found)):
-        raise InputError(
-            f"{len(skipped):,} of its lines are no requests, the first line {skipped[0]}"
-        )
-    read = _settled(form, [request for _, request in found])
-    good = [request._replace(at=request.at / read.per_s) for _, request in found]
-    return read, good, tuple(skipped)
+    read = _settled(form, found)
+    good = [request._replace(at=request.at / read.per_s) for request in found]
+    return read, good, tuple(number for number, _ in skipped)
 
 
 def _settled(form: Form, found: list[Recorded]) -> _Read:
