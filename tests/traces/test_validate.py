@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import tpdeploy as library
 from tests.cli.commands import refused, tpdeploy
 from tests.harness.plans import prediction, small_plan
 from tests.harness.standin import Seen, StandIn, first_then_answer, serving
@@ -17,6 +18,7 @@ from tpdeploy.harness.load.requests import Draw, recorded_requests
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.teaching import why_not_learned
 from tpdeploy.harness.measure.validation import replay_of, validate
+from tpdeploy.harness.traces.reading import part_of, read_trace, without_longer
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Target, Workload
@@ -154,6 +156,18 @@ def test_predicted_and_measured_stand_side_by_side(tmp_path: Path) -> None:
     assert report.seed == 5
     assert report.rows[0].predicted is not None
     assert rows
+
+
+def test_the_part_is_the_plans_unless_stated(tmp_path: Path) -> None:
+    """From Python: of the plan's file, what the plan is for, and held against its prediction."""
+    path = written(tmp_path, REQUESTS)
+    part = without_longer(read_trace(path, part_of("..0.1s", 2)), 2048)
+    assert 1 < part.recording.requests < len(REQUESTS)
+    with serving(StandIn()) as server:
+        report = library.validate(server.url, plan_for(part), trace=path, warm_up=0)
+    assert report.workload.recording == part.recording
+    assert report.measured.requests == part.recording.requests
+    assert report.rows[0].predicted is not None
 
 
 def test_another_window_is_not_held_against_the_plan(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from tpdeploy.errors import InputError
-from tpdeploy.harness.traces.reading import BadLines, part_of, read_trace, without_longer
+from tpdeploy.harness.traces.reading import BadLines, Part, part_of, read_trace, without_longer
 from tpdeploy.planner.lengths import representative
-from tpdeploy.planner.trace import Trace
+from tpdeploy.planner.trace import Recording, Trace
 from tpdeploy.planner.workload import Workload, fields_of
 
 # A split takes about ten seconds for them.
@@ -26,14 +26,21 @@ class StatedTrace:
     window: str | None = None
     bad: BadLines = "stop"
 
-    def read(self, longest: int) -> Trace:
+    def read(self, longest: int, planned: Recording | None = None) -> Trace:
         """Its requests of at most `longest` tokens.
+
+        Where neither a part nor a speed is stated they are those of the recording that was
+        `planned`, and what was skipped then is skipped again.
 
         Raises:
             InputError: it cannot be read, or more than one in ten are longer.
         """
-        part = part_of(self.window, self.speed)
-        return without_longer(read_trace(self.path, part, self.bad), longest)
+        part, bad = part_of(self.window, self.speed), self.bad
+        if planned and self.window is None and self.speed is None:
+            part = Part(planned.from_s, planned.to_s, planned.speed)
+        if planned and planned.bad_lines:
+            bad = "skip"
+        return without_longer(read_trace(self.path, part, bad), longest)
 
 
 def stated_trace(

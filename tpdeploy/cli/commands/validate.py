@@ -109,7 +109,8 @@ def validate(
     endpoint, deployment = _target(plan, url, name)
     deployed = endpoint.plan
     stated = stated_trace(context.params, TOLD_BY_TRACE, options.option_of)
-    recorded = stated.read(deployed.limits.max_model_len) if stated else None
+    most, before = deployed.limits.max_model_len, deployed.workload.recording
+    recorded = stated.read(most, before) if stated else None
     load = (
         as_recorded(deployed.workload, recorded)
         if recorded
