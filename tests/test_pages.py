@@ -25,6 +25,8 @@ QUOTED: dict[str, list[list[str]]] = {}
 for text in TEXTS.values():
     for line, lines in commands(text):
         QUOTED.setdefault(line, []).append(lines)
+# Only this page's commands read files that stand on it.
+WITH_FILES = TEXTS[ROOT / "docs" / "traces.md"]
 # Half a second or more each.
 SLOW = {
     "compare llama-70b --gpus 4xH100,8xH100",
@@ -55,7 +57,7 @@ NOT_RUN = {
 @pytest.mark.parametrize("command", tiered(QUOTED, QUOTED.keys() - SLOW))
 def test_a_page_shows_what_the_command_answers(command: str) -> None:
     """Line by line at 80 columns, with today's figures: `python scripts/quote_answers.py`."""
-    with working_folder(""):
+    with working_folder(WITH_FILES):
         lines, code = screen(command)
     said = "\n".join(lines) + "\n"
     for quoted in QUOTED[command]:

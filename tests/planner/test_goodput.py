@@ -116,7 +116,7 @@ def test_targets_that_a_request_alone_misses_are_refused() -> None:
     [
         ("8xH100", Options(), "needs a target for TTFT or TPOT"),
         ("H100", Options(ttft_ms=500), "say how many devices there are"),
-        ("8xH100", Options(ttft_ms=500, rate=3), "leave concurrency and rate out"),
+        ("8xH100", Options(ttft_ms=500, rate=3), "leave concurrency, rate and trace out"),
     ],
 )
 def test_goodput_needs_targets_and_devices_and_no_load(

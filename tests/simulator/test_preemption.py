@@ -30,9 +30,9 @@ def trace(draw: Random) -> Trace:
     )
 
 
-def both(requests: Trace, sequences: int, batched: int, kv: int, block: int, **of: Any) -> tuple[
-    Scheduler, Engine, list[tuple[float, float]]
-]:
+def both(
+    requests: Trace, sequences: int, batched: int, kv: int, block: int, **of: Any
+) -> tuple[Scheduler, Engine, list[tuple[float, float]]]:
     """The two simulators after the trace, and of each request its end by them."""
     planned = Planned(
         cast(StepModel, LinearModel()), sequences, batched, kv, block_tokens=block, **of

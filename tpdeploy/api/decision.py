@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.choice import Choice, ask_one, choose
@@ -13,11 +14,13 @@ from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.search.goodput import search_goodput
 from tpdeploy.planner.search.pareto import sweep
+from tpdeploy.planner.search.recorded import under_recording
 from tpdeploy.planner.search.remedies import remedies
-from tpdeploy.planner.search.search import Solved, alternatives
+from tpdeploy.planner.search.search import Outcome, Solved, alternatives
 from tpdeploy.planner.search.search import plan as make_plan
 from tpdeploy.planner.search.token_budget import fewest_with_steps, search_steps
 from tpdeploy.planner.search.turning_points import turning_points
+from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.instances import find_instance
@@ -33,6 +36,13 @@ class Decision:
 
     choice: Choice
     solve: Callable[[Question], Solved]
+    trace: Trace | None = None  # as which requests come; None: in the load's own way
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """The splits as they are ranked, under the requests of the trace if there is one."""
+        question, outcome = self.choice.solved
+        return under_recording(question, outcome, self.trace) if self.trace else outcome
 
     def plan(self, *, assumed: str = "", pareto: bool = False) -> DeploymentPlan:
         """The plan, with the loads at which it turns, and `assumed`, which nobody stated.
@@ -40,19 +50,21 @@ class Decision:
         Raises:
             InfeasibleError: there is none.
         """
-        question, outcome = self.choice.solved
+        question, outcome = self.choice.solved[0], self.outcome
         made = make_plan(question, outcome)
-        turns = turning_points(question, outcome.ranked)
-        lengths = question.workload.lengths
-        told = (lengths.words if lengths else "", assumed)
+        lengths, recording = question.workload.lengths, question.workload.recording
+        # Recorded requests are one load: there are no others to turn at.
+        turns = () if recording else turning_points(question, outcome.ranked)
+        source = recording or lengths
+        told = (source.words if source else "", assumed)
         depends_on = (*turns, *(words for words in told if words))
         made = made.changed(engines=self.choice.engines, depends_on=depends_on)
         return made.changed(pareto=sweep(question, outcome.ranked)) if pareto else made
 
     def refused(self, refusal: InfeasibleError) -> Refused:
         """What each split came to, and what was found to work instead."""
-        question, outcome = self.choice.solved
-        found = remedies(question, outcome, self.solve)
+        question, outcome = self.choice.solved[0], self.outcome
+        found = [] if self.trace else remedies(question, outcome, self.solve)
         works = f"; what would work: {', or '.join(found)}" if found else ""
         return Refused(reason=f"{refusal}{works}", alternatives=alternatives(question, outcome))
 
@@ -66,22 +78,26 @@ def decide(
     load: Workload,
     backend: str,
     among: Sequence[Backend] = (),
+    trace: Trace | None = None,
 ) -> Decision:
     """The answer of the engine `backend`, or of the best one `among` some, or of all.
 
-    With `count_is_open` it takes as few devices as carry the load.
+    With `count_is_open` it takes as few devices as carry the load. With a `trace`, of which `load`
+    is the mean, the best splits are ranked by what they do under it.
 
     Raises:
         InputError: what was asked cannot be had here, from any engine.
     """
+    if trace and count_is_open:
+        raise InputError("--trace: give the number of GPUs, as 8xH100; it is not searched for")
 
     def ask(engine: Backend) -> Question:
         return pose(request, stored, cluster, load, engine)
 
     solve = _search(request, load, count_is_open=count_is_open)
     if backend != AUTO:
-        return Decision(ask_one(load_backend(backend), ask, solve), solve)
-    return Decision(choose(among or load_backends()[0], ask, solve), solve)
+        return Decision(ask_one(load_backend(backend), ask, solve), solve, trace)
+    return Decision(choose(among or load_backends()[0], ask, solve), solve, trace)
 
 
 def _search(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar, Unpack
 
 from tpdeploy.api.decision import AUTO, decide, leaves_count_open
-from tpdeploy.api.options import Common, Options, check_names, load_of, request_of
+from tpdeploy.api.options import Common, Options, check_names, load_of, request_of, trace_of
 from tpdeploy.api.results import Compared, Comparison, Plan
 from tpdeploy.api.turning import turns
 from tpdeploy.errors import InfeasibleError, InputError
@@ -37,11 +37,18 @@ def plan(model: str, gpus: str = AUTO, **options: Unpack[Options]) -> Plan:
     check_names("plan", options)
     cluster = parse_gpus(gpus, options.get("interconnect"), network=options.get("network"))
     stored = load_model(model)
-    load, request = load_of(options, stored), request_of(options)
+    trace, request = trace_of(options, stored), request_of(options)
+    load = load_of(options, stored, trace)
     backend = options.get("backend", AUTO)
     is_open = leaves_count_open(gpus, cluster)
     decision = decide(
-        request, stored, cluster=cluster, count_is_open=is_open, load=load, backend=backend
+        request,
+        stored,
+        cluster=cluster,
+        count_is_open=is_open,
+        load=load,
+        backend=backend,
+        trace=trace,
     )
     try:
         return Plan(**dict(decision.plan()))

@@ -6,8 +6,11 @@ from typing import Any, Literal, TypedDict, TypeVar
 from pydantic import ValidationError
 
 from tpdeploy.api.lengths import Stated
+from tpdeploy.api.trace import OF_TRACE, as_recorded, check_planned, stated_trace
 from tpdeploy.errors import InputError, shown
+from tpdeploy.harness.traces.reading import BadLines
 from tpdeploy.planner.request import Objective, Request
+from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Percentile, Target, Workload
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Record
@@ -30,6 +33,14 @@ class Common(TypedDict, total=False):
     """A bundled workload in place of these, as `chat`."""
     lengths: str | Path
     """A CSV file or JSON Lines with the prompt and answer tokens of real requests."""
+    trace: str | Path
+    """Recorded requests with their arrivals, in place of lengths and of `rate`."""
+    trace_speed: float
+    """2: twice as fast as recorded."""
+    trace_window: str
+    """Part of the trace, from its first request on, as `10m..20m`."""
+    trace_bad: BadLines
+    """Bad lines of the trace: stop at the first (default), or skip and count them."""
     concurrency: int
     """Requests in flight. Default: 32."""
     rate: float
@@ -100,6 +111,8 @@ OF_LOAD = {
     **{"concurrency": "concurrency", "rate": "rate", "prefix_cache_hit_rate": "prefix_hit_rate"},
 }
 LENGTHS = ("input_tokens", "output_tokens", "length_spread", "workload", "lengths")
+# What a trace says itself.
+TOLD_BY_TRACE = (*LENGTHS, "concurrency", "rate")
 
 
 def check_names(function: str, options: Common) -> None:
@@ -118,11 +131,24 @@ def request_of(options: Options) -> Request:
     return _record(Request, OF_REQUEST, options)
 
 
-def load_of(options: Options, model: ModelShape) -> Workload:
+def trace_of(options: Options, model: ModelShape) -> Trace | None:
+    """The trace that was stated, in requests that the model and a stated limit have room for.
+
+    Raises:
+        InputError: it cannot be read, or something else was stated that it tells already.
+    """
+    given = {name: options.get(name) for name in ("trace", *OF_TRACE, *TOLD_BY_TRACE)}
+    stated = stated_trace(given, TOLD_BY_TRACE)
+    return stated.read(options.get("max_model_len", model.max_context)) if stated else None
+
+
+def load_of(options: Options, model: ModelShape, trace: Trace | None = None) -> Workload:
     """The load, in requests that the model and a stated limit have room for."""
     if "rate" in options and "concurrency" in options:
         raise InputError("concurrency and rate: give one of them, not both")
-    check_load_is_open(options.get("optimize"), options.get("concurrency"), options.get("rate"))
+    check_load_is_open(
+        options.get("optimize"), options.get("concurrency"), options.get("rate"), trace
+    )
     usual = {} if "rate" in options else {"concurrency": DEFAULT_CONCURRENCY}
     targets = {
         name: _target(ms, options.get("percentile", "p50"), f"{name}_ms")
@@ -132,21 +158,24 @@ def load_of(options: Options, model: ModelShape) -> Workload:
     stated: dict[str, Any] = {name: options[name] for name in LENGTHS if name in options}  # type: ignore[literal-required]
     lengths = Stated(**stated).fields(model)
     load = _record(Workload, OF_LOAD, options, **lengths, **usual, **targets)
+    if trace:
+        check_planned(trace, load.prefix_hit_rate)
+        return as_recorded(load, trace)
     if "length_spread" in options and load.lengths is None:
         return load
     return load.within(options.get("max_model_len", model.max_context))
 
 
-def check_load_is_open(optimize: object, concurrency: int | None, rate: float | None) -> None:
+def check_load_is_open(optimize: object, *loads: object) -> None:
     """Nothing, unless a load was stated where the highest one is looked for.
 
     Raises:
         InputError: it was.
     """
-    if optimize == "goodput" and (concurrency is not None or rate is not None):
+    if optimize == "goodput" and any(load is not None for load in loads):
         raise InputError(
-            "optimize goodput: finds the highest rate within the targets; leave concurrency and "
-            "rate out"
+            "optimize goodput: finds the highest rate within the targets; leave concurrency, "
+            "rate and trace out"
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tpdeploy.api.running import Running
+from tpdeploy.api.trace import StatedTrace, as_recorded
 from tpdeploy.backends.question import question_of
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError
@@ -20,7 +21,7 @@ from tpdeploy.harness.load.requests import Draw
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.sweep import predicted
 from tpdeploy.harness.measure.teaching import Launched
-from tpdeploy.harness.measure.validation import expected_latency_s, measurement
+from tpdeploy.harness.measure.validation import expected_latency_s, measurement, replay_of
 from tpdeploy.harness.measure.validation import validate as measure
 from tpdeploy.launcher.access import client_key
 from tpdeploy.launcher.commands import Order, order_of
@@ -37,7 +38,9 @@ from tpdeploy.launcher.runtimes.ports import LOOPBACK
 from tpdeploy.launcher.runtimes.processes import this_process
 from tpdeploy.launcher.state import DEFAULT_NAME, Endpoint
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
+from tpdeploy.planner.search.recorded import predict_recorded
 from tpdeploy.planner.search.replay import predict_plan
+from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
 from tpdeploy.records import read_record
 
@@ -114,6 +117,7 @@ def validate(
     warm_up: int | None = None,
     concurrency: int | None = None,
     rate: float | None = None,
+    trace: str | Path | None = None,
 ) -> ValidationReport:
     """Measure what runs under the plan's load, as `tpdeploy validate` does; nothing is kept.
 
@@ -125,6 +129,7 @@ def validate(
         warm_up: most requests before that.
         concurrency: requests in flight, in place of the plan's load.
         rate: requests/s, in place of the plan's load.
+        trace: recorded requests in place of all these; of the plan's own file its part and speed.
 
     The report has `verdict`, `rows` (predicted, measured, target) and `measured`, with times in ms.
 
@@ -139,7 +144,8 @@ def validate(
     amount = (requests, duration_s, warm_up)
     if address and stated:
         endpoint = Endpoint(url=address.rstrip("/").removesuffix("/v1"), plan=stated)
-        return _measured(endpoint, None, _load(stated.workload, concurrency, rate), amount)
+        load = _load(stated.workload, concurrency, rate)
+        return _measured(endpoint, None, load, amount, trace)
     name = target if isinstance(target, str) else target.name
     take_over_orphans()
     refuse_parts(name)
@@ -147,7 +153,7 @@ def validate(
         launched = Launched(found.plan, order_of(name).backend, order_of(name).engine_args)
         endpoint = found.model_copy(update={"plan": stated}) if stated else found
         load = _load(endpoint.plan.workload, concurrency, rate)
-        return _measured(endpoint, launched, load, amount)
+        return _measured(endpoint, launched, load, amount, trace)
 
 
 def _measured(
@@ -155,14 +161,22 @@ def _measured(
     launched: Launched | None,
     load: Workload,
     amount: tuple[int | None, float | None, int | None],
+    file: str | Path | None,
 ) -> ValidationReport:
-    """The endpoint under `load`, with that many requests, seconds and warm-up requests."""
-    plan = endpoint.plan
-    expected = _expected(plan, load)
+    """The endpoint under `load`, with that many requests, seconds and warm-up requests.
+
+    With a `file` of recorded requests those are sent in its place.
+    """
+    plan, trace = endpoint.plan, None
+    if file:
+        most, before = plan.limits.max_model_len, plan.workload.recording
+        trace = StatedTrace(Path(file)).read(most, before)
+        load = as_recorded(plan.workload, trace)
+    expected = _expected(plan, load, trace)
     latency_s = expected_latency_s(expected or plan.prediction, load)
     engine = load_backend(launched.backend if launched else plan.backend)
     how = replace(
-        measurement(load, *amount, latency_s),
+        replay_of(load, trace, amount[2]) if trace else measurement(load, *amount, latency_s),
         draw=Draw(secrets.randbelow(2**31)),
         exact=engine.fixes_output_length,
     )
@@ -181,11 +195,13 @@ def _measured(
     return predicted(report, expected) if expected else report
 
 
-def _expected(plan: DeploymentPlan, load: Workload) -> Prediction | None:
+def _expected(plan: DeploymentPlan, load: Workload, trace: Trace | None) -> Prediction | None:
     """What is predicted of another load than the plan's; None where its model is not known here."""
     if load == plan.workload:
         return None
     try:
+        if trace:
+            return predict_recorded(question_of(plan), plan, load, trace)
         (prediction,) = predict_plan(question_of(plan), plan, [load])
     except InputError:
         return None
@@ -197,8 +213,9 @@ def _load(planned: Workload, concurrency: int | None, rate: float | None) -> Wor
         raise InputError("concurrency and rate: give one of them, not both")
     if concurrency is None and rate is None:
         return planned
+    other = {"concurrency": concurrency, "rate": rate, "recording": None}
     try:
-        return Workload.model_validate({**dict(planned), "concurrency": concurrency, "rate": rate})
+        return Workload.model_validate({**dict(planned), **other})
     except ValidationError as error:
         first = error.errors()[0]
         problem = first["msg"].removeprefix("Input should be ")

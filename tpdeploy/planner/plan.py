@@ -167,6 +167,37 @@ class Distribution(Record):
         return float(getattr(self, percentile))
 
 
+class Window(Record):
+    """What happens to the requests that arrive within some seconds of a replay."""
+
+    from_s: float = Field(ge=0)
+    arrivals: Whole
+    in_flight: Figure = Field(description="on average over the window")
+    ttft_p50_ms: Figure | None = Field(default=None, description="None: nothing arrived")
+    ttft_p99_ms: Figure | None = None
+    tpot_p50_ms: Figure | None = Field(default=None, description="None: no second token")
+    output_tokens_per_s: Figure = Field(description="that came within the window")
+    within_targets: float | None = Field(
+        default=None, ge=0, le=1, description="share of them that meet every target; None: no such"
+    )
+    missed: bool = Field(default=False, description="a target, at the statistic that it names")
+
+
+class Timeline(Record):
+    """A replay of recorded requests over time, simulated or measured."""
+
+    window_s: float = Field(gt=0)
+    windows: tuple[Window, ...]
+    e2e_ms: Distribution
+    peak_in_flight: Whole
+    within_targets: float | None = Field(
+        default=None, ge=0, le=1, description="share of all requests; None: no target"
+    )
+    cached: float | None = Field(
+        default=None, ge=0, le=1, description="share of prompt tokens in the prefix cache"
+    )
+
+
 class Prediction(Record):
     """What the plan is expected to do under its workload (p50 unless a target names another)."""
 
@@ -181,6 +212,7 @@ class Prediction(Record):
     )
     ttft_distribution: Distribution
     tpot_distribution: Distribution
+    timeline: Timeline | None = Field(default=None, description="None: not of a recording")
 
 
 class Alternative(Record):

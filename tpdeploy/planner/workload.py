@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from tpdeploy.bounds import MOST_DRAFT_COST, MOST_DRAFTED, Clients, Rate, TargetMs, Tokens
 from tpdeploy.planner.lengths import Lengths
+from tpdeploy.planner.trace import Recording
 from tpdeploy.profiles.record import Record
 
 # Drafting one token with a one-layer head (EAGLE, MTP) on a model of 32 to 80 layers: that layer
@@ -85,6 +86,11 @@ class Workload(Record):
     )
     concurrency: Clients | None = Field(default=None, description="requests in flight")
     rate: Rate | None = Field(default=None, description="requests/s")
+    recording: Recording | None = Field(
+        default=None,
+        description="requests come as they were recorded, of which rate and lengths are the means; "
+        "None: in a closed loop, or at random",
+    )
     ttft: Target | None = Field(default=None, description="time to first token")
     tpot: Target | None = Field(
         default=None, description="(end-to-end - TTFT) / (output tokens - 1)"
@@ -101,6 +107,8 @@ class Workload(Record):
     def _one_kind_of_load(self) -> "Workload":
         if (self.concurrency is None) == (self.rate is None):
             raise ValueError("give exactly one of concurrency and rate")
+        if self.recording and self.rate is None:
+            raise ValueError("a recording has a rate, its mean")
         return self
 
     @model_validator(mode="after")
@@ -181,15 +189,17 @@ class Workload(Record):
 
     def at_concurrency(self, clients: int) -> "Workload":
         """The same requests with so many in flight."""
-        return self.model_copy(update={"concurrency": clients, "rate": None})
+        return self.model_copy(update={"concurrency": clients, "rate": None, "recording": None})
 
     def at_rate(self, rate: float) -> "Workload":
         """The same requests arriving at `rate` per second."""
-        return self.model_copy(update={"concurrency": None, "rate": rate})
+        return self.model_copy(update={"concurrency": None, "rate": rate, "recording": None})
 
     @property
     def arriving(self) -> str:
         """How requests arrive, in words."""
+        if self.recording:
+            return f"as recorded, {self.rate:.3g} requests/s on average"
         if self.concurrency is not None:
             return f"{self.concurrency} request{'s' if self.concurrency > 1 else ''} in flight"
         return f"{self.rate:g} request{'' if self.rate == 1 else 's'}/s"

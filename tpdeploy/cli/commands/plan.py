@@ -7,15 +7,17 @@ import typer
 
 from tpdeploy.api.decision import AUTO, Decision, decide, leaves_count_open
 from tpdeploy.cli.options import plan as given
-from tpdeploy.cli.options.plan_request import assumed, load_of, request_of
+from tpdeploy.cli.options.plan_request import assumed, load_of, request_of, trace_of
 from tpdeploy.cli.options.quiet import Quiet
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import keep_previous, write_plan
 from tpdeploy.cli.report.write import check_picture, check_report, write_plot, write_report
 from tpdeploy.cli.views.plan import show_plan
 from tpdeploy.cli.views.splits import show_alternatives, telling
+from tpdeploy.cli.views.timeline import over_time, show_timeline
 from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.plan import Refused
+from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
 from tpdeploy.plugins import installed
 from tpdeploy.profiles.devices.cluster import Cluster
@@ -40,6 +42,10 @@ def plan(
     length_spread: given.LengthSpread = None,
     workload: given.WorkloadName = None,
     lengths: given.LengthsFile = None,
+    trace: given.TraceFile = None,
+    trace_speed: given.TraceSpeed = None,
+    trace_window: given.TraceWindow = None,
+    trace_bad: given.TraceBad = None,
     concurrency: given.Concurrency = None,
     rate: given.Rate = None,
     ttft: given.Ttft = None,
@@ -79,13 +85,19 @@ def plan(
     check_picture("--plot", plot)
     cluster, stored = _cluster(gpus, interconnect, network), load_model(model)
     no_gpu = gpus.strip().lower() == AUTO and cluster.accelerator.platform == "cpu"
-    load = load_of(context.params, stored)
-    decision = _decide(context.params, stored, cluster, load)
+    recorded = trace_of(context.params, stored)
+    load = load_of(context.params, stored, recorded)
+    decision = _decide(context.params, stored, cluster, load, recorded)
     try:
         made = decision.plan(assumed=assumed(context.params, load), pareto=pareto)
     except InfeasibleError as refusal:
         rejected = decision.refused(refusal)
         _show_refused(rejected, as_json=json, everything=everything)
+        closest = decision.outcome.ranked[:1] if recorded and not json else ()
+        for told in (c.prediction.timeline for c in closest):
+            if told:
+                show_timeline(out, told, None)
+                out.print(over_time(told))
         raise InfeasibleError(rejected.reason + (f"; {NO_GPU}" if no_gpu else "")) from None
     replaced = "" if output else keep_previous(made)
     path = write_plan(made, output)
@@ -104,7 +116,11 @@ def plan(
 
 
 def _decide(
-    asked: Mapping[str, Any], stored: ModelShape, cluster: Cluster, load: Workload
+    asked: Mapping[str, Any],
+    stored: ModelShape,
+    cluster: Cluster,
+    load: Workload,
+    trace: Trace | None,
 ) -> Decision:
     """The answer of the engine that was named, or of the best one."""
     gpus = asked["gpus"]
@@ -115,6 +131,7 @@ def _decide(
         count_is_open=not _is_elsewhere(gpus) and leaves_count_open(gpus, cluster),
         load=load,
         backend=asked["backend"],
+        trace=trace,
     )
 
 

@@ -11,7 +11,9 @@ from tpdeploy.files import data_home, write_whole
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.sweep import SweepReport, predicted, sweep_report
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
+from tpdeploy.planner.search.recorded import predict_recorded
 from tpdeploy.planner.search.replay import predict_plan
+from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
 
 STAMP = "%Y%m%dT%H%M%S.%fZ"
@@ -42,7 +44,11 @@ def run_sweep(
 
 
 def run_one(
-    plan: DeploymentPlan, load: Workload, measure: Measure, html: Path | None
+    plan: DeploymentPlan,
+    load: Workload,
+    measure: Measure,
+    html: Path | None,
+    trace: Trace | None = None,
 ) -> ValidationReport:
     """Measure `plan` under one load, predicted for it, and write `html` if asked.
 
@@ -59,7 +65,10 @@ def run_one(
             raise
         err.print(f"No prediction under this load: {error}", soft_wrap=True)
         return measure(load, plan.prediction, 0)
-    (prediction,) = predict_plan(question, plan, [load])
+    if trace:
+        prediction = predict_recorded(question, plan, load, trace)
+    else:
+        (prediction,) = predict_plan(question, plan, [load])
     report = predicted(measure(load, prediction, 0), prediction)
     if html:
         write_report(html, question, plan, sweep_report([report], [prediction]))

@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from tpdeploy.api.trace import as_recorded, stated_trace
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.commands.imported import check_alone, run_imported
@@ -19,6 +20,7 @@ from tpdeploy.cli.commands.sweep import Measure, keep, run_one, run_sweep
 from tpdeploy.cli.options import common as options
 from tpdeploy.cli.options import validate as given
 from tpdeploy.cli.options.deployment import Name
+from tpdeploy.cli.options.plan import TraceBad, TraceFile, TraceSpeed, TraceWindow
 from tpdeploy.cli.options.quiet import Quiet
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import read_plan
@@ -31,7 +33,12 @@ from tpdeploy.harness.load.requests import Draw, read_requests
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.sweep import SweepReport, loads_of, teaches
 from tpdeploy.harness.measure.teaching import Launched
-from tpdeploy.harness.measure.validation import Measurement, expected_latency_s, measurement
+from tpdeploy.harness.measure.validation import (
+    Measurement,
+    expected_latency_s,
+    measurement,
+    replay_of,
+)
 from tpdeploy.launcher.choice import chosen
 from tpdeploy.launcher.commands import order_of
 from tpdeploy.launcher.control import refuse_parts, seen_now, take_over_orphans
@@ -40,7 +47,13 @@ from tpdeploy.launcher.own_metrics import OwnMetrics
 from tpdeploy.launcher.state import Deployment, Endpoint, deployments, running_endpoint
 from tpdeploy.launcher.state import load as load_deployment
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
+from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
+
+# What a trace says itself.
+TOLD_BY_TRACE = (
+    *("requests", "duration", "concurrency", "rate", "length_spread", "prompts", "sweep"),
+)
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -59,10 +72,15 @@ def validate(
     warmup: given.Warmup = None,
     concurrency: given.Concurrency = None,
     rate: given.Rate = None,
+    trace: TraceFile = None,
+    trace_speed: TraceSpeed = None,
+    trace_window: TraceWindow = None,
+    trace_bad: TraceBad = None,
     arrivals: given.Arrivals = "poisson",
     length_spread: given.LengthSpread = None,
     shared_prefix: given.SharedPrefix = 0,
     prompts: given.Prompts = None,
+    seed: given.Seed = None,
     sweep: given.Sweep = None,
     from_: given.From = None,
     report: given.Report = None,
@@ -90,7 +108,14 @@ def validate(
         raise InputError(f"--client-image {client_image}: add --inside")
     endpoint, deployment = _target(plan, url, name)
     deployed = endpoint.plan
-    load = _workload(deployed.workload, concurrency, rate, length_spread)
+    stated = stated_trace(context.params, TOLD_BY_TRACE, options.option_of)
+    most, before = deployed.limits.max_model_len, deployed.workload.recording
+    recorded = stated.read(most, before) if stated else None
+    load = (
+        as_recorded(deployed.workload, recorded)
+        if recorded
+        else _workload(deployed.workload, concurrency, rate, length_spread)
+    )
     if sweep is not None and (concurrency or rate):
         raise InputError(f"--sweep {sweep}: names the loads; leave --concurrency and --rate out")
     if prompts:
@@ -99,11 +124,14 @@ def validate(
     launched = _launched(deployment.name) if deployment else None
     send = _sender(deployment, prompts, client_image, inside=inside)
     # Prompts of an earlier run may still be in the server's prefix cache.
-    first_seed = secrets.randbelow(2**31)
+    first_seed = secrets.randbelow(2**31) if seed is None else seed
 
     def run(sent: Workload, prediction: Prediction, number: int) -> ValidationReport:
+        latency_s = expected_latency_s(prediction, sent)
         how = replace(
-            measurement(sent, requests, duration, warmup, expected_latency_s(prediction, sent)),
+            replay_of(sent, recorded, warmup)
+            if recorded
+            else measurement(sent, requests, duration, warmup, latency_s),
             arrivals=arrivals,
             draw=Draw(first_seed + number, shared_prefix),
             prompts=prompts,
@@ -113,7 +141,7 @@ def validate(
         with nullcontext(endpoint) if inside else within_reach(endpoint, deployment) as reached:
             return _run(reached, how, own, launched, send)
 
-    found = _measured(deployed, load, sweep, run, report)
+    found = _measured(deployed, load, sweep, run, report, trace=recorded)
     _learn(found, deployed)
     _tell(found, output, report, json=json, explained=verbose)
 
@@ -126,7 +154,13 @@ def _own_metrics(deployment: Deployment | None, engine: Backend) -> OwnMetrics |
 
 
 def _measured(
-    plan: DeploymentPlan, load: Workload, sweep: str | None, run: Measure, report: Path | None
+    plan: DeploymentPlan,
+    load: Workload,
+    sweep: str | None,
+    run: Measure,
+    report: Path | None,
+    *,
+    trace: Trace | None,
 ) -> ValidationReport | SweepReport:
     """Several loads, one that is not the plan's or has a page to fill, or the plan's own."""
     if sweep is not None:
@@ -135,7 +169,7 @@ def _measured(
             options.under(load, concurrency=each.concurrency, rate=each.rate)
         return run_sweep(plan, loads, run, report)
     if report or load != plan.workload:
-        return run_one(plan, load, run, report)
+        return run_one(plan, load, run, report, trace)
     return run(load, plan.prediction, 0)
 
 
@@ -208,6 +242,8 @@ def _workload(
     if concurrency is not None and rate is not None:
         raise InputError("--concurrency and --rate: give one of them, not both")
     if concurrency is None and rate is None:
+        if length_spread is None:
+            return planned
         concurrency, rate = planned.concurrency, planned.rate
     return options.under(planned, concurrency=concurrency, rate=rate, length_spread=length_spread)
 

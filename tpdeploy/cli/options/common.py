@@ -115,7 +115,7 @@ def under(
         )
     try:
         load = {"concurrency": concurrency, "rate": rate, "length_spread": spread}
-        return Workload.model_validate({**dict(planned), **load})
+        return Workload.model_validate({**dict(planned), **load, "recording": None})
     except ValidationError as error:
         raise _refusal(error) from error
 

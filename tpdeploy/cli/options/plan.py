@@ -7,6 +7,7 @@ import typer
 
 from tpdeploy.api.options import DEFAULT_CONCURRENCY
 from tpdeploy.cli.options import completion
+from tpdeploy.harness.traces.reading import BadLines
 from tpdeploy.planner.workload import DRAFT_COST, INPUT_TOKENS, LENGTH_SPREAD, OUTPUT_TOKENS
 
 ModelName = Annotated[
@@ -57,6 +58,22 @@ LengthsFile = Annotated[
         help="Lengths of real requests: CSV or JSON Lines with input_tokens and output_tokens, or "
         "with prompts.",
     ),
+]
+TraceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--trace",
+        help="Requests as they were recorded: Mooncake's JSON Lines, CSV of Azure or BurstGPT, "
+        "results of vLLM and aiperf, or columns arrival_s, input_tokens, output_tokens.",
+    ),
+]
+TraceSpeed = Annotated[float | None, typer.Option(help="2: replay the trace twice as fast.")]
+TraceWindow = Annotated[
+    str | None, typer.Option(help="Part of the trace, from its first request on, as 10m..20m.")
+]
+TraceBad = Annotated[
+    BadLines | None,
+    typer.Option(help="Bad lines of the trace: stop at the first, or skip and name them."),
 ]
 Concurrency = Annotated[
     int | None, typer.Option(help=f"Requests in flight. [default: {DEFAULT_CONCURRENCY}]")

@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tpdeploy.api.lengths import Stated
-from tpdeploy.api.options import LENGTHS, check_load_is_open
+from tpdeploy.api.options import LENGTHS, TOLD_BY_TRACE, check_load_is_open
+from tpdeploy.api.trace import as_recorded, check_planned, stated_trace
 from tpdeploy.cli.options import common as options
 from tpdeploy.planner.request import Request
+from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.models.shape import ModelShape
 
@@ -43,9 +45,26 @@ def request_of(asked: Asked, stored: ModelShape) -> Request:
     )
 
 
-def load_of(asked: Asked, stored: ModelShape) -> Workload:
+def trace_of(asked: Asked, stored: ModelShape) -> Trace | None:
+    """The trace that was asked for, in requests that the model and a stated limit have room for.
+
+    Raises:
+        InputError: it cannot be read, or something else was stated that it tells already.
+    """
+    stated = stated_trace(asked, (*TOLD_BY_TRACE, "pareto"), options.option_of)
+    return stated.read(asked["max_model_len"] or stored.max_context) if stated else None
+
+
+def load_of(asked: Asked, stored: ModelShape, trace: Trace | None = None) -> Workload:
     """The load, in requests that the model and a stated limit have room for."""
-    check_load_is_open(asked["optimize"], asked["concurrency"], asked["rate"])
+    check_load_is_open(asked["optimize"], asked["concurrency"], asked["rate"], trace)
+    if trace:
+        others = {name: asked[name] for name in LOAD if name not in {"concurrency", "rate"}}
+        planned = options.workload(
+            longest=stored.max_context, lengths={}, concurrency=1, rate=None, **others
+        )
+        check_planned(trace, planned.prefix_hit_rate)
+        return as_recorded(planned, trace)
     stated = Stated(**{name: asked[name] for name in LENGTHS}, option=options.option_of)
     return options.workload(
         longest=asked["max_model_len"] or stored.max_context,
@@ -64,6 +83,8 @@ def assumed(asked: Asked, load: Workload) -> str:
     }
     if load.lengths:
         del words["length_spread"]
+    if load.recording:
+        return ""
     if asked["workload"] or asked["lengths"]:
         words = {}
     parts = [said for name, said in words.items() if asked[name] is None]

@@ -55,6 +55,12 @@ SharedPrefix = Annotated[
 Prompts = Annotated[
     Path | None, typer.Option(help='Real prompts: lines of {"prompt": ..., "output_tokens": 64}.')
 ]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Of the prompts and arrivals: the same asks the same again. [default: another]"
+    ),
+]
 Sweep = Annotated[
     str | None, typer.Option(help="Loads to measure one after the other, as 1,2,4,8,16.")
 ]

@@ -69,8 +69,9 @@ def in_words(load: Workload) -> str:
 
 
 def _lengths(load: Workload) -> list[str]:
-    """Where the lengths of requests come from, unless they are means."""
-    return [load.lengths.words] if load.lengths else []
+    """Where the requests or their lengths come from, unless they are means."""
+    source = load.recording or load.lengths
+    return [source.words] if source else []
 
 
 def keys(content: Content) -> list[Key]:

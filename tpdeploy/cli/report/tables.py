@@ -6,6 +6,7 @@ from tpdeploy.cli.report.content import Content
 from tpdeploy.cli.report.plots import memory_parts, share
 from tpdeploy.cli.views.splits import split_words
 from tpdeploy.cli.views.sweep import shown_rows
+from tpdeploy.cli.views.timeline import HEAD, timeline_rows
 from tpdeploy.harness.measure.comparison import Row
 from tpdeploy.harness.measure.sweep import Point
 from tpdeploy.numbers import in_ms, number
@@ -46,6 +47,15 @@ def curve_table(content: Content) -> Table:
         "requests/s",
     )
     return Table(titles, tuple(rows))
+
+
+def timeline_table(content: Content) -> Table:
+    """The replay over time: as predicted, and as measured where it was; no row without one."""
+    predicted, measured = content.plan.prediction.timeline, None
+    if content.points:
+        predicted = content.points[0].prediction.timeline
+        measured = content.points[0].measured.timeline
+    return Table(HEAD, tuple(timeline_rows(predicted, measured)))
 
 
 def memory_table(content: Content) -> Table:

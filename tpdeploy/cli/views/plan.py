@@ -11,6 +11,7 @@ from tpdeploy.cli.views.plan_details import show_details
 from tpdeploy.cli.views.plan_splits import show_splits
 from tpdeploy.cli.views.splits import show_pareto
 from tpdeploy.cli.views.text import aligned
+from tpdeploy.cli.views.timeline import over_time
 from tpdeploy.numbers import duration, in_unit, number
 from tpdeploy.planner.plan import DeploymentPlan, Estimate
 from tpdeploy.planner.workload import Target
@@ -87,6 +88,8 @@ def show_answer(console: Console, plan: DeploymentPlan) -> None:
     console.print(_subject(plan), style="dim")
     for line in aligned(_figures(plan, short=console.width < NARROW), right=[1]):
         console.print(line)
+    if plan.prediction.timeline:
+        console.print(over_time(plan.prediction.timeline))
     console.print(Text.assemble(("\nWhy: ", "bold"), " ".join(plan.why)))
     show_splits(console, plan)
     for line in plan.depends_on:

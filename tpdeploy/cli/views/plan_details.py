@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tpdeploy.cli.views.splits import INDENT, show_alternatives, show_engines
+from tpdeploy.cli.views.timeline import over_time, show_timeline
 from tpdeploy.numbers import duration, in_unit, number
 from tpdeploy.planner.memory.footprint import GIB
 from tpdeploy.planner.plan import DeploymentPlan, Estimate, MemoryPerGpu
@@ -24,6 +25,10 @@ def show_details(console: Console, plan: DeploymentPlan) -> None:
     """The split, the prediction, the reasons, memory, other splits, engines, what was assumed."""
     console.print(_headline(plan))
     console.print(_prediction(plan))
+    if plan.prediction.timeline:
+        _section(console, "Over time")
+        show_timeline(console, plan.prediction.timeline, None)
+        _bullets(console, [over_time(plan.prediction.timeline)])
     _section(console, "Why")
     _bullets(console, plan.reasons)
     if plan.depends_on:
@@ -79,6 +84,8 @@ def _load(load: Workload) -> str:
 
 def _rests_on(load: Workload) -> str:
     """What a TTFT rests on most."""
+    if load.recording:
+        return "; arrivals as recorded"
     if load.rate is not None:
         return "; arrivals at random, in steady state"
     if load.concurrency == 1:
@@ -163,7 +170,9 @@ def _encoders(plan: DeploymentPlan) -> list[str]:
 
 def _prompts(load: Workload) -> str:
     cached = "no prefix-cache hits"
-    if load.prefix_hit_rate:
+    if load.recording and load.recording.block_tokens:
+        cached = "prefix-cache hits by the hashes of the trace"
+    elif load.prefix_hit_rate:
         cached = (
             f"{load.prefix_hit_rate:.0%} of prompt tokens found in the prefix cache, "
             f"{load.computed_tokens:,} computed"

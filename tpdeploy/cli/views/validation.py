@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 
+from tpdeploy.cli.views.timeline import show_timeline
 from tpdeploy.harness.measure.comparison import Row
 from tpdeploy.harness.measure.confidence import Interval
 from tpdeploy.harness.measure.metrics import Measured, Spread
@@ -36,6 +37,10 @@ def show_report(
         console.print(Padding("The prediction is left out: it was made for another load.", INDENT))
     console.print("\nMeasured, ms", style="bold")
     console.print(Padding(_distributions(report, wide=console.width >= WIDE), INDENT))
+    if report.measured.timeline:
+        both = ", predicted / measured" if report.expected else ""
+        console.print(f"\nOver time{both}", style="bold")
+        show_timeline(console, report.expected, report.measured.timeline)
     console.print()
     for line in facts(report):
         console.print(Padding(line, INDENT))
@@ -58,6 +63,8 @@ def load_in_words(load: Workload) -> str:
     arriving = (
         f"{load.concurrency:,} request{'s' if load.concurrency > 1 else ''} in flight"
         if load.concurrency is not None
+        else load.arriving
+        if load.recording
         else f"{load.rate:g} requests/s"
     )
     return f"{load.sizes}, {arriving}"
@@ -129,6 +136,8 @@ def facts(report: ValidationReport) -> list[str]:
     """What there is to know beside the tables, a sentence a line."""
     measured, lag = report.measured, report.measured.client_lag_ms
     late = "" if lag is None else f"; requests were sent at most {lag:.1f} ms late"
+    if measured.timeline and measured.client_lag_p99_ms is not None:
+        late += f", 99 % of them at most {measured.client_lag_p99_ms:.1f} ms"
     counted = measured.failures is not None
     failed = f"{measured.failed or 'none'} failed" if counted else "failures were not counted"
     lines = [

@@ -9,9 +9,12 @@ from typing import Literal
 
 from tpdeploy.errors import TpdeployError
 from tpdeploy.harness.load.exchange import Exchange
+from tpdeploy.harness.load.requests import Asked
 
 # Sends one request that was due at a time (monotonic, s); None: it is due when it is sent.
 Send = Callable[[float | None], Awaitable[Exchange]]
+# Sends what is asked, which is due at a time.
+SendOne = Callable[[Asked, float], Awaitable[Exchange]]
 # Takes a finished exchange and says whether that is enough.
 Take = Callable[[Exchange], bool]
 Arrivals = Literal["poisson", "constant"]
@@ -72,6 +75,30 @@ async def open_loop(send: Send, gaps: Iterator[float], take: Take) -> None:
             f"{MAX_IN_FLIGHT:,} requests wait for an answer: the endpoint cannot keep up with "
             "this rate; lower it with --rate"
         )
+
+
+async def on_schedule(
+    send: SendOne, requests: Iterator[tuple[float, Asked]], began: float, take: Take
+) -> None:
+    """Send each request so many seconds after `began` (monotonic, s), until `take` has enough.
+
+    However late the answers are, none waits for another. A request is made before it is due.
+    """
+    enough = asyncio.Event()
+
+    async def request(asked: Asked, due: float) -> None:
+        if take(await send(asked, due)):
+            enough.set()
+
+    async with asyncio.TaskGroup() as group:
+        tasks: list[asyncio.Task[None]] = []
+        for at, asked in requests:
+            if await _set_before(enough, began + at):
+                break
+            tasks.append(group.create_task(request(asked, began + at)))
+        await enough.wait()
+        for task in tasks:
+            task.cancel()
 
 
 def gaps_between(rate: float, arrivals: Arrivals, seed: int) -> Iterator[float]:

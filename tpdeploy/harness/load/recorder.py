@@ -58,7 +58,7 @@ class Recorder:
         if self._enough():
             return True  # ended at the same instant as the last one that counts
         self.failures_in_a_row = self.failures_in_a_row + 1 if exchange.failure else 0
-        if self._warming_up():
+        if self.warming_up:
             self.warm_up.append(exchange)
             self.stable = self._agrees_with_last_round()
             self.since = exchange.finished
@@ -72,13 +72,15 @@ class Recorder:
         """Seconds from the end of the warm-up to the last measured answer."""
         return max((e.finished for e in self.measured), default=self.since) - self.since
 
-    def _warming_up(self) -> bool:
+    @property
+    def warming_up(self) -> bool:
+        """Whether the next exchange still belongs to the warm-up."""
         return not (self.measured or self.stable) and len(self.warm_up) < self.warm_up_limit
 
     def _enough(self) -> bool:
         if self.failures_in_a_row >= GIVE_UP_AFTER:
             return True
-        if self._warming_up():
+        if self.warming_up:
             return False
         requests, seconds = self.amount.requests, self.amount.seconds
         return (requests is not None and len(self.measured) >= requests) or (
@@ -101,6 +103,6 @@ class Recorder:
 
     def _progress(self) -> Progress:
         failed = sum(e.failure is not None for e in (*self.warm_up, *self.measured))
-        if self._warming_up():
+        if self.warming_up:
             return Progress("warm-up", len(self.warm_up), self.warm_up_limit, failed)
         return Progress("measurement", len(self.measured), self.amount.requests, failed)

@@ -3,14 +3,19 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import cycle, repeat
 from pathlib import Path
 
 from tpdeploy.bounds import MOST_TOKENS
 from tpdeploy.errors import InputError, shown
 from tpdeploy.files import MOST_TABLE_BYTES, read_text
+from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
 from tpdeploy.records import parse_json
+
+# Blocks whose tokens are kept, of some kilobytes each: those that come back soon.
+BLOCKS_KEPT = 4096
 
 
 @dataclass(frozen=True)
@@ -38,14 +43,11 @@ def random_requests(vocab: int, load: Workload, how: Draw) -> Iterator[Asked]:
 
     Lengths that were planned one by one are sent in that order, whatever the seed.
 
-    Token ids, not text: text has another length after every tokenizer. Special tokens lie at
-    either end of a vocabulary (0 to 16 in SmolLM2, from 128,000 of 128,256 in Llama 3, from
-    151,643 of 151,936 in Qwen), so the first and the last tenth are left out. Beyond the shared
-    prefix each prompt begins with another token than those before it (until the vocabulary is
-    used up).
+    Token ids, not text: text has another length after every tokenizer. Beyond the shared prefix
+    each prompt begins with another token than those before it (until the vocabulary is used up).
     """
     draw = random.Random(how.seed)  # noqa: S311 - reproducible load, not cryptography
-    ids = range(vocab // 10, max(vocab // 10 + 1, vocab - vocab // 10))
+    ids = _usual_ids(vocab)
     shared = draw.choices(ids, k=how.shared_prefix)
     first = draw.randrange(len(ids))
     planned = cycle(load.lengths.pairs) if load.lengths else repeat(None)
@@ -56,6 +58,37 @@ def random_requests(vocab: int, load: Workload, how: Draw) -> Iterator[Asked]:
         answer = pair[1] if pair else _length(load.output_tokens, load.length_spread, draw)
         yield Asked(prompt, answer)
         first = (first + 1) % len(ids)
+
+
+def recorded_requests(vocab: int, trace: Trace, seed: int) -> Iterator[tuple[float, Asked]]:
+    """The requests of `trace` in random token ids, each with the second at which it is due.
+
+    Equal blocks are equal tokens, so that a server's prefix cache finds what it found when they
+    were recorded; without blocks no two prompts begin alike. The same seed asks the same again.
+    """
+    ids, size = _usual_ids(vocab), trace.recording.block_tokens or 0
+    draw = random.Random(seed)  # noqa: S311 - reproducible load, not cryptography
+    first = draw.randrange(len(ids))
+
+    @lru_cache(BLOCKS_KEPT)
+    def tokens_of(block: int) -> list[int]:
+        return random.Random(f"{seed} {block}").choices(ids, k=size)  # noqa: S311
+
+    for request in trace.requests:
+        prompt = [token for block in request.blocks for token in tokens_of(block)]
+        if not prompt:
+            prompt, first = [ids[first]], (first + 1) % len(ids)
+        prompt += draw.choices(ids, k=max(0, request.prompt - len(prompt)))
+        yield request.at, Asked(prompt[: request.prompt], request.answer)
+
+
+def _usual_ids(vocab: int) -> range:
+    """Token ids between the special ones, which lie at either end of a vocabulary.
+
+    They are 0 to 16 in SmolLM2, from 128,000 of 128,256 in Llama 3, from 151,643 of 151,936 in
+    Qwen, so the first and the last tenth are left out.
+    """
+    return range(vocab // 10, max(vocab // 10 + 1, vocab - vocab // 10))
 
 
 def read_requests(path: Path, output_tokens: int) -> Iterator[Asked]:

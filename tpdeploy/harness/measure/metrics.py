@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 from tpdeploy.bounds import LEAST_TTFT_MS, MOST_FIGURE, MOST_RATE, Count, Figure
 from tpdeploy.harness.load.exchange import Exchange
 from tpdeploy.harness.measure.confidence import SHARES, Interval, mean_interval, percentile_interval
-from tpdeploy.planner.plan import Distribution
+from tpdeploy.planner.plan import Distribution, Timeline
+from tpdeploy.planner.serving.percentiles import percentile
 from tpdeploy.planner.serving.prediction import distribution
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.record import Record
@@ -54,6 +55,10 @@ class Measured(Record):
         default=0, description="answers of another length than asked, which count as well"
     )
     goodput_per_s: Figure | None = Field(description="None: no target stated, or not known")
+    timeline: Timeline | None = Field(default=None, description="None: not of a recording")
+    client_lag_p99_ms: float | None = Field(
+        default=None, description="what 99 % of those delays do not exceed; None: not known"
+    )
     client_lag_ms: float | None = Field(
         description="largest delay of a request by the client itself; None: not known"
     )
@@ -77,6 +82,7 @@ def measure(exchanges: Sequence[Exchange], span_s: float, workload: Workload) ->
     prompts = sum(exchange.prompt_tokens or workload.input_tokens for exchange in good)
     tpot = tuple(e.tpot_s for e in good if e.tpot_s is not None)
     gaps = tuple(gap for exchange in good for gap in exchange.gaps_s)
+    lags = sorted(exchange.sent - exchange.due for exchange in good)
     return Measured(
         requests=len(good),
         failures=dict(Counter(e.failure.kind for e in exchanges if e.failure)),
@@ -90,7 +96,8 @@ def measure(exchanges: Sequence[Exchange], span_s: float, workload: Workload) ->
         total_tokens_per_s=(output + prompts) / span_s,
         other_length=sum(e.asked not in {0, e.output_tokens} for e in good),
         goodput_per_s=_goodput(good, span_s, workload),
-        client_lag_ms=1000 * max(exchange.sent - exchange.due for exchange in good),
+        client_lag_ms=1000 * lags[-1],
+        client_lag_p99_ms=1000 * percentile(lags, 0.99),
     )
 
 

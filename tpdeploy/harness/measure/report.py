@@ -9,7 +9,7 @@ from tpdeploy.harness.load.exchange import Exchange, FailureKind
 from tpdeploy.harness.measure.comparison import Row, Verdict
 from tpdeploy.harness.measure.metrics import Measured
 from tpdeploy.harness.measure.teaching import NOT_KNOWN, Reason
-from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.plan import DeploymentPlan, Timeline
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.record import Record, Text
 
@@ -61,6 +61,9 @@ class ValidationReport(Record):
         description="means of the engine's own clocks since the warm-up; empty: it does not tell",
     )
     rows: tuple[Row, ...]
+    expected: Timeline | None = Field(
+        default=None, description="the replay as predicted; None: nothing was predicted of one"
+    )
     verdict: Verdict
     requests: tuple[RequestRecord, ...]
 
@@ -77,9 +80,10 @@ class ValidationReport(Record):
         """Whether what was measured may still have been warming up.
 
         Latency had not settled; or, at a rate, fewer requests had arrived than are in flight
-        later: the warm-up was shorter than a mean answer.
+        later: the warm-up was shorter than a mean answer. A recording begins with a server that has
+        nothing to do, as its prediction does.
         """
-        if self.warm_up is None:
+        if self.warm_up is None or self.workload.recording:
             return False
         seconds = self.warm_up.seconds
         short = seconds is not None and seconds < self.measured.e2e_ms.mean / 1000

@@ -8,6 +8,7 @@ from typing import Literal
 from tpdeploy.harness.load.loops import Arrivals
 from tpdeploy.harness.load.requests import Draw
 from tpdeploy.planner.plan import DeploymentPlan
+from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.record import Record, Text
 
@@ -68,13 +69,15 @@ class Launched:
 class Sent:
     """The load, and how arrivals and prompts are drawn.
 
-    `prompts` is a file of real ones instead; `exact` whether the engine can force their length.
+    `prompts` is a file of real ones instead; a `trace` says which come and when; `exact` whether
+    the engine can force their length.
     """
 
     workload: Workload
     arrivals: Arrivals = "poisson"
     draw: Draw = field(default_factory=Draw)
     prompts: Path | None = None
+    trace: Trace | None = None
     exact: bool = True
 
 
@@ -93,7 +96,8 @@ def not_comparable(sent: Sent, launched: Launched | None) -> Reason | None:
     load, draft = sent.workload, sent.workload.speculation
     shared = min(sent.draw.shared_prefix, load.input_tokens - 1) / load.input_tokens
     hits = load.prefix_hit_rate
-    if hits and sent.prompts is None and abs(hits - shared) > SAME_HITS:
+    recorded = load.recording is not None and load.recording.block_tokens is not None
+    if hits and sent.prompts is None and not recorded and abs(hits - shared) > SAME_HITS:
         why = (
             f"a plan that counts on {hits:.0%} of each prompt in the prefix cache, where the "
             f"prompts sent share {shared:.0%}"
@@ -126,6 +130,8 @@ def _of_the_load(sent: Sent, launched: Launched | None) -> Iterator[Reason]:
     if sent.workload.rate and sent.arrivals != "poisson":
         why = "arrivals at equal distances, where predictions are for random ones"
         yield Reason(kind="arrivals", why=why)
+    if sent.trace:
+        yield Reason(kind="arrivals", why="recorded arrivals, which are a load of their own")
     if not sent.exact:
         why = "answers whose length the engine cannot be made to keep"
         yield Reason(kind="answer lengths", why=why)

@@ -1,6 +1,7 @@
 """Validation: run the plan's workload on an endpoint; compare with prediction and targets."""
 
 import platform
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,9 +16,15 @@ from tpdeploy.errors import InputError, TpdeployError
 from tpdeploy.harness.load.client import allow_many_connections, open_client, served_models
 from tpdeploy.harness.load.completion import complete
 from tpdeploy.harness.load.exchange import Exchange
-from tpdeploy.harness.load.loops import closed_loop, gaps_between, open_loop
+from tpdeploy.harness.load.loops import closed_loop, gaps_between, on_schedule, open_loop
 from tpdeploy.harness.load.recorder import Amount, Progress, Recorder
-from tpdeploy.harness.load.requests import Asked, random_requests, read_requests
+from tpdeploy.harness.load.requests import (
+    Asked,
+    Draw,
+    random_requests,
+    read_requests,
+    recorded_requests,
+)
 from tpdeploy.harness.measure.comparison import Row, compare, overall
 from tpdeploy.harness.measure.confidence import requests_needed
 from tpdeploy.harness.measure.metrics import DEFINITIONS, Measured, measure
@@ -30,6 +37,8 @@ from tpdeploy.harness.measure.teaching import (
     why_not_learned,
 )
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
+from tpdeploy.planner.serving.over_time import Answered, timeline
+from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
 
 # Rounds of requests by default; a round is what is in flight at once.
@@ -40,6 +49,8 @@ MIN_REQUESTS = 32
 OPEN_LOOP_ROUND = 8
 # Longer answers than this are not waited for: three rounds of warm-up are then three minutes.
 MOST_LATENCY_S = 60.0
+# Requests before a replay, and the time in which its first ones are made.
+REPLAY_WARM_UP, LEAD_S = 6, 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +93,21 @@ def measurement(
     )
 
 
+def replay_of(workload: Workload, trace: Trace, warm_up: int | None = None) -> Measurement:
+    """How to measure `workload`, whose requests come as `trace` has them: all of them.
+
+    Before that, equal requests of mean length are sent one after the other, until two in a row
+    take the same time.
+    """
+    return Measurement(
+        workload=workload,
+        amount=Amount(len(trace.requests)),
+        warm_up=REPLAY_WARM_UP if warm_up is None else warm_up,
+        round_size=1,
+        trace=trace,
+    )
+
+
 def round_size(workload: Workload, latency_s: float) -> int:
     """Requests in flight at once, whose latency is compared with the next ones' to see it settle.
 
@@ -117,6 +143,7 @@ async def validate(
         TpdeployError: nothing answers there, or not one request succeeded.
     """
     _check_length(plan, how.workload)
+    _check_trace(how)
     started_at, recorder = datetime.now(UTC), _recorder(how, on_progress)
     async with open_client(base_url, api_key, certificate) as client:
         await _check_model(client, plan.model.id)
@@ -137,6 +164,7 @@ async def validate(
         warm_up=_warm_up(recorder),
         measured=measured,
         rows=rows,
+        expected=plan.prediction.timeline if how.workload == plan.workload else None,
         verdict=overall(rows, measured.failed),
         requests=tuple(request_record(e, recorder.since) for e in recorder.measured),
     )
@@ -162,6 +190,9 @@ async def _drive(
     """Send the load until the recorder has enough."""
     allow_many_connections()
     load = how.workload
+    if how.trace:
+        await _replay(client, plan, how, how.trace, recorder)
+        return
     requests = _requests(plan, how)
 
     async def send(due: float | None) -> Exchange:
@@ -173,6 +204,27 @@ async def _drive(
         await open_loop(send, gaps_between(load.rate, how.arrivals, how.draw.seed), recorder.take)
 
 
+async def _replay(
+    client: httpx.AsyncClient,
+    plan: DeploymentPlan,
+    how: Measurement,
+    trace: Trace,
+    recorder: Recorder,
+) -> None:
+    """Send the requests of `trace` when they are due; the recorder begins with the first second."""
+
+    async def send(asked: Asked, due: float | None) -> Exchange:
+        return await complete(client, plan.model.id, asked, due, exact=how.exact)
+
+    mean = how.workload.model_copy(update={"lengths": None})
+    warming = random_requests(plan.model.vocab, mean, Draw(how.draw.seed + 1))
+    while recorder.warming_up and not recorder.take(await send(next(warming), None)):
+        pass
+    requests = recorded_requests(plan.model.vocab, trace, how.draw.seed)
+    recorder.since = time.monotonic() + LEAD_S
+    await on_schedule(send, requests, recorder.since, recorder.take)
+
+
 def _requests(plan: DeploymentPlan, how: Measurement) -> Iterator[Asked]:
     if how.prompts:
         return read_requests(how.prompts, how.workload.output_tokens)
@@ -182,7 +234,15 @@ def _requests(plan: DeploymentPlan, how: Measurement) -> Iterator[Asked]:
 def _measured(recorder: Recorder, workload: Workload) -> Measured:
     if all(exchange.failure for exchange in recorder.measured):
         raise TpdeployError(_nothing_succeeded([*recorder.warm_up, *recorder.measured]))
-    return measure(recorder.measured, recorder.span_s, workload)
+    measured = measure(recorder.measured, recorder.span_s, workload)
+    if not workload.recording:
+        return measured
+    answered = [
+        Answered(e.due - recorder.since, e.ttft_s, e.e2e_s, e.output_tokens)
+        for e in recorder.measured
+        if e.failure is None
+    ]
+    return measured.changed(timeline=timeline(answered, workload.recording.seconds, workload))
 
 
 def _nothing_succeeded(exchanges: list[Exchange]) -> str:
@@ -211,6 +271,15 @@ def _check_length(plan: DeploymentPlan, workload: Workload) -> None:
         raise InputError(
             f"{workload.input_tokens} tokens in and {workload.output_tokens} out{at_most} exceed "
             f"the plan's max_model_len {limit}"
+        )
+
+
+def _check_trace(how: Measurement) -> None:
+    recording = how.workload.recording
+    if recording and how.trace is None:
+        raise InputError(
+            f"the plan is for recorded requests ({recording.name}): give --trace with that file, "
+            "or --rate or --concurrency for another load"
         )
 
 

@@ -57,6 +57,16 @@ def replay(question: Question, plan: DeploymentPlan, load: Workload) -> Predicti
     Raises:
         InputError: its split cannot run, which only a plan edited by hand can say.
     """
+    stated, ready = prepared_as(question, plan)
+    return simulate(replace(stated, workload=load), ready).prediction
+
+
+def prepared_as(question: Question, plan: DeploymentPlan) -> tuple[Question, Prepared]:
+    """The split of `plan` with its limits, and `question` as it answers it.
+
+    Raises:
+        InputError: its split cannot run, which only a plan edited by hand can say.
+    """
     limits = plan.limits
     stated = replace(
         question,
@@ -68,8 +78,7 @@ def replay(question: Question, plan: DeploymentPlan, load: Workload) -> Predicti
     prepared = prepare(stated, plan.parallelism)
     if isinstance(prepared, Refusal):
         raise InputError(f"{_words(plan.parallelism)}: {prepared.reason}")
-    ready = _limited(prepared, plan.limits)
-    return simulate(replace(stated, workload=load), ready).prediction
+    return stated, _limited(prepared, plan.limits)
 
 
 def predict_split(

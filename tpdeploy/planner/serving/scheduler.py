@@ -157,9 +157,15 @@ class Scheduler:
         """Advance the clock while there is nothing to do."""
         self.now = self.ready = max(self.now, when)
 
-    def arrive(self, at: float, prompt: int, answer: int, outside: float = 0.0) -> None:
-        """Queue one request, which was sent `outside` seconds before."""
-        cached = min(prompt - 1, round(prompt * self._hit_rate))
+    def arrive(
+        self, at: float, prompt: int, answer: int, outside: float = 0.0, cached: int | None = None
+    ) -> None:
+        """Queue one request, which was sent `outside` seconds before.
+
+        So many of its tokens are `cached`; None: the share that the workload has.
+        """
+        if cached is None:
+            cached = min(prompt - 1, round(prompt * self._hit_rate))
         self._waiting.append(Request(at, prompt, answer, cached, outside, left=answer))
 
     def advance(self, until: float = inf) -> list[Request]:

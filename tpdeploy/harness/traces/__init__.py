@@ -1,0 +1,1 @@
+"""Traces: files of recorded requests, read in the formats that others write."""

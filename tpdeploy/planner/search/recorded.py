@@ -1,0 +1,88 @@
+"""Recorded: the splits that are best at the mean rate, simulated under the requests themselves."""
+
+from dataclasses import replace
+
+from tpdeploy.planner.plan import DeploymentPlan, Prediction
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.search.evaluation import (
+    Candidate,
+    Prepared,
+    evaluate,
+    mean_decode,
+    missed,
+    prepare,
+)
+from tpdeploy.planner.search.ranking import rank
+from tpdeploy.planner.search.replay import prepared_as
+from tpdeploy.planner.search.search import Estimated, Outcome
+from tpdeploy.planner.search.steady_state import steady_state
+from tpdeploy.planner.serving.prediction import predict
+from tpdeploy.planner.serving.replay import replay
+from tpdeploy.planner.serving.scheduler import Engine
+from tpdeploy.planner.serving.simulation import Served
+from tpdeploy.planner.trace import Trace
+from tpdeploy.planner.workload import Workload
+
+# Each takes up to two seconds for 20,000 requests.
+MOST_REPLAYED = 4
+
+
+def under_recording(question: Question, outcome: Outcome, trace: Trace) -> Outcome:
+    """`outcome` with its best splits ranked by what they do under `trace`.
+
+    The others are told as not simulated: their figures at the mean rate say nothing of bursts.
+    """
+    likely, others = outcome.ranked[:MOST_REPLAYED], outcome.ranked[MOST_REPLAYED:]
+    ranked = rank(question, [_enough(question, candidate, trace) for candidate in likely])
+    prepared = [prepare(question, c.parallelism, c.replica.model) for c in others]
+    rest = tuple(
+        Estimated(p, steady_state(question, p)) for p in prepared if isinstance(p, Prepared)
+    )
+    return replace(outcome, ranked=tuple(ranked), estimated=(*rest, *outcome.estimated))
+
+
+def predict_recorded(
+    question: Question, plan: DeploymentPlan, load: Workload, trace: Trace
+) -> Prediction:
+    """The prediction for `plan` under `trace`, of which `load` is the mean.
+
+    Raises:
+        InputError: its split cannot run, which only a plan edited by hand can say.
+    """
+    stated, ready = prepared_as(question, plan)
+    return _told(replace(stated, workload=load), ready.replica, plan.parallelism.replicas, trace)[1]
+
+
+def _told(
+    question: Question, replica: Engine, replicas: int, trace: Trace
+) -> tuple[Served, Prediction]:
+    served, over_time = replay(replica, question.workload, trace, replicas)
+    told = predict(question, replica.model, served, replicas)
+    return served, told.changed(timeline=over_time)
+
+
+def _enough(question: Question, candidate: Candidate, trace: Trace) -> Candidate:
+    """`candidate` under `trace`; for cost with as many more replicas as its bursts need."""
+    found = _replayed(question, candidate, trace)
+    most = question.cluster.count // candidate.parallelism.ranks
+    open_ = question.optimize == "cost" and not question.replicas
+    while open_ and found.missed and found.replicas < most:
+        more = min(most, found.replicas + max(1, found.replicas // 4))
+        split = found.parallelism.with_replicas(more)
+        again = evaluate(question, split, found.replica.model)
+        if not isinstance(again, Candidate):
+            break
+        found = _replayed(question, again, trace)
+    return found
+
+
+def _replayed(question: Question, candidate: Candidate, trace: Trace) -> Candidate:
+    replica, replicas = candidate.replica, candidate.replicas
+    served, told = _told(question, replica, replicas, trace)
+    return replace(
+        candidate,
+        prediction=told,
+        served=served,
+        decode=replica.model.time(mean_decode(served, candidate.parallelism.data)),
+        missed=tuple(missed(question, told, served, replicas)),
+    )

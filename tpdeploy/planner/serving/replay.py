@@ -1,0 +1,99 @@
+"""Replay: all replicas under requests as they were recorded, behind the front that shares them out.
+
+Each request goes to the replica with the fewest in flight, as the front sends it; of equals, to the
+one that has had the fewest. Where prompts have blocks, each data rank of a replica has a prefix
+cache as large as its KV cache, and a prompt's held blocks are not computed again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import inf
+from statistics import fmean
+
+from tpdeploy.planner.plan import Timeline
+from tpdeploy.planner.serving.over_time import Answered, timeline
+from tpdeploy.planner.serving.prefix_cache import PrefixCache, cached_tokens
+from tpdeploy.planner.serving.scheduler import Engine, Request, Scheduler
+from tpdeploy.planner.serving.simulation import Served
+from tpdeploy.planner.trace import Recorded, Trace
+from tpdeploy.planner.workload import Workload
+
+
+@dataclass
+class _Replica:
+    """One replica, and how many requests it has and has had."""
+
+    scheduler: Scheduler
+    caches: tuple[PrefixCache, ...]
+    done: list[Request] = field(default_factory=list)
+    in_flight: int = 0
+    had: int = 0
+
+    def run_until(self, when: float) -> None:
+        """Advance to the first step that begins at `when` or later, or until nothing is left."""
+        while self.in_flight and self.scheduler.ready < when:
+            ended = self.scheduler.advance(when)
+            self.in_flight -= len(ended)
+            self.done += ended
+
+    def take(self, request: Recorded, outside: float, block_tokens: int | None) -> int | None:
+        """Queue `request`; how many of its tokens are cached, None without blocks."""
+        cached = None
+        if block_tokens:
+            cached = cached_tokens(self.caches[self.had % len(self.caches)], request, block_tokens)
+        at = request.at + outside
+        if self.scheduler.idle:
+            self.scheduler.skip_to(at)
+        self.scheduler.arrive(at, request.prompt, request.answer, outside, cached)
+        self.in_flight += 1
+        self.had += 1
+        return cached
+
+
+def replay(
+    engine: Engine, workload: Workload, trace: Trace, replicas: int
+) -> tuple[Served, Timeline]:
+    """What each of `replicas` serves on average, and all of them over time."""
+    crew = [_replica(engine, workload, trace) for _ in range(replicas)]
+    block_tokens, cached = trace.recording.block_tokens, 0
+    for request in trace.requests:
+        for replica in crew:
+            replica.run_until(request.at + engine.request_s)
+        chosen = min(crew, key=lambda r: (r.in_flight, r.had))
+        cached += chosen.take(request, engine.request_s, block_tokens) or 0
+    for replica in crew:
+        replica.run_until(inf)
+    done = [request for replica in crew for request in replica.done]
+    hits = cached / sum(r.prompt for r in trace.requests) if block_tokens else None
+    answered = [_answered(request) for request in done]
+    over_time = timeline(answered, trace.recording.seconds, workload, hits)
+    return _served(crew, done, replicas), over_time
+
+
+def _replica(engine: Engine, workload: Workload, trace: Trace) -> _Replica:
+    blocks = int(engine.kv_tokens // (trace.recording.block_tokens or 1))
+    caches = tuple(PrefixCache(blocks) for _ in range(engine.data))
+    return _Replica(Scheduler(engine, workload), caches)
+
+
+def _answered(request: Request) -> Answered:
+    at = request.arrival - request.outside
+    return Answered(at, request.first_token - at, request.end - at, request.answer)
+
+
+def _served(crew: Sequence[_Replica], done: Sequence[Request], replicas: int) -> Served:
+    """The latencies of all requests, and the rates of one replica, up to the last answer."""
+    seen = [replica.scheduler.seen for replica in crew]
+    steps, sequences = sum(s.steps for s in seen), sum(s.sequences for s in seen)
+    span = max(request.end for request in done) * replicas
+    return Served(
+        ttft_s=tuple(r.outside + r.first_token - r.arrival for r in done),
+        tpot_s=tuple((r.end - r.first_token) / max(1, r.answer - 1) for r in done),
+        e2e_s=tuple(r.outside + r.end - r.arrival for r in done),
+        requests_per_s=len(done) / span,
+        output_tokens_per_s=sum(r.answer for r in done) / span,
+        waiting_s=fmean((r.started or r.arrival) - r.arrival for r in done),
+        running_s=fmean(r.end - (r.started or r.arrival) for r in done),
+        decode_sequences=sequences / steps if steps else 0.0,
+        decode_context=sum(s.context for s in seen) / sequences if sequences else 0.0,
+    )
