@@ -33,14 +33,14 @@ mkdir -p "$TPDEPLOY_HOME"
 install_engines >"$TPDEPLOY_HOME/install.log" 2>&1 &
 installing=$!
 trap 'kill "$installing" 2>/dev/null || true' EXIT
-pytest -n 2 --dist worksteal -m properties
+pytest -n 2 --dist worksteal -m properties tests
 python -m benchmarks.accuracy
 if ! wait "$installing"; then
     cat "$TPDEPLOY_HOME/install.log" >&2
     exit 1
 fi
-pytest -n 4 -m processes
-pytest -n 2 -m "cluster and not engine"
+pytest -n 4 -m processes tests
+pytest -n 2 -m "cluster and not engine" tests/cluster
 # Nothing serves while models are counted: two at a time.
 pytest -n 2 -m engine tests/e2e/test_parameters.py
-pytest -m engine --ignore tests/e2e/test_parameters.py
+pytest -m engine --ignore tests/e2e/test_parameters.py tests/e2e tests/cluster

@@ -169,6 +169,7 @@ def test_the_reference_has_every_name() -> None:
     assert set(tpdeploy.__all__) - headings == {"__version__"}
 
 
+@pytest.mark.processes
 def test_a_type_checker_from_outside(tmp_path: Path) -> None:
     """A correct program passes strict checks; each mistake is found."""
     assert _checked(tmp_path, PROGRAM) == []

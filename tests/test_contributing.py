@@ -119,6 +119,14 @@ def test_a_kind_of_mixer_is_one_file_of_the_planner() -> None:
     }
 
 
+def test_tests_of_hosts_and_engines_are_where_the_script_looks_for_them() -> None:
+    """`scripts/test.sh` reads no other folder for them."""
+    marked = {"cluster": {"cluster"}, "engine": {"cluster", "e2e"}}
+    for mark, folders in marked.items():
+        files = [f for f in (ROOT / "tests").rglob("*.py") if f"mark.{mark}" in f.read_text()]
+        assert {file.parent.name for file in files} == folders, mark
+
+
 def test_every_dependency_has_a_lowest_version_and_a_pinned_one() -> None:
     """`uv pip compile` of CONTRIBUTING.md was run after the last change of dependencies."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -1,7 +1,9 @@
 """Plug-ins: what this package and others offer by entry points, found by group and name."""
 
+import sys
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
@@ -12,7 +14,16 @@ T = TypeVar("T")
 
 def installed(group: str) -> frozenset[str]:
     """The names in an entry-point group; nothing is loaded."""
-    return frozenset(entry.name for entry in entry_points(group=group))
+    return frozenset(entry.name for entry in _offered(group, tuple(sys.path)))
+
+
+@cache
+def _offered(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """What the packages on `path`, which is `sys.path`, offer.
+
+    To find it all of their metadata is read, which takes as long as a small plan: once is enough.
+    """
+    return tuple(entry_points(group=group))
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,7 @@ class Group(Generic[T]):
         return good, broken + [Broken(name, "two packages provide it") for name in twice]
 
     def _entries(self) -> list[EntryPoint]:
-        return sorted(entry_points(group=self.name), key=lambda entry: entry.name)
+        return sorted(_offered(self.name, tuple(sys.path)), key=lambda entry: entry.name)
 
     def _load(self, entry: EntryPoint) -> T | Broken:
         """That of an entry point; a foreign package may fail in any way while it loads."""

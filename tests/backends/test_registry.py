@@ -18,7 +18,7 @@ def entries(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
         EntryPoint(name.removesuffix("_again"), value, BACKENDS.name)
         for name, value in values.items()
     ]
-    monkeypatch.setattr(plugins, "entry_points", lambda group: found)
+    monkeypatch.setattr(plugins, "_offered", lambda _group, _path: found)
 
 
 def test_vllm_is_found_as_any_other_backend_is() -> None:

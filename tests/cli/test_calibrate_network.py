@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-from tests.cli.commands import answered, refused
+from tests.cli.commands import answered, refused, tpdeploy
 from tests.launcher import standin_network
 from tpdeploy.profiles.devices.networks import MeasuredNetwork
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -22,27 +24,60 @@ esac
 PLAN = ("plan", "llama-70b", "--gpus", "2x8xH100", "--pp", "2")
 
 
+class Measured(NamedTuple):
+    """What the command wrote, and the file that it left."""
+
+    shown: str
+    file: Path
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TPDEPLOY_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
 
-@pytest.fixture
-def python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Python that prints figures instead of measuring, and programs of machines with GPUs."""
-    programs = {
+    folder = tmp_path_factory.mktemp("bin")
+    texts = {
         "ssh": SSH,
         "nvidia-smi": "#!/bin/sh\nprintf '%s\\n' 1 2 3 4 5 6 7 8\n",
         "python": f'#!/bin/sh\nexec {sys.executable} {standin_network.__file__} "$@"\n',
     }
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for name, text in programs.items():
+    for name, text in texts.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    return str(folder / "python")
+    return folder
+
+
+def path_with(programs: Path) -> str:
+    return f"{programs}{os.pathsep}{os.environ['PATH']}"
+
+
+@pytest.fixture
+def python(programs: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("PATH", path_with(programs))
+    return str(programs / "python")
+
+
+@pytest.fixture(scope="module")
+def measured(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    """Measured once for all who look at it."""
+    there = tmp_path_factory.mktemp("measured")
+    asked = arguments(str(programs / "python"))
+    result = tpdeploy(*asked, home=there, width=160, PATH=path_with(programs))
+    assert result.returncode == 0, result.stderr
+    return Measured(result.stdout, there / "networks" / "lab.json")
+
+
+@pytest.fixture
+def kept(measured: Measured, home: Path) -> Path:
+    """The measured network, at home."""
+    networks = home / "networks"
+    networks.mkdir(parents=True)
+    return Path(shutil.copy(measured.file, networks))
 
 
 def arguments(python: str, *args: str) -> tuple[str, ...]:
@@ -50,17 +85,19 @@ def arguments(python: str, *args: str) -> tuple[str, ...]:
     return ("calibrate", "--backend", "vllm", "--python", python, *machines, *args)
 
 
-def test_figures_the_link_and_the_next_command_are_shown(python: str, home: Path) -> None:
+@pytest.mark.processes
+def test_figures_the_link_and_the_next_command_are_shown(measured: Measured) -> None:
     """A row a figure; who was measured, with what; where it is kept."""
-    shown = answered(*arguments(python), width=160)
+    shown = measured.shown
     assert "on 2 machines (a, b), nccl: 8 x Test GPU each, vllm 1.2.3" in shown
     assert "2 ranks on 2 machines, 8 groups at once" in shown
     assert "16 ranks on 2 machines" in shown
     assert "Link: 20.0 us a hop, 10.00 GB/s, one adapter a gpu" in shown
-    assert f"Kept: {home / 'networks' / 'lab.json'}" in shown
+    assert f"Kept: {measured.file}" in shown
     assert "tpdeploy plan --network lab" in shown
 
 
+@pytest.mark.processes
 def test_json_is_the_record_that_is_kept(python: str, home: Path) -> None:
     """With every figure, the hosts, and what ran there."""
     found = MeasuredNetwork.model_validate_json(answered(*arguments(python, "--json")))
@@ -70,11 +107,11 @@ def test_json_is_the_record_that_is_kept(python: str, home: Path) -> None:
     assert len(found.samples) == 3 * 10
 
 
-def test_plans_take_it_when_asked_and_say_so(python: str) -> None:
+@pytest.mark.processes
+def test_plans_take_it_when_asked_and_say_so(kept: Path) -> None:
     """In the prediction's source and among the assumptions."""
     bundled = json.loads(answered(*PLAN, "--json"))
-    answered(*arguments(python))
-    plan = json.loads(answered(*PLAN, "--network", "lab", "--json"))
+    plan = json.loads(answered(*PLAN, "--network", kept.stem, "--json"))
     told = "lab measured by tpdeploy calibrate --on ssh"
     assert f"network {told}" in plan["prediction"]["tpot_ms"]["source"]
     assert plan["cluster"]["network"] == "lab"
@@ -82,9 +119,10 @@ def test_plans_take_it_when_asked_and_say_so(python: str) -> None:
     assert plan["prediction"]["ttft_ms"]["value"] != bundled["prediction"]["ttft_ms"]["value"]
 
 
-def test_it_is_offered_between_machines_of_its_kind_alone(python: str) -> None:
+@pytest.mark.processes
+@pytest.mark.usefixtures("kept")
+def test_it_is_offered_between_machines_of_its_kind_alone() -> None:
     """It is not taken unasked: a plan may be for others."""
-    answered(*arguments(python))
     usual = parse_gpus("2x8xH100")
     assert usual.network is not None
     assert usual.network.name == "infiniband-ndr"
@@ -92,6 +130,7 @@ def test_it_is_offered_between_machines_of_its_kind_alone(python: str) -> None:
     assert "lab" not in parse_gpus("2x8xA100").assumptions[-1]
 
 
+@pytest.mark.processes
 def test_a_broken_environment_is_one_line(
     python: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +142,7 @@ def test_a_broken_environment_is_one_line(
     assert not list((home / "networks").glob("*.json"))
 
 
+@pytest.mark.processes
 def test_half_of_the_figures_are_kept_by_nobody(
     python: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,12 +152,12 @@ def test_half_of_the_figures_are_kept_by_nobody(
     assert not list((home / "networks").glob("*.json"))
 
 
-def test_a_kept_file_that_is_broken_names_the_remedy(python: str, home: Path) -> None:
+def test_a_kept_file_that_is_broken_names_the_remedy(home: Path) -> None:
     """To whoever asks for it; other plans do not mind."""
-    answered(*arguments(python))
+    (home / "networks").mkdir(parents=True)
     (home / "networks" / "lab.json").write_text("{}")
     assert "measure again: tpdeploy calibrate --on" in refused(*PLAN, "--network", "lab")
-    answered(*PLAN)
+    assert parse_gpus("2x8xH100").network
 
 
 @pytest.mark.parametrize(

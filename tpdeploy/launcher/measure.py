@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from tpdeploy import backends
 from tpdeploy.backends.base import Backend, last_exception
@@ -22,13 +22,23 @@ from tpdeploy.profiles.machine.cores import cores_in
 from tpdeploy.profiles.machine.nvml import driver_version
 
 PROGRAM = Path(backends.__file__).parent / "programs" / "measure.py"
-# Lines it prints: kernels twice, small ones on CPUs, all-reduces of as many sizes.
-KERNEL_LINES, SMALL_LINES, REDUCE_LINES = 2 * 45, 2 * 12, 7
+# Lines it prints: in each pass kernels, and small ones on CPUs; all-reduces of as many sizes.
+KERNEL_LINES, SMALL_LINES, REDUCE_LINES = 45, 12, 7
 GRACE_S = 5.0
 # Of a quiet machine half of the repeats lie within a tenth of the median.
 BUSY_SPREAD = 0.2
 
 Line = dict[str, Any]
+
+
+class Effort(NamedTuple):
+    """How long each figure is measured, and how often."""
+
+    seconds: float
+    passes: int
+
+
+USUAL, QUICK = Effort(0.25, 2), Effort(0.05, 1)
 
 
 def environment_for(
@@ -48,20 +58,20 @@ def environment_for(
     return found
 
 
-def lines_expected(cluster: Cluster) -> int:
+def lines_expected(cluster: Cluster, effort: Effort) -> int:
     """How many lines there will be for 1 or 2 devices; for more there are a few more."""
-    small = SMALL_LINES if cluster.cpus else 0
-    return KERNEL_LINES + small + (REDUCE_LINES if cluster.per_machine > 1 else 0)
+    kernels = KERNEL_LINES + (SMALL_LINES if cluster.cpus else 0)
+    return effort.passes * kernels + (REDUCE_LINES if cluster.per_machine > 1 else 0)
 
 
 def measure(
     environment: Environment,
     cluster: Cluster,
     backend: Backend,
-    seconds: float,
+    effort: Effort,
     on_line: Callable[[Line], None],
 ) -> MeasuredMachine:
-    """Measure every device of this machine, `seconds` for each figure; `on_line` gets each.
+    """Measure every device of this machine; `on_line` gets each figure.
 
     Raises:
         TpdeployError: the program failed; the message holds its last error.
@@ -72,7 +82,7 @@ def measure(
         lines.append(line)
         on_line(line)
 
-    _run(environment, cluster, backend, seconds, keep)
+    _run(environment, cluster, backend, effort, keep)
     identity = next((line for line in lines if line["kind"] == "device"), None)
     if identity is None:
         raise TpdeployError("measuring failed: the program ended without a word")
@@ -83,14 +93,14 @@ def _run(
     environment: Environment,
     cluster: Cluster,
     backend: Backend,
-    seconds: float,
+    effort: Effort,
     on_line: Callable[[Line], None],
 ) -> None:
     job = {
         "cpus": [cores_in(share) for share in cluster.cpus],
         "devices": [] if cluster.cpus else list(range(cluster.per_machine)),
         "distribution": backend.environment(cluster.accelerator.platform).distribution,
-        "seconds": seconds,
+        **effort._asdict(),
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8") as errors:
         argv = [str(environment.python), str(PROGRAM), json.dumps(job)]

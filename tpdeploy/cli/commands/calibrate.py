@@ -16,7 +16,14 @@ from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.views.calibration import show_machine
 from tpdeploy.cli.views.network import show_network
 from tpdeploy.errors import InputError
-from tpdeploy.launcher.measure import Line, environment_for, lines_expected, measure
+from tpdeploy.launcher.measure import (
+    QUICK,
+    USUAL,
+    Line,
+    environment_for,
+    lines_expected,
+    measure,
+)
 from tpdeploy.launcher.network import QUICK_REPEATS, REPEATS, Machines, machines_of
 from tpdeploy.launcher.network import measure as measure_between
 from tpdeploy.launcher.runtimes.base import Engine
@@ -26,8 +33,6 @@ from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.networks import check_name
 from tpdeploy.profiles.devices.networks import keep as keep_network
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
-
-SECONDS, QUICK_SECONDS = 0.25, 0.05
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
@@ -79,14 +84,14 @@ def calibrate(
         raise InputError("--nodes and --sbatch are for --on slurm or --on ssh:HOST,HOST")
     cluster = _this_machine(gpus)
     environment = environment_for(engine, cluster, executable, python)
+    effort = QUICK if quick else USUAL
     with _bar() as bar:
-        task = bar.add_task("starting", total=lines_expected(cluster))
+        task = bar.add_task("starting", total=lines_expected(cluster, effort))
 
         def show(line: Line) -> None:
             bar.update(task, description=str(line["kind"]), advance=1)
 
-        seconds = QUICK_SECONDS if quick else SECONDS
-        machine = measure(environment, cluster, engine, seconds, show)
+        machine = measure(environment, cluster, engine, effort, show)
     path = keep(machine)
     learn_and_tell(engine.name, machine.device)
     if json:

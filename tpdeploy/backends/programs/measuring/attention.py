@@ -20,27 +20,27 @@ def prompts(machine: Machine) -> None:
     """Causal attention of the tokens of one prompt."""
     for (heads, kv_heads, size), tokens in product(HEADS, PROMPTS):
         query = machine.values(1, heads, tokens, size)
-        runs, kernel = _attention(machine, query, kv_heads, tokens)
+        runs, kernel = _attention(machine, query, kv_heads, tokens, copies=1)
         shape = {"heads": heads, "kv_heads": kv_heads, "head_size": size, "tokens": tokens}
-        machine.tell("prompt", shape=shape, kernel=kernel, **machine.time(runs[:1]))
+        machine.tell("prompt", shape=shape, kernel=kernel, **machine.time(runs))
 
 
 def contexts(machine: Machine) -> None:
     """Attention of one new token of each sequence to its context."""
     for (heads, kv_heads, size), (sequences, tokens) in product(HEADS, CONTEXTS):
         query = machine.values(sequences, heads, 1, size)
-        runs, kernel = _attention(machine, query, kv_heads, tokens)
+        copies = uncached(sequences * kv_heads * tokens * size * 4)
+        runs, kernel = _attention(machine, query, kv_heads, tokens, copies)
         shape = {"heads": heads, "kv_heads": kv_heads, "head_size": size, "tokens": tokens}
         shape["sequences"] = sequences
         machine.tell("context", shape=shape, kernel=kernel, **machine.time(runs))
 
 
 def _attention(
-    machine: Machine, query: torch.Tensor, kv_heads: int, tokens: int
+    machine: Machine, query: torch.Tensor, kv_heads: int, tokens: int, copies: int
 ) -> tuple[list[Run], str]:
     """Attention of `query` (sequences, heads, last tokens, size) to `tokens`, on several caches."""
     sequences, _, asked, size = query.shape
-    copies = uncached(sequences * kv_heads * tokens * size * 4)
     attention = _vllm_cpu_attention if machine.on_cpu else _vllm_gpu_attention
     try:
         return attention(machine, query, kv_heads, tokens, copies), "vLLM"

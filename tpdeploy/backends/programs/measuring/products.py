@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from itertools import product
 
 import torch
 
@@ -31,14 +30,14 @@ def read(machine: Machine) -> None:
 
 def products(machine: Machine) -> None:
     """Matrix products of `rows` tokens with a layer's weights."""
-    shapes = product(CPU_PRODUCTS, CPU_ROWS) if machine.on_cpu else product(GPU_PRODUCTS, GPU_ROWS)
-    for (inputs, outputs), rows in shapes:
-        given = machine.values(rows, inputs)
-        copies = uncached(inputs * outputs * 2) if rows <= FEW_ROWS else 1
-        runs, kernel = _layers(machine, inputs, outputs, copies)
-        found = machine.time([partial(run, given) for run in runs])
-        shape = {"rows": rows, "inputs": inputs, "outputs": outputs}
-        machine.tell("product", shape=shape, kernel=kernel, **found)
+    shapes, each = (CPU_PRODUCTS, CPU_ROWS) if machine.on_cpu else (GPU_PRODUCTS, GPU_ROWS)
+    for inputs, outputs in shapes:
+        runs, kernel = _layers(machine, inputs, outputs, uncached(inputs * outputs * 2))
+        for rows in each:
+            given, used = machine.values(rows, inputs), runs if rows <= FEW_ROWS else runs[:1]
+            found = machine.time([partial(run, given) for run in used])
+            shape = {"rows": rows, "inputs": inputs, "outputs": outputs}
+            machine.tell("product", shape=shape, kernel=kernel, **found)
 
 
 def _layers(

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from .machine import ALTERED, LEAST_REPEATS, Machine
+from .machine import ALTERED, Machine
 
 MESSAGES = tuple(4**n for n in range(6, 13))  # bytes: 4 KiB to 16 MiB
 REDUCTIONS = 20  # in a row between two looks at the clock
+REPEATS, UNCOUNTED = 5, 2
 
 
 def reductions(machine: Machine, number: int) -> None:
@@ -30,7 +31,7 @@ def _reduce(machine: Machine, group: Any, width: int, name: str) -> None:
     for size in MESSAGES:
         values = machine.values(size // 2)
         taken = []
-        for _ in range(LEAST_REPEATS + 2):
+        for _ in range(UNCOUNTED + REPEATS):
             dist.barrier(group)
             begun = time.perf_counter()
             for _ in range(REDUCTIONS):
@@ -38,7 +39,7 @@ def _reduce(machine: Machine, group: Any, width: int, name: str) -> None:
             if not machine.on_cpu:
                 torch.cuda.synchronize(machine.device)
             taken.append((time.perf_counter() - begun) / REDUCTIONS)
-        low, middle, high = quantiles(taken[2:], n=4)
+        low, middle, high = quantiles(taken[UNCOUNTED:], n=4)
         found = {"seconds": middle, "spread": (high - low) / middle}
         machine.tell("all-reduce", shape={"group": width, "bytes": size}, kernel=algorithm, **found)
 

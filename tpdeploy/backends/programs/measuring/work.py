@@ -13,9 +13,6 @@ from .machine import identity, machine_of
 from .products import products, read, small
 from .reductions import reductions
 
-# What else a machine does slows it for a while: what was slow then is quicker in another pass.
-PASSES = 2
-
 
 def main(job: dict[str, Any]) -> None:
     """Measure on every share or GPU at once."""
@@ -35,7 +32,8 @@ def work(rank: int, ranks: int, port: int, job: dict[str, Any]) -> None:
     dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=ranks)
     with torch.inference_mode():
         machine.tell("device", **identity(machine, job["distribution"]))
-        for _ in range(PASSES):
+        # What else a machine does slows it for a while: what was slow then is quicker next time.
+        for _ in range(job["passes"]):
             read(machine)
             products(machine)
             if machine.on_cpu:  # on GPUs engines run them fused, or in graphs
