@@ -13,7 +13,8 @@ from statistics import fmean
 from tpdeploy.planner.plan import Timeline
 from tpdeploy.planner.serving.over_time import Answered, timeline
 from tpdeploy.planner.serving.prefix_cache import PrefixCache, cached_tokens
-from tpdeploy.planner.serving.scheduler import Engine, Request, Scheduler
+from tpdeploy.planner.serving.lanes import Request
+from tpdeploy.planner.serving.scheduler import Engine, Scheduler
 from tpdeploy.planner.serving.simulation import Served
 from tpdeploy.planner.trace import Recorded, Trace
 from tpdeploy.planner.workload import Workload
