@@ -19,6 +19,9 @@ class Attention(Record):
     head_size: int = Field(gt=0)
     v_size: int | None = Field(default=None, gt=0, description="of V; None: head_size")
     keys_are_values: bool = Field(default=False, description="V is K before its norm (Gemma 4)")
+    q_lora_rank: int | None = Field(
+        default=None, gt=0, description="of the latent that Q comes from; None: one projection"
+    )
     output_gate: bool = Field(default=False, description="a gate a value, computed beside Q")
     head_gate: bool = Field(default=False, description="a gate a head")
     layers: int | None = Field(
@@ -52,8 +55,10 @@ class LatentAttention(Record):
     q_lora_rank: int | None = Field(default=None, gt=0, description="None: Q is one projection")
     kv_lora_rank: int = Field(gt=0)
     qk_nope_size: int = Field(gt=0)
-    qk_rope_size: int = Field(gt=0)
+    qk_rope_size: int = Field(ge=0)
     v_size: int = Field(gt=0)
+    output_gate: bool = Field(default=False, description="a gate a value of the output")
+    sinks: bool = Field(default=False, description="one learned logit a head")
     layers: int | None = Field(
         default=None, gt=0, description="layers with it; None: all that have no other kind"
     )
@@ -113,6 +118,7 @@ class LinearAttention(Record):
     convolution_bias: bool = False
     output_norm: bool = Field(default=True, description="of what mamba selects: B, C and step size")
     rank: int | None = Field(default=None, gt=0, description="of what decay and gate come from")
+    full_gate: bool = Field(default=False, description="the gate comes from the hidden state")
     state_dtype: Dtype | None = Field(
         default=Dtype.FP32, description="of the state engines keep; None: the model's"
     )
@@ -134,10 +140,10 @@ class Indexer(Record):
 
     `latent` indexers (DeepSeek-V3.2, GLM-5) read MLA's latent of Q; `hidden` ones (MiniMax-M3)
     the hidden state, and pick whole blocks. `compressed` ones (DeepSeek-V4) make keys of several
-    tokens each.
+    tokens each, and so do `pooled` ones (GLM-5.3-Flash), which read MLA's latent.
     """
 
-    kind: Literal["latent", "hidden", "compressed"]
+    kind: Literal["latent", "pooled", "hidden", "compressed"]
     tokens_per_key: int = Field(default=1, gt=0)
     heads: int = Field(gt=0)
     head_size: int = Field(gt=0)
@@ -168,6 +174,7 @@ class Experts(Record):
     latent: int | None = Field(
         default=None, gt=0, description="what the experts work on, when not the hidden size"
     )
+    latent_norm: bool = Field(default=False, description="a norm of what they give (Kimi-K3)")
     bias: bool = Field(default=False, description="biases in the experts (gpt-oss)")
     weightless: int = Field(
         default=0, ge=0, description="further ones that give back what they get (LongCat)"
@@ -252,6 +259,14 @@ class LayerInputs(Record):
     copies: int = Field(default=1, gt=0, description="of the hidden state")
 
 
+class Streams(Record):
+    """Hyper-connections: each mixer and MLP reads a mixture of several residual streams."""
+
+    count: int = Field(gt=1)
+    mixed: bool = Field(default=True, description="with each other too (DeepSeek-V4); Hy4: not")
+    merged: bool = Field(default=True, description="by weights in the end; False: their mean")
+
+
 class LayerGroup(Record):
     """Equal layers that follow each other: what mixes tokens in them, and what stands behind it."""
 
@@ -288,7 +303,10 @@ class ModelShape(Record):
     parallel_blocks: bool = Field(
         default=False, description="attention and MLP have the same input, and one all-reduce"
     )
-    residual_streams: int = Field(default=1, gt=0, description="hyper-connected (DeepSeek-V4)")
+    streams: Streams | None = None
+    depth_attention: int | None = Field(
+        default=None, gt=0, description="layers whose sum later layers attend to (Kimi-K3)"
+    )
     norms_per_layer: int = Field(default=2, ge=0)
     norms_by_block: bool = Field(
         default=False, description="one for each mixer and MLP that is there, not for each layer"

@@ -60,7 +60,7 @@ def _with_excluded(
         return quantization.model_copy(update={"excluded": left})
     lists = ("modules_to_not_convert", "ignore", "exclude_modules")
     patterns = [pattern for name in lists for pattern in stored.words(name)]
-    kept = linears.matching(patterns, stored)
+    kept = linears.matching([*patterns, *linears.unquantized], stored)
     return quantization.model_copy(
         update={
             "excluded": tuple(name for name, n in kept.items() if n is None and name != HEAD),
