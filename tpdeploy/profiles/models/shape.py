@@ -35,7 +35,7 @@ class Attention(Record):
         "each its own ('heads'), or over all heads at once ('projection')",
     )
     sinks: bool = Field(default=False, description="one learned logit a head (gpt-oss)")
-    sliding_window: int | None = Field(default=None, gt=0)
+    sliding_window: int | None = Field(default=None, gt=0, description="tokens")
     sliding_layers: int = Field(default=0, ge=0, description="layers that use sliding_window")
     borrowing: int = Field(
         default=0, ge=0, description="layers without a window that use the K and V of earlier ones"
@@ -78,7 +78,7 @@ class CompressedAttention(Record):
     q_lora_rank: int = Field(gt=0)
     output_groups: int = Field(gt=0, description="groups of heads with an output projection each")
     output_rank: int = Field(gt=0, description="what a group's output projection gives")
-    sliding_window: int = Field(gt=0)
+    sliding_window: int = Field(gt=0, description="tokens")
     sparse_ratio: int = Field(gt=0)
     sparse_layers: int = Field(ge=0)
     dense_ratio: int = Field(gt=0)
@@ -155,7 +155,7 @@ class Indexer(Record):
 class DenseMlp(Record):
     """Feed-forward block: gate, up and down when gated, else up and down."""
 
-    intermediate: int = Field(gt=0)
+    intermediate: int = Field(gt=0, description="values between its products")
     gated: bool = True
     bias: bool = False
     activation: int = Field(default=0, ge=0, description="parameters of its activation (xIELU)")
@@ -169,7 +169,7 @@ class Experts(Record):
 
     count: int = Field(gt=0)
     per_token: int = Field(gt=0)
-    intermediate: int = Field(gt=0)
+    intermediate: int = Field(gt=0, description="values between one expert's products")
     gated: bool = True
     latent: int | None = Field(
         default=None, gt=0, description="what the experts work on, when not the hidden size"
@@ -284,10 +284,10 @@ class ModelShape(Record):
     architecture: Text
     layers: int = Field(gt=0)
     groups: tuple[LayerGroup, ...] = Field(description="the layers, first to last")
-    hidden: int = Field(gt=0)
-    vocab: int = Field(gt=0)
+    hidden: int = Field(gt=0, description="values of one token between layers")
+    vocab: int = Field(gt=0, description="words")
     tied_embeddings: bool
-    max_context: int = Field(gt=0)
+    max_context: int = Field(gt=0, description="tokens of prompt and answer")
     dtype: Dtype = Field(description="native dtype of the checkpoint's unquantized tensors")
     attention: Attention | LatentAttention | CompressedAttention | SharedAttention
     windowed: Attention | None = Field(
