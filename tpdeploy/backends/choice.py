@@ -149,6 +149,7 @@ def _line(tried: _Tried, reason: str) -> EngineAnswer:
         name=tried.engine.name,
         feasible=True,
         reason=f"{reason}; legacy: {legacy}" if legacy else reason,
+        legacy=legacy,
         parallelism=made.parallelism,
         ttft_ms=made.prediction.ttft_ms.value,
         tpot_ms=made.prediction.tpot_ms.value,

@@ -34,7 +34,7 @@ def explain(
     shape = load_model(model)
     chosen = options.dtype(dtype)
     if chosen:
-        shape = shape.model_copy(update={"dtype": chosen})
+        shape = shape.changed(dtype=chosen)
     split = split_layer(shape, tp, tokens)
     if svg:
         write_layer(svg, split)

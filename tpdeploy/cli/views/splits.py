@@ -14,13 +14,12 @@ from tpdeploy.planner.plan import Alternative, DeploymentPlan, EngineAnswer
 INDENT = (0, 0, 0, 2)
 MOST_ROWS = 10
 MOST_TELLING = 4
-NO_MEMORY = "does not fit"
 
 
 def telling(alternatives: Sequence[Alternative]) -> Sequence[Alternative]:
     """Those that say most where nothing can be had: that run, or the widest that lack memory."""
     able = [a for a in alternatives if a.tpot_ms is not None]
-    lacking = [a for a in alternatives if a.reason.startswith(NO_MEMORY)]
+    lacking = [a for a in alternatives if a.lacks_memory]
     plain = [a for a in lacking if a.pipeline == a.data == a.expert == 1]
     widest = sorted(plain or lacking, key=lambda a: a.tensor)[-MOST_TELLING:]
     return able[:MOST_TELLING] or widest or alternatives[:MOST_TELLING]

@@ -24,9 +24,9 @@ from tpdeploy.profiles.devices.pcie import parsed
 COMMON: tuple[Algorithm, ...] = ("nccl", "shared-memory", "gloo")
 EXPERTS: tuple[Algorithm, ...] = ("deepep", "deepep-low-latency")
 
-# Engines' own all-reduce kernels are built for these group sizes (vLLM's custom_all_reduce.py,
-# TensorRT-LLM's customAllReduceKernels.cu); others fall back to NCCL, but for NVL72's own.
-OWN_KERNELS = frozenset({"vllm-graph", "vllm-eager", "tensorrt-llm"})
+# All other algorithms are kernels of one engine. For all-reduces they are built for these group
+# sizes (vLLM's custom_all_reduce.py, TensorRT-LLM's customAllReduceKernels.cu); others fall back
+# to NCCL, but for NVL72's own.
 OWN_GROUPS = frozenset({2, 4, 6, 8})
 # Those over the trays of an NVL72 (TensorRT-LLM's mnnvlTwoShotAllreduceKernels.cu; FlashInfer's
 # kernel, which comes from it, refuses 12: vllm-project/vllm pull request 53318).
@@ -237,7 +237,7 @@ def _measured(
         return fabric, tuple(c for c in curves if c.group_size <= fabric.domain)
     across = tuple(c for c in curves if c.group_size > fabric.domain)
     if across:
-        return fabric.model_copy(update={"link": beyond.link}), across
+        return fabric.changed(link=beyond.link), across
     return beyond, tuple(c for c in beyond.curves if c.operation == operation)
 
 
@@ -247,7 +247,7 @@ def _link(fabric: Fabric, group: int) -> LinkModel:
         return fabric.link
     share = min(1.0, (group - 1) / (fabric.domain - 1))
     bandwidth = share * fabric.link.ring_bytes_per_s
-    return fabric.link.model_copy(update={"ring_bytes_per_s": bandwidth})
+    return fabric.link.changed(ring_bytes_per_s=bandwidth)
 
 
 def _fitted(
@@ -285,7 +285,7 @@ def _runs(curves: list[Curve], group: int) -> bool:
     are narrower than a measured one.
     """
     first, sizes = curves[0], {curve.group_size for curve in curves}
-    if first.algorithm not in OWN_KERNELS or group in sizes:
+    if first.algorithm in COMMON + EXPERTS or group in sizes:
         return True
     built = first.operation != "all-reduce" or group in OWN_GROUPS
     return built and group < max(sizes)
@@ -361,4 +361,4 @@ def _shared(link: LinkModel, cluster: Cluster, devices: int) -> LinkModel:
     """One device's part of the network's link when `devices` of its machine send at once."""
     if cluster.network is None or cluster.network.adapters == "gpu":
         return link
-    return link.model_copy(update={"ring_bytes_per_s": link.ring_bytes_per_s / devices})
+    return link.changed(ring_bytes_per_s=link.ring_bytes_per_s / devices)

@@ -67,7 +67,7 @@ def shape_from_config(
         if found is not None and (type(found) is not type(value) or found != value):
             raise keys.refused(name, f"only {str(value).lower()} is known here for {kind}")
     try:
-        return _shape(keys, family, path).model_copy(update=_beside(config, keys))
+        return _shape(keys, family, path).changed(**_beside(config, keys))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
