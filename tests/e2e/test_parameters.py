@@ -70,7 +70,7 @@ NEEDED: dict[str, dict[str, object]] = {
 
 # Switches that few published configs turn, and what turns them.
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
-    "Laguna with windows, and a gate a value": (
+    "Laguna with windows, and a gate for each value": (
         "laguna",
         {
             "num_hidden_layers": 8,
@@ -334,6 +334,7 @@ def test_defaults_are_those_of_transformers_configs() -> None:
         "glm4_moe_lite": {"first_k_dense_replace"},
         "laguna": {"first_k_dense_replace", "n_shared_experts"},
         "hy_v4": {"first_k_dense_replace"},
+        "minimax_m3_vl_text": {"n_shared_experts"},
         "glm5_next_text": {"first_k_dense_replace"},
     }
     ours = {

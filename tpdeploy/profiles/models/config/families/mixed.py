@@ -41,7 +41,7 @@ _MINIMAX_M3 = Family(
     experts="deepseek",
     qk_norm="head",
     renamed={"n_routed_experts": "num_local_experts"},
-    defaults={"num_key_value_heads": 4, "head_dim": 128},
+    defaults={"num_key_value_heads": 4, "head_dim": 128, "n_shared_experts": 1},
     modules={
         "index q": "self_attn.index_q_proj",
         "index k": "self_attn.index_k_proj",
