@@ -344,7 +344,7 @@ QWEN_MOE: dict[str, object] = {
     ],
 )
 def test_impossible_experts_are_refused(changes: dict[str, object], words: str) -> None:
-    """More experts a token than there are, or none at all, is an error of the config."""
+    """More experts per token than there are, or none at all, is an error of the config."""
     assert words in refusal(**{**QWEN_MOE, **changes})
 
 

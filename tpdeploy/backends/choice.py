@@ -177,7 +177,7 @@ def _why_not(tried: _Tried, best: _Tried) -> str:
 _WHAT: dict[Objective, str] = {
     "throughput": "tokens/s",
     "latency": "speed",
-    "cost": "tokens/s a device",
+    "cost": "tokens/s per device",
     "goodput": "requests/s within the targets",
-    "fewest": "tokens/s a device",
+    "fewest": "tokens/s per device",
 }

@@ -26,7 +26,7 @@ def telling(alternatives: Sequence[Alternative]) -> Sequence[Alternative]:
 
 
 def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> None:
-    """One row a split: what it would do, or why it cannot run."""
+    """One row per split: what it would do, or why it cannot run."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("split", no_wrap=True)
     for title in ("tokens/s", "TTFT ms", "TPOT ms"):
@@ -48,7 +48,7 @@ def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> 
 
 
 def show_engines(console: Console, engines: Sequence[EngineAnswer]) -> None:
-    """One row an engine: what it would do at its best split, and what speaks for or against it."""
+    """One row per engine: what it would do at its best split, and what speaks for or against it."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("engine", "split"):
         table.add_column(title, no_wrap=True)
@@ -68,7 +68,7 @@ def show_engines(console: Console, engines: Sequence[EngineAnswer]) -> None:
 
 
 def show_pareto(console: Console, plan: DeploymentPlan) -> None:
-    """One row a point: quick answers first, most tokens/s a device last."""
+    """One row per point: quick answers first, most tokens/s per device last."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     device = "share" if plan.cluster.platform == "cpu" else "GPU"
     for title in ("split", "load"):

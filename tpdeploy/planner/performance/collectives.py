@@ -114,7 +114,7 @@ def all_to_all(cluster: Cluster, group: int, own: Own = ()) -> Collective:
 def expert_dispatch(cluster: Cluster, group: int, own: Own = ()) -> Collective:
     """Every rank sends its tokens to the ranks of their experts, with a kernel made for it.
 
-    Message: tokens of one rank x experts a token x hidden x 2 bytes (BF16), whatever narrower
+    Message: tokens of one rank x experts per token x hidden x 2 bytes (BF16), whatever narrower
     format the measured kernel sent. From an all-to-all where no such kernel was measured.
     """
     return _expert_exchange("expert-dispatch", cluster, group, own)
@@ -297,7 +297,7 @@ def _across(
     """The operation among all devices of machines on a network, as two steps one after the other.
 
     Inside each machine as within one, and over the network among the machines: every device its
-    share, `message / devices a machine`, over its own adapter or its part of a common one. Of an
+    share, `message / devices per machine`, over its own adapter or its part of a common one. Of an
     all-to-all the parts for other machines cross the network.
     """
     devices, machines = _over_machines(cluster, group)

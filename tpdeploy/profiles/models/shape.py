@@ -22,8 +22,8 @@ class Attention(Record):
     q_lora_rank: int | None = Field(
         default=None, gt=0, description="of the latent that Q comes from; None: one projection"
     )
-    output_gate: bool = Field(default=False, description="a gate a value, computed beside Q")
-    head_gate: bool = Field(default=False, description="a gate a head")
+    output_gate: bool = Field(default=False, description="a gate for each value, computed beside Q")
+    head_gate: bool = Field(default=False, description="a gate for each head")
     layers: int | None = Field(
         default=None, ge=0, description="layers with it; None: all that have no other kind"
     )
@@ -34,7 +34,7 @@ class Attention(Record):
         description="norms of Q and of K: over one head, with the same weights for all ('head') or "
         "each its own ('heads'), or over all heads at once ('projection')",
     )
-    sinks: bool = Field(default=False, description="one learned logit a head (gpt-oss)")
+    sinks: bool = Field(default=False, description="one learned logit per head (gpt-oss)")
     sliding_window: int | None = Field(default=None, gt=0, description="tokens")
     sliding_layers: int = Field(default=0, ge=0, description="layers that use sliding_window")
     borrowing: int = Field(
@@ -57,8 +57,8 @@ class LatentAttention(Record):
     qk_nope_size: int = Field(gt=0)
     qk_rope_size: int = Field(ge=0)
     v_size: int = Field(gt=0)
-    output_gate: bool = Field(default=False, description="a gate a value of the output")
-    sinks: bool = Field(default=False, description="one learned logit a head")
+    output_gate: bool = Field(default=False, description="a gate for each value of the output")
+    sinks: bool = Field(default=False, description="one learned logit per head")
     layers: int | None = Field(
         default=None, gt=0, description="layers with it; None: all that have no other kind"
     )
@@ -180,7 +180,7 @@ class Experts(Record):
         default=0, ge=0, description="further ones that give back what they get (LongCat)"
     )
     router_bias: bool = False
-    router_scales: bool = Field(default=False, description="a scale an input and an expert")
+    router_scales: bool = Field(default=False, description="a scale for each input and each expert")
     shared_intermediate: int = Field(default=0, ge=0, description="width of the shared expert(s)")
     shared_gate: bool = Field(default=False, description="a learned gate on the shared expert")
     output_norm: bool = Field(default=False, description="a norm behind them (A.X K1)")
