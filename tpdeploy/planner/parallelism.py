@@ -51,7 +51,7 @@ class Parallelism(Record):
 
     def with_replicas(self, replicas: int) -> "Parallelism":
         """So many of the same replicas."""
-        return self.changed(replicas=replicas)
+        return self.model_copy(update={"replicas": replicas})
 
     @property
     def stage_ranks(self) -> int:

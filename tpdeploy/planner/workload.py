@@ -181,11 +181,11 @@ class Workload(Record):
             InputError: more than one in ten of `lengths` are longer.
         """
         if self.lengths:
-            return self.changed(**fields_of(self.lengths.within(tokens)))
+            return self.model_copy(update=fields_of(self.lengths.within(tokens)))
         if self.longest_tokens <= tokens or self.context_tokens > tokens:
             return self
         spread = floor((tokens / self.context_tokens - 1) * 100) / 100
-        return self.changed(length_spread=max(0.0, spread))
+        return self.model_copy(update={"length_spread": max(0.0, spread)})
 
     def at_concurrency(self, clients: int) -> "Workload":
         """The same requests with so many in flight."""

@@ -237,7 +237,7 @@ def _measured(
         return fabric, tuple(c for c in curves if c.group_size <= fabric.domain)
     across = tuple(c for c in curves if c.group_size > fabric.domain)
     if across:
-        return fabric.changed(link=beyond.link), across
+        return fabric.model_copy(update={"link": beyond.link}), across
     return beyond, tuple(c for c in beyond.curves if c.operation == operation)
 
 
@@ -247,7 +247,7 @@ def _link(fabric: Fabric, group: int) -> LinkModel:
         return fabric.link
     share = min(1.0, (group - 1) / (fabric.domain - 1))
     bandwidth = share * fabric.link.ring_bytes_per_s
-    return fabric.link.changed(ring_bytes_per_s=bandwidth)
+    return fabric.link.model_copy(update={"ring_bytes_per_s": bandwidth})
 
 
 def _fitted(
@@ -361,4 +361,4 @@ def _shared(link: LinkModel, cluster: Cluster, devices: int) -> LinkModel:
     """One device's part of the network's link when `devices` of its machine send at once."""
     if cluster.network is None or cluster.network.adapters == "gpu":
         return link
-    return link.changed(ring_bytes_per_s=link.ring_bytes_per_s / devices)
+    return link.model_copy(update={"ring_bytes_per_s": link.ring_bytes_per_s / devices})

@@ -105,8 +105,8 @@ class Efficiency(Record):
 
     def without_server(self) -> "Efficiency":
         """The same engine without a server, which adds to each token and request."""
-        serving = self.serving.changed(sequence_s=0.0, request_s=0.0)
-        return self.changed(serving=serving)
+        serving = self.serving.model_copy(update={"sequence_s": 0.0, "request_s": 0.0})
+        return self.model_copy(update={"serving": serving})
 
 
 class Slices(Provenance):
