@@ -208,7 +208,7 @@ def _over_trays(
     most = max((c.group_size for c in wide), default=0)
 
     def built(curve: Curve) -> bool:
-        if curve.algorithm not in OWN_KERNELS:
+        if curve.algorithm in COMMON + EXPERTS:
             return True
         return group in OWN_GROUPS_OVER_TRAYS if curve.operation == "all-reduce" else group <= most
 
