@@ -160,7 +160,7 @@ def reports(home: Path) -> Iterator[ValidationReport]:
 
 
 def table(stages: Sequence[Stage], measured: Sequence[ValidationReport]) -> Table:
-    """One row a load: means in ms, and the error at each stage."""
+    """One row per load: means in ms, and the error at each stage."""
     shown = Table(box=None, title="Mean TTFT and TPOT: predicted / measured - 1")
     shown.add_column("deployment")
     for name in ("in flight", "TTFT ms", *(s.name for s in stages)):

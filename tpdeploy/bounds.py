@@ -18,7 +18,7 @@ MOST_CLIENTS = 10**6
 LEAST_RATE, MOST_RATE = 1e-6, 1e6
 # A microsecond, and twelve days.
 LEAST_TARGET_MS, MOST_TARGET_MS = 1e-3, 1e9
-# Of one device. The dearest is rented for some ten dollars an hour.
+# Of one device. The dearest is rented for some ten dollars per hour.
 LEAST_PRICE, MOST_PRICE = 1e-6, 1e6
 MOST_DRAFTED = 1000
 # A draft that takes a thousand steps of the model itself helps nobody.

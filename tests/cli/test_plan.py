@@ -227,7 +227,7 @@ def test_data_parallel_attention_is_shown_written_and_launched(tmp_path: Path) -
     result = tpdeploy("plan", *args, "--backend", "vllm", "--all", home=tmp_path)
     shown = " ".join(result.stdout.split())
     assert "attention DP 4 x TP 2 + EP x 1 replica" in shown
-    assert "tokens a step of each data rank" in shown
+    assert "tokens per step of each data rank" in shown
     made = read_plan(tmp_path / "plan.yaml")
     assert (made.parallelism.tensor, made.parallelism.data, made.parallelism.expert) == (2, 4, 8)
     started = tpdeploy("launch", "--dry-run", home=tmp_path).stdout
@@ -312,7 +312,7 @@ def test_cached_prefixes_and_drafted_tokens_are_part_of_the_plan(tmp_path: Path)
     assert load["speculation"] == {"tokens": 3, "acceptance": 0.8, "draft_cost": DRAFT_COST}
     shown = " ".join(tpdeploy("plan", *args, "--all", home=tmp_path).stdout.split())
     assert "50% of prompt tokens found in the prefix cache, 512 computed" in shown
-    assert "2.95 tokens a step" in shown
+    assert "2.95 tokens per step" in shown
 
 
 def test_stages_over_machines_are_shown(tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_stated_number_of_sequences_is_named_as_what_holds_requests_up(tmp_pat
     args = ["llama-8b", "--gpus", "2xH100", "--tp", "1", "--concurrency", "16"]
     assert planned(*args, home=tmp_path)["overload"] is None
     made = planned(*args, "--max-num-seqs", "4", home=tmp_path)
-    assert made["overload"].startswith("8 of your 16 requests fit at once (4 sequences a step)")
+    assert made["overload"].startswith("8 of your 16 requests fit at once (4 sequences per step)")
 
 
 def test_nothing_feasible_exits_with_3(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.launcher.environments import find_environment
 from tpdeploy.planner.model.sharding import parameter_count
 from tpdeploy.profiles.models.config.encoders.wrappers import WRAPPERS
-from tpdeploy.profiles.models.config.families.known import FAMILIES
+from tpdeploy.profiles.models.config.families.known import FAMILIES, KIN
 from tpdeploy.profiles.models.config.parser import shape_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
 from tpdeploy.profiles.models.library import model_profiles
@@ -24,16 +24,9 @@ ALSO_KNOWN_AS = {
     "qwen2_vl": "qwen2_vl_text",
     "qwen2_5_vl": "qwen2_5_vl_text",
 }
-# Model types whose classes come with their checkpoints, or only stand in a multimodal model; what
-# transformers counts of them or of their like is in tests/profiles/configs.
-NOT_THERE = {
-    *("glm4v_text", "glm4v_moe_text", "paddleocr_vl_text"),
-    *("chatglm", "deepseek", "exaone", "internlm2", "internlm3", "iquestcoder", "mimo", "minicpm"),
-    *("orion", "sarvam_mla", "nemotron-nas", "step3p5", "step3p7", "qwen2_5_omni_text", "phi3_v"),
-    "ernie4_5_vl_moe_text",
-    # 5.19 allocates half of the weights of experts that have none.
-    "longcat_flash",
-}
+# Model types that only stand in a multimodal model; what transformers counts of them or of their
+# like is in tests/profiles/configs.
+NOT_THERE = {*KIN, "glm4v_text", "glm4v_moe_text", "paddleocr_vl_text"}
 # What a default config of transformers leaves out, but its modules or its shape need.
 NEEDED: dict[str, dict[str, object]] = {
     "deepseek_v2": {"num_experts_per_tok": 6},
@@ -77,7 +70,7 @@ NEEDED: dict[str, dict[str, object]] = {
 
 # Switches that few published configs turn, and what turns them.
 VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
-    "Laguna with windows, and a gate a value": (
+    "Laguna with windows, and a gate for each value": (
         "laguna",
         {
             "num_hidden_layers": 8,
@@ -192,8 +185,8 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 # Multimodal models whose default config transformers refuses itself (a padding token outside the
 # vocabulary), or is one of heads that do not divide the hidden size.
 REFUSED = {"idefics3", "smolvlm", "glm4v_moe"}
-# One whose class comes with its checkpoints.
-REFUSED |= {"phi3_v"}
+# Those whose classes come with their checkpoints, or need a package that vLLM does not bring.
+REFUSED |= {"phi3_v", "kimi_k3", "step3_vl", "gemma3n"}
 
 COUNT_MULTIMODAL = """
 import json, sys, torch
@@ -340,6 +333,9 @@ def test_defaults_are_those_of_transformers_configs() -> None:
     lists_mlps = {
         "glm4_moe_lite": {"first_k_dense_replace"},
         "laguna": {"first_k_dense_replace", "n_shared_experts"},
+        "hy_v4": {"first_k_dense_replace"},
+        "minimax_m3_vl_text": {"n_shared_experts"},
+        "glm5_next_text": {"first_k_dense_replace"},
     }
     ours = {
         kind: {

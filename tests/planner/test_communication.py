@@ -36,7 +36,7 @@ def test_the_batch_is_a_replicas_share_of_the_clients() -> None:
 
 
 def test_at_a_rate_the_batch_is_what_is_in_flight() -> None:
-    """By Little's law: twice the requests a second, at least twice as many at once."""
+    """By Little's law: twice the requests per second, at least twice as many at once."""
     batches = []
     for rate in (4, 8):
         question = ask("llama-8b", "1xH100", workload=Workload(rate=rate))

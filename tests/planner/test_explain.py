@@ -27,7 +27,7 @@ def llama(hidden: int, heads: int) -> ModelShape:
 
 
 def test_hidden_16384_at_tp_4() -> None:
-    """4,096 columns a GPU; 8 FP16 tokens: 65,536 bytes of local output, 262,144 all-reduced."""
+    """4,096 columns per GPU; 8 FP16 tokens: 65,536 bytes of local output, 262,144 all-reduced."""
     split = explain(llama(16384, 128), tp=4, tokens=8)
     assert split.hidden_columns_per_gpu == 4096
     assert split.local_output_bytes == 65_536
@@ -35,7 +35,7 @@ def test_hidden_16384_at_tp_4() -> None:
 
 
 def test_hidden_12288_at_tp_3() -> None:
-    """4,096 columns a GPU; 8 FP16 tokens: an all-reduce of 196,608 bytes."""
+    """4,096 columns per GPU; 8 FP16 tokens: an all-reduce of 196,608 bytes."""
     split = explain(llama(12288, 96), tp=3, tokens=8)
     assert split.hidden_columns_per_gpu == 4096
     assert split.all_reduce_bytes == 196_608
@@ -90,8 +90,8 @@ def test_the_shared_expert_is_drawn_beside_the_others() -> None:
         explain(load_model(name), tp=8, tokens=1).blocks[-1].middle
         for name in ("deepseek-v3", "mixtral-8x7b")
     )
-    assert deepseek == "8 of 256 experts a token, each split; shared: 256 of 2,048 columns"
-    assert mixtral == "2 of 8 experts a token, each split"
+    assert deepseek == "8 of 256 experts per token, each split; shared: 256 of 2,048 columns"
+    assert mixtral == "2 of 8 experts per token, each split"
 
 
 def test_a_layer_of_one_block_ends_in_one_all_reduce() -> None:

@@ -93,6 +93,29 @@ def test_the_state_is_in_the_models_type_where_none_is_named(
     assert sequence_bytes(public(name), tp) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # The latent of 576 values in 24 of 93 layers.
+        ("kimi_k3", 24 * 576 * 2),
+        # That of 576 in 34 layers, and in 10 an indexer's key of 128 FP8 values with a scale.
+        ("hy_v4", 34 * 576 * 2 + 10 * 132),
+        # That of 512 without a rotary part in 11 of 45 layers, and a key for each 16 tokens.
+        ("glm5_next", 11 * (512 * 2 + 132 / 16)),
+        # K and V of one head of 256 in 61 layers.
+        ("step3_vl", 61 * 2 * 256 * 2),
+        # K and V of 8 heads of 128 in 64 of 162 layers.
+        ("nemotron-ultra-253b", 64 * 2 * 8 * 128 * 2),
+    ],
+)
+def test_a_token_costs_kv_in_the_layers_that_look_at_context(name: str, expected: float) -> None:
+    """The latent or the few KV heads are whole on every rank up to the count of KV heads."""
+    shape = public(name)
+    assert token_bytes(shape, 1, Dtype.BF16) == expected
+    if name != "nemotron-ultra-253b":
+        assert token_bytes(shape, 4, Dtype.BF16) == expected
+
+
 def test_layers_that_borrow_keys_and_values_store_none() -> None:
     """Gemma 3n: 20 of 35 layers have a KV cache, 16 of them within a window of 512 tokens."""
     shape = public("gemma3n_text")

@@ -30,7 +30,7 @@ from tpdeploy.profiles.models.shape import Quantization
 from tpdeploy.profiles.record import Dtype
 
 H100 = parse_gpus("8xH100")
-# vLLM 0.19 on H100-SXM-80GB, 8,192 tokens and 1,024 sequences a step: what each first rank logged,
+# vLLM 0.19 on H100-SXM-80GB, 8,192 tokens, 1,024 sequences per step: what each first rank logged,
 # in GiB (llm-d-incubation/llm-d-planner@3fdf824d, accuracy/accuracy_report.md and its logs).
 LOGGED_STEP = StepSize(batched_tokens=8192, sequences=1024)
 LOGGED = [

@@ -323,7 +323,7 @@ def test_cached_prefixes_never_lengthen_ttft(rate: float) -> None:
 
 
 def test_drafts_divide_tpot_by_the_tokens_they_gain() -> None:
-    """Three free drafts, all accepted, give four tokens a step: a quarter of the TPOT."""
+    """Three free drafts, all accepted, give four tokens per step: a quarter of the TPOT."""
     draft = Speculation(tokens=3, acceptance=1.0, draft_cost=0.0)
     plain = serve(engine(), closed(1, outputs=41))
     drafted = serve(engine(), closed(1, outputs=41).model_copy(update={"speculation": draft}))

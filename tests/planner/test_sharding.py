@@ -181,7 +181,7 @@ def test_columns_cover_what_is_split(columns: int, tp: int) -> None:
 
 
 def test_the_worked_examples_of_columns() -> None:
-    """16,384 over 4 and 12,288 over 3 are 4,096 columns a GPU."""
+    """16,384 over 4 and 12,288 over 3 are 4,096 columns per GPU."""
     assert columns_per_rank(16384, 4) == 4096
     assert columns_per_rank(12288, 3) == 4096
 

@@ -62,7 +62,7 @@ class Common(TypedDict, total=False):
     replicas: int
     """Only this many replicas."""
     quantization: str
-    """fp8 (while loading), or what the checkpoint is."""
+    """fp8 (while loading), or the checkpoint's own."""
     kv_cache: Literal["auto", "fp8"]
     """Format of the KV cache."""
     max_model_len: int

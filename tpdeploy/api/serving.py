@@ -151,7 +151,7 @@ def validate(
     refuse_parts(name)
     with reached(name) as found:
         launched = Launched(found.plan, order_of(name).backend, order_of(name).engine_args)
-        endpoint = found.model_copy(update={"plan": stated}) if stated else found
+        endpoint = found.changed(plan=stated) if stated else found
         load = _load(endpoint.plan.workload, concurrency, rate)
         return _measured(endpoint, launched, load, amount, trace)
 

@@ -149,6 +149,7 @@ def _line(tried: _Tried, reason: str) -> EngineAnswer:
         name=tried.engine.name,
         feasible=True,
         reason=f"{reason}; legacy: {legacy}" if legacy else reason,
+        legacy=legacy,
         parallelism=made.parallelism,
         ttft_ms=made.prediction.ttft_ms.value,
         tpot_ms=made.prediction.tpot_ms.value,
@@ -176,7 +177,7 @@ def _why_not(tried: _Tried, best: _Tried) -> str:
 _WHAT: dict[Objective, str] = {
     "throughput": "tokens/s",
     "latency": "speed",
-    "cost": "tokens/s a device",
+    "cost": "tokens/s per device",
     "goodput": "requests/s within the targets",
-    "fewest": "tokens/s a device",
+    "fewest": "tokens/s per device",
 }

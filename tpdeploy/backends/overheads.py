@@ -2,7 +2,7 @@
 
 From start-up logs of vLLM 0.18 and 0.19 with 28 models on H100-SXM-80GB
 (llm-d-incubation/llm-d-planner@3fdf824d, accuracy/accuracy_report.md and accuracy/results/v0.19.0),
-started with 8,192 tokens and 1,024 sequences a step; `tests/planner/test_memory.py` holds the
+started with 8,192 tokens and 1,024 sequences per step; `tests/planner/test_memory.py` holds the
 planner to those logs. On other devices, and for other engines, they are estimates.
 """
 

@@ -35,7 +35,7 @@ def client_key() -> str | None:
 
 
 def read_keys(path: Path) -> tuple[str, ...]:
-    """The keys of the file `path`, one a line: the front takes every line for a key.
+    """The keys of the file `path`, one per line: the front takes every line for a key.
 
     Raises:
         InputError: it cannot be read, others may read it, or it holds what can be no key.

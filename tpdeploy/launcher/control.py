@@ -66,7 +66,7 @@ def supervise(name: str) -> None:
     if order.owner:
         write_whole(
             state.folder_of(name) / "order.yaml",
-            dump_record(order.model_copy(update={"owner": None})),
+            dump_record(order.changed(owner=None)),
         )
     with claimed(name):
         hold = claim(order.port)
@@ -244,7 +244,7 @@ def stop(name: str, drain_s: float | None = None) -> state.Deployment:
         left += [str(m.port) for m in members if runtime.here and not _freed(m.port)]
     if left:
         raise TpdeployError(f"ports {', '.join(left)} are still taken")
-    stopped = last.model_copy(update={"phase": "stopped"})
+    stopped = last.changed(phase="stopped")
     state.save(stopped)
     return stopped
 

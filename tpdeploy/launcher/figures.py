@@ -31,7 +31,7 @@ from tpdeploy.profiles.record import Record
 
 INTERVAL_S = 10.0
 TIMEOUT_S = 5.0
-# A line has about 250 bytes a replica: an hour of 40 replicas.
+# A line has about 250 bytes per replica: an hour of 40 replicas.
 MOST_BYTES = 4 * 2**20
 # What is kept of each replica.
 KEPT = {"ttft", "tpot", "running", "waiting", "kv_use", "generated_tokens"}

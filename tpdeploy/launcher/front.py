@@ -58,7 +58,7 @@ class Front:
     replicas: tuple[str, ...]  # HOST:PORT each; NOBODY: gets no requests now
     health_path: str
     keyed: bool  # whether the environment holds a key
-    key_file: Path | None = None  # further keys, one a line, read for each request
+    key_file: Path | None = None  # further keys, one per line, read for each request
     tls: tuple[Path, Path] | None = None  # a certificate and its key
     metrics_path: str = ""  # of the replicas, if clients may see them
     # NAME:PORT, in place of `replicas`: every address that a name service has for it is one.

@@ -30,4 +30,4 @@ def cluster_of(gpus: str, interconnect: str | None, network: str | None) -> Clus
     )
     rest = ", ".join(f"{o.nodes} with {o.each} x {o.called}" for o in others)
     left = (f"Left out, as the nodes of a plan are alike: {rest}.",) if rest else ()
-    return cluster.model_copy(update={"assumptions": (found, *left, *cluster.assumptions)})
+    return cluster.changed(assumptions=(found, *left, *cluster.assumptions))

@@ -29,7 +29,7 @@ def look(deployment: Deployment) -> Deployment:
     # Members that have gone with all the rest are shown as they were.
     members = view.members or deployment.members
     told = {"phase": view.phase, "reason": view.reason, "members": members}
-    seen = deployment.model_copy(update=told)
+    seen = deployment.changed(**told)
     kept = state.load(deployment.name)
     if kept and kept.reference == deployment.reference and kept.phase == "stopped":
         return kept  # by another command meanwhile
@@ -45,7 +45,7 @@ def end(deployment: Deployment) -> Deployment:
         TpdeployError: something is.
     """
     orchestrator_of(deployment).stop(deployment.reference)
-    stopped = deployment.model_copy(update={"phase": "stopped", "reason": ""})
+    stopped = deployment.changed(phase="stopped", reason="")
     state.save(stopped)
     return stopped
 
@@ -61,7 +61,7 @@ def within_reach(endpoint: Endpoint, deployment: Deployment | None) -> Iterator[
         yield endpoint
         return
     with orchestrator_of(deployment).reach(deployment.reference) as url:
-        yield endpoint.model_copy(update={"url": url})
+        yield endpoint.changed(url=url)
 
 
 def refuse(deployment: Deployment, what: str) -> None:

@@ -77,7 +77,7 @@ def _in_cluster(deployment: Deployment) -> Seen:
     try:
         seen = look_at(deployment)
     except TpdeployError as error:
-        seen = deployment.model_copy(update={"phase": "down", "reason": str(error)})
+        seen = deployment.changed(phase="down", reason=str(error))
     plan = _plan(deployment)
     return Seen(
         **dict(seen),
@@ -100,7 +100,7 @@ def _asked(deployment: Deployment) -> tuple[tuple[Member, ...], tuple[str, ...]]
         runs = runtime.observe(member).runs
         answers = runs and runtime.answers(member)
         expected = member.known_as != "-" and member.phase not in ENDED | {"restarting"}
-        return member.model_copy(update={"healthy": answers}), expected and not runs
+        return member.changed(healthy=answers), expected and not runs
 
     with ThreadPoolExecutor(MOST_ASKED_AT_ONCE) as pool:
         told = list(pool.map(ask, deployment.members))
@@ -127,7 +127,7 @@ def _truth(
 def _look(deployment: Deployment, well: Sequence[Member]) -> Look | None:
     """What the engines that are well tell; None if their backend is no longer installed."""
     with suppress(TpdeployError):
-        asked = deployment.model_copy(update={"members": tuple(well)})
+        asked = deployment.changed(members=tuple(well))
         return look(asked, load_backend(deployment.backend))
     return None
 

@@ -48,7 +48,7 @@ def begin(orchestrator: Orchestrator, task: Task) -> Deployment:
 
 
 def keys_of(order: Order) -> dict[str, str]:
-    """What nobody else may see, by the names of variables; keys of clients are one a line."""
+    """What nobody else may see, by the names of variables; keys of clients are one per line."""
     clients = [client_key() or ""] if order.keyed else []
     clients += read_keys(order.key_file) if order.key_file else ()
     found = {INNER_KEY: secrets.token_urlsafe(32)}

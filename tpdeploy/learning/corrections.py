@@ -11,7 +11,7 @@ from tpdeploy.bounds import Count, Factor, Figure, Index
 from tpdeploy.errors import InputError
 from tpdeploy.files import data_home, kind_of, write_whole
 from tpdeploy.learning.calibrations import name_of, shares_of
-from tpdeploy.profiles.devices.accelerator import Efficiency, Serving
+from tpdeploy.profiles.devices.accelerator import Efficiency
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.models.shape import LatentAttention, ModelShape
 from tpdeploy.profiles.record import Record, Text
@@ -132,7 +132,7 @@ def corrected(efficiency: Efficiency, factors: Factors) -> Efficiency:
         "request_s": serving.request_s * slower,
         "start": serving.start * slower,
     }
-    return efficiency.model_copy(update={"serving": Serving(**{**dict(serving), **changed})})
+    return efficiency.changed(serving=serving.changed(**changed))
 
 
 # A range of more than a factor of ten either way says nothing more.
@@ -174,18 +174,13 @@ def learned_here(cluster: Cluster, shape: ModelShape, correction: Correction) ->
     efficiency = corrected(cluster.efficiency, correction.factors)
     errors, known = efficiency.errors, shape.id in correction.models
     least = LEAST_ERROR if known else OTHER_MODELS_ERROR
-    shown = errors.model_copy(
-        update={
-            "ttft": range_error(errors.ttft, correction.ttft_left_out, correction.runs, least),
-            "tpot": range_error(errors.tpot, correction.tpot_left_out, correction.runs, least),
-            "confidence": confidence(correction, errors.confidence, known=known),
-        }
+    shown = errors.changed(
+        ttft=range_error(errors.ttft, correction.ttft_left_out, correction.runs, least),
+        tpot=range_error(errors.tpot, correction.tpot_left_out, correction.runs, least),
+        confidence=confidence(correction, errors.confidence, known=known),
     )
     runs = f"{correction.runs} run{'s' if correction.runs > 1 else ''}"
     told = f"corrected by {runs} measured here, the last on {correction.last:%Y-%m-%d}"
-    return cluster.model_copy(
-        update={
-            "efficiency": efficiency.model_copy(update={"errors": shown}),
-            "measured": (*cluster.measured, told),
-        }
+    return cluster.changed(
+        efficiency=efficiency.changed(errors=shown), measured=(*cluster.measured, told)
     )

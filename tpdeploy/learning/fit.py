@@ -130,7 +130,7 @@ def _predicted(run: Run, factors: Factors) -> tuple[float, float]:
     """Mean TTFT and TPOT in ms with `factors`."""
     cluster = run.question.cluster
     efficiency = corrected(cluster.efficiency, factors)
-    changed = cluster.model_copy(update={"efficiency": efficiency})
+    changed = cluster.changed(efficiency=efficiency)
     prediction = replay(replace(run.question, cluster=changed), run.plan, run.workload)
     return prediction.ttft_distribution.mean, prediction.tpot_distribution.mean
 

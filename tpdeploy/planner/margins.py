@@ -33,7 +33,7 @@ class Margin(Protocol):
 
 @dataclass(frozen=True)
 class Even:
-    """All lengths from `low` to `high` alike."""
+    """All lengths from `low` to `high` tokens alike."""
 
     low: float
     high: float
@@ -45,7 +45,7 @@ class Even:
 
 @dataclass(frozen=True)
 class LogNormal:
-    """Lengths whose logarithms are normal, of at most six times the p95."""
+    """Lengths in tokens whose logarithms are normal, of at most six times the p95."""
 
     mean: float
     p95: float

@@ -18,11 +18,11 @@ from tpdeploy.bounds import (
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.workload import Percentile, Workload
-from tpdeploy.profiles.record import Dtype, Record, Text
+from tpdeploy.profiles.record import Confidence, Dtype, Record, Text
 
 
 class Estimate(Record):
-    """A predicted value with the range it is expected in and where it comes from."""
+    """A predicted value, the range it is expected in (in the same unit), and its source."""
 
     value: Figure
     low: Figure
@@ -213,6 +213,9 @@ class Prediction(Record):
     ttft_distribution: Distribution
     tpot_distribution: Distribution
     timeline: Timeline | None = Field(default=None, description="None: not of a recording")
+    confidence: Confidence | None = Field(
+        default=None, description="in what the engine reaches there; None: an earlier plan"
+    )
 
 
 class Alternative(Record):
@@ -225,6 +228,7 @@ class Alternative(Record):
     replicas: Devices
     feasible: bool | None = Field(default=None, description="None: not simulated, and so not known")
     reason: Text
+    lacks_memory: bool = Field(default=False, description="the model, or its cache, does not fit")
     ttft_ms: Figure | None = Field(default=None, description="None: not simulated, or it grows")
     tpot_ms: Figure | None = None
     output_tokens_per_s: Figure | None = None
@@ -242,6 +246,7 @@ class EngineAnswer(Record):
     name: Text
     feasible: bool
     reason: Text
+    legacy: str = Field(default="", description="why nobody should start with it today")
     parallelism: Parallelism | None = None
     ttft_ms: Figure | None = None
     tpot_ms: Figure | None = None

@@ -25,9 +25,9 @@ class Question:
     dtype: Dtype | None = None  # as asked, as the next two and the interconnect are
     quantization: str | None = None
     kv_cache: str = "auto"
-    max_model_len: int | None = None
-    max_num_batched_tokens: int | None = None
-    max_num_seqs: int | None = None
+    max_model_len: int | None = None  # tokens of one request, prompt and answer
+    max_num_batched_tokens: int | None = None  # tokens of one step
+    max_num_seqs: int | None = None  # requests in one step
     memory_fraction: float | None = None  # None: the engine's own
     enforce_eager: bool = False
     tensor: int | None = None

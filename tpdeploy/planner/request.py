@@ -27,9 +27,9 @@ class Request(Record):
     dtype: Dtype | None = Field(default=None, description="None: as the checkpoint is")
     quantization: str | None = Field(default=None, description="None: as the checkpoint is")
     kv_cache: str = Field(default="auto", description="auto: as the checkpoint or the model is")
-    max_model_len: int | None = Field(default=None, gt=0)
+    max_model_len: int | None = Field(default=None, gt=0, description="tokens of one request")
     max_num_batched_tokens: int | None = Field(default=None, gt=0)
-    max_num_seqs: int | None = Field(default=None, gt=0)
+    max_num_seqs: int | None = Field(default=None, gt=0, description="requests in one step")
     memory_fraction: float | None = Field(
         default=None, gt=0, le=1, description="in the engine's own meaning; None: its usual one"
     )

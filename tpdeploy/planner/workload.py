@@ -77,7 +77,7 @@ class Workload(Record):
         ge=0,
         le=MOST_SPREAD,
         description="prompts and answers are drawn evenly from (1 - this) to (1 + this) times "
-        "their mean; 0: all are equal, and clients march in step",
+        "their mean; 0: all are equal, and clients run in lockstep",
     )
     lengths: Lengths | None = Field(
         default=None,

@@ -16,7 +16,11 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
     def changed(self, **values: Any) -> Self:
-        """A copy with other `values`, names and all checked as those of a new record."""
+        """A copy with other `values`, names and all checked as those of a new record.
+
+        What the planner derives (a replica's share of a rate) may lie beyond the bounds of what a
+        user states: such copies are not checked (`model_copy`).
+        """
         return type(self)(**{**vars(self), **values})
 
 

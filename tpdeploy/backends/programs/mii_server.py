@@ -3,7 +3,7 @@
 Usage: python mii_server.py FILE HOST PORT
 
 Runs inside MII's environment and imports nothing of tpdeploy. FILE is JSON: model, served_name,
-devices (GPU numbers, one a rank), and `serve`, what mii.serve is told besides. Beyond
+devices (GPU numbers, one per rank), and `serve`, what mii.serve is told besides. Beyond
 MII's own server it chooses free ports, answers to a name, tells the truth at /health, reads
 prompts of token ids, and ends when its backend does, leaving no process behind.
 """

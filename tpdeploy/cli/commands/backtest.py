@@ -41,7 +41,11 @@ def backtest(
     *,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--out", help="CSV of every row with its prediction, or why none."),
+        typer.Option(
+            "-o",
+            "--out",
+            help="Write a CSV of every row with its prediction, or the reason for none.",
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:

@@ -58,7 +58,7 @@ def calibrate(
     sbatch: launching.Sbatch = None,
     network_name: Annotated[
         str,
-        typer.Option(help="What to call the network between them, for plan --network."),
+        typer.Option(help="Name for the network between them, for plan --network."),
     ] = "measured",
     quick: Annotated[bool, typer.Option("--quick", help="Fewer repeats of each figure.")] = False,
     executable: launching.Executable = None,
@@ -68,7 +68,7 @@ def calibrate(
 ) -> None:
     """Measure this machine: memory, matrix products, attention, all-reduce.
 
-    Plans for this machine and this engine use it from then on. Leave the machine to it. With --on,
+    Later plans for this machine and engine use it. Run nothing else meanwhile. With --on,
     all-reduces between machines are measured, for plan --network NAME.
     """
     engine = load_backend(backend)

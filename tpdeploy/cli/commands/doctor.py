@@ -50,7 +50,7 @@ def doctor(
     container: given.Container = None,
     json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Examine this machine: is anything in the way of the plan?
+    """Check whether this machine can run the plan.
 
     Driver, devices, memory, links, engine, limits, disk, hub, and an all-reduce over the plan's
     groups. Each line is ok, a warning or a fail, with what helps. Exit code 1 if anything fails.

@@ -24,7 +24,7 @@ def explain(
     *,
     tokens: Annotated[int, typer.Option(help="Tokens in the step.")] = 1,
     dtype: Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.")] = "auto",
-    svg: Annotated[Path | None, typer.Option(help="Draw it, into this .svg file.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Draw it into this .svg file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show which columns and rows each GPU holds and what the all-reduces carry."""
@@ -34,7 +34,7 @@ def explain(
     shape = load_model(model)
     chosen = options.dtype(dtype)
     if chosen:
-        shape = shape.model_copy(update={"dtype": chosen})
+        shape = shape.changed(dtype=chosen)
     split = split_layer(shape, tp, tokens)
     if svg:
         write_layer(svg, split)
@@ -102,4 +102,7 @@ def _summary(split: LayerSplit) -> list[str]:
             f"{split.norm_all_reduces_per_step} of {split.norm_all_reduce_bytes:,} bytes, since "
             "norms of Q and K span all heads;"
         )
-    return [*lines, f"one all-gather of the logits, {split.logits_bytes:,} bytes a sampled token."]
+    return [
+        *lines,
+        f"one all-gather of the logits, {split.logits_bytes:,} bytes per sampled token.",
+    ]

@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command("gpus")
 def list_gpus(
-    word: Annotated[str, typer.Argument(help="Only those with this in a name or class.")] = "",
+    word: Annotated[str, typer.Argument(help="Only those with this text in a name or class.")] = "",
     *,
     json: Annotated[bool, typer.Option("--json", help="Print everything known as JSON.")] = False,
 ) -> None:

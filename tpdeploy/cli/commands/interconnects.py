@@ -13,11 +13,11 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command("interconnects")
 def list_interconnects(
-    word: Annotated[str, typer.Argument(help="Only those with this in their name.")] = "",
+    word: Annotated[str, typer.Argument(help="Only those with this text in the name.")] = "",
     *,
     json: Annotated[bool, typer.Option("--json", help="Print everything known as JSON.")] = False,
 ) -> None:
-    """List what joins GPUs and machines, and with which GPUs it was measured."""
+    """List the links between GPUs and machines, and the GPUs they were measured with."""
     found = known_interconnects(word)
     if json:
         print_json(found)

@@ -42,13 +42,15 @@ def logs(
     since: Annotated[
         str | None, typer.Option(help="Only newer lines: 10m, 2h, 2026-11-26T04:05.")
     ] = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as they grow.")] = False,
-    all_: Annotated[bool, typer.Option("--all", help="Answered health checks as well.")] = False,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Keep printing new lines.")
+    ] = False,
+    all_: Annotated[bool, typer.Option("--all", help="Include answered health checks.")] = False,
     previous: Annotated[
-        bool, typer.Option("--previous", help="Those of the launch before.")
+        bool, typer.Option("--previous", help="Logs of the previous launch.")
     ] = False,
 ) -> None:
-    """Print the end of the logs, in the order of time, each line with its member.
+    """Print the latest log lines of all members in order of time, each with its member.
 
     A line without a time of its own follows the one before it. Logs stay after a deployment has
     ended; without --name and with none running, those of the last one are shown.

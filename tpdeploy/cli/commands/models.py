@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command("models")
 def list_models(
-    word: Annotated[str, typer.Argument(help="Only those with this in a name.")] = "",
+    word: Annotated[str, typer.Argument(help="Only those with this text in a name.")] = "",
     *,
     json: Annotated[bool, typer.Option("--json", help="Print everything known as JSON.")] = False,
 ) -> None:

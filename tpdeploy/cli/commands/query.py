@@ -32,7 +32,7 @@ def query(
     max_tokens: Annotated[int, typer.Option(min=1, help="Longest answer, in tokens.")] = 256,
     system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
     temperature: Annotated[
-        float, typer.Option(min=0, help="0: the likeliest answer, always.")
+        float, typer.Option(min=0, help="0: always the most likely answer.")
     ] = 0.0,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:

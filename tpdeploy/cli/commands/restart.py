@@ -27,9 +27,9 @@ def restart(
         float, typer.Option(min=0, help="Seconds allowed for requests in flight.")
     ] = 60.0,
 ) -> None:
-    """Start replicas anew, one after another, while the others serve.
+    """Restart replicas one after another, while the others serve.
 
-    Each gets no more requests first, finishes those it has, and is back before the next one goes.
+    Each stops taking requests, finishes those it has, and is ready again before the next one.
     """
     name = chosen(name)
     deployment = running(name)

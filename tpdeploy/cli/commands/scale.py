@@ -19,7 +19,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def scale(
-    replicas: Annotated[int, typer.Option(min=1, help="How many are to run.")],
+    replicas: Annotated[int, typer.Option(min=1, help="How many should run.")],
     name: Name = None,
     drain: Annotated[
         float, typer.Option(min=0, help="Seconds allowed for requests in flight.")

@@ -24,7 +24,7 @@ def show(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
-    """Show what is known of a model, GPU, machine, interconnect or workload, with its sources."""
+    """Show what is known about a model, GPU, machine, interconnect or workload, and its sources."""
     found = what_is(name)
     if json:
         print_json(found)

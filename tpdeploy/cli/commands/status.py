@@ -32,7 +32,7 @@ class Status(Record):
 @app.command()
 def status(
     name: Annotated[str | None, typer.Option(help="Only this deployment.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Look again each 2 s.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh every 2 s.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
     """Show the running deployments: members, and what they do beside what the plan predicts.

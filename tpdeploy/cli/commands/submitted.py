@@ -90,7 +90,7 @@ def _attend(deployment: Deployment) -> None:
         try:
             deployment = look(deployment)
         except TpdeployError as error:
-            deployment = deployment.model_copy(update={"phase": "down", "reason": str(error)})
+            deployment = deployment.changed(phase="down", reason=str(error))
         if deployment.phase != told:
             told = deployment.phase
             reason = f": {deployment.reason}" if deployment.reason else ""

@@ -14,7 +14,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def supervise(
     name: Annotated[str, typer.Option(help="Name of the deployment.")] = DEFAULT_NAME,
 ) -> None:
-    """Start a deployment that was launched before, as it was, or take it over; until it ends.
+    """Start a deployment that was launched before, or take it over, and stay until it ends.
 
     Exit code 1 when it has failed.
     """

@@ -25,7 +25,7 @@ def ui(
 ) -> None:
     """Plan on a web page: a form, the answer while you change it, and the command to copy.
 
-    It listens on 127.0.0.1 alone. Nothing is kept or started; Ctrl-C ends it.
+    It listens on 127.0.0.1 only. Nothing is saved or started; Ctrl-C ends it.
     """
     with server("127.0.0.1", port) as serving:
         address = f"http://127.0.0.1:{serving.server_port}/"

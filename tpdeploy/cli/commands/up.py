@@ -88,7 +88,7 @@ def up(
 ) -> None:
     """Plan MODEL on these GPUs, launch it, ask it a question, and show how to call it.
 
-    Options of plan and launch that are not here have their defaults; exit codes are theirs. With
+    Other options of plan and launch keep their defaults; the exit codes are theirs. With
     --json no question is asked.
     """
     asked = {**_defaults(planning.plan), **_defaults(launching.launch), **context.params}

@@ -225,7 +225,7 @@ def _target(
     seen_now(name)
     found = running_endpoint(name)
     refuse_parts(name)
-    endpoint = found.model_copy(update={"plan": read_plan(plan)}) if plan else found
+    endpoint = found.changed(plan=read_plan(plan)) if plan else found
     return endpoint, load_deployment(name)
 
 
@@ -271,7 +271,7 @@ def _run(
             )
 
         found = send(endpoint, how, launched, show)
-    return found.model_copy(update={"engine_ms": own.end()}) if own else found
+    return found.changed(engine_ms=own.end()) if own else found
 
 
 def _sender(

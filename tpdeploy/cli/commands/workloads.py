@@ -13,7 +13,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command("workloads")
 def list_workloads(
-    word: Annotated[str, typer.Argument(help="Only those with this in name or description.")] = "",
+    word: Annotated[
+        str, typer.Argument(help="Only those with this text in the name or description.")
+    ] = "",
     *,
     json: Annotated[bool, typer.Option("--json", help="Print everything known as JSON.")] = False,
 ) -> None:

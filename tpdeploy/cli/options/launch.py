@@ -17,20 +17,22 @@ Host = Annotated[
 ]
 Insecure = Annotated[bool, typer.Option("--insecure", help="Let others reach it without a key.")]
 ApiKeyFile = Annotated[
-    Path | None, typer.Option(help="Keys of clients, one a line; read for each request.")
+    Path | None, typer.Option(help="Keys of clients, one per line; read again for each request.")
 ]
-GenerateKey = Annotated[bool, typer.Option("--generate-key", help="Make a key, and show it once.")]
+GenerateKey = Annotated[
+    bool, typer.Option("--generate-key", help="Generate a key and show it once.")
+]
 TlsCert = Annotated[Path | None, typer.Option(help="Certificate to encrypt with, a PEM file.")]
 TlsKey = Annotated[Path | None, typer.Option(help="Its key, a PEM file.")]
 Metrics = Annotated[bool, typer.Option("--metrics", help="Show the engines' metrics at /metrics.")]
 Name = Annotated[str, typer.Option(help="Name of the deployment.")]
-Detach = Annotated[bool, typer.Option("--detach", help="Return when it is ready.")]
+Detach = Annotated[bool, typer.Option("--detach", help="Return as soon as it is ready.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the commands only.")]
 Force = Annotated[
-    bool, typer.Option("--force", help="Launch although a check (tpdeploy doctor) has failed.")
+    bool, typer.Option("--force", help="Launch even if a check (tpdeploy doctor) fails.")
 ]
 Executable = Annotated[
-    Path | None, typer.Option(help="An engine installed elsewhere, e.g. its vllm.")
+    Path | None, typer.Option(help="Executable of an engine installed elsewhere.")
 ]
 Python = Annotated[
     Path | None, typer.Option(help="The Python of an environment that has the engine.")
@@ -63,11 +65,11 @@ Output = Annotated[
 ]
 Sbatch = Annotated[
     list[str] | None,
-    typer.Option(help="An option of sbatch, as --sbatch partition=gpu, for --on slurm."),
+    typer.Option(help="An option of sbatch for --on slurm, e.g. --sbatch partition=gpu."),
 ]
 EngineArg = Annotated[
     list[str] | None,
-    typer.Option(help="Passed on as it is, as --engine-arg=--load-format=dummy."),
+    typer.Option(help="Passed to the engine unchanged, e.g. --engine-arg=--load-format=dummy."),
 ]
 StartupTimeout = Annotated[float, typer.Option(help="Seconds to become ready.")]
 Systemd = Annotated[

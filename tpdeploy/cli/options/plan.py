@@ -13,14 +13,14 @@ from tpdeploy.planner.workload import DRAFT_COST, INPUT_TOKENS, LENGTH_SPREAD, O
 ModelName = Annotated[
     str,
     typer.Argument(
-        help="Alias, local folder or hub id, as llama-70b.", autocompletion=completion.models
+        help="Alias, local folder or hub id, e.g. llama-70b.", autocompletion=completion.models
     ),
 ]
 Gpus = Annotated[
     str,
     typer.Option(
         help="8xH100, 2x8xH200 (machines), p5.48xlarge, auto; H100: as few as the load needs; "
-        "kubernetes:CONTEXT, slurm:PARTITION: what it has.",
+        "kubernetes:CONTEXT, slurm:PARTITION: the GPUs that it has.",
         autocompletion=completion.gpus,
     ),
 ]
@@ -78,12 +78,12 @@ TraceBad = Annotated[
 Concurrency = Annotated[
     int | None, typer.Option(help=f"Requests in flight. [default: {DEFAULT_CONCURRENCY}]")
 ]
-Rate = Annotated[float | None, typer.Option(help="Requests a second, not --concurrency.")]
+Rate = Annotated[float | None, typer.Option(help="Requests per second, instead of --concurrency.")]
 Ttft = Annotated[str | None, typer.Option(help="Target time to first token, ms: 500, 500@p99.")]
 Tpot = Annotated[str | None, typer.Option(help="Target time per output token, ms: 30, 30@p99.")]
 DtypeName = Annotated[str, typer.Option(help="auto, bf16, fp16 or fp32.")]
 QuantizationName = Annotated[
-    str | None, typer.Option(help="fp8 (while loading), or what the checkpoint is.")
+    str | None, typer.Option(help="fp8 (while loading), or the checkpoint's own.")
 ]
 KvCacheDtype = Annotated[str, typer.Option("--kv-cache-dtype", help="auto or fp8.")]
 MaxModelLen = Annotated[
@@ -106,7 +106,7 @@ MaxNumSeqs = Annotated[
 MemoryFraction = Annotated[
     float | None,
     typer.Option(
-        help="What the engine takes of a device's memory, in its own meaning: vLLM of the whole, "
+        help="Share of a device's memory for the engine, as it defines it: vLLM of the whole, "
         "others of what is free after the weights. [default: the engine's]"
     ),
 ]
@@ -134,7 +134,7 @@ Ep = Annotated[
 PrefixHits = Annotated[
     float, typer.Option(help="Share of prompt tokens found in the prefix cache, 0 to 1.")
 ]
-SpeculativeTokens = Annotated[int | None, typer.Option(help="Tokens drafted a step.")]
+SpeculativeTokens = Annotated[int | None, typer.Option(help="Tokens drafted per step.")]
 AcceptanceRate = Annotated[
     float | None, typer.Option(help="Probability that a drafted token is accepted, 0 to 1.")
 ]
@@ -142,9 +142,10 @@ DraftCost = Annotated[
     float | None,
     typer.Option(help=f"Time to draft a token / time of a decode step. [default: {DRAFT_COST}]"),
 ]
-GpuPrice = Annotated[float | None, typer.Option(help="Dollars an hour for one GPU.")]
+GpuPrice = Annotated[float | None, typer.Option(help="Dollars per hour for one GPU.")]
 Pareto = Annotated[
-    bool, typer.Option("--pareto", help="Show answers against throughput over several loads.")
+    bool,
+    typer.Option("--pareto", help="Compare low latency with high throughput over several loads."),
 ]
 Replicas = Annotated[int | None, typer.Option(help="Only this many replicas.")]
 Interconnect = Annotated[

@@ -15,5 +15,5 @@ def _hush(asked: bool) -> bool:
 
 Quiet = Annotated[
     bool,
-    typer.Option("-q", "--quiet", help="Print the result and errors alone.", callback=_hush),
+    typer.Option("-q", "--quiet", help="Print only the result and errors.", callback=_hush),
 ]

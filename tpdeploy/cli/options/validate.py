@@ -36,12 +36,14 @@ Duration = Annotated[
 ]
 Warmup = Annotated[
     int | None,
-    typer.Option(min=0, help="Most warm-up requests. [default: 3 rounds, fewer if settled]"),
+    typer.Option(min=0, help="Maximum of warm-up requests. [default: 3 rounds, fewer if settled]"),
 ]
 Concurrency = Annotated[
     int | None, typer.Option(min=1, help="Requests in flight, instead of the plan's load.")
 ]
-Rate = Annotated[float | None, typer.Option(help="Requests a second, instead of the plan's load.")]
+Rate = Annotated[
+    float | None, typer.Option(help="Requests per second, instead of the plan's load.")
+]
 Arrivals = Annotated[ArrivalKind, typer.Option(help="How requests arrive at a rate.")]
 LengthSpread = Annotated[
     float | None,
@@ -62,15 +64,13 @@ Seed = Annotated[
     ),
 ]
 Sweep = Annotated[
-    str | None, typer.Option(help="Loads to measure one after the other, as 1,2,4,8,16.")
+    str | None, typer.Option(help="Loads to measure one after the other, e.g. 1,2,4,8,16.")
 ]
 From = Annotated[
     Path | None,
     typer.Option("--from", help="Result of vllm bench serve, aiperf or genai-perf; sends nothing."),
 ]
-Report = Annotated[
-    Path | None, typer.Option("--report", help="Write what was found as one HTML page.")
-]
+Report = Annotated[Path | None, typer.Option("--report", help="Write the report as one HTML page.")]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="Report file. [default: kept, and named]")
 ]

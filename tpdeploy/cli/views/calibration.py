@@ -16,7 +16,7 @@ MESSAGES = {"4 KiB": 4096, "1 MiB": 2**20}
 
 
 def show_machine(console: Console, machine: MeasuredMachine, catalog: Cluster, path: Path) -> None:
-    """One row a figure: measured, and what plans would count with otherwise.
+    """One row per figure: measured, and what plans would count with otherwise.
 
     `catalog` is the same cluster with the engine's bundled efficiency.
     """
@@ -57,7 +57,7 @@ def _add_small(table: Table, found: Reached, catalog: Cluster) -> None:
     start = _pair(found.start_s, catalog.efficiency.serving.layer_s, 1e-6)
     rate = _pair(found.bytes_per_s, known, 1e9)
     table.add_row("norms, activation", *rate, "GB/s", f"{found.error:.0%}")
-    table.add_row(f"  {found.kernel}", *start, "us a layer", "")
+    table.add_row(f"  {found.kernel}", *start, "us per layer", "")
 
 
 def _add_reductions(table: Table, machine: MeasuredMachine, catalog: Cluster) -> None:

@@ -14,7 +14,7 @@ Facts = Iterable[tuple[str, str]]
 
 
 def show_models(console: Console, models: Sequence[KnownModel]) -> None:
-    """One row a model, the smallest first."""
+    """One row per model, the smallest first."""
     rows = [
         (m.name, in_billions(m.parameters), m.weights.value, f"{m.max_context:,}") for m in models
     ]
@@ -24,7 +24,7 @@ def show_models(console: Console, models: Sequence[KnownModel]) -> None:
 
 
 def show_gpus(console: Console, gpus: Sequence[KnownGpu]) -> None:
-    """One row a device."""
+    """One row per device."""
     rows = [
         (
             g.name,
@@ -46,7 +46,7 @@ def show_gpus(console: Console, gpus: Sequence[KnownGpu]) -> None:
 
 
 def show_interconnects(console: Console, links: Sequence[KnownInterconnect]) -> None:
-    """One row a fabric or network."""
+    """One row per fabric or network."""
     rows = [
         (
             link.name,
@@ -65,7 +65,7 @@ def show_interconnects(console: Console, links: Sequence[KnownInterconnect]) -> 
 
 
 def show_workloads(console: Console, workloads: Sequence[WorkloadProfile]) -> None:
-    """One row a workload."""
+    """One row per workload."""
     rows = [(w.name, _short(w.input), _short(w.output), w.description) for w in workloads]
     titles = ("workload", "tokens in", "tokens out", "requests of")
     _table(console, titles, rows, right={1, 2})

@@ -60,7 +60,7 @@ def warnings(plan: DeploymentPlan) -> Iterator[str]:
     """What a reader has to know first, each with what helps."""
     if plan.overload:
         yield plan.overload
-    if "low confidence" in plan.prediction.tpot_ms.source:
+    if plan.prediction.confidence == "low":
         yield (
             f"Figures of {plan.cluster.gpu} are estimates (low confidence). What helps: tpdeploy "
             "calibrate on that machine."
@@ -71,9 +71,8 @@ def warnings(plan: DeploymentPlan) -> Iterator[str]:
             "helps: a lower --memory-fraction leaves room for it."
         )
     chosen = plan.engines[0] if plan.engines else None
-    if chosen and "legacy: " in chosen.reason:
-        since = chosen.reason.partition("legacy: ")[2]
-        yield f"{chosen.name} is legacy: {since}. What helps: --backend vllm."
+    if chosen and chosen.legacy:
+        yield f"{chosen.name} is legacy: {chosen.legacy}. What helps: --backend vllm."
 
 
 def _show_headline(console: Console, plan: DeploymentPlan) -> None:

@@ -90,7 +90,7 @@ def _rests_on(load: Workload) -> str:
         return "; arrivals at random, in steady state"
     if load.concurrency == 1:
         return "; nothing else in flight"
-    return "; requests out of step" if load.differs else "; equal requests march in step"
+    return "; requests out of step" if load.differs else "; equal requests run in lockstep"
 
 
 def _cost(plan: DeploymentPlan) -> str:
@@ -142,8 +142,9 @@ def assumptions(plan: DeploymentPlan) -> list[str]:
     return [
         f"Activations {model.dtype}, weights {weights}, KV cache {model.kv_cache_dtype}.",
         f"Requests up to {limits.max_model_len:,} tokens; {limits.max_num_seqs:,} sequences and "
-        f"{limits.max_num_batched_tokens:,} tokens a step{ranks}; {limits.memory_fraction:.0%} of "
-        f"memory for {plan.backend}{'; no CUDA graphs' if limits.enforce_eager else ''}.",
+        f"{limits.max_num_batched_tokens:,} tokens per step{ranks}; "
+        f"{limits.memory_fraction:.0%} of memory for {plan.backend}"
+        f"{'; no CUDA graphs' if limits.enforce_eager else ''}.",
         *_encoders(plan),
         _prompts(plan.workload),
         *_speculation(plan.workload),
@@ -186,7 +187,7 @@ def _speculation(load: Workload) -> list[str]:
         return []
     return [
         f"{draft.tokens} tokens drafted a step, each accepted with probability "
-        f"{draft.acceptance:g}: {draft.tokens_per_step:.2f} tokens a step. Drafting one takes "
+        f"{draft.acceptance:g}: {draft.tokens_per_step:.2f} tokens per step. Drafting one takes "
         f"{draft.draft_cost:.0%} of a decode step. Launch does not choose a drafter: pass the "
         "engine's own arguments for it with --engine-arg."
     ]

@@ -29,7 +29,7 @@ class _Row:
 
 
 def show_splits(console: Console, plan: DeploymentPlan) -> None:
-    """One row a split that was simulated; nothing where there is no other."""
+    """One row per split that was simulated; nothing where there is no other."""
     rows = _rows(plan)
     if len(rows) == 1:
         return

@@ -14,20 +14,19 @@ from tpdeploy.planner.plan import Alternative, DeploymentPlan, EngineAnswer
 INDENT = (0, 0, 0, 2)
 MOST_ROWS = 10
 MOST_TELLING = 4
-NO_MEMORY = "does not fit"
 
 
 def telling(alternatives: Sequence[Alternative]) -> Sequence[Alternative]:
     """Those that say most where nothing can be had: that run, or the widest that lack memory."""
     able = [a for a in alternatives if a.tpot_ms is not None]
-    lacking = [a for a in alternatives if a.reason.startswith(NO_MEMORY)]
+    lacking = [a for a in alternatives if a.lacks_memory]
     plain = [a for a in lacking if a.pipeline == a.data == a.expert == 1]
     widest = sorted(plain or lacking, key=lambda a: a.tensor)[-MOST_TELLING:]
     return able[:MOST_TELLING] or widest or alternatives[:MOST_TELLING]
 
 
 def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> None:
-    """One row a split: what it would do, or why it cannot run."""
+    """One row per split: what it would do, or why it cannot run."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("split", no_wrap=True)
     for title in ("tokens/s", "TTFT ms", "TPOT ms"):
@@ -49,7 +48,7 @@ def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> 
 
 
 def show_engines(console: Console, engines: Sequence[EngineAnswer]) -> None:
-    """One row an engine: what it would do at its best split, and what speaks for or against it."""
+    """One row per engine: what it would do at its best split, and what speaks for or against it."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("engine", "split"):
         table.add_column(title, no_wrap=True)
@@ -69,7 +68,7 @@ def show_engines(console: Console, engines: Sequence[EngineAnswer]) -> None:
 
 
 def show_pareto(console: Console, plan: DeploymentPlan) -> None:
-    """One row a point: quick answers first, most tokens/s a device last."""
+    """One row per point: quick answers first, most tokens/s per device last."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     device = "share" if plan.cluster.platform == "cpu" else "GPU"
     for title in ("split", "load"):

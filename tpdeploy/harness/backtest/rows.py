@@ -106,7 +106,7 @@ def case_of(row: Row) -> Case:
     served = _served(row)
     if not served:
         alone = cluster.efficiency.without_server()
-        cluster = cluster.model_copy(update={"efficiency": alone})
+        cluster = cluster.changed(efficiency=alone)
     cluster = _as_of(row, cluster)
     shape = shape_of(row["model"], cluster.accelerator, row["precision"])
     question = Question(
@@ -134,7 +134,7 @@ def _as_of(row: Row, cluster: Cluster) -> Cluster:
     for known in earlier_releases(adapter_of(row["engine"]), device.platform):
         ended = Release(known.major, known.minor, known.released.isoformat())
         if ended.is_after(version, date) and not Release(*known.since).is_after(version):
-            return cluster.model_copy(update={"efficiency": known.of(cluster.efficiency)})
+            return cluster.changed(efficiency=known.of(cluster.efficiency))
     return cluster
 
 
@@ -266,7 +266,7 @@ def rules_of(adapter: str, gpu: str, version: str = "", date: str = "") -> Engin
         return WITHOUT_ADAPTER[adapter]
     engine, device = load_backend(adapter), find_accelerator(gpu)
     if engine.capability(device.platform) is None:  # it did run there
-        device = device.model_copy(update={"platform": "cuda"})
+        device = device.changed(platform="cuda")
     return rules_on(engine, device, version, date)
 
 

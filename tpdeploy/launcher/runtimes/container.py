@@ -73,7 +73,7 @@ class Container(Local):
             gpus=engine.platform == "cuda",
         )
         files = {folder / name: text for name, text in command.files.items()}
-        return Rendered(member.model_copy(update={"reference": name}), argv, variables, files)
+        return Rendered(member.changed(reference=name), argv, variables, files)
 
     def listens(self, member: Member) -> bool:
         """What runs in a container is not of the client's session: whoever answers is taken."""

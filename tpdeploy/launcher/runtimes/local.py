@@ -97,7 +97,7 @@ class Local(Runtime):
         env = {**_search_path(rendered.argv[0]), **rendered.env, **keys}
         child, leader = processes.start(rendered.argv, env, log)
         self.children[leader.pid] = child
-        return rendered.member.model_copy(update={"leader": leader})
+        return rendered.member.changed(leader=leader)
 
     def observe(self, member: Member) -> Observed:
         """Whether its first process is alive.

@@ -132,7 +132,7 @@ class Slurm(Runtime):
             raise TpdeployError(f"sbatch: {one_line(last_line(done.stderr)) or 'no job number'}")
         self.looked_at = -LOOK_EVERY_S
         self.submitted[int(number)] = time.monotonic()
-        return rendered.member.model_copy(update={"reference": number})
+        return rendered.member.changed(reference=number)
 
     def observe(self, member: Member) -> Observed:
         """As the controller has it; a job that it has forgotten has ended.

@@ -70,7 +70,7 @@ class Host:
 
 
 class Ssh(Local):
-    """Starts one process a replica, which starts its parts and ends them together."""
+    """Starts one process per replica, which starts its parts and ends them together."""
 
     name: ClassVar[str] = "ssh"
     here: ClassVar[bool] = False

@@ -71,12 +71,10 @@ class Life:
         except TpdeployError as error:
             self._failed(f"cannot be started: {error}")
             return
-        self.member = started.model_copy(
-            update={
-                "restarts": self.member.restarts + again,
-                "last_end": "" if self.member.phase == "stopped" else self.member.last_end,
-                "started_at": datetime.now(UTC),
-            }
+        self.member = started.changed(
+            restarts=self.member.restarts + again,
+            last_end="" if self.member.phase == "stopped" else self.member.last_end,
+            started_at=datetime.now(UTC),
         )
         self._enter("starting", "starting")
 
@@ -171,4 +169,4 @@ class Life:
         self._change(phase=phase, stage=stage, **changes)
 
     def _change(self, **changes: Any) -> None:
-        self.member = self.member.model_copy(update=changes)
+        self.member = self.member.changed(**changes)

@@ -164,7 +164,7 @@ class Supervisor:
 
     def _tell(self, **changes: Any) -> None:
         """Keep the state, also on disk; a full disk is no reason to stop serving."""
-        told = self.deployment.model_copy(update={"members": self.crew.members, **changes})
+        told = self.deployment.changed(members=self.crew.members, **changes)
         if told != self.deployment:
             ready = ["READY=1"] if told.phase == "ready" else []
             self.manager.tell(*ready, f"STATUS={told.phase} {one_line(told.reason)}")
@@ -199,9 +199,7 @@ def _taken_over(name: str) -> state.Deployment | None:
     if kept is None or kept.ended or not kept.running:
         return None
     lost = "its supervisor was killed meanwhile; see: tpdeploy status" if kept.doing else ""
-    return kept.model_copy(
-        update={"supervisor": this_process(), "doing": "", "refused": lost or kept.refused}
-    )
+    return kept.changed(supervisor=this_process(), doing="", refused=lost or kept.refused)
 
 
 def _key_of(members: Sequence[Member]) -> str:

@@ -196,7 +196,7 @@ def _mlp_values(shape: ModelShape, parallelism: Parallelism) -> float:
 def _expert_values(shape: ModelShape, parallelism: Parallelism) -> float:
     """Gate, up, product and output of one token in each of its experts, on one rank.
 
-    Engines size these buffers for every token on every rank, whole experts a rank or not.
+    Engines size these buffers for every token on every rank, with expert parallelism or without.
     """
     experts = shape.experts
     if experts is None:

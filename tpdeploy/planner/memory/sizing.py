@@ -220,7 +220,7 @@ def _shortage(question: Question, tightest: Tightest, least: float) -> str:
     needs = tightest.needs
     share = question.memory_share if question.engine.fraction_of == "total" else 1
     usable = usable_bytes(question) * share
-    have = f"{usable / GIB:.1f} GiB a {question.device} may be used"
+    have = f"{usable / GIB:.1f} GiB per {question.device} may be used"
     if needs.weights > usable:
         return f"does not fit: the weights alone take {needs.weights / GIB:.1f} GiB, {have}"
     tokens = question.max_model_len or question.workload.longest_tokens

@@ -159,7 +159,7 @@ def _experts_block(experts: Experts, layers: int, tp: int) -> Block:
         column_parallel=f"{'gate and up' if experts.gated else 'up'} of each expert",
         column_outputs=experts.intermediate,
         columns_per_gpu=share,
-        middle=f"{experts.per_token} of {routed} experts a token{beside}, each split{shared}",
+        middle=f"{experts.per_token} of {routed} experts per token{beside}, each split{shared}",
         row_parallel="down of each expert",
         row_inputs=experts.intermediate,
         rows_per_gpu=share,

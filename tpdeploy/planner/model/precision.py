@@ -57,11 +57,9 @@ def served_shape(
     Raises:
         InputError: a dtype no activation has, or a quantization this checkpoint cannot get.
     """
-    return shape.model_copy(
-        update={
-            "dtype": _activation_dtype(shape, device, dtype),
-            "quantization": _quantization(shape, quantization),
-        }
+    return shape.changed(
+        dtype=_activation_dtype(shape, device, dtype),
+        quantization=_quantization(shape, quantization),
     )
 
 
@@ -84,7 +82,7 @@ def stored_shape(shape: ModelShape, device: Accelerator, precision: str) -> Mode
     elif wanted is not None and (stored is None or stored.weights is not wanted):
         stored = _converted(shape, wanted)
     dtype = wanted if wanted is Dtype.FP16 else None
-    return served_shape(shape.model_copy(update={"quantization": stored}), device, dtype, None)
+    return served_shape(shape.changed(quantization=stored), device, dtype, None)
 
 
 def kv_cache_dtype(asked: str, shape: ModelShape) -> Dtype:
@@ -105,7 +103,7 @@ def _converted(shape: ModelShape, weights: Dtype) -> Quantization:
     if weights.bits != 4 or is_plain:
         return conversion
     kept = MIXING_LINEARS + (SHARED_LINEARS if shape.linear else ())
-    return conversion.model_copy(update={"excluded": kept})
+    return conversion.changed(excluded=kept)
 
 
 def _activation_dtype(shape: ModelShape, device: Accelerator, asked: Dtype | None) -> Dtype:

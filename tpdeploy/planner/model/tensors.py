@@ -15,7 +15,7 @@ from tpdeploy.planner.model.recurrent.kinds import RECURRENT
 from tpdeploy.planner.model.tensor import Split, Tensor, TensorMaker
 from tpdeploy.planner.model.weight_formats import linear_format, stored_bits
 from tpdeploy.profiles.models.config.linear_layers import HEAD
-from tpdeploy.profiles.models.shape import DenseMlp, Experts, ModelShape
+from tpdeploy.profiles.models.shape import DenseMlp, Experts, ModelShape, Streams
 from tpdeploy.profiles.record import Dtype
 
 # One 32-bit sum of squares each of Q and of K, where their norms span the heads of all ranks.
@@ -101,21 +101,33 @@ class _Builder(TensorMaker):
         if self.shape.embedding_norm:
             yield self.vector("embedding norm", self._per_norm, 1)
 
-    def _streams(self) -> Iterator[Tensor]:
-        """Hyper-connections mix the residual streams before and after each mixer and MLP."""
-        m = self.shape.residual_streams
-        wide, mixed, ends = m * self.hidden, (2 + m) * m, 2 * self.shape.layers
+    def _streams(self, streams: Streams) -> Iterator[Tensor]:
+        """Hyper-connections read the residual streams before each mixer and MLP, and write them."""
+        m = streams.count
+        mixed = m * m if streams.mixed else 0
+        wide, mixes, ends = m * self.hidden, 2 * m + mixed, 2 * self.shape.layers
         fp32 = Dtype.FP32
-        plain = Tensor("streams", ends, mixed, wide, Split.REPLICATED, fp32, fp32.bits)
+        plain = Tensor("streams", ends, mixes, wide, Split.REPLICATED, fp32, fp32.bits)
         last = replace(plain, name="last streams", count=1, outputs=m, part="behind the last")
-        yield from (plain, last)
-        for each, scalars in ((plain, mixed + 3), (last, m + 1)):
+        scalars = {plain: mixes + (3 if streams.mixed else 2)}
+        if streams.merged:
+            scalars[last] = m + 1
+        yield from scalars
+        for each, outputs in scalars.items():
             name = f"{each.name}: scalars"
-            yield replace(each, name=name, outputs=scalars, inputs=1, matmul=False)
+            yield replace(each, name=name, outputs=outputs, inputs=1, matmul=False)
+
+    def _over_depth(self) -> Iterator[Tensor]:
+        """Attention over the sums of earlier layers: a norm and a query each time."""
+        yield self.vector("norms and queries over depth", 4 * self.hidden, self.shape.layers)
+        last = self.vector("last norm and query over depth", 2 * self.hidden, 1)
+        yield from _in("behind the last", [last])
 
     def _norms(self) -> Iterator[Tensor]:
-        if self.shape.residual_streams > 1:
-            yield from self._streams()
+        if self.shape.streams:
+            yield from self._streams(self.shape.streams)
+        if self.shape.depth_attention:
+            yield from self._over_depth()
         per_norm = self._per_norm
         if self.shape.norms_by_block:
             attention = self.vector("mixer norms", per_norm, self.shape.attention_layers)
@@ -154,6 +166,8 @@ class _Builder(TensorMaker):
             latent = experts.latent
             yield from self.linear("experts' input", latent, self.hidden, Split.REPLICATED, layers)
             yield from self.linear("experts' output", self.hidden, latent, Split.REPLICATED, layers)
+            if experts.latent_norm:
+                yield self.vector("experts' latent norm", latent, layers)
         gate_and_up = ("expert gate", "expert up") if experts.gated else ("expert up",)
         for name in gate_and_up:
             yield from self.linear(name, wide, inner, Split.COLUMN, each, routed=True)

@@ -24,9 +24,9 @@ from tpdeploy.profiles.devices.pcie import parsed
 COMMON: tuple[Algorithm, ...] = ("nccl", "shared-memory", "gloo")
 EXPERTS: tuple[Algorithm, ...] = ("deepep", "deepep-low-latency")
 
-# Engines' own all-reduce kernels are built for these group sizes (vLLM's custom_all_reduce.py,
-# TensorRT-LLM's customAllReduceKernels.cu); others fall back to NCCL, but for NVL72's own.
-OWN_KERNELS = frozenset({"vllm-graph", "vllm-eager", "tensorrt-llm"})
+# All other algorithms are kernels of one engine. For all-reduces they are built for these group
+# sizes (vLLM's custom_all_reduce.py, TensorRT-LLM's customAllReduceKernels.cu); others fall back
+# to NCCL, but for NVL72's own.
 OWN_GROUPS = frozenset({2, 4, 6, 8})
 # Those over the trays of an NVL72 (TensorRT-LLM's mnnvlTwoShotAllreduceKernels.cu; FlashInfer's
 # kernel, which comes from it, refuses 12: vllm-project/vllm pull request 53318).
@@ -114,7 +114,7 @@ def all_to_all(cluster: Cluster, group: int, own: Own = ()) -> Collective:
 def expert_dispatch(cluster: Cluster, group: int, own: Own = ()) -> Collective:
     """Every rank sends its tokens to the ranks of their experts, with a kernel made for it.
 
-    Message: tokens of one rank x experts a token x hidden x 2 bytes (BF16), whatever narrower
+    Message: tokens of one rank x experts per token x hidden x 2 bytes (BF16), whatever narrower
     format the measured kernel sent. From an all-to-all where no such kernel was measured.
     """
     return _expert_exchange("expert-dispatch", cluster, group, own)
@@ -208,7 +208,7 @@ def _over_trays(
     most = max((c.group_size for c in wide), default=0)
 
     def built(curve: Curve) -> bool:
-        if curve.algorithm not in OWN_KERNELS:
+        if curve.algorithm in COMMON + EXPERTS:
             return True
         return group in OWN_GROUPS_OVER_TRAYS if curve.operation == "all-reduce" else group <= most
 
@@ -285,7 +285,7 @@ def _runs(curves: list[Curve], group: int) -> bool:
     are narrower than a measured one.
     """
     first, sizes = curves[0], {curve.group_size for curve in curves}
-    if first.algorithm not in OWN_KERNELS or group in sizes:
+    if first.algorithm in COMMON + EXPERTS or group in sizes:
         return True
     built = first.operation != "all-reduce" or group in OWN_GROUPS
     return built and group < max(sizes)
@@ -297,7 +297,7 @@ def _across(
     """The operation among all devices of machines on a network, as two steps one after the other.
 
     Inside each machine as within one, and over the network among the machines: every device its
-    share, `message / devices a machine`, over its own adapter or its part of a common one. Of an
+    share, `message / devices per machine`, over its own adapter or its part of a common one. Of an
     all-to-all the parts for other machines cross the network.
     """
     devices, machines = _over_machines(cluster, group)

@@ -19,7 +19,7 @@ SMALLEST_BYTES = 1024  # no message is faster than one of this size
 
 @dataclass(frozen=True)
 class Interpolation:
-    """A measured curve made continuous, and never falling with the size."""
+    """A measured curve, seconds by bytes, made continuous; it never falls with the size."""
 
     sizes: tuple[int, ...]
     times: tuple[float, ...]
@@ -27,7 +27,10 @@ class Interpolation:
 
     @classmethod
     def through(cls, points: tuple[Point, ...], limit: float = inf) -> "Interpolation":
-        """The curve through `points`; noise that would make a larger message faster is removed."""
+        """The curve through `points`, for messages of at most `limit` bytes.
+
+        Noise that would make a larger message faster is removed.
+        """
         sizes, times = zip(*points, strict=True)
         return cls(tuple(sizes), tuple(accumulate(times, max)), limit)
 
@@ -52,7 +55,10 @@ class Interpolation:
         return Interpolation((SMALLEST_BYTES, *self.sizes), (start, *self.times), self.limit)
 
     def seconds(self, size: float) -> float:
-        """Straight in log-log; below the first point its latency, above the last its bandwidth."""
+        """Seconds for `size` bytes: straight in log-log between points.
+
+        Below the first point its latency holds, above the last its bandwidth.
+        """
         sizes, times = self.sizes, self.times
         if size <= sizes[0]:
             return times[0]

@@ -37,7 +37,7 @@ class RoutedExperts:
     layers: int
     ranks: int  # that hold whole experts; 1 where every rank holds a part of each
     per_token: float
-    share: float  # experts a token takes / experts there are
+    share: float  # experts per token takes / experts there are
     weight_bytes: float  # of a layer's experts on a rank
     flops_per_token: float
     moved_per_token: float  # sorted inputs, gate and up, their product, outputs: written and read

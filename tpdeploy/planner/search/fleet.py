@@ -190,4 +190,4 @@ def _assumed(question: Question, machines: int, each: int) -> Cluster:
     assumptions = (
         f"The count was left open: {shape}, on {fabric.name} (assumed): {fabric.description}.",
     )
-    return assembled(question, machines, each).model_copy(update={"assumptions": assumptions})
+    return assembled(question, machines, each).changed(assumptions=assumptions)

@@ -22,4 +22,4 @@ def assembled(question: Question, machines: int, each: int) -> Cluster:
     cluster = question.cluster
     network = question.network if machines > 1 else None
     built = assemble(cluster.accelerator, cluster.fabric.name, machines, each, network=network)
-    return built.model_copy(update={"efficiency": cluster.efficiency})
+    return built.changed(efficiency=cluster.efficiency)

@@ -18,7 +18,7 @@ def overload(question: Question, best: Candidate) -> str | None:
         return None
     held = best.kv_requests > best.parallelism.data * best.limits.max_num_seqs
     ranks = " of each data rank" if best.parallelism.data_parallel else ""
-    why = f"{best.limits.max_num_seqs:,} sequences a step{ranks}" if held else "KV cache"
+    why = f"{best.limits.max_num_seqs:,} sequences per step{ranks}" if held else "KV cache"
     verb = "fits" if running == 1 else "fit"
     more = "a larger --max-num-seqs" if held else f"more {question.device}s"
     return (

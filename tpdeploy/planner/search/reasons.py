@@ -68,7 +68,7 @@ def reason_not_simulated(
     if question.optimize == "fewest":
         return f"needs about {prepared.parallelism.devices} {question.device}s: not simulated"
     if question.optimize == "latency":
-        words = f"about {steady.latency_s:,.1f} s a request"
+        words = f"about {steady.latency_s:,.1f} s per request"
         behind = best and steady.latency_s / end_to_end_s(question, best) - 1
     elif question.optimize in {"throughput", "goodput"}:
         words = f"about {steady.tokens_per_s:,.0f} tokens/s"

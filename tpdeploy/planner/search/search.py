@@ -259,7 +259,12 @@ def alternatives(question: Question, outcome: Outcome) -> tuple[Alternative, ...
         for e in outcome.estimated
     )
     refused = tuple(
-        Alternative(**_split(r.parallelism), feasible=False, reason=r.reason)
+        Alternative(
+            **_split(r.parallelism),
+            feasible=False,
+            reason=r.reason,
+            lacks_memory=r.does_not_fit,
+        )
         for r in outcome.refused
     )
     return losers + estimated + refused

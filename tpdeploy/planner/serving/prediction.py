@@ -34,6 +34,7 @@ def predict(question: Question, model: StepModel, served: Served, replicas: int)
         goodput_per_s=goodput(workload, served, busy, (first, error), source),
         ttft_distribution=ttft,
         tpot_distribution=tpot,
+        confidence="low" if question.graphless else question.cluster.efficiency.errors.confidence,
     )
 
 

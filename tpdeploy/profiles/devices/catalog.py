@@ -104,7 +104,7 @@ def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency
 def with_engine(cluster: Cluster, engine: str) -> Cluster:
     """`cluster` with the efficiency of `engine`."""
     efficiency = efficiency_of(cluster.accelerator.architecture, engine)
-    return cluster.model_copy(update={"efficiency": efficiency})
+    return cluster.changed(efficiency=efficiency)
 
 
 def accelerators() -> tuple[Accelerator, ...]:
@@ -167,13 +167,11 @@ def assemble(
     """
     cluster = _alone(device, fabric_name, machines, per_machine, network=network, usual=usual)
     slower = cluster.fabric.slower
-    return cluster.model_copy(
-        update={
-            "slower": assemble(device, slower, machines, per_machine) if slower else None,
-            "faster": tuple(
-                _alone(device, name, machines, per_machine) for name in _faster(fabric_name, device)
-            ),
-        }
+    return cluster.changed(
+        slower=assemble(device, slower, machines, per_machine) if slower else None,
+        faster=tuple(
+            _alone(device, name, machines, per_machine) for name in _faster(fabric_name, device)
+        ),
     )
 
 
@@ -189,7 +187,7 @@ def _alone(
     """The cluster without its slower and faster alternatives."""
     fabric = _measured_fabric(fabric_name, device)
     if network:
-        fabric = fabric.model_copy(update={"tray": None})
+        fabric = fabric.changed(tray=None)
     between = (network or usual or fabric.network) if machines > 1 else None
     own = measured_network(between) if between else None
     return Cluster(
@@ -212,8 +210,8 @@ def _measured_fabric(name: str, device: Accelerator) -> Fabric:
     link = parsed(name)
     if link and device.peer_to_peer and not _own_curves(link.base.name, device):
         direct = direct_fabric(find_fabric(DIRECT.name), link)
-        return direct.model_copy(update={"curves": measured_curves(DIRECT.name, device.name)})
-    return find_fabric(name).model_copy(update={"curves": measured_curves(name, device.name)})
+        return direct.changed(curves=measured_curves(DIRECT.name, device.name))
+    return find_fabric(name).changed(curves=measured_curves(name, device.name))
 
 
 def _own_curves(fabric: str, device: Accelerator) -> bool:

@@ -23,7 +23,7 @@ KEPT_BYTES = 512 * 2**20
 
 @dataclass(frozen=True)
 class Profile:
-    """One size of slice: parts of compute and of memory."""
+    """One size of slice: sevenths of compute, eighths of memory, and the GB that its name says."""
 
     compute: int
     memory: int

@@ -72,7 +72,7 @@ def scaled_fabric(base: Fabric, wanted: Pcie, share: float) -> Fabric:
         "slower": wanted.slower.name if wanted.slower else None,
         "share": share,
     }
-    return base.model_copy(update=update)
+    return base.changed(**update)
 
 
 def direct_fabric(base: Fabric, wanted: Pcie) -> Fabric:
@@ -83,4 +83,4 @@ def direct_fabric(base: Fabric, wanted: Pcie) -> Fabric:
         f"directly (P2P), at {fabric.share:g} of the bytes/s of {base.name}; without P2P wide "
         "groups are slower, tpdeploy calibrate measures yours"
     )
-    return fabric.model_copy(update={"description": what})
+    return fabric.changed(description=what)

@@ -73,8 +73,8 @@ def gpu_cluster(nvml: ModuleType, count: int, interconnect: str | None) -> Clust
     if interconnect is None and count > 1:
         fabric, remarks = _found_fabric(nvml, handles, device)
     found = f"{count} x {name} found in this machine, joined by {fabric}."
-    return assemble(device, fabric, 1, count).model_copy(
-        update={"assumptions": (found, *remarks), "origin": "detected"}
+    return assemble(device, fabric, 1, count).changed(
+        assumptions=(found, *remarks), origin="detected"
     )
 
 
@@ -95,12 +95,10 @@ def cpu_cluster(shares: int | None, interconnect: str | None = None) -> Cluster:
         f"This machine's CPU in {count} shares of {each} core{'s' if each > 1 else ''}; "
         "speed per core is that of another CPU, measured elsewhere."
     )
-    return assemble(device, choose_fabric(device, interconnect), 1, count).model_copy(
-        update={
-            "cpus": tuple(",".join(map(str, part)) for part in parts),
-            "assumptions": (found,),
-            "origin": "detected",
-        }
+    return assemble(device, choose_fabric(device, interconnect), 1, count).changed(
+        cpus=tuple(",".join(map(str, part)) for part in parts),
+        assumptions=(found,),
+        origin="detected",
     )
 
 

@@ -138,7 +138,7 @@ def _of_provider(
     )
     racks = f"{machine.machines} machines of " if machine.machines > 1 else ""
     meant = f"{rented.name} of {rented.provider} is {racks}{machine.count} x {device.name}."
-    return cluster.model_copy(update={"assumptions": (meant, *cluster.assumptions)})
+    return cluster.changed(assumptions=(meant, *cluster.assumptions))
 
 
 def _stated(
@@ -176,7 +176,7 @@ def _stated(
     ]
     if machines > 1:
         assumptions.append(_between(cluster, asked=network is not None))
-    return cluster.model_copy(update={"assumptions": tuple(assumptions)})
+    return cluster.changed(assumptions=tuple(assumptions))
 
 
 def _in_trays(fabric: Fabric, machines: int, each: int, called: str) -> tuple[int, int]:

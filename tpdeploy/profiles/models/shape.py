@@ -19,8 +19,11 @@ class Attention(Record):
     head_size: int = Field(gt=0)
     v_size: int | None = Field(default=None, gt=0, description="of V; None: head_size")
     keys_are_values: bool = Field(default=False, description="V is K before its norm (Gemma 4)")
-    output_gate: bool = Field(default=False, description="a gate a value, computed beside Q")
-    head_gate: bool = Field(default=False, description="a gate a head")
+    q_lora_rank: int | None = Field(
+        default=None, gt=0, description="of the latent that Q comes from; None: one projection"
+    )
+    output_gate: bool = Field(default=False, description="a gate for each value, computed beside Q")
+    head_gate: bool = Field(default=False, description="a gate for each head")
     layers: int | None = Field(
         default=None, ge=0, description="layers with it; None: all that have no other kind"
     )
@@ -31,8 +34,8 @@ class Attention(Record):
         description="norms of Q and of K: over one head, with the same weights for all ('head') or "
         "each its own ('heads'), or over all heads at once ('projection')",
     )
-    sinks: bool = Field(default=False, description="one learned logit a head (gpt-oss)")
-    sliding_window: int | None = Field(default=None, gt=0)
+    sinks: bool = Field(default=False, description="one learned logit per head (gpt-oss)")
+    sliding_window: int | None = Field(default=None, gt=0, description="tokens")
     sliding_layers: int = Field(default=0, ge=0, description="layers that use sliding_window")
     borrowing: int = Field(
         default=0, ge=0, description="layers without a window that use the K and V of earlier ones"
@@ -52,8 +55,10 @@ class LatentAttention(Record):
     q_lora_rank: int | None = Field(default=None, gt=0, description="None: Q is one projection")
     kv_lora_rank: int = Field(gt=0)
     qk_nope_size: int = Field(gt=0)
-    qk_rope_size: int = Field(gt=0)
+    qk_rope_size: int = Field(ge=0)
     v_size: int = Field(gt=0)
+    output_gate: bool = Field(default=False, description="a gate for each value of the output")
+    sinks: bool = Field(default=False, description="one learned logit per head")
     layers: int | None = Field(
         default=None, gt=0, description="layers with it; None: all that have no other kind"
     )
@@ -73,7 +78,7 @@ class CompressedAttention(Record):
     q_lora_rank: int = Field(gt=0)
     output_groups: int = Field(gt=0, description="groups of heads with an output projection each")
     output_rank: int = Field(gt=0, description="what a group's output projection gives")
-    sliding_window: int = Field(gt=0)
+    sliding_window: int = Field(gt=0, description="tokens")
     sparse_ratio: int = Field(gt=0)
     sparse_layers: int = Field(ge=0)
     dense_ratio: int = Field(gt=0)
@@ -113,6 +118,7 @@ class LinearAttention(Record):
     convolution_bias: bool = False
     output_norm: bool = Field(default=True, description="of what mamba selects: B, C and step size")
     rank: int | None = Field(default=None, gt=0, description="of what decay and gate come from")
+    full_gate: bool = Field(default=False, description="the gate comes from the hidden state")
     state_dtype: Dtype | None = Field(
         default=Dtype.FP32, description="of the state engines keep; None: the model's"
     )
@@ -134,10 +140,10 @@ class Indexer(Record):
 
     `latent` indexers (DeepSeek-V3.2, GLM-5) read MLA's latent of Q; `hidden` ones (MiniMax-M3)
     the hidden state, and pick whole blocks. `compressed` ones (DeepSeek-V4) make keys of several
-    tokens each.
+    tokens each, and so do `pooled` ones (GLM-5.3-Flash), which read MLA's latent.
     """
 
-    kind: Literal["latent", "hidden", "compressed"]
+    kind: Literal["latent", "pooled", "hidden", "compressed"]
     tokens_per_key: int = Field(default=1, gt=0)
     heads: int = Field(gt=0)
     head_size: int = Field(gt=0)
@@ -149,7 +155,7 @@ class Indexer(Record):
 class DenseMlp(Record):
     """Feed-forward block: gate, up and down when gated, else up and down."""
 
-    intermediate: int = Field(gt=0)
+    intermediate: int = Field(gt=0, description="values between its products")
     gated: bool = True
     bias: bool = False
     activation: int = Field(default=0, ge=0, description="parameters of its activation (xIELU)")
@@ -163,17 +169,18 @@ class Experts(Record):
 
     count: int = Field(gt=0)
     per_token: int = Field(gt=0)
-    intermediate: int = Field(gt=0)
+    intermediate: int = Field(gt=0, description="values between one expert's products")
     gated: bool = True
     latent: int | None = Field(
         default=None, gt=0, description="what the experts work on, when not the hidden size"
     )
+    latent_norm: bool = Field(default=False, description="a norm of what they give (Kimi-K3)")
     bias: bool = Field(default=False, description="biases in the experts (gpt-oss)")
     weightless: int = Field(
         default=0, ge=0, description="further ones that give back what they get (LongCat)"
     )
     router_bias: bool = False
-    router_scales: bool = Field(default=False, description="a scale an input and an expert")
+    router_scales: bool = Field(default=False, description="a scale for each input and each expert")
     shared_intermediate: int = Field(default=0, ge=0, description="width of the shared expert(s)")
     shared_gate: bool = Field(default=False, description="a learned gate on the shared expert")
     output_norm: bool = Field(default=False, description="a norm behind them (A.X K1)")
@@ -252,6 +259,14 @@ class LayerInputs(Record):
     copies: int = Field(default=1, gt=0, description="of the hidden state")
 
 
+class Streams(Record):
+    """Hyper-connections: each mixer and MLP reads a mixture of several residual streams."""
+
+    count: int = Field(gt=1)
+    mixed: bool = Field(default=True, description="with each other too (DeepSeek-V4); Hy4: not")
+    merged: bool = Field(default=True, description="by weights in the end; False: their mean")
+
+
 class LayerGroup(Record):
     """Equal layers that follow each other: what mixes tokens in them, and what stands behind it."""
 
@@ -269,10 +284,10 @@ class ModelShape(Record):
     architecture: Text
     layers: int = Field(gt=0)
     groups: tuple[LayerGroup, ...] = Field(description="the layers, first to last")
-    hidden: int = Field(gt=0)
-    vocab: int = Field(gt=0)
+    hidden: int = Field(gt=0, description="values of one token between layers")
+    vocab: int = Field(gt=0, description="words")
     tied_embeddings: bool
-    max_context: int = Field(gt=0)
+    max_context: int = Field(gt=0, description="tokens of prompt and answer")
     dtype: Dtype = Field(description="native dtype of the checkpoint's unquantized tensors")
     attention: Attention | LatentAttention | CompressedAttention | SharedAttention
     windowed: Attention | None = Field(
@@ -288,7 +303,10 @@ class ModelShape(Record):
     parallel_blocks: bool = Field(
         default=False, description="attention and MLP have the same input, and one all-reduce"
     )
-    residual_streams: int = Field(default=1, gt=0, description="hyper-connected (DeepSeek-V4)")
+    streams: Streams | None = None
+    depth_attention: int | None = Field(
+        default=None, gt=0, description="layers whose sum later layers attend to (Kimi-K3)"
+    )
     norms_per_layer: int = Field(default=2, ge=0)
     norms_by_block: bool = Field(
         default=False, description="one for each mixer and MLP that is there, not for each layer"

@@ -168,7 +168,7 @@ def _node_notes(task: Task, settings: Settings) -> list[str]:
 def _secret_note(task: Task, settings: Settings) -> str:
     keys = [f"{INNER} (any text on one line, between front and replicas)"]
     if front.is_keyed(task.order):
-        keys.append(f"{CLIENTS} (keys of clients, one a line)")
+        keys.append(f"{CLIENTS} (keys of clients, one per line)")
     if task.plan.model.path is None:
         keys.append(f"{HUB_TOKEN} (a token of the hub, if the model needs one)")
     name = whole_name(settings.name, "keys")

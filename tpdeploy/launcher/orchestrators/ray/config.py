@@ -78,7 +78,7 @@ def _engine(task: Task) -> tuple[dict[str, object], dict[str, str]]:
 
     As for a replica on one machine: over several Ray starts the ranks itself.
     """
-    place = task.plan.placement[0].model_copy(update={"nodes": ()})
+    place = task.plan.placement[0].changed(nodes=())
     site = Site(host="", port="", folder=Path(), cpus=("nobind",))
     command = task.backend.render(task.plan, place, site)
     options = command.argv[len(("vllm", "serve", "MODEL")) :]

@@ -22,8 +22,8 @@ class GroupedAttention(AttentionMixer):
 
     @property
     def query_rank(self) -> int | None:
-        """Q is one projection of the hidden state."""
-        return None
+        """Q is one projection of the hidden state, but in Step-3."""
+        return self.attention.q_lora_rank
 
     @property
     def prompt_values(self) -> float:
@@ -42,7 +42,12 @@ class GroupedAttention(AttentionMixer):
         wide = attention.heads * attention.head_size
         values = attention.heads * attention.value_size
         queries = 2 * wide if attention.output_gate else wide
-        yield from make.linear(f"{prefix}q", queries, hidden, Split.COLUMN, n)
+        if rank := attention.q_lora_rank:
+            yield from make.linear(f"{prefix}q down", rank, hidden, Split.REPLICATED, n)
+            yield make.vector(f"{prefix}q norm", rank, n)
+            yield from make.linear(f"{prefix}q up", queries, rank, Split.COLUMN, n)
+        else:
+            yield from make.linear(f"{prefix}q", queries, hidden, Split.COLUMN, n)
         for name, outputs in self._keys_and_values():
             kv = (prefix + name, outputs, hidden, Split.KV, self._own)
             yield from make.linear(*kv, kv_heads=attention.kv_heads)

@@ -54,7 +54,12 @@ class MultiHeadLatent(AttentionMixer):
         yield make.vector("kv norm", mla.kv_lora_rank, n)
         keys_and_values = mla.heads * (mla.qk_nope_size + mla.v_size)
         yield from make.linear("kv up", keys_and_values, mla.kv_lora_rank, Split.COLUMN, n)
-        yield from make.linear("output", hidden, mla.heads * mla.v_size, Split.ROW, n)
+        values = mla.heads * mla.v_size
+        if mla.output_gate:
+            yield from make.linear("output gate", values, hidden, Split.COLUMN, n)
+        if mla.sinks:
+            yield make.vector("sinks", mla.heads, n, Split.COLUMN)
+        yield from make.linear("output", hidden, values, Split.ROW, n)
 
     def kv_bytes(self, tokens: float, tp: int, dtype: Dtype) -> Mapping[Part, float]:
         """The latent of each token, whole on every rank."""

@@ -20,7 +20,7 @@ ROPE_BYTES = 2
 
 @dataclass(frozen=True)
 class Projections:
-    """What goes into the heads of one layer, and what comes out, as `explain` draws it."""
+    """Columns into the heads of one layer, and rows out of them, as `explain` draws it."""
 
     name: str
     outputs: int

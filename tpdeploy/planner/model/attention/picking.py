@@ -33,9 +33,12 @@ class Picking:
         if indexer.kind == "compressed":
             yield from compressor(make, "index entries", 2 * size, indexer.tokens_per_key, n)
             yield make.vector("index norms", size, n)
-        else:
-            yield from make.linear("index k", size, hidden, Split.REPLICATED, n)
-            yield make.vector("index norms", 2 * size, n)
+            return
+        yield from make.linear("index k", size, hidden, Split.REPLICATED, n)
+        yield make.vector("index norms", 2 * size, n)
+        if indexer.kind == "pooled":
+            yield make.matrix("index pooling", size, Split.REPLICATED, count=n, matmul=True)
+            yield make.vector("index positions", size, n, inputs=indexer.tokens_per_key)
 
     @property
     def token_bytes(self) -> float:

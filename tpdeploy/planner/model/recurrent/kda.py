@@ -9,7 +9,7 @@ from tpdeploy.profiles.models.shape import LinearAttention
 
 
 class KimiDelta(DeltaNet):
-    """Decay and output gate come from projections of low rank."""
+    """Decay and output gate come from projections of low rank, but for Kimi-K3's gate."""
 
     name = "Kimi delta attention"
     column_parallel = "V of QKV"
@@ -21,7 +21,9 @@ class KimiDelta(DeltaNet):
         wide, heads = linear.values, linear.value_heads
         yield from make.linear("linear q and k", 2 * linear.keys, hidden, Split.COLUMN, n)
         yield from make.linear("linear v", wide, hidden, Split.COLUMN, n)
-        for name in ("decay", "gate"):
+        if linear.full_gate:
+            yield from make.linear("linear gate", wide, hidden, Split.COLUMN, n)
+        for name in ("decay",) if linear.full_gate else ("decay", "gate"):
             yield from make.linear(f"linear {name} down", rank, hidden, Split.REPLICATED, n)
             yield from make.linear(f"linear {name}", wide, rank, Split.COLUMN, n)
         yield from make.linear("linear strength", heads, hidden, Split.COLUMN, n)

@@ -3,6 +3,7 @@
 from tpdeploy.profiles.models.config.families.family import Family, Switch
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds
+from tpdeploy.profiles.models.config.listed import need_each
 from tpdeploy.profiles.models.config.mixer_kinds import window
 from tpdeploy.profiles.models.config.searched_blocks import kv_heads as searched_kv_heads
 from tpdeploy.profiles.models.shape import (
@@ -34,7 +35,7 @@ def attention_from_config(
     if family.attention == "shared":
         return _shared(keys, full)
     if family.attention == "latent":
-        return _latent(keys, layers=_stated(full, kinds))
+        return _latent(keys, family, layers=_stated(full, kinds))
     sliding = 0 if family.other_heads != "none" else kinds.mixing("sliding")
     layers, borrowing = full + sliding, _borrowing(keys, kinds)
     size = _head_size(keys)
@@ -113,16 +114,8 @@ def _listed_heads(keys: ConfigKeys, kinds: LayerKinds, mixer: Mixer) -> int:
 
 def indexer_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Indexer | None:
     """What picks the tokens that sparse attention looks at."""
-    if family.indexer == "latent":
-        layers = kinds.mixing("full")
-        return Indexer(
-            kind="latent",
-            heads=keys.whole("index_n_heads"),
-            head_size=keys.whole("index_head_dim"),
-            most_tokens=keys.whole("index_topk"),
-            layers=layers - keys.words("indexer_types").count("shared"),
-            sparse_layers=layers,
-        )
+    if family.indexer in {"latent", "pooled"}:
+        return _on_latent(keys, family, kinds)
     if family.indexer == "compressed":
         return _compressed_indexer(keys, kinds.layers)
     sparse = keys.part("sparse_attention_config")
@@ -139,14 +132,34 @@ def indexer_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> 
     )
 
 
-def _latent(keys: ConfigKeys, layers: int | None) -> LatentAttention:
+def _on_latent(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Indexer:
+    """An indexer that reads MLA's latent; some layers use what the one before them picked."""
+    rule = [i == 0 or (i - 1) % family.indexed_every == 0 for i in range(kinds.layers)]
+    listed = [kind == "full" for kind in keys.words("indexer_types")] or rule
+    need_each(keys, "indexer_types", len(listed), kinds.layers)
+    return Indexer(
+        kind="pooled" if family.indexer == "pooled" else "latent",
+        tokens_per_key=keys.whole("index_kpool") if family.indexer == "pooled" else 1,
+        heads=keys.whole("index_n_heads"),
+        head_size=keys.whole("index_head_dim"),
+        most_tokens=keys.whole("index_topk"),
+        layers=sum(
+            own and mixer == "full" for own, mixer in zip(listed, kinds.mixers, strict=True)
+        ),
+        sparse_layers=kinds.mixing("full"),
+    )
+
+
+def _latent(keys: ConfigKeys, family: Family, layers: int | None) -> LatentAttention:
     return LatentAttention(
         heads=keys.whole("num_attention_heads"),
         q_lora_rank=keys.optional("q_lora_rank"),
         kv_lora_rank=keys.whole("kv_lora_rank"),
         qk_nope_size=keys.whole("qk_nope_head_dim"),
-        qk_rope_size=keys.whole("qk_rope_head_dim"),
+        qk_rope_size=keys.whole("qk_rope_head_dim", least=0),
         v_size=keys.whole("v_head_dim"),
+        output_gate=switched(keys, family.output_gate),
+        sinks=family.sinks,
         layers=layers,
     )
 
@@ -252,7 +265,8 @@ def _grouped(
         head_size=head_size,
         v_size=keys.optional("v_head_dim") if family.other_heads == "swa" else None,
         keys_are_values=keys_are_values,
-        output_gate=family.output_gate and not head_gate,
+        q_lora_rank=keys.optional("share_q_dim"),
+        output_gate=switched(keys, family.output_gate) and not head_gate,
         head_gate=head_gate,
         layers=layers,
         qkv_bias=switched(keys, family.qkv_bias),

@@ -11,7 +11,7 @@ from tpdeploy.profiles.models.config.mlp_kinds import mlps_of, widths_of
 from tpdeploy.profiles.models.config.searched_blocks import blocks_of
 from tpdeploy.profiles.models.shape import LayerGroup, Mixer, Mlp
 
-# Nemotron-H: a layer is one block; its pattern has a letter a layer.
+# Nemotron-H: a layer is one block; its pattern has a letter per layer.
 BLOCKS: Mapping[str, tuple[Mixer, Mlp]] = {
     "M": ("linear", "none"),
     "mamba": ("linear", "none"),

@@ -21,6 +21,7 @@ MIXING = {
     "kv down": "self_attn.kv_a_proj_with_mqa",
     "kv up": "self_attn.kv_b_proj",
     "output down": "self_attn.o_a_proj",
+    "output gate": "self_attn.g_proj",
     "index q": "self_attn.indexer.wq_b",
     "index k": "self_attn.indexer.wk",
 }
@@ -60,6 +61,7 @@ class LinearLayers:
 
     def __init__(self, family: Family, kinds: LayerKinds) -> None:
         self.modules = {**MODULES, **family.modules}
+        self.unquantized = family.unquantized
         self.kinds = kinds
         self.windowed_apart = family.other_heads != "none"
         if family.shared_gate:

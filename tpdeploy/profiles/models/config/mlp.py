@@ -109,6 +109,7 @@ def _apart(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
         intermediate=_expert_width(keys),
         gated=family.gated_experts,
         latent=keys.optional("moe_latent_size"),
+        latent_norm=keys.flag("latent_moe_use_norm"),
         weightless=keys.whole("zero_expert_num", default=0, least=0),
         router_scales=family.experts == "gemma4",
         router_bias=family.router_bias,

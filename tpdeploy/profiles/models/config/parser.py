@@ -26,7 +26,7 @@ from tpdeploy.profiles.models.config.mlp import (
 from tpdeploy.profiles.models.config.quantization import quantization_from_config
 from tpdeploy.profiles.models.config.recurrent import linear_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
-from tpdeploy.profiles.models.shape import Encoders, ModelShape
+from tpdeploy.profiles.models.shape import Encoders, ModelShape, Streams
 from tpdeploy.profiles.record import Dtype
 
 DTYPES = {"bfloat16": Dtype.BF16, "float16": Dtype.FP16, "float32": Dtype.FP32}
@@ -67,7 +67,7 @@ def shape_from_config(
         if found is not None and (type(found) is not type(value) or found != value):
             raise keys.refused(name, f"only {str(value).lower()} is known here for {kind}")
     try:
-        return _shape(keys, family, path).model_copy(update=_beside(config, keys))
+        return _shape(keys, family, path).changed(**_beside(config, keys))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -132,7 +132,8 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         narrower_mlps=narrower_mlps(keys, family, kinds),
         experts=experts_from_config(keys, family, kinds),
         parallel_blocks=switched(keys, family.parallel_blocks),
-        residual_streams=keys.whole("hc_mult", default=1),
+        streams=_streams(keys, family),
+        depth_attention=keys.optional("attn_res_block_size"),
         norms_per_layer=_norms(keys, family, kinds),
         norms_by_block=family.searched,
         final_norm=family.final_norm,
@@ -143,6 +144,15 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         layer_inputs=layer_inputs_from_config(keys),
         quantization=quantization_from_config(keys, family, kinds),
     )
+
+
+def _streams(keys: ConfigKeys, family: Family) -> Streams | None:
+    """The residual streams of a model that has more than one."""
+    count = keys.whole("hc_mult", default=1)
+    if count == 1:
+        return None
+    kind = family.streams
+    return Streams(count=count, mixed=kind != "apart", merged=kind != "averaged")
 
 
 def _norms(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> int:

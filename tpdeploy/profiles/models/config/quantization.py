@@ -47,7 +47,7 @@ def quantization_from_config(
     )
     if keys.text("expert_dtype", default="") == "fp4":
         experts = OtherFormat(linears=ROUTED, **dict(_mxfp4(stored)))
-        quantization = quantization.model_copy(update={"others": (experts,)})
+        quantization = quantization.changed(others=(experts,))
     return _with_kv_cache(quantization, stored)
 
 
@@ -57,15 +57,13 @@ def _with_excluded(
     """With the linear layers that the checkpoint keeps in its native dtype."""
     if quantization.method == "mxfp4":
         left = tuple(name for name in linears.names if name not in ROUTED)
-        return quantization.model_copy(update={"excluded": left})
+        return quantization.changed(excluded=left)
     lists = ("modules_to_not_convert", "ignore", "exclude_modules")
     patterns = [pattern for name in lists for pattern in stored.words(name)]
-    kept = linears.matching(patterns, stored)
-    return quantization.model_copy(
-        update={
-            "excluded": tuple(name for name, n in kept.items() if n is None and name != HEAD),
-            "partly_excluded": tuple((name, n) for name, n in kept.items() if n is not None),
-        }
+    kept = linears.matching([*patterns, *linears.unquantized], stored)
+    return quantization.changed(
+        excluded=tuple(name for name, n in kept.items() if n is None and name != HEAD),
+        partly_excluded=tuple((name, n) for name, n in kept.items() if n is not None),
     )
 
 
@@ -76,7 +74,7 @@ def _with_kv_cache(quantization: Quantization, stored: ConfigKeys) -> Quantizati
     is_fp8 = word == "FP8"
     if isinstance(scheme, Mapping):
         is_fp8 = (scheme.get("type"), scheme.get("num_bits")) == ("float", 8)
-    return quantization.model_copy(update={"kv_cache": Dtype.FP8}) if is_fp8 else quantization
+    return quantization.changed(kv_cache=Dtype.FP8) if is_fp8 else quantization
 
 
 def _mixed(stored: ConfigKeys, method: str, linears: LinearLayers) -> Quantization:

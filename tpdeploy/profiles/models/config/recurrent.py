@@ -94,6 +94,7 @@ def _kda(keys: ConfigKeys, layers: int) -> LinearAttention:
         value_heads=heads,
         value_size=size,
         rank=size,
+        full_gate=own.flag("use_full_rank_gate"),
         convolution=own.whole("short_conv_kernel_size", "linear_conv_kernel_dim", least=2),
         layers=layers,
     )

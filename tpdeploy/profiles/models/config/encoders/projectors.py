@@ -113,6 +113,12 @@ def llama4(model: Wrapper) -> Parameters:
     return linear(model.hidden, model.tower.whole("vision_output_dim", default=7680), bias=False)
 
 
+def step3(model: Wrapper) -> Parameters:
+    """One linear layer of what the tower merged."""
+    inputs = 2 * model.tower.whole("output_hidden_size")
+    return linear(model.hidden, inputs, bias=model.keys.flag("projector_bias"))
+
+
 def step(model: Wrapper) -> Parameters:
     """One linear layer of what the tower merged."""
     return linear(model.hidden, 4 * model.size, bias=model.keys.flag("projector_bias"))
@@ -146,10 +152,30 @@ def gemma4_sound(model: Wrapper) -> Parameters:
     return linear(model.hidden, model.tower.whole("output_proj_dims"), bias=False)
 
 
+def gemma3n(model: Wrapper) -> Parameters:
+    """An embedding of words that stand for images or sound, norms and one linear layer."""
+    inner = model.size
+    words = Parameters(whole=model.tower.whole("vocab_size", default=128) * inner)
+    return words + norm(inner, bias=False) * 2 + linear(model.hidden, inner, bias=False)
+
+
+def minimax(model: Wrapper) -> Parameters:
+    """Two linear layers of each patch, and two of its neighbours."""
+    wide, hidden = model.keys.whole("projector_hidden_size", default=6144), model.hidden
+    merged = hidden * model.tower.whole("spatial_merge_size") ** 2
+    return linears(model.size, wide, hidden) + linears(merged, wide, hidden)
+
+
 def kimi(model: Wrapper) -> Parameters:
     """Two linear layers of four neighbours, behind a norm of each."""
     inner = model.tower.whole("vt_hidden_size", "hidden_size")
     return norm(inner) + linears(4 * inner, 4 * inner, model.hidden)
+
+
+def kimi_k3(model: Wrapper) -> Parameters:
+    """Two linear layers of four neighbours, and a norm behind them."""
+    merged = 4 * model.tower.whole("vt_hidden_size")
+    return linears(merged, merged, model.hidden, bias=False) + norm(model.hidden, bias=False)
 
 
 def minicpm(model: Wrapper) -> Parameters:

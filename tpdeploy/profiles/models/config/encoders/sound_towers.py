@@ -62,15 +62,36 @@ def gemma4(keys: ConfigKeys) -> Parameters:
     ends = mlp(hidden, 4 * hidden, bias=False) * 2 + line * 4
     mixes = square * 5 + Parameters(whole=hidden // heads) + line * 3
     convolves = square * 3 + Parameters(whole=hidden * keys.whole("conv_kernel_size")) + line * 2
-    channels = keys.numbers("subsampling_conv_channels")
-    if len(channels) != 2 or min(channels) < 1:
-        raise keys.refused("subsampling_conv_channels", "need two numbers of at least 1")
-    first, second = channels
-    # Two convolutions of 3 x 3, with a norm each; of 128 pitches a quarter is left.
-    samples = Parameters(whole=10 * first + (9 * first + 1) * second)
-    samples += linear(hidden, 128 // 4 * second, bias=False)
+    samples = _sampling(*_channels(keys, "subsampling_conv_channels"), 128, hidden)
     layers = (ends + mixes + convolves) * keys.whole("num_hidden_layers")
     return samples + layers + linear(keys.whole("output_proj_dims"), hidden)
+
+
+def gemma3n(keys: ConfigKeys) -> Parameters:
+    """The Conformer of Gemma 3n: its output is projected by the model around it."""
+    hidden, heads = keys.whole("hidden_size"), keys.whole("conf_num_attention_heads")
+    square, line = Parameters(whole=hidden**2), norm(hidden, bias=False)
+    ends = mlp(hidden, 4 * hidden, bias=False) * 2 + line * 4
+    mixes = square * 5 + Parameters(whole=hidden // heads) + line * 2
+    taps = Parameters(whole=hidden * keys.whole("conf_conv_kernel_size"))
+    convolves = square * 3 + taps + line * 2
+    first, second = _channels(keys, "sscp_conv_channel_size")
+    samples = _sampling(first, second, keys.whole("input_feat_size"), hidden)
+    return samples + (ends + mixes + convolves + line) * keys.whole("conf_num_hidden_layers")
+
+
+def _channels(keys: ConfigKeys, name: str) -> tuple[int, int]:
+    """Of two convolutions."""
+    channels = keys.numbers(name)
+    if len(channels) != 2 or min(channels) < 1:
+        raise keys.refused(name, "need two numbers of at least 1")
+    return channels[0], channels[1]
+
+
+def _sampling(first: int, second: int, pitches: int, hidden: int) -> Parameters:
+    """Two convolutions of 3 x 3, with a norm each; a quarter of the pitches is left."""
+    convolutions = Parameters(whole=10 * first + (9 * first + 1) * second)
+    return convolutions + linear(hidden, pitches // 4 * second, bias=False)
 
 
 def granite_speech(keys: ConfigKeys) -> Parameters:
@@ -130,6 +151,17 @@ SOUND_TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
             "conv_kernel_size": 5,
             "subsampling_conv_channels": [128, 32],
             "output_proj_dims": 1536,
+        },
+    ),
+    "gemma3n_audio": (
+        gemma3n,
+        {
+            "hidden_size": 1536,
+            "conf_num_attention_heads": 8,
+            "conf_num_hidden_layers": 12,
+            "conf_conv_kernel_size": 5,
+            "sscp_conv_channel_size": [128, 32],
+            "input_feat_size": 128,
         },
     ),
     "granite_speech_encoder": (granite_speech, _GRANITE_SPEECH),

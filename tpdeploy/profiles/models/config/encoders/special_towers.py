@@ -48,6 +48,17 @@ def kimi(keys: ConfigKeys) -> Parameters:
     return linear(hidden, 3 * keys.whole("patch_size") ** 2) + places + layers + norm(hidden)
 
 
+def kimi_k3(keys: ConfigKeys) -> Parameters:
+    """MoonViT of Kimi-K3: RMSNorm, no biases, and heads of Q, K and V of a width of their own."""
+    hidden, wide = keys.whole("vt_hidden_size"), keys.whole("qkv_hidden_size")
+    layer = column(3 * wide, hidden, bias=False) + row(hidden, wide, bias=False)
+    layer += mlp(hidden, keys.whole("vt_intermediate_size"), bias=False)
+    layer += norm(hidden, bias=False) * 2
+    places = keys.whole("init_pos_emb_height") * keys.whole("init_pos_emb_width") * hidden
+    into = linear(hidden, 3 * keys.whole("patch_size") ** 2, bias=False) + Parameters(whole=places)
+    return into + layer * keys.whole("vt_num_hidden_layers") + norm(hidden, bias=False)
+
+
 def minicpm(keys: ConfigKeys) -> Parameters:
     """MiniCPM-V 4.6: SigLIP without its head, and a merger of four neighbours between layers."""
     hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
@@ -66,6 +77,38 @@ def ovis2(keys: ConfigKeys) -> Parameters:
     places = Parameters(whole=patches(keys) * hidden) + norm(hidden, bias=False) * 2
     head = linear(shown, merged, bias=False) + norm(shown)
     return patch(keys) + places + layer * keys.whole("num_hidden_layers") + head
+
+
+def gemma3n(keys: ConfigKeys) -> Parameters:
+    """Gemma 3n: MobileNetV5, of which config.json gives the name alone."""
+    name = keys.text("architecture")
+    if name not in MOBILE_NETS:
+        raise keys.refused("architecture", f"known here: {', '.join(MOBILE_NETS)}")
+    return Parameters(whole=MOBILE_NETS[name])
+
+
+def minimax(keys: ConfigKeys) -> Parameters:
+    """MiniMax-M3: CLIP's layers on patches of several frames, with rotary positions."""
+    hidden = keys.whole("hidden_size")
+    seen = keys.whole("num_channels", default=3) * keys.whole("temporal_patch_size")
+    into = linear(hidden, seen * keys.whole("patch_size") ** 2, bias=False)
+    return into + norm(hidden) + plain_layers(keys)
+
+
+def glm5(keys: ConfigKeys) -> Parameters:
+    """GLM-5.3-Flash: norms of Q and K, a gated MLP, and a convolution that merges neighbours."""
+    hidden, out = keys.whole("hidden_size"), keys.whole("out_hidden_size")
+    has_bias = keys.flag("attention_bias")
+    layer = attention(hidden, biases=4 if has_bias else 0)
+    layer += norm(hidden // keys.whole("num_heads"), bias=False) * 2
+    layer += mlp(hidden, keys.whole("intermediate_size"), gated=True, bias=has_bias)
+    layer += norm(hidden, bias=False) * 2
+    seen = keys.whole("in_channels", default=3) * keys.whole("temporal_patch_size")
+    into = linear(hidden, seen * side(keys, "patch_size") ** 2)
+    merger = linear(out, hidden * keys.whole("spatial_merge_size") ** 2)
+    merger += linear(out, out, bias=False) + norm(out)
+    merger += mlp(out, keys.whole("projection_intermediate_size"), gated=True, bias=False)
+    return into + layer * keys.whole("depth") + norm(hidden, bias=False) + merger
 
 
 def ernie(keys: ConfigKeys) -> Parameters:
@@ -106,6 +149,9 @@ def sam_neck(keys: ConfigKeys) -> Parameters:
     return into + linear(narrow, 9 * narrow, bias=False) + norm(narrow) * 2
 
 
+# Parameters that timm 1.0 counts.
+MOBILE_NETS = {"mobilenetv5_300m_enc": 294_126_912}
+
 _SAM = {
     "hidden_size": 768,
     "num_hidden_layers": 12,
@@ -142,6 +188,18 @@ SPECIAL_TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
             "pos_emb_width": 64,
         },
     ),
+    "kimi_k3_vision": (
+        kimi_k3,
+        {
+            "vt_hidden_size": 1024,
+            "qkv_hidden_size": 1536,
+            "vt_intermediate_size": 4096,
+            "vt_num_hidden_layers": 27,
+            "patch_size": 14,
+            "init_pos_emb_height": 64,
+            "init_pos_emb_width": 64,
+        },
+    ),
     "minicpmv4_6_vision": (
         minicpm,
         {**BASE, **VIT},
@@ -173,6 +231,36 @@ SPECIAL_TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     "ernie4_5_vl_moe_vision": (
         ernie,
         {"depth": 32, "hidden_size": 1280, "intermediate_size": 5120, "patch_size": 14},
+    ),
+    "gemma3n_vision": (
+        gemma3n,
+        {"architecture": "mobilenetv5_300m_enc", "hidden_size": 2048, "vocab_size": 128},
+    ),
+    "minimax_m3_vl_vision": (
+        minimax,
+        {
+            "hidden_size": 1280,
+            "intermediate_size": 5120,
+            "num_hidden_layers": 32,
+            "patch_size": 14,
+            "temporal_patch_size": 2,
+            "spatial_merge_size": 2,
+        },
+    ),
+    "glm5_next_vision": (
+        glm5,
+        {
+            "depth": 24,
+            "hidden_size": 1024,
+            "intermediate_size": 4096,
+            "out_hidden_size": 1536,
+            "projection_intermediate_size": 10240,
+            "num_heads": 16,
+            "attention_bias": True,
+            "patch_size": 14,
+            "temporal_patch_size": 2,
+            "spatial_merge_size": 2,
+        },
     ),
     "got_ocr2_vision": (sam, _SAM),
     "sam_vision_model": (sam, _SAM),

@@ -113,6 +113,14 @@ def internvl(keys: ConfigKeys) -> Parameters:
     return patch(keys) + positions + layer * keys.whole("num_hidden_layers")
 
 
+def step3(keys: ConfigKeys) -> Parameters:
+    """Step-3: a token for the class, no norm in the end, two convolutions that merge neighbours."""
+    hidden, out = keys.whole("hidden_size"), keys.whole("output_hidden_size")
+    positions = Parameters(whole=(patches(keys) + 2) * hidden)
+    merged = linear(out, 4 * hidden) + linear(2 * out, 9 * out)
+    return patch(keys) + positions + plain_layers(keys) + merged
+
+
 def step(keys: ConfigKeys) -> Parameters:
     """Step-3.7: layers with scales of their own, and two convolutions that merge neighbours."""
     hidden, wide = keys.whole("hidden_size"), keys.whole("intermediate_size")
@@ -235,6 +243,7 @@ TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     "qwen3_vl_moe_vision": (qwen3_vl, _DEEPSTACK),
     "qwen3_5_vision": (qwen3_vl, _QWEN3),
     "qwen3_5_moe_vision": (qwen3_vl, _QWEN3),
+    "qwen4_exp_vision": (qwen3_vl, _QWEN3),
     "glm4v_vision": (glm4v, _GLM),
     "glm4v_moe_vision": (glm4v, _GLM),
     "internvl_vision": (internvl, _INTERNVL),
@@ -249,6 +258,17 @@ TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
             "patch_size": 14,
             "projector_input_dim": 4096,
             "projector_output_dim": 4096,
+        },
+    ),
+    "step3_vision_encoder": (
+        step3,
+        {
+            "hidden_size": 1792,
+            "intermediate_size": 3072,
+            "output_hidden_size": 4096,
+            "num_hidden_layers": 63,
+            "image_size": 728,
+            "patch_size": 14,
         },
     ),
     "step3p5_vision": (
@@ -269,14 +289,21 @@ TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
 }
 
 
-def tower_keys(keys: ConfigKeys, name: str, usual: str) -> tuple[Tower, ConfigKeys] | None:
+def tower_keys(
+    keys: ConfigKeys, name: str, usual: str, *, always: bool = False
+) -> tuple[Tower, ConfigKeys] | None:
     """The tower that stands under `name` with its defaults, of the kind `usual` unless it says so.
 
-    None: nothing stands there, or a kind that is not known here.
+    Qwen's checkpoints repeat the `model_type` of the whole model there, and MiniMax-M3's state one
+    that is `always` another. None: nothing stands there, or a kind that is not known here.
     """
     part = keys.part(name)
-    known = TOWERS.get(part.text("model_type", default="") or usual) if part else None
-    if part is None or known is None:
+    if part is None:
+        return None
+    stated = part.text("model_type", default="")
+    says_nothing = always or stated in {"", keys.text("model_type", default="")}
+    known = TOWERS.get(usual if says_nothing else stated)
+    if known is None:
         return None
     count, defaults = known
     return count, ConfigKeys({**defaults, **part.config}, keys.id, part.where)

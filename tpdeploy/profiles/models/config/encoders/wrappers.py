@@ -22,6 +22,7 @@ class Kind:
     project: Projector = merged_in_tower
     part: str = "vision_config"  # where its tower stands
     towers: int = 1
+    always: bool = False  # whatever its part calls itself
     beside: tuple["Kind", ...] = ()  # further towers, where config.json has their part
 
 
@@ -46,13 +47,22 @@ WRAPPERS: Mapping[str, Kind] = {
     "paddleocr_vl": Kind("paddleocr_vl_vision", projectors.paddleocr_vl),
     "video_llama_3": Kind("video_llama_3_vision", projectors.video_llama_3),
     "llama4": Kind("llama4_vision_model", projectors.llama4),
+    "step3_vl": Kind("step3_vision_encoder", projectors.step3),
     "step3p7": Kind("step3p5_vision", projectors.step),
     "gemma4": Kind(
         "gemma4_vision",
         projectors.gemma4_images,
         beside=(Kind("gemma4_audio", projectors.gemma4_sound, part="audio_config"),),
     ),
+    "gemma3n": Kind(
+        "gemma3n_vision",
+        projectors.gemma3n,
+        beside=(Kind("gemma3n_audio", projectors.gemma3n, part="audio_config"),),
+    ),
+    "minimax_m3_vl": Kind("minimax_m3_vl_vision", projectors.minimax, always=True),
+    "glm5_next": Kind("glm5_next_vision"),
     "kimi_k25": Kind("kimi_k25_vision", projectors.kimi),
+    "kimi_k3": Kind("kimi_k3_vision", projectors.kimi_k3),
     "minicpmv4_6": Kind("minicpmv4_6_vision", projectors.minicpm),
     "ernie4_5_vl_moe": Kind("ernie4_5_vl_moe_vision", projectors.ernie),
     "muse_glimmer": Kind("muse_glimmer_vision", projectors.muse),
@@ -109,7 +119,7 @@ def beside_the_text(keys: ConfigKeys, text: ConfigKeys) -> Parameters | None:
 
 def _counted(kind: Kind, keys: ConfigKeys, text: ConfigKeys) -> Parameters | None:
     """One tower and what projects its output; None: a kind of tower that is not known here."""
-    found = tower_keys(keys, kind.part, kind.tower)
+    found = tower_keys(keys, kind.part, kind.tower, always=kind.always)
     if found is None:
         return None
     count, seen = found

@@ -74,6 +74,25 @@ EXPERT_FAMILIES: Mapping[str, Family] = {
         renamed={"n_routed_experts": "num_local_experts"},
         defaults={"num_key_value_heads": 4, "head_dim": 128, "sliding_window": 1024},
     ),
+    "step3_text": Family(
+        experts="listed",
+        renamed={
+            "n_routed_experts": "moe_num_experts",
+            "num_experts_per_tok": "moe_top_k",
+            "num_key_value_heads": "num_attention_groups",
+            "max_position_embeddings": "max_position_embedding",
+        },
+        modules={"q down": "self_attn.q_proj", "q up": "self_attn.wq"},
+        defaults={
+            "num_attention_groups": 1,
+            "head_dim": 256,
+            "share_q_dim": 2048,
+            "moe_intermediate_size": 5120,
+            "share_expert_dim": 5120,
+            "n_shared_experts": 1,
+            "moe_layers_enum": ",".join(map(str, range(4, 60))),
+        },
+    ),
     "step3p5": _STEP,
     "step3p7": _STEP,
     "cohere2_moe": Family(

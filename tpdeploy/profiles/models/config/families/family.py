@@ -17,7 +17,10 @@ class Family:
     # What tells the layers with full attention from recurrent ones: each has both, or one in a few
     # ("interval": the last of each; "period": at an offset), or they are listed.
     hybrid: Literal["interval", "period", "listed", "both"] = "interval"
-    indexer: Literal["none", "latent", "hidden", "compressed"] = "none"
+    indexer: Literal["none", "latent", "pooled", "hidden", "compressed"] = "none"
+    # Layers with an indexer of their own, where none are listed: the first, and one in so many
+    # of the others (Hy4).
+    indexed_every: int = 1
     blocks: bool = False  # a layer is one block: a mixer or an MLP
     recurrent_alone: bool = False  # every layer is a recurrent mixer, without an MLP (Mamba)
     halves: bool = False  # a layer is two of attention and MLP, the first with experts (LongCat)
@@ -50,7 +53,10 @@ class Family:
     # "one": a single one where multi_query is true; "falcon": in the first Falcons; "groups":
     # multi_query_group_num where multi_query_attention is true.
     kv_heads: Literal["stated", "one", "falcon", "groups"] = "stated"
-    output_gate: bool = False
+    # Hyper-connections that mix the streams and merge them in the end, leave them apart between
+    # layers (Hy4), or give their mean in the end (GLM-5.3-Flash).
+    streams: Literal["mixed", "apart", "averaged"] = "mixed"
+    output_gate: Switch = False
     head_gate: bool = False
     sinks: bool = False
     # Keys of windowed layers whose heads differ: "swa_" before a key, Gemma 4's for global ones,
@@ -87,3 +93,5 @@ class Family:
     lifted: tuple[str, ...] = ()
     # Paths of linear layers in its checkpoints that differ from most (see quantization_config).
     modules: Mapping[str, str] = field(default_factory=dict)
+    # Modules that stay in the native dtype though no list of a checkpoint says so.
+    unquantized: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from tpdeploy.profiles.models.config.families.parts import (
     ATTENTION_BIAS,
     DEEPSEEK,
     LLAMA,
+    MIXTRAL_MODULES,
     NUM_EXPERTS,
 )
 
@@ -91,6 +92,22 @@ _LFM2 = Family(
         "block_auto_adjust_ff_dim": True,
     },
 )
+
+_KDA_MODULES = {
+    "linear q and k": "self_attn.q_proj",
+    "linear v": "self_attn.v_proj",
+    "linear decay down": "self_attn.f_a_proj",
+    "linear decay": "self_attn.f_b_proj",
+    "linear gate down": "self_attn.g_a_proj",
+    "linear gate": "self_attn.g_b_proj",
+    "linear strength": "self_attn.b_proj",
+    "linear output": "self_attn.o_proj",
+}
+
+_KIMI_LATENT = {
+    "experts' input": "block_sparse_moe.routed_expert_down_proj",
+    "experts' output": "block_sparse_moe.routed_expert_up_proj",
+}
 
 HYBRID_FAMILIES: Mapping[str, Family] = {
     "mamba": _MAMBA_ALONE,
@@ -184,7 +201,6 @@ HYBRID_FAMILIES: Mapping[str, Family] = {
             "expert_layer_offset": 1,
         },
     ),
-    # Kimi-K3 has the same model_type, and parts that are not known here.
     "kimi_linear": replace(
         DEEPSEEK,
         linear="kda",
@@ -193,19 +209,28 @@ HYBRID_FAMILIES: Mapping[str, Family] = {
             **NUM_EXPERTS,
             "num_experts_per_tok": "num_experts_per_token",
             "max_position_embeddings": "model_max_length",
+            "moe_latent_size": "routed_expert_hidden_size",
         },
-        modules={
-            "linear q and k": "self_attn.q_proj",
-            "linear v": "self_attn.v_proj",
-            "linear decay down": "self_attn.f_a_proj",
-            "linear decay": "self_attn.f_b_proj",
-            "linear gate down": "self_attn.g_a_proj",
-            "linear gate": "self_attn.g_b_proj",
-            "linear strength": "self_attn.b_proj",
-            "linear output": "self_attn.o_proj",
-        },
-        only={ATTENTION_BIAS: False, "mla_use_output_gate": False, "latent_moe_use_norm": False},
+        modules={**_KDA_MODULES, **_KIMI_LATENT, **MIXTRAL_MODULES},
+        unquantized=tuple(_KIMI_LATENT.values()),
+        output_gate="mla_use_output_gate",
+        only={ATTENTION_BIAS: False},
         defaults={"num_shared_experts": 1},
+    ),
+    "glm5_next_text": replace(
+        DEEPSEEK,
+        linear="kda",
+        indexer="pooled",
+        streams="averaged",
+        modules=_KDA_MODULES,
+        defaults={
+            **DEEPSEEK.defaults,
+            "hc_mult": 4,
+            "index_kpool": 16,
+            "linear_num_heads": 64,
+            "linear_head_dim": 128,
+            "linear_conv_kernel_dim": 4,
+        },
     ),
     "olmo_hybrid": Family(
         linear="delta",

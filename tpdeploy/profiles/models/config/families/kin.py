@@ -86,7 +86,16 @@ KIN_FAMILIES: Mapping[str, Family] = {
         experts="mixtral",
         renamed={"num_local_experts": "num_experts"},
     ),
+    "solar_open": Family(
+        qkv_bias=ATTENTION_BIAS,
+        experts="deepseek",
+        defaults={"num_key_value_heads": 8, "head_dim": 128, "n_shared_experts": 1},
+    ),
     # With a latent.
+    "mistral4": replace(
+        DEEPSEEK,
+        defaults={"first_k_dense_replace": 0, "n_shared_experts": 1, "q_lora_rank": 1024},
+    ),
     "sarvam_mla": DEEPSEEK,
     "axk1": replace(
         DEEPSEEK, experts_norm=True, defaults={**DEEPSEEK.defaults, "first_k_dense_replace": 1}

@@ -51,6 +51,17 @@ _ERNIE_MOE = Family(
 )
 
 
+# Their classes come with their checkpoints, or stand in a multimodal model alone: transformers has
+# none to compare with. LongCat-Flash is among them because transformers 5.19 allocates half of the
+# weights of experts that have none.
+KIN = frozenset(
+    {
+        *("chatglm", "deepseek", "ernie4_5_vl_moe_text", "exaone", "internlm2", "internlm3"),
+        *("iquestcoder", "longcat_flash", "mimo", "minicpm", "nemotron-nas", "orion", "phi3_v"),
+        *("qwen2_5_omni_text", "sarvam_mla", "step3_text", "step3p5", "step3p7"),
+    }
+)
+
 FAMILIES: Mapping[str, Family] = {
     **MIXED_FAMILIES,
     **EXPERT_FAMILIES,

@@ -41,7 +41,7 @@ _MINIMAX_M3 = Family(
     experts="deepseek",
     qk_norm="head",
     renamed={"n_routed_experts": "num_local_experts"},
-    defaults={"num_key_value_heads": 4, "head_dim": 128},
+    defaults={"num_key_value_heads": 4, "head_dim": 128, "n_shared_experts": 1},
     modules={
         "index q": "self_attn.index_q_proj",
         "index k": "self_attn.index_k_proj",
@@ -90,6 +90,15 @@ MIXED_FAMILIES: Mapping[str, Family] = {
     "qwen3_5_moe_text": _QWEN3_5_MOE,
     "deepseek_v32": _SPARSE_DEEPSEEK,
     "glm_moe_dsa": replace(_SPARSE_DEEPSEEK, defaults={**DEEPSEEK.defaults, "q_lora_rank": 2048}),
+    "hy_v4": replace(
+        _SPARSE_DEEPSEEK,
+        indexed_every=4,
+        output_gate=True,
+        sinks=True,
+        streams="apart",
+        modules={"output gate": "self_attn.gate_proj"},
+        defaults={**DEEPSEEK.defaults, "first_k_dense_replace": 1, "hc_mult": 4},
+    ),
     "deepseek_v4": Family(
         attention="compressed",
         indexer="compressed",
