@@ -17,6 +17,7 @@ from tpdeploy.planner.lengths import EVEN_ANSWERS, EVEN_PROMPTS
 from tpdeploy.planner.performance.step import Step
 from tpdeploy.planner.protocol import FULL, STEADY, Protocol
 from tpdeploy.planner.serving.lanes import Request
+from tpdeploy.planner.serving.percentiles import requests_needed
 from tpdeploy.planner.serving.scheduler import Engine, Scheduler, Seen
 from tpdeploy.planner.workload import Workload
 
@@ -202,9 +203,16 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
 
 def _fewest(workload: Workload, protocol: Protocol) -> int:
     """Requests that a steady state is measured over at least."""
-    if workload.lengths is None or not protocol.warm_up:
+    if not protocol.warm_up:
         return protocol.fewest_requests
-    return FEWEST_DRAWN
+    fewest = FEWEST_DRAWN if workload.lengths else protocol.fewest_requests
+    return max(fewest, _told_by(workload))
+
+
+def _told_by(workload: Workload) -> int:
+    """Requests that tell the statistics of its targets."""
+    targets = [target for target in (workload.ttft, workload.tpot) if target]
+    return max([requests_needed(target.at) for target in targets], default=0)
 
 
 def _by_littles_law(engine: Engine, served: Served, clients: int) -> Served:
@@ -266,7 +274,7 @@ def _first_window(engine: Engine, workload: Workload, rate: float) -> int:
     """Requests of which most begin and end within the window."""
     running = engine.running_limit(workload)
     at_once = min(running, rate * round_seconds(engine, workload, running))
-    fewest = FEWEST_DRAWN if workload.lengths else FIRST_WINDOW
+    fewest = max(FEWEST_DRAWN if workload.lengths else FIRST_WINDOW, _told_by(workload))
     return min(max(fewest, ceil(ROUNDS * at_once)), MOST_ARRIVALS // 2)
 
 
