@@ -121,16 +121,6 @@ def follow(scheduler: Scheduler, arrivals: Iterable[Arrival]) -> list[Request]:
         ended += _advance(scheduler, coming)
 
 
-def replay_trace(engine: Engine, workload: Workload, arrivals: Iterable[Arrival]) -> Served:
-    """One replica under recorded arrivals, in order of time, from the first to the last answer.
-
-    `workload` says what the requests share: cached prefixes and drafted tokens.
-    """
-    scheduler = Scheduler(engine, workload)
-    ended = follow(scheduler, arrivals)
-    return _served(scheduler, ended, scheduler.now - min(r.arrival - r.outside for r in ended))
-
-
 def saturated(engine: Engine, workload: Workload) -> Served:
     """The replica with more clients than it runs at once: the most that it serves."""
     clients = ceil(QUEUED * engine.running_limit(workload)) + 1
