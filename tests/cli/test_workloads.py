@@ -42,8 +42,8 @@ def test_spread_lengths_are_slower_than_their_mean() -> None:
     """A few long prompts stop the others' answers."""
     means = plan("llama-8b", "1xL40S", input_tokens=2048, output_tokens=28, concurrency=8)
     code = plan("llama-8b", "1xL40S", workload="code", concurrency=8)
-    at_p99 = code.prediction.ttft_distribution.p99
-    assert at_p99 > 1.25 * means.prediction.ttft_distribution.p99
+    at_p95 = code.prediction.ttft_distribution.p95
+    assert at_p95 > 1.25 * means.prediction.ttft_distribution.p95
 
 
 @pytest.mark.parametrize("name", ["code", "reasoning"])

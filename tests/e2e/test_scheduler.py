@@ -30,6 +30,7 @@ BLOCKS, BLOCK_TOKENS, SEQUENCES, BATCHED = 32, 32, 16, 128
 REQUESTS, WITHIN_STEPS = 30, 60
 SMALLER = {
     **{"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 1024},
+    "max_position_embeddings": 512,
     **{"num_attention_heads": 2, "num_key_value_heads": 1},
 }
 SETTINGS = {

@@ -5,12 +5,8 @@ from math import log
 
 import pytest
 
-from tpdeploy.harness.measure.confidence import (
-    SHARES,
-    mean_interval,
-    percentile_interval,
-    requests_needed,
-)
+from tpdeploy.harness.measure.confidence import mean_interval, percentile_interval
+from tpdeploy.planner.serving.percentiles import SHARES, requests_needed
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from tpdeploy.launcher.figures import Look, observed
-from tpdeploy.planner.plan import DeploymentPlan, Distribution, Estimate
+from tpdeploy.planner.plan import DeploymentPlan, Estimate, Statistics
 from tpdeploy.profiles.record import Record
 
 # A shorter time tells little: an engine tells the TPOT of a request when that ends.
@@ -22,7 +22,7 @@ class Expected(Record):
     high_ms: float
 
 
-def expected(estimate: Estimate, spread: Distribution) -> Expected:
+def expected(estimate: Estimate, spread: Statistics) -> Expected:
     """The mean of a latency, with the range of its median, which the plan states."""
     wider = estimate.high / estimate.value if estimate.value else 1.0
     return Expected(mean_ms=spread.mean, high_ms=spread.mean * wider)

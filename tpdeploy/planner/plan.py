@@ -153,18 +153,24 @@ class MemoryPerGpu(Record):
     kv_cache_tokens: Whole = Field(description="tokens one replica's KV cache holds")
 
 
-class Distribution(Record):
-    """Statistics of one latency over the simulated requests, in ms."""
+class Statistics(Record):
+    """Statistics of one latency over requests, in ms."""
 
     mean: Figure
     p50: Figure
     p90: Figure
     p95: Figure
-    p99: Figure
 
     def at(self, percentile: Percentile) -> float:
         """The named statistic, in ms."""
         return float(getattr(self, percentile))
+
+
+class Distribution(Statistics):
+    """Statistics of one latency over the simulated requests, in ms."""
+
+    p99: Figure | None = Field(default=None, description="None: too few requests to tell it")
+    requests: Whole | None = Field(default=None, description="None: an earlier plan")
 
 
 class Window(Record):
@@ -215,6 +221,9 @@ class Prediction(Record):
     timeline: Timeline | None = Field(default=None, description="None: not of a recording")
     confidence: Confidence | None = Field(
         default=None, description="in what the engine reaches there; None: an earlier plan"
+    )
+    e2e_distribution: Distribution | None = Field(
+        default=None, description="from sending a request to its last token; None: an earlier plan"
     )
 
 

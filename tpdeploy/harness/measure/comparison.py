@@ -5,9 +5,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tpdeploy.harness.measure.confidence import requests_needed
 from tpdeploy.harness.measure.metrics import Measured, Spread
 from tpdeploy.planner.plan import Estimate, Prediction
+from tpdeploy.planner.serving.percentiles import requests_needed
 from tpdeploy.planner.workload import Percentile, Target, Workload
 from tpdeploy.profiles.record import Record, Text
 

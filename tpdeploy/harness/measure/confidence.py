@@ -3,13 +3,12 @@
 from bisect import bisect_left
 from collections.abc import Sequence
 from functools import cache
-from math import ceil, log, sqrt
+from math import sqrt
 from statistics import stdev
 
-# Each side of a 95 % interval is missed by this share of samples.
-MISSED = 0.025
+from tpdeploy.planner.serving.percentiles import MISSED
+
 NORMAL_95 = 1.96
-SHARES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
 # Low and high; None: so few values do not tell that bound.
 Interval = tuple[float | None, float | None]
@@ -40,21 +39,6 @@ def percentile_interval(ordered: Sequence[float], share: float) -> Interval:
         ordered[low - 1] if low else None,
         ordered[high - 1] if high <= count else None,
     )
-
-
-def requests_needed(at: str) -> int:
-    """Fewest values of which a 95 % interval of the statistic `at` exists.
-
-    Its bounds are at best the least and the greatest value: all n values lie to one side of the
-    percentile in a share p^n, or (1 - p)^n, of samples, which may be 2.5 % each.
-
-    >>> [requests_needed(at) for at in ("mean", "p50", "p90", "p95", "p99")]
-    [2, 6, 36, 72, 368]
-    """
-    if at not in SHARES:
-        return 2
-    rarer = max(SHARES[at], 1 - SHARES[at])
-    return ceil(log(MISSED) / log(rarer))
 
 
 @cache

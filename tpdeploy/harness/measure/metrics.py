@@ -7,10 +7,9 @@ from pydantic import Field, model_validator
 
 from tpdeploy.bounds import LEAST_TTFT_MS, MOST_FIGURE, MOST_RATE, Count, Figure
 from tpdeploy.harness.load.exchange import Exchange
-from tpdeploy.harness.measure.confidence import SHARES, Interval, mean_interval, percentile_interval
-from tpdeploy.planner.plan import Distribution, Timeline
-from tpdeploy.planner.serving.percentiles import percentile
-from tpdeploy.planner.serving.prediction import distribution
+from tpdeploy.harness.measure.confidence import Interval, mean_interval, percentile_interval
+from tpdeploy.planner.plan import Statistics, Timeline
+from tpdeploy.planner.serving.percentiles import SHARES, percentile, statistics_ms
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.record import Record
 
@@ -28,9 +27,10 @@ DEFINITIONS = {
 }
 
 
-class Spread(Distribution):
+class Spread(Statistics):
     """A measured distribution, in ms, with the 95 % confidence interval of each statistic."""
 
+    p99: Figure
     confidence: dict[str, Interval] = Field(
         description="low and high; None: so few requests do not tell it; empty: not known"
     )
@@ -104,11 +104,10 @@ def measure(exchanges: Sequence[Exchange], span_s: float, workload: Workload) ->
 def spread(seconds: Sequence[float]) -> Spread:
     """Statistics of `seconds`, in ms, with the confidence interval of each."""
     ordered = sorted(value * 1000 for value in seconds)
-    statistics = distribution(tuple(seconds)).model_dump()
     confidence = {"mean": mean_interval(ordered)}
     for name, share in SHARES.items():
         confidence[name] = percentile_interval(ordered, share)
-    return Spread(**statistics, confidence=confidence)
+    return Spread(**statistics_ms(seconds), confidence=confidence)
 
 
 def _goodput(good: Sequence[Exchange], span_s: float, workload: Workload) -> float | None:

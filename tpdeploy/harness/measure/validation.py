@@ -26,7 +26,6 @@ from tpdeploy.harness.load.requests import (
     recorded_requests,
 )
 from tpdeploy.harness.measure.comparison import Row, compare, overall
-from tpdeploy.harness.measure.confidence import requests_needed
 from tpdeploy.harness.measure.metrics import DEFINITIONS, Measured, measure
 from tpdeploy.harness.measure.report import ValidationReport, WarmUp, request_record
 from tpdeploy.harness.measure.teaching import (
@@ -38,6 +37,7 @@ from tpdeploy.harness.measure.teaching import (
 )
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
 from tpdeploy.planner.serving.over_time import Answered, timeline
+from tpdeploy.planner.serving.percentiles import requests_needed
 from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
 

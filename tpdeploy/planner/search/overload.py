@@ -4,19 +4,21 @@ from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate
 
 
-def requests_at_once(candidate: Candidate) -> int:
-    """Requests of mean length that memory and limits allow at once on all replicas."""
-    of_steps = candidate.parallelism.data * candidate.limits.max_num_seqs
-    most = min(candidate.kv_requests, of_steps)
-    return candidate.replicas * max(1, most)
+def requests_at_once(question: Question, candidate: Candidate) -> int:
+    """Requests that run at once in the mean where memory and limits are used up, on all replicas.
+
+    More than whole requests fit where KV blocks are taken as tokens come.
+    """
+    return candidate.replicas * candidate.replica.running_limit(question.workload)
 
 
 def overload(question: Question, best: Candidate) -> str | None:
     """What of the load has to wait and what helps, in words; None if nothing has to."""
-    clients, running = question.workload.concurrency, requests_at_once(best)
+    clients, running = question.workload.concurrency, requests_at_once(question, best)
     if clients is None or running >= clients:
         return None
-    held = best.kv_requests > best.parallelism.data * best.limits.max_num_seqs
+    of_steps = best.parallelism.data * best.replica.most_sequences(question.workload)
+    held = best.replica.running_limit(question.workload) >= of_steps
     ranks = " of each data rank" if best.parallelism.data_parallel else ""
     why = f"{best.limits.max_num_seqs:,} sequences per step{ranks}" if held else "KV cache"
     verb = "fits" if running == 1 else "fit"

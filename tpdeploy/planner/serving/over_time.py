@@ -7,6 +7,7 @@ from itertools import pairwise
 from math import ceil
 
 from tpdeploy.planner.plan import Timeline, Window
+from tpdeploy.planner.serving.percentiles import statistics_ms
 from tpdeploy.planner.serving.prediction import distribution
 from tpdeploy.planner.workload import Target, Workload
 
@@ -111,7 +112,7 @@ def _within(requests: Sequence[Answered], workload: Workload) -> float | None:
 def _misses(seconds: tuple[float, ...], target: Target | None) -> bool:
     if target is None or not seconds:
         return False
-    return distribution(seconds).at(target.at) > target.ms
+    return statistics_ms(seconds)[target.at] > target.ms
 
 
 def _peak(answered: Sequence[Answered]) -> int:

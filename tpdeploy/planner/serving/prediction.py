@@ -6,7 +6,7 @@ from statistics import fmean
 from tpdeploy.planner.performance.step_model import StepModel
 from tpdeploy.planner.plan import Distribution, Estimate, Prediction
 from tpdeploy.planner.question import Question, share_of_load
-from tpdeploy.planner.serving.percentiles import percentile
+from tpdeploy.planner.serving.percentiles import requests_needed, statistics_ms
 from tpdeploy.planner.serving.simulation import Served
 from tpdeploy.planner.workload import Workload
 
@@ -22,18 +22,18 @@ def predict(question: Question, model: StepModel, served: Served, replicas: int)
     error = max(efficiency.errors.tpot, least)
     source = _source(question, model)
     busy = _busy_replicas(question, replicas)
-    ttft, tpot = distribution(served.ttft_s), distribution(served.tpot_s)
     first = max(efficiency.errors.ttft, least)
     ttft_at = workload.ttft.at if workload.ttft else "p50"
     tpot_at = workload.tpot.at if workload.tpot else "p50"
     return Prediction(
-        ttft_ms=estimate(ttft.at(ttft_at), first, source),
-        tpot_ms=estimate(tpot.at(tpot_at), error, source),
+        ttft_ms=estimate(statistics_ms(served.ttft_s)[ttft_at], first, source),
+        tpot_ms=estimate(statistics_ms(served.tpot_s)[tpot_at], error, source),
         output_tokens_per_s=estimate(served.output_tokens_per_s * busy, error, source),
         requests_per_s=estimate(served.requests_per_s * busy, error, source),
         goodput_per_s=goodput(workload, served, busy, (first, error), source),
-        ttft_distribution=ttft,
-        tpot_distribution=tpot,
+        ttft_distribution=distribution(served.ttft_s),
+        tpot_distribution=distribution(served.tpot_s),
+        e2e_distribution=distribution(served.e2e_s),
         confidence="low" if question.graphless else question.cluster.efficiency.errors.confidence,
     )
 
@@ -72,15 +72,11 @@ def met(workload: Workload, served: Served, first: float = 1.0, later: float = 1
 
 
 def distribution(seconds: tuple[float, ...]) -> Distribution:
-    """Mean and percentiles, in ms."""
-    ordered = sorted(value * 1000 for value in seconds)
-    return Distribution(
-        mean=sum(ordered) / len(ordered),
-        p50=percentile(ordered, 0.50),
-        p90=percentile(ordered, 0.90),
-        p95=percentile(ordered, 0.95),
-        p99=percentile(ordered, 0.99),
-    )
+    """Statistics, in ms; no p99 of fewer requests than tell it."""
+    told: dict[str, float | None] = {**statistics_ms(seconds)}
+    if len(seconds) < requests_needed("p99"):
+        told["p99"] = None
+    return Distribution(**told, requests=len(seconds))
 
 
 def _busy_replicas(question: Question, replicas: int) -> float:

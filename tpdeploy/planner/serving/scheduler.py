@@ -227,10 +227,14 @@ class Scheduler:
         return min(free, key=Lane.running, default=None)
 
     def _has_room(self, lane: Lane, request: Request) -> bool:
-        """Whether the next step of the lane reads of it, and its rank has the blocks."""
+        """Whether its rank has the blocks, and the next step of the lane reads of it.
+
+        Engines that take the blocks of whole requests do so before it does.
+        """
         if lane.rank.running >= self.most_sequences:
             return False
-        return lane.room() > 0 and lane.rank.has_room(request)
+        begins = self.engine.whole_requests or lane.room() > 0
+        return begins and lane.rank.has_room(request)
 
     def _busy(self) -> Sequence[Lane]:
         """The lanes that have something to do: the only one has."""

@@ -17,6 +17,7 @@ from tpdeploy.planner.lengths import EVEN_ANSWERS, EVEN_PROMPTS
 from tpdeploy.planner.performance.step import Step
 from tpdeploy.planner.protocol import FULL, STEADY, Protocol
 from tpdeploy.planner.serving.lanes import Request
+from tpdeploy.planner.serving.percentiles import requests_needed
 from tpdeploy.planner.serving.scheduler import Engine, Scheduler, Seen
 from tpdeploy.planner.workload import Workload
 
@@ -120,16 +121,6 @@ def follow(scheduler: Scheduler, arrivals: Iterable[Arrival]) -> list[Request]:
         ended += _advance(scheduler, coming)
 
 
-def replay_trace(engine: Engine, workload: Workload, arrivals: Iterable[Arrival]) -> Served:
-    """One replica under recorded arrivals, in order of time, from the first to the last answer.
-
-    `workload` says what the requests share: cached prefixes and drafted tokens.
-    """
-    scheduler = Scheduler(engine, workload)
-    ended = follow(scheduler, arrivals)
-    return _served(scheduler, ended, scheduler.now - min(r.arrival - r.outside for r in ended))
-
-
 def saturated(engine: Engine, workload: Workload) -> Served:
     """The replica with more clients than it runs at once: the most that it serves."""
     clients = ceil(QUEUED * engine.running_limit(workload)) + 1
@@ -202,9 +193,16 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
 
 def _fewest(workload: Workload, protocol: Protocol) -> int:
     """Requests that a steady state is measured over at least."""
-    if workload.lengths is None or not protocol.warm_up:
+    if not protocol.warm_up:
         return protocol.fewest_requests
-    return FEWEST_DRAWN
+    fewest = FEWEST_DRAWN if workload.lengths else protocol.fewest_requests
+    return max(fewest, _told_by(workload))
+
+
+def _told_by(workload: Workload) -> int:
+    """Requests that tell the statistics of its targets."""
+    targets = [target for target in (workload.ttft, workload.tpot) if target]
+    return max([requests_needed(target.at) for target in targets], default=0)
 
 
 def _by_littles_law(engine: Engine, served: Served, clients: int) -> Served:
@@ -266,7 +264,7 @@ def _first_window(engine: Engine, workload: Workload, rate: float) -> int:
     """Requests of which most begin and end within the window."""
     running = engine.running_limit(workload)
     at_once = min(running, rate * round_seconds(engine, workload, running))
-    fewest = FEWEST_DRAWN if workload.lengths else FIRST_WINDOW
+    fewest = max(FEWEST_DRAWN if workload.lengths else FIRST_WINDOW, _told_by(workload))
     return min(max(fewest, ceil(ROUNDS * at_once)), MOST_ARRIVALS // 2)
 
 
