@@ -29,8 +29,10 @@ def recorded(
     for number in range(count):
         burst = number % 8 != 0
         clock += draw.expovariate(1 / mean_s) * (0.2 if burst else 4) if number else 0.0
-        earlier = draw.choice(found).blocks if found and number % 2 else ()
-        blocks = (*earlier[: most - 1], 1000 + number)
+        # The last block of a prompt is rarely full, and then nobody else's.
+        earlier = draw.choice(found).blocks[:-1] if found and number % 2 else ()
+        own = range(most - len(earlier))
+        blocks = (*earlier, *(1000 + 10 * number + n for n in own))
         prompt = (len(blocks) - 1) * BLOCK + draw.randint(17, BLOCK)
         found.append(Recorded(round(clock, 3), prompt, draw.randint(1, 40), blocks))
     return found
