@@ -36,7 +36,12 @@ from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 # Engines as tables write them, in letters alone, and the names of their adapters.
-ENGINES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt-llm"}
+ENGINES = {
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "trtllm": "tensorrt-llm",
+    "deepspeedmii": "deepspeed-mii",
+}
 # The rules of engines that have published runs and no adapter among the built-in ones: those of
 # the example adapter. Runs do not state their share of the memory: it is the engine's default.
 WITHOUT_ADAPTER = {

@@ -85,7 +85,7 @@ def step_model(
         stages=parallelism.pipeline,
         stage_layers=(max((s.layers for s in before), default=0), last.layers),
         hand_on=point_to_point(cluster, parallelism.ranks),
-        launch_s=shape.layers * EAGER_LAYER_S if eager else 0.0,
+        launch_s=shape.layers * (EAGER_LAYER_S if eager else kernels.launch_layer_s),
     )
 
 
@@ -204,8 +204,9 @@ class _Builder:
         prefill = kernels.prefill_attention(kind, latent=latent)
         decode = kernels.decode_attention(kind, latent=latent)
         prompt = main.prompt_values / self.tp * self.activation_bytes
+        alone = kernels.reads_by_head(kind, latent=latent)
         found: list[Attention | State] = [
-            Attention(layers, prompt, prefill, decode)
+            Attention(layers.read_by_each_head if alone else layers, prompt, prefill, decode)
             for layers in context_layers(shape, self.tp, kv_dtype)
         ]
         if index := index_layers(shape, self.tp):

@@ -71,9 +71,17 @@ class Workshop:
 
     def decode_attention(self, kind: KernelFormat, *, latent: bool) -> Roofline:
         """One new token on its context, with a KV cache of `kind`; shares of the 16-bit peak."""
-        kernels = self.efficiency.kernels
-        formats = kernels.latent_decode if latent else kernels.decode_attention
-        return self._serving(_measured(formats, kind), peak_flops(self.device, "bf16"), 1.0)
+        kernel = _measured(self._decoding(latent=latent), kind)
+        return self._serving(kernel, peak_flops(self.device, "bf16"), 1.0)
+
+    def reads_by_head(self, kind: KernelFormat, *, latent: bool) -> bool:
+        """Whether each head of Q reads its K and V by itself in decode attention."""
+        return bool(_measured(self._decoding(latent=latent), kind).by_head)
+
+    @property
+    def launch_layer_s(self) -> float:
+        """Seconds in which the kernels of a layer are launched, without CUDA graphs."""
+        return self.efficiency.serving.launch_layer_s
 
     @property
     def small_bytes_per_s(self) -> float:
@@ -82,6 +90,10 @@ class Workshop:
             return self._memory_bytes_per_s * self.efficiency.kernels.small
         products, attention = self.matmul("bf16"), self.decode_attention("bf16", latent=False)
         return max(products.bytes_per_s, attention.bytes_per_s)
+
+    def _decoding(self, *, latent: bool) -> Mapping[KernelFormat, Kernel]:
+        kernels = self.efficiency.kernels
+        return kernels.latent_decode if latent else kernels.decode_attention
 
     @property
     def _memory_bytes_per_s(self) -> float:

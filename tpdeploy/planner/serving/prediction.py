@@ -100,6 +100,8 @@ def _source(question: Question, model: StepModel) -> str:
         parts.append(
             f"those of {efficiency.engine}, since there are none of {question.engine.name}"
         )
+    if efficiency.kernels.source.startswith("taken over"):
+        parts += [f"kernels {efficiency.kernels.source}", f"host: {efficiency.serving.source}"]
     parts += question.cluster.measured
     if question.graphless:
         parts.append("without CUDA graphs: estimated (low confidence)")

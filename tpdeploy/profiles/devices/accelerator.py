@@ -27,6 +27,11 @@ class Kernel(Record):
     compute: Fraction = Field(description="achieved / peak FLOP/s when compute bounds it")
     memory: Fraction = Field(description="achieved / peak bytes/s when memory bounds it")
     start_s: float = Field(default=0.0, ge=0, description="seconds however little there is to do")
+    by_head: bool | None = Field(
+        default=None,
+        description="decode attention: each head of Q reads its K and V by itself, and heads that "
+        "share them do not read them together",
+    )
     source: Text | None = Field(default=None, description="where it differs from the block's")
     confidence: Confidence | None = Field(default=None, description="likewise")
     note: Text | None = Field(
@@ -63,6 +68,12 @@ class Serving(Provenance):
         default=0.0, ge=0, description="per step of several ranks: handing it out, collecting"
     )
     layer_s: float = Field(ge=0, description="per layer and step: norms and other small kernels")
+    launch_layer_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="per layer: launching its kernels, for which they wait if they are quicker; "
+        "0: CUDA graphs do it",
+    )
     sequence_s: float = Field(ge=0, description="per new token: sampling, sending it out")
     context_s: float = Field(
         default=0.0,
