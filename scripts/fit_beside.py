@@ -83,14 +83,13 @@ def beside(engine: str, other: str, architecture: str) -> Efficiency:
 
 def kernels(engine: str, known: Kernels) -> Kernels:
     """The 16-bit kernels of `engine`, in decode attention with reads of each head."""
+    own = known.alone_above(0)
     plain = {
-        name: {"bf16": getattr(known, name)["bf16"]}
+        name: {"bf16": getattr(own, name)["bf16"]}
         for name, field in Kernels.model_fields.items()
         if "dict" in str(field.annotation)
     }
-    decode = plain["decode_attention"]["bf16"]
-    plain["decode_attention"] = {"bf16": decode.changed(by_head=True)}
-    return known.changed(
+    return own.changed(
         **plain,
         source=f"taken over from {engine}",
         confidence="low",

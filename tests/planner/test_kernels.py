@@ -23,6 +23,7 @@ from tpdeploy.profiles.devices.catalog import (
     find_accelerator,
     with_engine,
 )
+from tpdeploy.profiles.devices.releases import earlier_releases
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.models.shape import Quantization
@@ -112,3 +113,16 @@ def test_a_step_without_graphs_lasts_while_kernels_are_launched() -> None:
     model = step_model(load_model("llama-2-7b"), cluster, Parallelism(tensor=4), Dtype.BF16)
     assert model.seconds(Step(decode_sequences=1, decode_context=1)) > 32 * serving.launch_layer_s
     assert serving.launch_layer_s > 0
+
+
+def test_few_heads_read_together_and_many_alone() -> None:
+    """vLLM before 0.6 on ROCm: of 32 heads, 16 sequences read together and 17 do not."""
+    cluster = with_engine(parse_gpus("1xMI300X"), "vllm")
+    (before,) = earlier_releases("vllm", "rocm")
+    old = cluster.changed(efficiency=before.of(cluster.efficiency))
+    model = step_model(load_model("llama-3-8b"), old, Parallelism(tensor=1), Dtype.BF16)
+    few, more = (
+        model.time(Step(decode_sequences=count, decode_context=2000)).attention / count
+        for count in (16, 17)
+    )
+    assert 3 < more / few < 4.2

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from math import ceil
 
 from tpdeploy.planner.engine_rules import NCCL_ALONE, OwnKernels
 from tpdeploy.planner.model.attention.kinds import main_attention
@@ -204,9 +205,10 @@ class _Builder:
         prefill = kernels.prefill_attention(kind, latent=latent)
         decode = kernels.decode_attention(kind, latent=latent)
         prompt = main.prompt_values / self.tp * self.activation_bytes
-        alone = kernels.reads_by_head(kind, latent=latent)
+        heads = ceil(shape.attention.heads / self.tp)
+        alone = kernels.alone_above(kind, latent=latent) / heads
         found: list[Attention | State] = [
-            Attention(layers.read_by_each_head if alone else layers, prompt, prefill, decode)
+            Attention(layers, prompt, prefill, decode, alone)
             for layers in context_layers(shape, self.tp, kv_dtype)
         ]
         if index := index_layers(shape, self.tp):

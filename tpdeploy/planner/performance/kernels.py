@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import hypot
+from math import hypot, inf
 
 from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency, Kernel, KernelFormat
 from tpdeploy.profiles.models.shape import Quantization
@@ -74,9 +74,10 @@ class Workshop:
         kernel = _measured(self._decoding(latent=latent), kind)
         return self._serving(kernel, peak_flops(self.device, "bf16"), 1.0)
 
-    def reads_by_head(self, kind: KernelFormat, *, latent: bool) -> bool:
-        """Whether each head of Q reads its K and V by itself in decode attention."""
-        return bool(_measured(self._decoding(latent=latent), kind).by_head)
+    def alone_above(self, kind: KernelFormat, *, latent: bool) -> float:
+        """Heads of Q in decode attention of a step of which no more read K and V together."""
+        heads = _measured(self._decoding(latent=latent), kind).alone_above
+        return inf if heads is None else heads
 
     @property
     def launch_layer_s(self) -> float:

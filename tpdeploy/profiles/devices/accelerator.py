@@ -27,10 +27,11 @@ class Kernel(Record):
     compute: Fraction = Field(description="achieved / peak FLOP/s when compute bounds it")
     memory: Fraction = Field(description="achieved / peak bytes/s when memory bounds it")
     start_s: float = Field(default=0.0, ge=0, description="seconds however little there is to do")
-    by_head: bool | None = Field(
+    alone_above: int | None = Field(
         default=None,
-        description="decode attention: each head of Q reads its K and V by itself, and heads that "
-        "share them do not read them together",
+        ge=0,
+        description="decode attention: with more heads of Q on a rank, over all sequences, each "
+        "reads its K and V alone; None: those that share them always read them together",
     )
     source: Text | None = Field(default=None, description="where it differs from the block's")
     confidence: Confidence | None = Field(default=None, description="likewise")
@@ -55,6 +56,14 @@ class Kernels(Provenance):
         default=None,
         description="share of the memory peak in norms and activations; None: as in the others",
     )
+
+    def alone_above(self, heads: int) -> "Kernels":
+        """The same with decode attention in which more heads of Q read K and V each alone."""
+        decode = {
+            form: kernel.changed(alone_above=heads)
+            for form, kernel in self.decode_attention.items()
+        }
+        return self.changed(decode_attention=decode)
 
 
 class Serving(Provenance):

@@ -1,6 +1,6 @@
 """ContextLayers: what equal layers that look at their context cost on one rank."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 
@@ -21,14 +21,6 @@ class ContextLayers:
     decode_pair_flops: float  # in one layer, in a decode step
     token_bytes: float  # read for each token attended to, in one layer
     tokens_per_entry: int = 1
-
-    @property
-    def read_by_each_head(self) -> "ContextLayers":
-        """The same where every head of Q reads its K and V by itself, in 16 bits.
-
-        A value of 16 bits is two bytes, and is multiplied and added once.
-        """
-        return replace(self, token_bytes=self.decode_pair_flops)
 
     def attended(self, context: float) -> float:
         """Tokens (or entries) that a query with `context` tokens before it attends to."""
