@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.blind import usable
 from benchmarks.choice import Case, cases, ours, usable_runs
 from tpdeploy.files import write_whole
 from tpdeploy.harness.backtest.prediction import Result, predict_rows
@@ -29,6 +30,7 @@ TABLES: Mapping[str, int] = {
     "serving.csv": 16,
     "tensorrt-llm-offline.csv": 6,
     "tensorrt-llm-static.csv": 1,
+    "deepspeed-mii.csv": 4,
 }
 DIGITS = 2
 ROUNDING_PERCENT = 0.05  # rounding of the figures, and of arithmetic on other processors
@@ -103,7 +105,7 @@ def main() -> None:
 
 def measured(name: str, every: int) -> Shown:
     """The figures of the table called `name`."""
-    rows = read_rows(PUBLISHED / name).rows
+    rows = _rows(name)
     results = predict_rows(rows)
     free, limited = cases(usable_runs(rows, results))
     return Shown(
@@ -116,7 +118,7 @@ def measured(name: str, every: int) -> Shown:
 
 def sampled(name: str) -> dict[str, Figures]:
     """The figures of the sample alone."""
-    rows = read_rows(PUBLISHED / name).rows[:: TABLES[name]]
+    rows = _rows(name)[:: TABLES[name]]
     return figures(rows, predict_rows(rows))
 
 
@@ -170,6 +172,11 @@ def row(name: str, shown: Shown) -> str:
     right = (f"{c.right_percent:.0f} % of {c.cases}{words}" for words, c in picks if c)
     told = (f"`{name}`", *cells, ", ".join(right))
     return "|" + "".join(f" {cell} |" if cell else " |" for cell in told)
+
+
+def _rows(name: str) -> list[Row]:
+    """The rows of a table that nothing speaks against."""
+    return [row for row in read_rows(PUBLISHED / name).rows if usable(row)]
 
 
 def _worse_group(now: Figures, was: Figures) -> Iterator[str]:

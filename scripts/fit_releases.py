@@ -24,9 +24,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
-from math import exp, log, sqrt
+from math import exp, expm1, log, sqrt
 from pathlib import Path
 
+from fit_serving import COVERAGE
 from scipy.optimize import minimize
 
 from tpdeploy.backends.base import Release
@@ -51,6 +52,8 @@ NOISE = 0.03
 # Weight of a parameter's squared log distance from where the fit begins.
 PRIOR = 0.001
 EVALUATIONS = 400
+# A judgement: by how much another lab's runs may be off when those of one are not.
+ONE_SOURCE = 0.3
 SEED = 1
 LEFT_OUT = ("impossible", "doubtful")
 NAMES = ("family", "model", "gpu")
@@ -91,7 +94,7 @@ def main() -> None:
     for words, mine in (("fitted", known), ("kept apart", kept)):
         for told, each in (("today's", None), ("fit", found)):
             print(f"{words}, {told}: {summary(each, mine)}")
-    result = described(found, known, asked.runs.name)
+    result = described(found, known, asked.runs.name, within(found, kept or known))
     print(dump_record(result))
     if asked.write:
         save(asked.engine, start, result)
@@ -220,7 +223,15 @@ def summary(earlier: Earlier | None, runs: Sequence[Run]) -> str:
     return ", ".join(parts)
 
 
-def described(found: Earlier, runs: Sequence[Run], table: str) -> Earlier:
+def within(earlier: Earlier, runs: Sequence[Run]) -> float:
+    """The error that four of five of `runs` stay under; of one source no less than ONE_SOURCE."""
+    sizes = sorted(map(abs, errors_of(earlier, runs)))
+    error = float(f"{expm1(sizes[int(COVERAGE * len(sizes))]):.3g}")
+    sources = {run.row.get("family", "") for run in runs}
+    return error if len(sources) > 1 else max(error, ONE_SOURCE)
+
+
+def described(found: Earlier, runs: Sequence[Run], table: str, error: float) -> Earlier:
     """The values with where they come from."""
     models = sorted({run.row["model"].rsplit("/", 1)[-1] for run in runs})
     gpus = sorted({run.row["gpu"] for run in runs})
@@ -229,6 +240,7 @@ def described(found: Earlier, runs: Sequence[Run], table: str) -> Earlier:
         update={
             "source": f"scripts/fit_releases.py on {len(runs)} public runs of {', '.join(sources)}",
             "date": date.today(),
+            "error": error,
             "note": f"fitted to {', '.join(models)} on {', '.join(gpus)}; {summary(found, runs)}",
         }
     )

@@ -275,8 +275,7 @@ def error_of(serving: Serving, number: int) -> Errors:
     case, efficiency = runs[number].case, start.model_copy(update={"serving": serving})
     if not case.served:
         efficiency = efficiency.without_server()
-    readings = tuple(_with(reading, efficiency) for reading in case.readings)
-    found = predict_case(replace(case, readings=readings))
+    found = predict_case(with_efficiency(case, efficiency))
     if isinstance(found, Failed):
         return {}
     figures = {"ttft": found.ttft, "tpot": found.tpot, "rate": found.output_tokens_per_s}
@@ -285,6 +284,11 @@ def error_of(serving: Serving, number: int) -> Errors:
         for name, figure in figures.items()
         if figure.measured
     }
+
+
+def with_efficiency(case: Case, efficiency: Efficiency) -> Case:
+    """The run with an engine that reaches `efficiency`."""
+    return replace(case, readings=tuple(_with(reading, efficiency) for reading in case.readings))
 
 
 def _with(reading: Reading, efficiency: Efficiency) -> Reading:

@@ -279,3 +279,22 @@ def test_sequences_in_a_step(stated: str, most: int | None) -> None:
     """As stated; else as many as are in flight."""
     row = run(input_tokens="217", output_tokens="202", concurrency="1000", tp="1", dp="1")
     assert case_of({**row, "max_num_seqs": stated}).readings[0].question.max_num_seqs == most
+
+
+@pytest.mark.parametrize(
+    ("changed", "most"),
+    [
+        ({"gpu": "A100-SXM4-80GB"}, 256),
+        ({"gpu": "L40S"}, 256),
+        ({}, None),
+        ({"engine_version": "0.7.3"}, 256),
+        ({"gpu": "A100-SXM4-80GB", "requests": ""}, None),
+        ({"gpu": "A100-SXM4-80GB", "engine": "sglang"}, None),
+    ],
+)
+def test_who_starts_vllm_by_hand_gets_its_default(
+    changed: dict[str, str], most: int | None
+) -> None:
+    """256 sequences a step on A100, on small GPUs and in old releases; not in generated runs."""
+    row = run(**{"requests": "1000", "concurrency": "1000", **changed})
+    assert case_of(row).readings[0].question.max_num_seqs == most

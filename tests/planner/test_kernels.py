@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.performance.assembly import step_model
 from tpdeploy.planner.performance.kernels import (
     Roofline,
     Workshop,
@@ -13,8 +15,17 @@ from tpdeploy.planner.performance.kernels import (
     peak_flops,
     weight_format,
 )
+from tpdeploy.planner.performance.step import Step
 from tpdeploy.profiles.devices.accelerator import Accelerator, KernelFormat
-from tpdeploy.profiles.devices.catalog import accelerators, efficiency_of, find_accelerator
+from tpdeploy.profiles.devices.catalog import (
+    accelerators,
+    efficiency_of,
+    find_accelerator,
+    with_engine,
+)
+from tpdeploy.profiles.devices.releases import earlier_releases
+from tpdeploy.profiles.machine.gpus_spec import parse_gpus
+from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.models.shape import Quantization
 from tpdeploy.profiles.record import Dtype
 
@@ -81,3 +92,37 @@ def test_formats_follow_the_checkpoint() -> None:
     assert weight_format(Dtype.FP4, nvfp4) == "fp4"
     assert weight_format(Dtype.FP16, None) == "bf16"
     assert (cache_format(Dtype.FP8), cache_format(Dtype.BF16)) == ("fp8", "bf16")
+
+
+def test_heads_that_read_alone_read_as_much_as_without_groups() -> None:
+    """DeepSpeed-MII's decode attention takes as long with 8 KV heads of 32 as with 32."""
+    cluster = with_engine(parse_gpus("1xA100-80GB"), "deepspeed-mii")
+    step = Step(decode_sequences=64, decode_context=2000)
+
+    def seconds(name: str) -> float:
+        model = step_model(load_model(name), cluster, Parallelism(tensor=1), Dtype.BF16)
+        return model.time(step).attention
+
+    assert seconds("llama-3-8b") == pytest.approx(seconds("llama-2-7b"))
+
+
+def test_a_step_without_graphs_lasts_while_kernels_are_launched() -> None:
+    """However small the step: DeepSpeed-MII launches the kernels of 32 layers one by one."""
+    cluster = with_engine(parse_gpus("4xA100-80GB"), "deepspeed-mii")
+    serving = cluster.efficiency.serving
+    model = step_model(load_model("llama-2-7b"), cluster, Parallelism(tensor=4), Dtype.BF16)
+    assert model.seconds(Step(decode_sequences=1, decode_context=1)) > 32 * serving.launch_layer_s
+    assert serving.launch_layer_s > 0
+
+
+def test_few_heads_read_together_and_many_alone() -> None:
+    """vLLM before 0.6 on ROCm: of 32 heads, 16 sequences read together and 17 do not."""
+    cluster = with_engine(parse_gpus("1xMI300X"), "vllm")
+    (before,) = earlier_releases("vllm", "rocm")
+    old = cluster.changed(efficiency=before.of(cluster.efficiency))
+    model = step_model(load_model("llama-3-8b"), old, Parallelism(tensor=1), Dtype.BF16)
+    few, more = (
+        model.time(Step(decode_sequences=count, decode_context=2000)).attention / count
+        for count in (16, 17)
+    )
+    assert 3 < more / few < 4.2

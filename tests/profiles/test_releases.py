@@ -48,6 +48,14 @@ def test_an_engine_measured_alone_keeps_what_its_core_takes() -> None:
     assert alone.sequence_s == pytest.approx(before.sequence_s)
 
 
+def test_an_earlier_release_has_a_range_of_its_own() -> None:
+    """Of TPOT and rates; that of TTFT is today's."""
+    (before,) = (e for e in earlier_releases("vllm", "cuda") if (e.major, e.minor) == (0, 8))
+    today = efficiency_of("hopper")
+    assert before.of(today).errors.tpot == before.error != today.errors.tpot
+    assert before.of(today).errors.ttft == today.errors.ttft
+
+
 def test_platforms_have_histories_of_their_own() -> None:
     """On ROCm, kernels before 0.6 were slower than today's; on CUDA only the host was."""
     cuda, rocm = (earlier_releases("vllm", platform)[0] for platform in ("cuda", "rocm"))
@@ -67,7 +75,7 @@ def test_factors_multiply_todays_rates() -> None:
     """Times are added, factors multiplied, and nothing else changes."""
     today = efficiency_of("hopper")
     (before,) = (e for e in earlier_releases("vllm", "cuda") if (e.major, e.minor) == (0, 6))
-    halved = before.changed(memory=0.5).of(today)
+    halved = before.changed(memory=0.5, error=None).of(today)
     assert halved.serving.memory == pytest.approx(today.serving.memory / 2)
     assert halved.serving.step_s == pytest.approx(today.serving.step_s + before.step_s)
     assert (halved.kernels, halved.errors) == (today.kernels, today.errors)

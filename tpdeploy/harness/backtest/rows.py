@@ -36,7 +36,12 @@ from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 # Engines as tables write them, in letters alone, and the names of their adapters.
-ENGINES = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrt-llm"}
+ENGINES = {
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "trtllm": "tensorrt-llm",
+    "deepspeedmii": "deepspeed-mii",
+}
 # The rules of engines that have published runs and no adapter among the built-in ones: those of
 # the example adapter. Runs do not state their share of the memory: it is the engine's default.
 WITHOUT_ADAPTER = {
@@ -60,6 +65,9 @@ SPARE_TOKENS = 1500
 # It tells TensorRT-LLM's data ranks to hold prompts back until all have one, for so many steps
 # (attention_dp_config with enable_balance and timeout_iters in its benchmarks/dsr1_*_b200_trt*.sh).
 PROMPT_WAIT_STEPS = 60
+# What vLLM puts into a step by default: so many sequences, and up to 1,024 on GPUs of 70 GiB or
+# more other than A100, since 0.8 (its engine/arg_utils.py).
+VLLM_SEQUENCES, LARGE_BYTES, VLLM_LARGE_SINCE = 256, 70 << 30, (0, 8, "2025-03-18")
 GPUS_A_MACHINE = 8
 # A run that did not fit into its engine's default share of the memory was given more.
 MOST_MEMORY = 0.97
@@ -117,7 +125,7 @@ def case_of(row: Row) -> Case:
         kv_cache_dtype=_kv_cache_dtype(row, shape),
         protocol=_protocol(row, workload),
         max_num_batched_tokens=_batched_tokens(row, engine, workload, replicas),
-        max_num_seqs=_sequences(row),
+        max_num_seqs=_sequences(row, cluster.accelerator),
     )
     return Case(
         tuple(_readings(question, split, gpus)),
@@ -215,9 +223,19 @@ def _batched_tokens(row: Row, engine: EngineRules, workload: Workload, replicas:
     return workload.input_tokens + ceil((workload.concurrency or 1) / replicas) + SPARE_TOKENS
 
 
-def _sequences(row: Row) -> int | None:
-    """Sequences of the engine's largest step; None: as many as are in flight, 256 or more."""
-    return whole(row, "max_num_seqs", 1, MOST_CLIENTS) if stated(row, "max_num_seqs") else None
+def _sequences(row: Row, device: Accelerator) -> int | None:
+    """Sequences of the engine's largest step; None: as many as are in flight, 256 or more.
+
+    Whoever states `requests` started vLLM by hand, with its default where the row says no other.
+    """
+    if stated(row, "max_num_seqs"):
+        return whole(row, "max_num_seqs", 1, MOST_CLIENTS)
+    if adapter_of(row["engine"]) != "vllm" or not stated(row, "requests"):
+        return None
+    large = device.peaks.memory_bytes >= LARGE_BYTES and not device.name.lower().startswith("a100")
+    since = Release(*VLLM_LARGE_SINCE)
+    earlier = since.is_after(row.get("engine_version", ""), row.get("date", ""))
+    return None if large and not earlier else VLLM_SEQUENCES
 
 
 def _of_grid(row: Row) -> bool:

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from math import ceil
 
 from tpdeploy.planner.engine_rules import NCCL_ALONE, OwnKernels
 from tpdeploy.planner.model.attention.kinds import main_attention
@@ -85,7 +86,7 @@ def step_model(
         stages=parallelism.pipeline,
         stage_layers=(max((s.layers for s in before), default=0), last.layers),
         hand_on=point_to_point(cluster, parallelism.ranks),
-        launch_s=shape.layers * EAGER_LAYER_S if eager else 0.0,
+        launch_s=shape.layers * (EAGER_LAYER_S if eager else kernels.launch_layer_s),
     )
 
 
@@ -204,8 +205,10 @@ class _Builder:
         prefill = kernels.prefill_attention(kind, latent=latent)
         decode = kernels.decode_attention(kind, latent=latent)
         prompt = main.prompt_values / self.tp * self.activation_bytes
+        heads = ceil(shape.attention.heads / self.tp)
+        alone = kernels.alone_above(kind, latent=latent) / heads
         found: list[Attention | State] = [
-            Attention(layers, prompt, prefill, decode)
+            Attention(layers, prompt, prefill, decode, alone)
             for layers in context_layers(shape, self.tp, kv_dtype)
         ]
         if index := index_layers(shape, self.tp):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import hypot
+from math import hypot, inf
 
 from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency, Kernel, KernelFormat
 from tpdeploy.profiles.models.shape import Quantization
@@ -71,9 +71,18 @@ class Workshop:
 
     def decode_attention(self, kind: KernelFormat, *, latent: bool) -> Roofline:
         """One new token on its context, with a KV cache of `kind`; shares of the 16-bit peak."""
-        kernels = self.efficiency.kernels
-        formats = kernels.latent_decode if latent else kernels.decode_attention
-        return self._serving(_measured(formats, kind), peak_flops(self.device, "bf16"), 1.0)
+        kernel = _measured(self._decoding(latent=latent), kind)
+        return self._serving(kernel, peak_flops(self.device, "bf16"), 1.0)
+
+    def alone_above(self, kind: KernelFormat, *, latent: bool) -> float:
+        """Heads of Q in decode attention of a step of which no more read K and V together."""
+        heads = _measured(self._decoding(latent=latent), kind).alone_above
+        return inf if heads is None else heads
+
+    @property
+    def launch_layer_s(self) -> float:
+        """Seconds in which the kernels of a layer are launched, without CUDA graphs."""
+        return self.efficiency.serving.launch_layer_s
 
     @property
     def small_bytes_per_s(self) -> float:
@@ -82,6 +91,10 @@ class Workshop:
             return self._memory_bytes_per_s * self.efficiency.kernels.small
         products, attention = self.matmul("bf16"), self.decode_attention("bf16", latent=False)
         return max(products.bytes_per_s, attention.bytes_per_s)
+
+    def _decoding(self, *, latent: bool) -> Mapping[KernelFormat, Kernel]:
+        kernels = self.efficiency.kernels
+        return kernels.latent_decode if latent else kernels.decode_attention
 
     @property
     def _memory_bytes_per_s(self) -> float:

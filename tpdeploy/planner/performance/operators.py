@@ -1,7 +1,7 @@
 """The parts of a step: kernels and collectives of one rank, each with its time in seconds."""
 
 from dataclasses import dataclass
-from math import log, sqrt
+from math import inf, log, sqrt
 
 from tpdeploy.planner.model.attention.cost import ContextLayers
 from tpdeploy.planner.performance.attention import StateLayers
@@ -76,6 +76,9 @@ class Attention:
     prompt_bytes: float  # Q, K, V and output of one prompt token, in one layer
     prefill: Roofline
     decode: Roofline
+    # With more sequences each head of Q reads its K and V alone: in 16 bits, 2 bytes of each value
+    # that it multiplies and adds.
+    alone_above: float = inf
 
     def seconds(self, step: Step) -> float:
         """Seconds of all of them in `step`."""
@@ -86,7 +89,9 @@ class Attention:
         if sequences := step.decode_sequences:
             contexts = sequences * cost.attended(step.decode_context)
             flops = contexts * step.verified * cost.decode_pair_flops
-            seconds += self.decode.seconds(flops, contexts * cost.token_bytes)
+            alone = sequences > self.alone_above
+            read = cost.decode_pair_flops if alone else cost.token_bytes
+            seconds += self.decode.seconds(flops, contexts * read)
         return cost.layers * seconds
 
 

@@ -97,6 +97,9 @@ def _source(question: Question, model: StepModel) -> str:
         parts.append(
             f"those of {efficiency.engine}, since there are none of {question.engine.name}"
         )
+    kernels = efficiency.kernels.source
+    if kernels.startswith("taken over") and efficiency.engine not in kernels:
+        parts += [f"kernels {kernels}", f"host: {efficiency.serving.source}"]
     parts += question.cluster.measured
     if question.graphless:
         parts.append("without CUDA graphs: estimated (low confidence)")

@@ -27,6 +27,12 @@ class Kernel(Record):
     compute: Fraction = Field(description="achieved / peak FLOP/s when compute bounds it")
     memory: Fraction = Field(description="achieved / peak bytes/s when memory bounds it")
     start_s: float = Field(default=0.0, ge=0, description="seconds however little there is to do")
+    alone_above: int | None = Field(
+        default=None,
+        ge=0,
+        description="decode attention: with more heads of Q on a rank, over all sequences, each "
+        "reads its K and V alone; None: those that share them always read them together",
+    )
     source: Text | None = Field(default=None, description="where it differs from the block's")
     confidence: Confidence | None = Field(default=None, description="likewise")
     note: Text | None = Field(
@@ -51,6 +57,14 @@ class Kernels(Provenance):
         description="share of the memory peak in norms and activations; None: as in the others",
     )
 
+    def alone_above(self, heads: int) -> "Kernels":
+        """The same with decode attention in which more heads of Q read K and V each alone."""
+        decode = {
+            form: kernel.changed(alone_above=heads)
+            for form, kernel in self.decode_attention.items()
+        }
+        return self.changed(decode_attention=decode)
+
 
 class Serving(Provenance):
     """Times that only whole serving runs show, not single kernels."""
@@ -63,6 +77,12 @@ class Serving(Provenance):
         default=0.0, ge=0, description="per step of several ranks: handing it out, collecting"
     )
     layer_s: float = Field(ge=0, description="per layer and step: norms and other small kernels")
+    launch_layer_s: float = Field(
+        default=0.0,
+        ge=0,
+        description="per layer: launching its kernels, for which they wait if they are quicker; "
+        "0: CUDA graphs do it",
+    )
     sequence_s: float = Field(ge=0, description="per new token: sampling, sending it out")
     context_s: float = Field(
         default=0.0,

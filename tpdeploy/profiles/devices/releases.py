@@ -31,6 +31,15 @@ class Earlier(Provenance):
     memory: float = Field(default=1.0, gt=0, description="factor on the memory rate of kernels")
     compute: float = Field(default=1.0, gt=0, description="factor on the compute rate of products")
     communication: float = Field(default=1.0, gt=0, description="factor on collectives")
+    alone_above: int | None = Field(
+        default=None, ge=0, description="heads of Q in decode attention that read K and V together"
+    )
+    error: float | None = Field(
+        default=None,
+        gt=0,
+        description="of TPOT and tokens/s: four of five runs lie within a factor of 1 + this; "
+        "None: today's",
+    )
 
     def of(self, today: Efficiency) -> Efficiency:
         """The engine as it was, from how it is today."""
@@ -44,7 +53,12 @@ class Earlier(Provenance):
             "compute": serving.compute * self.compute,
             "communication": serving.communication * self.communication,
         }
-        return today.changed(serving=serving.changed(**changed))
+        found = today.changed(serving=serving.changed(**changed))
+        if self.error:
+            found = found.changed(errors=today.errors.changed(tpot=self.error))
+        if self.alone_above is not None:
+            found = found.changed(kernels=today.kernels.alone_above(self.alone_above))
+        return found
 
 
 class History(Record):
