@@ -15,7 +15,7 @@ ruff format --check .
 mypy
 lint-imports
 python scripts/build_site.py
-pytest -n 2 -m "not engine and not processes and not properties and not cluster"
+pytest -n 2 -m "not engine and not processes and not properties and not cluster and not browser"
 if [ "${1:-all}" = fast ]; then
     echo "Left out by request: drawn plans, the published runs, and what is end to end"
     exit 0
@@ -40,6 +40,7 @@ if ! wait "$installing"; then
     exit 1
 fi
 pytest -n 4 -m processes tests
+pytest -m browser tests/browser
 pytest -n 2 -m "cluster and not engine" tests/cluster
 # Nothing serves while models are counted: two at a time.
 pytest -n 2 -m engine tests/e2e/test_parameters.py
