@@ -1,17 +1,14 @@
 """One headless Chromium for all tests of pages."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
-from shutil import which
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from scripts.take_pictures import launched, program
 from tests.browser.looks import Look
 from tests.left_out import leave_out
-
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,12 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
     """The browser; without one the test is left out, saying so, and in CI it fails."""
-    program = next(filter(None, map(which, PROGRAMS)), None)
-    if program is None:
+    found = program()
+    if found is None:
         leave_out("pages in a browser: apt-get install chromium")
-    alone = ["--no-sandbox"] if os.geteuid() == 0 else []  # it has none for root
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=alone)
+        browser = launched(playwright, found)
         yield browser
         browser.close()
 
