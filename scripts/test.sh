@@ -1,6 +1,6 @@
 #!/bin/sh
-# Every check: lint, types, imports, the documentation site, fast tests, drawn plans, the published runs, then end to end, with
-# stand-in engines, over several hosts, and with real engines. `sh scripts/test.sh fast` ends after the fast tests.
+# Every check: lint, types, imports, the documentation site, fast tests, drawn plans, the published runs, pages in a browser, then
+# end to end, with stand-in engines, over several hosts, and with real engines. `sh scripts/test.sh fast` ends after the fast tests.
 set -eu
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
@@ -15,9 +15,9 @@ ruff format --check .
 mypy
 lint-imports
 python scripts/build_site.py
-pytest -n 2 -m "not engine and not processes and not properties and not cluster"
+pytest -n 2 -m "not engine and not processes and not properties and not cluster and not browser"
 if [ "${1:-all}" = fast ]; then
-    echo "Left out by request: drawn plans, the published runs, and what is end to end"
+    echo "Left out by request: drawn plans, the published runs, pages in a browser, and what is end to end"
     exit 0
 fi
 
@@ -35,6 +35,7 @@ installing=$!
 trap 'kill "$installing" 2>/dev/null || true' EXIT
 pytest -n 2 --dist worksteal -m properties tests
 python -m benchmarks.accuracy
+pytest -m browser tests/browser
 if ! wait "$installing"; then
     cat "$TPDEPLOY_HOME/install.log" >&2
     exit 1

@@ -6,6 +6,8 @@ import pytest
 
 from scripts.build_site import foreign
 
+ROOT = Path(__file__).parents[1]
+MOST_BYTES = 600_000
 OWN = """<link rel="stylesheet" href="_static/styles/furo.css"><script src="../a.js"></script>
 <a href="https://example.org/">a link is followed by the reader alone</a><img src="data:x">"""
 
@@ -33,3 +35,13 @@ def test_what_is_asked_of_another_host_is_found(name: str, text: str, tmp_path: 
     file.write_text(text, encoding="utf-8")
     (asked,) = foreign(file)
     assert "example.org" in asked
+
+
+def test_pictures_are_small_and_each_is_shown() -> None:
+    """Together they take little of a clone."""
+    pictures = [*(ROOT / "docs" / "pictures").iterdir()]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    shown = "".join(page.read_text(encoding="utf-8") for page in pages)
+    assert pictures
+    assert sum(picture.stat().st_size for picture in pictures) < MOST_BYTES
+    assert [picture.name for picture in pictures if f"pictures/{picture.name})" not in shown] == []

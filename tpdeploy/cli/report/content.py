@@ -1,7 +1,8 @@
 """What a report tells, gathered before anything is drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from tpdeploy.harness.measure.sweep import Point, SweepReport
 from tpdeploy.planner.parallelism import Parallelism
@@ -13,6 +14,9 @@ from tpdeploy.planner.workload import Workload
 
 # Other splits whose curves are drawn beside the chosen one's.
 MOST_OTHERS = 3
+# A load is served if a split gives so much of the tokens/s that it asks for; one of requests in
+# flight, which takes what it gets, if it adds as much to what the one before got.
+SERVED, ADDED = 0.95, 0.02
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,22 @@ class Curve:
     parallelism: Parallelism
     loads: tuple[float, ...]
     predictions: tuple[Prediction, ...]
+    closed: bool
+
+    @property
+    def served(self) -> int:
+        """How many of the loads, from the lightest on, the split serves; heavier ones wait."""
+        tokens = [prediction.output_tokens_per_s.value for prediction in self.predictions]
+        steps = zip(pairwise(self.loads), pairwise(tokens), strict=False)
+        for count, ((load, more), (before, after)) in enumerate(steps, start=1):
+            least = 1 + ADDED if self.closed else SERVED * more / load
+            if after < least * before:
+                return count
+        return len(tokens)
+
+    def until(self, count: int) -> "Curve":
+        """Its first `count` loads."""
+        return replace(self, loads=self.loads[:count], predictions=self.predictions[:count])
 
 
 @dataclass(frozen=True)
@@ -33,6 +53,7 @@ class Content:
     others: tuple[Curve, ...]
     widths: tuple[WidthCost, ...]
     sweep: SweepReport | None
+    most: float | None  # output tokens/s where heavier loads than those of the curve only wait
 
     @property
     def points(self) -> tuple[Point, ...]:
@@ -52,14 +73,20 @@ class Content:
 
 def gather(question: Question, plan: DeploymentPlan, sweep: SweepReport | None = None) -> Content:
     """Everything about `plan`, which answers `question`, and about its `sweep`."""
-    loads = _loads(plan.workload, sweep)
+    loads, closed = _loads(plan.workload, sweep), plan.workload.rate is None
     axis = tuple(load_of(load) for load in loads)
+    whole = Curve(plan.parallelism, axis, predict_plan(question, plan, loads), closed)
+    measured = [load_of(point.workload) for point in sweep.points] if sweep else []
+    needed = max([load_of(plan.workload), *measured])
+    chosen = whole.until(max(whole.served, sum(load <= needed for load in axis)))
+    heaviest = whole.predictions[-1].output_tokens_per_s.value
     return Content(
         plan=plan,
-        chosen=Curve(plan.parallelism, axis, predict_plan(question, plan, loads)),
+        chosen=chosen,
         others=tuple(_other(question, split, loads) for split in _simulated(plan)),
         widths=cost_by_width(question, plan),
         sweep=sweep,
+        most=heaviest if len(chosen.loads) < len(axis) else None,
     )
 
 
@@ -81,4 +108,5 @@ def _simulated(plan: DeploymentPlan) -> list[Parallelism]:
 
 def _other(question: Question, split: Parallelism, loads: Sequence[Workload]) -> Curve:
     predictions = predict_split(question, split, loads)
-    return Curve(split, tuple(load_of(load) for load in loads[: len(predictions)]), predictions)
+    axis = tuple(load_of(load) for load in loads[: len(predictions)])
+    return Curve(split, axis, predictions, question.workload.rate is None)

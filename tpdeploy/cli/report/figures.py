@@ -11,9 +11,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from tpdeploy.cli.report.svg import COLOURS, STYLE, inline
 from tpdeploy.planner.plan import Estimate
 
-SIZE = (4.7, 3.4)  # inches of 72 px: as wide as a phone's screen
+SIZE = (4.7, 2.7)  # inches of 72 px: as wide as a phone's screen
+FRONTIER_HEIGHT = 3.2
+BAR_POINTS = 9  # width of the bar that a range is
+# Numbers along a line are apart by so much of the width and of the height, or left out.
+APART = (0.12, 0.1)
+# Another split's line may be so many times as long as the first one's.
+WIDEST = 2.2
 # A figure whose largest value is so many times its smallest is drawn on a logarithmic scale.
-LOGARITHMIC = 25
+LOGARITHMIC = 10
 MOST_TICKS = 8
 LEGEND_LETTERS = 42  # that fit side by side
 Drawing = Callable[[Axes], None]
@@ -26,7 +32,8 @@ class Axis:
     label: str
     ticks: tuple[float, ...]
     logarithmic: bool  # requests in flight double from point to point, rates do not
-    marks: tuple[tuple[str, float], ...] = ()  # loads that have a name
+    planned: float
+    knee: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,6 @@ class Reading:
 class Series:
     """One quantity against load: predicted with its range, measured, and the limit."""
 
-    label: str  # with its unit
     loads: tuple[float, ...]
     predicted: tuple[Estimate, ...]
     measured: tuple[Reading, ...] = ()
@@ -59,6 +65,7 @@ class Line:
     loads: tuple[float, ...]
     points: tuple[tuple[float, float], ...]
     measured: bool = False
+    main: bool = False  # what the figure is about; the others are for comparison
 
 
 @dataclass(frozen=True)
@@ -71,41 +78,35 @@ class Stack:
 
 
 def against_load(name: str, axis: Axis, series: Series, description: str) -> str:
-    """Predicted (line and band) and measured (points) against the load."""
+    """Predicted (line, and a bar for each range) and measured (points) against the load."""
 
     def draw(axes: Axes) -> None:
         low = [e.low for e in series.predicted]
         high = [e.high for e in series.predicted]
         middle = [e.value for e in series.predicted]
         predicted = COLOURS["predicted"]
-        axes.fill_between(series.loads, low, high, color=predicted, alpha=0.16, linewidth=0)
-        axes.plot(series.loads, middle, color=predicted, marker="o", label="predicted")
+        axes.vlines(series.loads, low, high, color=predicted, alpha=0.2, linewidth=BAR_POINTS)
+        axes.plot(series.loads, middle, color=predicted, marker="o", markersize=5)
         if series.measured:
             _draw_readings(axes, series.measured)
         if series.target is not None:
-            axes.axhline(
-                series.target,
-                label="target",
-                color=COLOURS["ink"],
-                linestyle=(0, (5, 3)),
-                linewidth=1.6,
-            )
+            dashes = (0, (5, 3))
+            axes.axhline(series.target, color=COLOURS["ink"], linestyle=dashes, linewidth=1.6)
         _scale_loads(axes, axis)
         values = [*middle, *(reading.value for reading in series.measured)]
         _scale_values(axes, values, from_zero=series.from_zero)
-        axes.set_ylabel(series.label)
 
     return _figure(name, draw, description)
 
 
 def frontier(name: str, lines: Sequence[Line], device: str, description: str) -> str:
     """Throughput of a device against the time per output token, one line a split."""
-    return _figure(name, _frontier(lines, device), description)
+    return _figure(name, _frontier(lines, device), description, FRONTIER_HEIGHT)
 
 
 def frontier_figure(lines: Sequence[Line], device: str, title: str) -> Figure:
     """The same figure by itself, with a title."""
-    figure = _drawn(_frontier(lines, device), SIZE[1])
+    figure = _drawn(_frontier(lines, device), FRONTIER_HEIGHT)
     figure.axes[0].set_title(title, fontsize=9, loc="left")
     return figure
 
@@ -114,29 +115,27 @@ def _frontier(lines: Sequence[Line], device: str) -> Drawing:
     others = iter((("second", "s"), ("third", "^"), ("fourth", "v")))
 
     def draw(axes: Axes) -> None:
-        for index, line in enumerate(lines):
+        for line in lines:
             colour, marker = "predicted", "o"
             if line.measured:
                 colour, marker = "measured", "D"
-            elif index:
+            elif not line.main:
                 colour, marker = next(others)
-            width = 1.4 if index and not line.measured else 2
             axes.plot(
                 *zip(*line.points, strict=True),
                 color=COLOURS[colour],
                 marker=marker,
-                linewidth=width,
-                markersize=6 if width == 2 else 4,
+                linestyle="" if line.measured else "-",
+                linewidth=2 if line.main else 1.4,
+                markersize=6 if line.main else 4,
                 label=line.name,
-                zorder=3 if width == 2 else 2,
+                zorder=3 if line.main else 2,
             )
-        first = lines[0]
-        for load, point in list(zip(first.loads, first.points, strict=True))[::2]:
-            axes.annotate(
-                f"{load:g}", point, (-5, 5), textcoords="offset points", ha="right", fontsize=9
-            )
-        axes.set_xlim(left=0)
+        longest = max(x for line in lines if line.main for x, _ in line.points)
+        right = min(axes.get_xlim()[1], WIDEST * longest)
+        axes.set_xlim(0, right or 1)  # of one output token there is no TPOT
         axes.set_ylim(bottom=0)
+        _write_loads(axes, lines[0])
         _write_values(axes)
         axes.set_xlabel("TPOT, ms (quicker to the left)")
         axes.set_ylabel(f"Output tokens/s a {device}")
@@ -186,20 +185,21 @@ def _drawn(draw: Drawing, height: float) -> Figure:
     figure = Figure(figsize=(SIZE[0], height), layout="constrained")
     axes = figure.add_subplot()
     draw(axes)
-    longest = max(len(label) for label in axes.get_legend_handles_labels()[1])
-    figure.legend(
-        loc="outside upper left",
-        ncols=max(1, min(3, LEGEND_LETTERS // longest)),
-        columnspacing=1.2,
-        handlelength=1.6,
-    )
+    names = axes.get_legend_handles_labels()[1]
+    if names:
+        figure.legend(
+            loc="outside upper left",
+            ncols=max(1, min(3, LEGEND_LETTERS // max(map(len, names)))),
+            columnspacing=1.2,
+            handlelength=1.6,
+        )
     return figure
 
 
 def _draw_readings(axes: Axes, readings: Sequence[Reading]) -> None:
     loads, values = [r.load for r in readings], [r.value for r in readings]
     colour = COLOURS["measured"]
-    axes.plot(loads, values, color=colour, marker="D", label="measured")
+    axes.plot(loads, values, color=colour, marker="D", linestyle="")
     below, above = [r.value - r.low for r in readings], [r.high - r.value for r in readings]
     axes.errorbar(
         loads, values, [below, above], fmt="none", color=colour, capsize=3, elinewidth=1.2
@@ -215,18 +215,10 @@ def _scale_loads(axes: Axes, axis: Axis) -> None:
     axes.set_xticks(list(shown), [f"{tick:,g}" for tick in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(axis.label)
-    for name, load in axis.marks:
-        axes.axvline(load, color=COLOURS["muted"], linewidth=1, linestyle=(0, (1, 2)), zorder=1)
-        axes.annotate(
-            name,
-            (load, 1),
-            xytext=(0, 2),
-            xycoords=axes.get_xaxis_transform(),
-            textcoords="offset points",
-            ha="center",
-            color=COLOURS["muted"],
-            fontsize=9,
-        )
+    muted = COLOURS["muted"]
+    axes.axvline(axis.planned, color=muted, linewidth=1, linestyle=(0, (1, 2)), zorder=1)
+    if axis.knee is not None:
+        axes.axvline(axis.knee, color=muted, linewidth=1, linestyle=(0, (6, 2, 1, 2)), zorder=1)
 
 
 def _scale_values(axes: Axes, values: Sequence[float], *, from_zero: bool) -> None:
@@ -237,6 +229,25 @@ def _scale_values(axes: Axes, values: Sequence[float], *, from_zero: bool) -> No
     else:
         axes.set_ylim(bottom=0)
     _write_values(axes)
+
+
+def _write_loads(axes: Axes, line: Line) -> None:
+    """The load beside each point, from the heaviest on, where there is room."""
+    width, height = axes.get_xlim()[1] * APART[0], axes.get_ylim()[1] * APART[1]
+    written: list[tuple[float, float]] = []
+    for load, (x, y) in reversed(list(zip(line.loads, line.points, strict=True))):
+        if any(abs(x - at) < width and abs(y - up) < height for at, up in written):
+            continue
+        written.append((x, y))
+        axes.annotate(
+            f"{load:,g}",
+            (x, y),
+            (-5, 4),
+            textcoords="offset points",
+            ha="right",
+            fontsize=9,
+            bbox={"facecolor": COLOURS["paper"], "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
+        )
 
 
 def _write_values(axes: Axes) -> None:

@@ -15,7 +15,7 @@ SHARES = ("predicted", "second", "third", "fourth")
 INCHES, ROW_INCHES = 6.4, 1.9  # width, and height of a block
 SIDE, LOW = 0.62, 0.16  # of a weight matrix and of a vector, of the row's height
 COLUMNS_AT, ROWS_AT, SUM_AT = 0.95, 2.35, 3.4  # left edges, in heights of a row
-MOST_NUMBERED = 16  # shares that have room for the number of their GPU
+MOST_NUMBERED = 8  # shares that have room for the number of their GPU
 
 
 def save_layer(split: LayerSplit, path: Path) -> None:
@@ -93,7 +93,7 @@ def _matrix(
                 at[1] + shape[1] / 2,
                 str(number),
                 fontsize=6,
-                color=paper,
+                color=COLOURS["ink"] if colour == "fourth" else paper,
                 ha="center",
                 va="center",
             )

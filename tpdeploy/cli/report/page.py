@@ -9,11 +9,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tpdeploy import __version__
 from tpdeploy.cli.report import plots, tables
 from tpdeploy.cli.report.content import Content
+from tpdeploy.cli.views.plan import warnings
 from tpdeploy.cli.views.plan_details import assumptions
+from tpdeploy.cli.views.plan_splits import shown_unit, split_rows
+from tpdeploy.cli.views.splits import split_words
 from tpdeploy.cli.views.sweep import findings
 from tpdeploy.harness.measure.comparison import Metric
 from tpdeploy.harness.measure.metrics import DEFINITIONS
-from tpdeploy.numbers import number
+from tpdeploy.harness.measure.sweep import in_range
+from tpdeploy.numbers import in_ms, number
 from tpdeploy.planner.performance.communication import decoding
 from tpdeploy.planner.plan import Estimate
 from tpdeploy.planner.workload import Target, Workload
@@ -43,9 +47,16 @@ def render(content: Content, made_at: datetime) -> str:
         plan=plan,
         sweep=content.sweep,
         device=content.device,
-        split=f"{plan.parallelism.words} x {plan.parallelism.replicas}",
+        headline=headline(content),
         load=in_words(plan.workload),
+        warnings=list(warnings(plan)),
         keys=keys(content),
+        splits=split_rows(plan),
+        splits_unit=shown_unit(plan),
+        split_words=split_words,
+        number=number,
+        in_ms=in_ms,
+        legend=plots.legend(content),
         load_plots=plots.load_plots(content),
         memory_plot=plots.memory_plot(content),
         communication_plots=plots.communication_plots(content),
@@ -59,8 +70,22 @@ def render(content: Content, made_at: datetime) -> str:
     )
 
 
+VERDICTS = {
+    "pass": "Every target is met",
+    "fail": "A target is missed or a request failed",
+    "unknown": "Too few requests tell whether every target is met",
+}
 # What matters where nothing was measured.
 PREDICTED = {name: DEFINITIONS[name] for name in ("TTFT", "TPOT", "ITL", "end-to-end")}
+
+
+def headline(content: Content) -> str:
+    """What to do or, where something was measured, whether it is as fast as it should be."""
+    plan, sweep = content.plan, content.sweep
+    if sweep is None:
+        return plan.answer or f"Use {split_words(plan.parallelism)}."
+    held, figures = in_range(sweep.points)
+    return VERDICTS.get(sweep.verdict, f"{held} of {figures} figures are in the predicted range")
 
 
 def in_words(load: Workload) -> str:
@@ -79,13 +104,13 @@ def keys(content: Content) -> list[Key]:
     plan, load = content.plan, content.plan.workload
     prediction, own = plan.prediction, _measured(content)
     found = [
-        _latency("TTFT", load.ttft, prediction.ttft_ms, own.get("TTFT")),
-        _latency("TPOT", load.tpot, prediction.tpot_ms, own.get("TPOT")),
-        _key("Throughput", "tokens/s", prediction.output_tokens_per_s, own.get("throughput")),
+        _latency("Time to first token", load.ttft, prediction.ttft_ms, own.get("TTFT")),
+        _latency("Time per output token", load.tpot, prediction.tpot_ms, own.get("TPOT")),
+        _key("Output tokens per second", "", prediction.output_tokens_per_s, own.get("throughput")),
     ]
     if prediction.goodput_per_s:
         good = prediction.goodput_per_s
-        found.append(_key("Goodput", "requests/s on target", good, own.get("goodput")))
+        found.append(_key("Requests per second on target", "", good, own.get("goodput")))
     if plan.cost:
         price = plan.cost.per_million_output_tokens
         found.append(_price(price))
@@ -123,19 +148,19 @@ def _measured(content: Content) -> dict[Metric, float]:
 
 
 def _latency(name: str, target: Target | None, expected: Estimate, measured: float | None) -> Key:
-    key = _key(f"{name} {tables.statistic(target)}", "ms", expected, measured)
+    key = _key(f"{name}, {tables.statistic(target)}", "ms", expected, measured)
     return replace(key, note=f"{key.note}; target {target.ms:,g}") if target else key
 
 
 def _key(name: str, unit: str, expected: Estimate, measured: float | None) -> Key:
     if measured is None:
-        return Key(name, number(expected.value), unit, f"predicted, {_range(expected)}")
-    note = f"measured; predicted {number(expected.value)} ({_range(expected)})"
+        return Key(name, number(expected.value), unit, f"expected {_range(expected)}")
+    note = f"measured; predicted {number(expected.value)}, range {_range(expected)}"
     return Key(name, number(measured), unit, note)
 
 
 def _price(price: Estimate) -> Key:
-    note = f"predicted, ${price.low:,.2f} to ${price.high:,.2f}"
+    note = f"expected ${price.low:,.2f} to ${price.high:,.2f}"
     return Key("A million output tokens", f"${price.value:,.2f}", "", note)
 
 

@@ -20,7 +20,7 @@ MEMORY_COLOURS = ("predicted", "second", "measured", "third", "muted", "fourth",
 QUANTITIES = {
     "ttft": ("Time to first token", "ms"),
     "tpot": ("Time per output token", "ms"),
-    "throughput": ("Throughput", "tokens/s"),
+    "throughput": ("Output tokens per second", ""),
 }
 LEAST_SHOWN = 0.05 * GIB
 # A target that many times above everything else would press the curves to the ground.
@@ -94,14 +94,28 @@ def share(step: StepTime) -> str:
 
 def _axis(content: Content) -> figures.Axis:
     closed = content.plan.workload.rate is None
-    planned = load_of(content.plan.workload)
     knee = content.sweep.knee if content.sweep else None
-    marks = [("plan, knee" if planned == knee else "plan", planned)]
-    if knee and knee != planned:
-        marks.append(("knee", knee))
     return figures.Axis(
-        content.load_axis, content.chosen.loads, logarithmic=closed, marks=tuple(marks)
+        content.load_axis,
+        content.chosen.loads,
+        logarithmic=closed,
+        planned=load_of(content.plan.workload),
+        knee=knee or None,
     )
+
+
+def legend(content: Content) -> list[tuple[str, str]]:
+    """What the figures against the load are drawn with: the class of the sign, and its meaning."""
+    load = content.plan.workload
+    signs = [("line", "predicted"), ("range", "the range it is expected in")]
+    if content.points:
+        signs.append(("diamond", "measured, with its 95 % confidence"))
+    if load.ttft or load.tpot:
+        signs.append(("dashes", "target"))
+    signs.append(("dots", "the plan's load"))
+    if content.sweep and content.sweep.knee:
+        signs.append(("knee", "knee"))
+    return signs
 
 
 def _steps(name: str, title: str, steps: list[tuple[str, StepTime]]) -> Plot:
@@ -131,19 +145,17 @@ def _latency(content: Content, name: str, field: str, target: Target | None) -> 
     highest = max([*(e.high for e in estimates), *(reading.value for reading in measured)])
     far = target is not None and target.ms > FAR * highest
     series = figures.Series(
-        f"{name} {statistic}, ms",
         content.chosen.loads,
         estimates,
         measured,
         target.ms if target and not far else None,
     )
     caption = f"The target of {target.ms:,g} ms is far above." if target and far else ""
-    return _against_load(content, name.lower(), series, caption)
+    return _against_load(content, name.lower(), series, caption, f", {statistic}, ms")
 
 
 def _throughput(content: Content) -> Plot:
     series = figures.Series(
-        "Output tokens/s",
         content.chosen.loads,
         tuple(p.output_tokens_per_s for p in content.chosen.predictions),
         tuple(_rate(p) for p in content.points),
@@ -157,9 +169,12 @@ def _rate(point: Point) -> figures.Reading:
     return figures.Reading(load_of(point.workload), rate, rate, rate)
 
 
-def _against_load(content: Content, name: str, series: figures.Series, caption: str = "") -> Plot:
+def _against_load(
+    content: Content, name: str, series: figures.Series, caption: str = "", unit_shown: str = ""
+) -> Plot:
     title, unit = QUANTITIES[name]
-    words = f"{title} ({series.label}) against load. Predicted: {_ends(series, unit)}."
+    title += unit_shown
+    words = f"{title}, against load. Predicted: {_ends(series, unit)}."
     if series.measured:
         first, last = series.measured[0], series.measured[-1]
         words += f" Measured: {number(first.value)} {unit} at {first.load:g}, "
@@ -189,7 +204,7 @@ def save_frontier(content: Content, path: Path) -> None:
 def _frontier_lines(content: Content) -> list[figures.Line]:
     chosen = content.chosen
     predicted = ", predicted" if content.points else ""
-    lines = [_line(chosen, split_words(chosen.parallelism) + predicted)]
+    lines = [_line(chosen, split_words(chosen.parallelism) + predicted, main=True)]
     if any(point.measured.tpot_ms for point in content.points):
         lines.append(_measured_line(content))
     others = [other for other in content.others if other.loads]
@@ -203,16 +218,17 @@ def _frontier(content: Content) -> Plot:
         f"{number(line.points[-1][1])} at {number(line.points[-1][0])} ms"
         for line in lines
     )
-    title = f"Throughput of a {content.device} against TPOT"
+    title = f"Tokens/s of a {content.device} against TPOT"
     svg = figures.frontier("frontier", lines, content.device, f"{title}. {words}")
     counted = content.load_axis.lower()
     return Plot(title, svg, f"Up and to the left is better; numbers are {counted}.")
 
 
-def _line(curve: Curve, name: str) -> figures.Line:
+def _line(curve: Curve, name: str, *, main: bool = False) -> figures.Line:
+    """Up to the heaviest load that is served; beyond, points would lie on one another."""
     devices = curve.parallelism.devices
     points = tuple(_quick_and_much(p, devices) for p in curve.predictions)
-    return figures.Line(name, curve.loads, points)
+    return figures.Line(name, curve.loads[: curve.served], points[: curve.served], main=main)
 
 
 def _measured_line(content: Content) -> figures.Line:
@@ -228,6 +244,7 @@ def _measured_line(content: Content) -> figures.Line:
             if p.measured.tpot_ms is not None
         ),
         measured=True,
+        main=True,
     )
 
 

@@ -7,9 +7,12 @@ from typing import Any, cast
 
 from tpdeploy.api.functions import plan
 from tpdeploy.api.options import Options
+from tpdeploy.cli.views.plan import warnings
+from tpdeploy.cli.views.plan_splits import SplitRow, shown_unit, split_rows
+from tpdeploy.cli.views.splits import split_words
 from tpdeploy.errors import InfeasibleError, InputError
 from tpdeploy.numbers import duration, in_ms, in_unit, number
-from tpdeploy.planner.plan import Alternative, DeploymentPlan, Estimate
+from tpdeploy.planner.plan import DeploymentPlan, Estimate
 from tpdeploy.profiles.record import Record
 
 # Fields of the form that are options of the planner, and the option of the command for each.
@@ -34,24 +37,25 @@ class Shown(Record):
 
 
 class Split(Record):
-    """One split that was simulated; `share` of the best one's tokens/s is the length of its bar."""
+    """One split that was simulated; `share` of the longest bar is the length of its own."""
 
     name: str
-    tokens_per_s: str
+    shown: str
     ttft_ms: str
     tpot_ms: str
     share: float
-    chosen: bool = False
-    reason: str = ""
+    chosen: bool
+    verdict: str
 
 
 class Answer(Record):
     """All that the page shows."""
 
     answer: str
-    warning: str
+    warnings: tuple[str, ...]
     what: str
     figures: tuple[Shown, ...]
+    unit: str
     splits: tuple[Split, ...]
     why: str
     depends_on: tuple[str, ...]
@@ -120,10 +124,11 @@ def _shown(made: DeploymentPlan, command: str) -> Answer:
         figures.append(("Requests per second on target", told.goodput_per_s, ""))
     return Answer(
         answer=made.answer,
-        warning=made.overload or "",
+        warnings=tuple(warnings(made)),
         what=f"{made.model.id} with {made.backend} on {cluster.count}x {cluster.gpu}",
         figures=tuple(_figure(*each) for each in figures),
-        splits=_splits(made),
+        unit=shown_unit(made),
+        splits=tuple(_split(row) for row in split_rows(made)),
         why=" ".join(made.why),
         depends_on=made.depends_on,
         command=command,
@@ -132,34 +137,17 @@ def _shown(made: DeploymentPlan, command: str) -> Answer:
 
 def _figure(name: str, found: Estimate, unit: str) -> Shown:
     value = duration(found.value) if unit else number(found.value)
-    return Shown(
-        name=name, value=value, range=f"{in_unit(found.low, unit)} to {in_unit(found.high, unit)}"
-    )
+    told = f"{in_unit(found.low, unit)} to {in_unit(found.high, unit)} {unit}".rstrip()
+    return Shown(name=name, value=value, range=told)
 
 
-def _splits(made: DeploymentPlan) -> tuple[Split, ...]:
-    """The chosen one, then the others that were simulated."""
-    told = made.prediction
-    tokens = told.output_tokens_per_s.value
-    others = [a for a in made.alternatives if a.output_tokens_per_s is not None]
-    most = max([tokens, *(a.output_tokens_per_s or 0.0 for a in others)]) or 1.0
-    chosen = Split(
-        name=f"{made.parallelism.words} x {made.parallelism.replicas}",
-        tokens_per_s=number(tokens),
-        ttft_ms=in_ms(told.ttft_ms.value),
-        tpot_ms=in_ms(told.tpot_ms.value),
-        share=tokens / most,
-        chosen=True,
-    )
-    return chosen, *(_other(each, most) for each in others)
-
-
-def _other(split: Alternative, most: float) -> Split:
+def _split(row: SplitRow) -> Split:
     return Split(
-        name=f"{split.parallelism.words} x {split.replicas}",
-        tokens_per_s=number(split.output_tokens_per_s),
-        ttft_ms=in_ms(split.ttft_ms),
-        tpot_ms=in_ms(split.tpot_ms),
-        share=(split.output_tokens_per_s or 0.0) / most,
-        reason=split.reason,
+        name=split_words(row.split),
+        shown=number(row.shown),
+        ttft_ms=in_ms(row.ttft_ms),
+        tpot_ms=in_ms(row.tpot_ms),
+        share=row.share,
+        chosen=row.chosen,
+        verdict="" if row.chosen else row.verdict,
     )

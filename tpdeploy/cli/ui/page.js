@@ -4,6 +4,8 @@
 const form = document.querySelector("form");
 const answer = document.querySelector("#answer");
 const PAUSE_MS = 60; // a slider that moves asks no more often
+const TOLD_MS = 1500; // how long a button says what it did
+const OPTIONS = { ttft_ms: "--ttft", tpot_ms: "--tpot" }; // others are named as their fields are
 let waiting;
 let asked;
 
@@ -48,21 +50,38 @@ function showText(selector, text) {
 function row(split) {
   const bar = element("meter");
   bar.value = split.share;
-  const cells = [split.tokens_per_s, bar, split.ttft_ms, split.tpot_ms].map((cell) =>
-    cell instanceof Element ? element("td", "", cell) : element("td", cell));
-  const made = element("tr", "", element("td", split.name), ...cells);
+  const name = element("th", split.name, ...(split.verdict ? [element("small", split.verdict)] : []));
+  name.scope = "row";
+  const cells = [split.shown, split.ttft_ms, split.tpot_ms].map((cell) => element("td", cell));
+  const made = element("tr", "", name, element("td", "", bar), ...cells);
   made.className = split.chosen ? "chosen" : "";
-  made.title = split.reason;
   return made;
+}
+
+// A line ends between options and not inside one.
+function showCommand(command) {
+  find("code").replaceChildren(...command.split(/(?<= )(?=--)/).map((words) => element("span", words)));
+}
+
+function markFields(error) {
+  for (const field of form.elements) {
+    const option = OPTIONS[field.name] || `--${field.name.replaceAll("_", "-")}`;
+    const named = Boolean(error && field.name && error.startsWith(`${option} `));
+    field.setAttribute("aria-invalid", String(named));
+  }
 }
 
 function show(found) {
   answer.classList.remove("old");
+  find(".wait").hidden = true;
   showText(".error", found.error);
+  markFields(found.error);
   find(".found").hidden = Boolean(found.error);
-  find("code").textContent = found.command;
+  find(".same").hidden = false;
+  showCommand(found.command);
   if (found.error) return;
-  showText(".warning", found.warning);
+  find(".warnings").replaceChildren(...found.warnings.map((line) => element("p", line)));
+  find(".unit").textContent = found.unit;
   find("h2").textContent = found.answer;
   find(".what").textContent = found.what;
   find("dl").replaceChildren(...found.figures.map((figure) =>
@@ -88,6 +107,17 @@ async function ask() {
   }
 }
 
+// Where the browser lets no page write to the clipboard, the command is selected for Ctrl-C.
+async function copy({ target }) {
+  try {
+    await navigator.clipboard.writeText(find("code").textContent);
+    target.textContent = "Copied";
+    setTimeout(() => { target.textContent = "Copy"; }, TOLD_MS);
+  } catch {
+    getSelection().selectAllChildren(find("code"));
+  }
+}
+
 async function offerNames() {
   const names = await (await fetch("names")).json();
   for (const [list, offered] of Object.entries(names)) {
@@ -105,7 +135,7 @@ form.addEventListener("input", () => {
   clearTimeout(waiting);
   waiting = setTimeout(ask, PAUSE_MS);
 });
-find("button").addEventListener("click", () => navigator.clipboard.writeText(find("code").textContent));
+find("button").addEventListener("click", copy);
 // On a phone the answer is near the top.
 form.querySelector("details").open = matchMedia("(min-width: 48.01rem)").matches;
 restore();
