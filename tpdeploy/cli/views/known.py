@@ -6,7 +6,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tpdeploy.numbers import in_gib, number
-from tpdeploy.profiles.listing import KnownGpu, KnownInterconnect, KnownMachine, KnownModel
+from tpdeploy.profiles.listing import (
+    Known,
+    KnownGpu,
+    KnownGpus,
+    KnownInterconnect,
+    KnownMachine,
+    KnownModel,
+)
 from tpdeploy.profiles.record import Dtype, Provenance
 from tpdeploy.profiles.workloads import Side, WorkloadProfile
 
@@ -23,8 +30,17 @@ def show_models(console: Console, models: Sequence[KnownModel]) -> None:
     console.print("More of one: tpdeploy show MODEL. Others: a folder or a hub id.", style="dim")
 
 
-def show_gpus(console: Console, gpus: Sequence[KnownGpu]) -> None:
-    """One row a device."""
+def show_gpus(console: Console, known: KnownGpus) -> None:
+    """One row a device, then one a machine."""
+    if known.gpus:
+        _show_devices(console, known.gpus)
+    if known.machines:
+        rows = [(m.name, f"{m.machines * m.count} x {m.gpu}", m.provider) for m in known.machines]
+        _table(console, ("machine", "GPUs", "of"), rows, right=set())
+    console.print("More of one: tpdeploy show NAME.", style="dim")
+
+
+def _show_devices(console: Console, gpus: Sequence[KnownGpu]) -> None:
     rows = [
         (
             g.name,
@@ -39,8 +55,7 @@ def show_gpus(console: Console, gpus: Sequence[KnownGpu]) -> None:
     titles = ("GPU", "memory", "GB/s", "TFLOP/s", "class", "error")
     _table(console, titles, rows, right={1, 2, 3, 5})
     console.print(
-        "TFLOP/s: dense, 16-bit. Error: four of five TPOT predictions of this class lie within it. "
-        "More of one: tpdeploy show GPU.",
+        "TFLOP/s: dense, 16-bit. Error: four of five TPOT predictions of this class lie within it.",
         style="dim",
     )
 
@@ -76,10 +91,7 @@ def show_workloads(console: Console, workloads: Sequence[WorkloadProfile]) -> No
     )
 
 
-def show_known(
-    console: Console,
-    known: KnownModel | KnownGpu | KnownInterconnect | KnownMachine | WorkloadProfile,
-) -> None:
+def show_known(console: Console, known: Known) -> None:
     """Everything that is known of one, with its sources."""
     match known:
         case KnownModel():

@@ -11,9 +11,9 @@ from math import inf
 from statistics import fmean
 
 from tpdeploy.planner.plan import Timeline
+from tpdeploy.planner.serving.lanes import Request
 from tpdeploy.planner.serving.over_time import Answered, timeline
 from tpdeploy.planner.serving.prefix_cache import PrefixCache, cached_tokens
-from tpdeploy.planner.serving.lanes import Request
 from tpdeploy.planner.serving.scheduler import Engine, Scheduler
 from tpdeploy.planner.serving.simulation import Served
 from tpdeploy.planner.trace import Recorded, Trace
