@@ -6,6 +6,15 @@ from collections.abc import Iterable
 
 # A list longer than this is not read.
 MOST_OFFERED = 20
+# What the parser says of a value, and what a user understands.
+PARSER_WORDS = {
+    "Input should be a valid integer, unable to parse string as an integer": "give a whole number",
+    "Input should be a valid number, unable to parse string as a number": "give a number",
+    "Input should be a valid string": "must be text",
+    "Input should be a valid boolean, unable to interpret input": "must be True or False",
+    "Value error, ": "",
+    "Input should be ": "must be ",
+}
 # Names that begin alike of which so many are offered; and how alike others must be spelled.
 MOST_BEGUN, LEAST_ALIKE = 6, 0.6
 # Characters of a value, of a path within a message, and of a message: longer is not read either.
@@ -83,6 +92,17 @@ def one_line(message: str) -> str:
 
 def _short_word(word: re.Match[str]) -> str:
     return shortened(word[0], MOST_PATH if "/" in word[0] else MOST_SHOWN)
+
+
+def plainly(message: str) -> str:
+    """What the parser says of a value, in a user's words.
+
+    >>> plainly("Input should be greater than 0")
+    'must be greater than 0'
+    """
+    for theirs, ours in PARSER_WORDS.items():
+        message = message.replace(theirs, ours)
+    return message
 
 
 def nearest(name: str, known: Iterable[str], *, listed_by: str = "") -> str:

@@ -15,7 +15,7 @@ from tpdeploy.api.running import Running
 from tpdeploy.api.trace import StatedTrace, as_recorded
 from tpdeploy.backends.question import question_of
 from tpdeploy.backends.registry import load_backend
-from tpdeploy.errors import InputError
+from tpdeploy.errors import InputError, plainly, shown
 from tpdeploy.harness.load.client import key_from_environment
 from tpdeploy.harness.load.requests import Draw
 from tpdeploy.harness.measure.report import ValidationReport
@@ -137,6 +137,8 @@ def validate(
         InputError: nothing of that name serves, or it serves another model than the plan's.
         TpdeployError: not one request succeeded.
     """
+    if not isinstance(target, str | Running):
+        raise InputError(f"target {shown(target)}: give what launch returned, a name or an address")
     stated = None if plan is None else _plan_of(plan)
     address = target if isinstance(target, str) and "://" in target else ""
     if address and stated is None:
@@ -218,12 +220,15 @@ def _load(planned: Workload, concurrency: int | None, rate: float | None) -> Wor
         return Workload.model_validate({**dict(planned), **other})
     except ValidationError as error:
         first = error.errors()[0]
-        problem = first["msg"].removeprefix("Input should be ")
-        raise InputError(f"{first['loc'][0]} {first['input']}: must be {problem}") from error
+        raise InputError(f"{first['loc'][0]} {first['input']}: {plainly(first['msg'])}") from error
 
 
 def _plan_of(plan: DeploymentPlan | str | Path) -> DeploymentPlan:
-    return plan if isinstance(plan, DeploymentPlan) else read_record(Path(plan), DeploymentPlan)
+    if isinstance(plan, DeploymentPlan):
+        return plan
+    if not isinstance(plan, str | Path):
+        raise InputError(f"plan {shown(plan)}: give a plan, or the file of one")
+    return read_record(Path(plan), DeploymentPlan)
 
 
 def _whole(path: str | Path | None) -> Path | None:

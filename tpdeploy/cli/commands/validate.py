@@ -108,7 +108,7 @@ def validate(
         raise InputError(f"--client-image {client_image}: add --inside")
     endpoint, deployment = _target(plan, url, name)
     deployed = endpoint.plan
-    stated = stated_trace(context.params, TOLD_BY_TRACE, options.option_of)
+    stated = stated_trace(context.params, TOLD_BY_TRACE)
     most, before = deployed.limits.max_model_len, deployed.workload.recording
     recorded = stated.read(most, before) if stated else None
     load = (
