@@ -1,28 +1,25 @@
 """`tpdeploy.launch` and `validate`: a plan that runs, and how fast it is."""
 
-import asyncio
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from tpdeploy.api.measuring import measure_here
 from tpdeploy.api.running import Running
 from tpdeploy.api.trace import StatedTrace, as_recorded
 from tpdeploy.backends.question import question_of
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError, plainly, shown
-from tpdeploy.harness.load.client import key_from_environment
 from tpdeploy.harness.load.requests import Draw
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.sweep import predicted
 from tpdeploy.harness.measure.teaching import Launched
 from tpdeploy.harness.measure.validation import expected_latency_s, measurement, replay_of
-from tpdeploy.harness.measure.validation import validate as measure
 from tpdeploy.launcher.access import client_key
 from tpdeploy.launcher.commands import Order, order_of
 from tpdeploy.launcher.control import reached, refuse_parts, stop, take_over_orphans
@@ -182,18 +179,9 @@ def _measured(
         draw=Draw(secrets.randbelow(2**31)),
         exact=engine.fixes_output_length,
     )
-    run = partial(
-        measure,
-        plan,
-        endpoint.url,
-        how,
-        launched=launched,
-        api_key=key_from_environment() or endpoint.own_key(),
-        certificate=endpoint.certificate,
-    )
     # In a thread of its own: notebooks run an event loop already.
     with ThreadPoolExecutor(1) as thread:
-        report = thread.submit(lambda: asyncio.run(run())).result()
+        report = thread.submit(measure_here, endpoint, how, launched, lambda _: None).result()
     return predicted(report, expected) if expected else report
 
 

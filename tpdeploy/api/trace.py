@@ -59,8 +59,8 @@ def stated_trace(asked: Mapping[str, Any], told: Sequence[str]) -> StatedTrace |
     for name in told:
         if asked[name] not in {None, False}:
             raise InputError(
-                f"--trace and {option_of(name)}: the trace says which requests come and when; leave "
-                f"{option_of(name)} out"
+                f"--trace and {option_of(name)}: the trace says which requests come and when; "
+                f"leave {option_of(name)} out"
             )
     speed, window, bad = (asked[name] for name in OF_TRACE)
     return StatedTrace(Path(path), speed, window, bad or "stop")

@@ -10,12 +10,13 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from tpdeploy.api.measuring import measure_here
 from tpdeploy.api.trace import as_recorded, stated_trace
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.commands.imported import check_alone, run_imported
 from tpdeploy.cli.commands.learn import learn_and_tell
-from tpdeploy.cli.commands.send import Send, measure_here, measure_inside
+from tpdeploy.cli.commands.send import Send, measure_inside
 from tpdeploy.cli.commands.sweep import Measure, keep, run_one, run_sweep
 from tpdeploy.cli.options import common as options
 from tpdeploy.cli.options import validate as given
