@@ -65,7 +65,7 @@ def show_interconnects(console: Console, links: Sequence[KnownInterconnect]) -> 
     rows = [
         (
             link.name,
-            f"{link.domain} GPUs" if link.domain else "machines",
+            _joined(link),
             number(link.bytes_per_s / 1e9),
             number(link.latency_s * 1e6),
             ", ".join(link.measured_on) or "-",
@@ -77,6 +77,10 @@ def show_interconnects(console: Console, links: Sequence[KnownInterconnect]) -> 
     console.print(
         "GB/s: achieved, of one GPU or adapter. More of one: tpdeploy show NAME.", style="dim"
     )
+
+
+def _joined(link: KnownInterconnect) -> str:
+    return f"{link.domain} GPU{'s' * (link.domain > 1)}" if link.domain else "machines"
 
 
 def show_workloads(console: Console, workloads: Sequence[WorkloadProfile]) -> None:
@@ -216,7 +220,9 @@ def _table(
 ) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for at, title in enumerate(titles):
-        table.add_column(title, justify="right" if at in right else "left", overflow="fold")
+        table.add_column(
+            title, justify="right" if at in right else "left", overflow="fold", no_wrap=at == 0
+        )
     for row in rows:
         table.add_row(*row)
     console.print(table)
