@@ -27,15 +27,13 @@ from benchmarks.choice import SAME, TOLERANCE, Case, Run, cases, narrowest, ours
 from tpdeploy import __version__
 from tpdeploy.files import write_whole
 from tpdeploy.harness.backtest.prediction import Compared, Predicted, predict_rows
-from tpdeploy.harness.backtest.table import Row, read_rows
+from tpdeploy.harness.backtest.table import Row, is_of, read_rows, usable
 from tpdeploy.profiles.record import Record
 from tpdeploy.records import dump_record, read_record
 
 SCORES = Path(__file__).resolve().parent / "published" / "blind.yaml"
-LEFT_OUT = ("impossible", "doubtful")
 # What else is the same in two runs that compare widths.
 SETTING = ("engine_version", "server", "family")
-NAMES = ("family", "model", "gpu")
 
 Pair = tuple[Row, Predicted]
 
@@ -112,11 +110,6 @@ def _commit() -> str:
     return subprocess.run(
         argv, cwd=Path(__file__).parent, capture_output=True, check=True, text=True
     ).stdout.strip()
-
-
-def usable(row: Row) -> bool:
-    """Whether nothing speaks against a row."""
-    return not row.get("note", "").startswith(LEFT_OUT)
 
 
 def score(title: str, pairs: Sequence[Pair]) -> Score:
@@ -211,8 +204,7 @@ def _rate(told: Predicted) -> Compared:
 def _parts(pairs: Sequence[Pair], apart: Sequence[str]) -> list[tuple[str, list[Pair]]]:
     if not apart:
         return [("all", list(pairs))]
-    names = set(apart)
-    kept = [bool(names & {row.get(name, "") for name in NAMES}) for row, _ in pairs]
+    kept = [is_of(row, apart) for row, _ in pairs]
     return [
         (words, [pair for pair, k in zip(pairs, kept, strict=True) if k is wanted])
         for words, wanted in (("the others", False), ("kept apart", True))

@@ -35,7 +35,7 @@ from tpdeploy.errors import TpdeployError
 from tpdeploy.files import write_whole
 from tpdeploy.harness.backtest.prediction import Failed, predict_case
 from tpdeploy.harness.backtest.rows import Case, adapter_of, case_of
-from tpdeploy.harness.backtest.table import Row, read_rows
+from tpdeploy.harness.backtest.table import Row, is_of, read_rows, usable
 from tpdeploy.profiles import DATA
 from tpdeploy.profiles.devices.releases import Earlier, History, earlier_releases
 from tpdeploy.records import dump_record, read_record
@@ -55,8 +55,6 @@ EVALUATIONS = 400
 # A judgement: by how much another lab's runs may be off when those of one are not.
 ONE_SOURCE = 0.3
 SEED = 1
-LEFT_OUT = ("impossible", "doubtful")
-NAMES = ("family", "model", "gpu")
 SAME = ("model", "gpu", "precision", "input_tokens", "output_tokens", "concurrency", "family")
 HEADER = "# yaml-language-server: $schema=../schemas/releases.schema.json\n"
 
@@ -85,8 +83,7 @@ def main() -> None:
     asked = parser.parse_args()
     start = entry(asked.engine, asked.before, asked.platform)
     runs = read(asked.runs, asked.engine, start)
-    apart = set(asked.apart)
-    kept = [run for run in runs if apart & {run.row.get(name, "") for name in NAMES}]
+    kept = [run for run in runs if is_of(run.row, asked.apart)]
     known = [run for run in runs if run not in kept]
     drawn = random.Random(SEED).sample(known, min(asked.most, len(known)))  # noqa: S311
     ranges = TIMES | FACTORS if asked.factors else TIMES
@@ -122,7 +119,7 @@ def read(path: Path, engine: str, ended: Earlier) -> list[Run]:
     for row in read_rows(path).rows:
         version = row.get("engine_version", "").strip()
         inside = version and end.is_after(version) and not since.is_after(version)
-        if not inside or row.get("note", "").startswith(LEFT_OUT):
+        if not (inside and usable(row)):
             continue
         try:
             case = case_of({**row, "engine_version": "", "date": ""})

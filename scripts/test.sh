@@ -40,7 +40,7 @@ if ! wait "$installing"; then
     cat "$TPDEPLOY_HOME/install.log" >&2
     exit 1
 fi
-pytest -n 4 -m processes tests
+pytest -n 4 -m processes tests # with what a release consists of
 pytest -n 2 -m "cluster and not engine" tests/cluster
 # Nothing serves while models are counted: two at a time.
 pytest -n 2 -m engine tests/e2e/test_parameters.py

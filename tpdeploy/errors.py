@@ -6,6 +6,15 @@ from collections.abc import Iterable
 
 # A list longer than this is not read.
 MOST_OFFERED = 20
+# What the parser says of a value, and what a user understands.
+PARSER_WORDS = {
+    "Input should be a valid integer, unable to parse string as an integer": "give a whole number",
+    "Input should be a valid number, unable to parse string as a number": "give a number",
+    "Input should be a valid string": "must be text",
+    "Input should be a valid boolean, unable to interpret input": "must be True or False",
+    "Value error, ": "",
+    "Input should be ": "must be ",
+}
 # Names that begin alike of which so many are offered; and how alike others must be spelled.
 MOST_BEGUN, LEAST_ALIKE = 6, 0.6
 # Characters of a value, of a path within a message, and of a message: longer is not read either.
@@ -85,10 +94,22 @@ def _short_word(word: re.Match[str]) -> str:
     return shortened(word[0], MOST_PATH if "/" in word[0] else MOST_SHOWN)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def plainly(message: str) -> str:
+    """What the parser says of a value, in a user's words.
+
+    >>> plainly("Input should be greater than 0")
+    'must be greater than 0'
+    """
+    for theirs, ours in PARSER_WORDS.items():
+        message = message.replace(theirs, ours)
+    return message
+
+
+def nearest(name: str, known: Iterable[str], *, listed_by: str = "") -> str:
     """A phrase that offers the known names most like `name`, or all of them when none is near.
 
-    Names that begin as `name` does are meant sooner than names that are spelled like it.
+    Names that begin as `name` does are meant sooner than names that are spelled like it. Of long
+    lists the command is named that shows them.
 
     >>> nearest("lama-70b", ["llama-70b", "qwen3-8b"])
     'did you mean llama-70b?'
@@ -96,17 +117,23 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'did you mean qwen3-8b, qwen3-14b?'
     """
     names = sorted(known)
-    name = name[:MOST_SHOWN]  # of long ones the comparison takes seconds
-    if begun := _begun(name, names):
-        close = sorted(begun, key=len)[:MOST_BEGUN]
-    else:
-        by_key = {candidate.lower(): candidate for candidate in names}
-        alike = difflib.get_close_matches(name.lower(), by_key, n=3, cutoff=LEAST_ALIKE)
-        close = [by_key[key] for key in alike]
-    if close:
-        return f"did you mean {', '.join(close)}?"
+    if close := _alike(name, names):
+        more = f" (all: {listed_by})" if listed_by else ""
+        return f"did you mean {', '.join(close)}?{more}"
+    if listed_by:
+        return f"all that are known: {listed_by}"
     rest = f" and {len(names) - MOST_OFFERED} more" if len(names) > MOST_OFFERED else ""
     return f"known: {', '.join(names[:MOST_OFFERED])}{rest}"
+
+
+def _alike(name: str, names: list[str]) -> list[str]:
+    """The names most like `name`, the most likely one first."""
+    name = name[:MOST_SHOWN]  # of long ones the comparison takes seconds
+    if begun := _begun(name, names):
+        return sorted(begun, key=len)[:MOST_BEGUN]
+    by_key = {candidate.lower(): candidate for candidate in names}
+    close = difflib.get_close_matches(name.lower(), by_key, n=3, cutoff=LEAST_ALIKE)
+    return [by_key[key] for key in close]
 
 
 def _begun(name: str, names: list[str]) -> list[str]:

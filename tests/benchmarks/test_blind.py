@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.blind import SCORES, Scores, misses, runs, scaling, score, usable
+from benchmarks.blind import SCORES, Scores, misses, runs, scaling, score
 from benchmarks.choice import cases
 from tpdeploy.harness.backtest.prediction import Compared, Predicted
-from tpdeploy.harness.backtest.table import Row
+from tpdeploy.harness.backtest.table import Row, usable
 from tpdeploy.records import read_record
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "backtest.md"

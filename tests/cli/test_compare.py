@@ -65,3 +65,12 @@ def test_a_price_is_told_of_each() -> None:
 def test_what_cannot_be_compared(args: list[str], words: str) -> None:
     """One clear line."""
     assert words in refused("compare", "llama-70b", *args)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--input-tokens", "many"), ("--concurrency", "0"), ("--gpu-price", "-1")]
+)
+def test_a_value_that_cannot_work_is_named_as_an_option(option: str, value: str) -> None:
+    """As it was typed."""
+    line = refused("compare", "llama-8b", "--gpus", "1xH100,1xH200", option, value)
+    assert line.startswith(f"Error: {option} {value}: ")

@@ -48,6 +48,7 @@ def test_every_interconnect_is_listed() -> None:
         (("gpus", "hopper"), "H100-SXM-80GB", "A10"),
         (("gpus", "rtx3090"), "RTX-3090", "RTX-4090"),
         (("interconnects", "nvswitch"), "nvswitch-gen4", "pcie-gen4"),
+        (("gpus", "p5"), "p5.48xlarge", "H100-SXM-80GB"),
     ],
 )
 def test_a_word_narrows_the_list(args: tuple[str, ...], some: str, none: str) -> None:
@@ -71,8 +72,9 @@ def test_a_row_is_a_line(kind: str, width: int) -> None:
 
 @pytest.mark.parametrize("kind", ["models", "gpus", "interconnects"])
 def test_a_word_that_is_in_no_name(kind: str) -> None:
-    """One line, which names some that are known."""
-    assert "'zzz' in its name; known: " in refused(kind, "zzz")
+    """One line, which names some that are known, or the command that shows them."""
+    some = "all that are known: tpdeploy gpus" if kind == "gpus" else "known: "
+    assert f"'zzz' in its name; {some}" in refused(kind, "zzz")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,7 @@ def test_a_word_that_is_in_no_name(kind: str) -> None:
         ("efa-3200g", ["machines"]),
         ("gb200-nvl72", ["18 machines of 4 x GB200-186GB", "nvl72-gen5", "NVIDIA"]),
         ("p5e.48xlarge", ["8 x H200-SXM-141GB", "p5en.48xlarge", "AWS"]),
+        ("dgx-h100", ["8 x H100-SXM-80GB", "infiniband-ndr"]),
     ],
 )
 def test_one_of_them_is_shown_in_full(name: str, words: list[str]) -> None:
@@ -94,9 +97,9 @@ def test_one_of_them_is_shown_in_full(name: str, words: list[str]) -> None:
     assert json.loads(answered("show", name, "--json"))["source"]
 
 
-def test_a_rack_leads_to_its_gpu() -> None:
-    """`tpdeploy gpus` has no rows for racks."""
-    assert "GB300-288GB" in answered("gpus", "GB300-NVL72")
+def test_a_rack_is_listed_with_its_gpus() -> None:
+    """`tpdeploy gpus` has rows for machines and racks."""
+    assert "72 x GB200-186GB" in answered("gpus", "GB200-NVL72")
 
 
 def test_nothing_of_that_name() -> None:

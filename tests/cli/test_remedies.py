@@ -26,8 +26,9 @@ def followed(args: list[str], remedy: str) -> list[str]:
         return [words.removeprefix("the checkpoint "), *args[1:]]
     if left := re.fullmatch(r"leaving (\S+) out", words):
         return _dropped(args, left[1])
-    option, value = words.split(" ")
-    return [*_dropped(args, option), option, value]
+    for option, value in re.findall(r"(--\S+) (\S+)", words):
+        args = [*_dropped(args, option), option, value]
+    return args
 
 
 def _dropped(args: list[str], option: str) -> list[str]:
@@ -56,6 +57,7 @@ def _dropped(args: list[str], option: str) -> list[str]:
         (["llama-70b", "--gpus", "8xH100", "--tpot", "12", "--concurrency", "200"], 1),
         (["llama-70b", "--gpus", "H100", "--rate", "1000"], 1),
         (["llama-8b", "--gpus", "1xL40S", "--ttft", "120", "--concurrency", "64"], 1),
+        (["llama-70b", "--gpus", "8xH100", "--ttft", "5@p99", "--tpot", "2"], 1),
     ],
 )
 def test_every_remedy_works(tmp_path: Path, args: list[str], least: int) -> None:
@@ -70,14 +72,34 @@ def test_every_remedy_works(tmp_path: Path, args: list[str], least: int) -> None
 @pytest.mark.parametrize(
     "args",
     [
-        ["llama-70b", "--gpus", "2xCPU"],
-        ["llama-70b", "--gpus", "8xH100", "--tpot", "1"],
+        ["llama-70b", "--gpus", "8xH100", "--tpot", "1", "--rate", "100"],
         ["llama-405b", "--gpus", "1xCPU", "--quantization", "fp8"],
     ],
 )
 def test_nothing_is_named_where_nothing_was_found(tmp_path: Path, args: list[str]) -> None:
-    """A CPU whose memory is too small, a target that no number of GPUs meets."""
+    """A target beside a rate that is too high, a format that no CPU gets while loading."""
     assert remedies(tmp_path, *args) == []
+
+
+def test_a_target_out_of_reach_is_answered_with_one_that_is_met(tmp_path: Path) -> None:
+    """No load and no number of GPUs meets it, but the closest split meets another."""
+    args = ["llama-8b", "--gpus", "1xH100", "--tpot", "1"]
+    (found,) = remedies(tmp_path, *args)
+    assert tpdeploy("plan", *followed(args, found), home=tmp_path).returncode == 0
+
+
+def test_a_cpu_without_memory_is_told_how_much_is_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that has it runs the plan."""
+    monkeypatch.setattr("tpdeploy.profiles.machine.detect.memory_bytes", lambda: 16 * 2**30)
+    (found,) = remedies(tmp_path, "llama-70b", "--gpus", "1xCPU")
+    enough = re.fullmatch(r"a machine with (\d+) GiB of memory", found)
+    assert enough
+    monkeypatch.setattr(
+        "tpdeploy.profiles.machine.detect.memory_bytes", lambda: int(enough[1]) * 2**30
+    )
+    assert tpdeploy("plan", "llama-70b", "--gpus", "1xCPU", home=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize("model", ["deepseek-r1", AWQ])

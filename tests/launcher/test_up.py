@@ -12,6 +12,7 @@ from tests.cli.commands import refused, tpdeploy
 from tests.launcher.machine import ENGINE, Machine, nothing_left
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.cli.views.calling import calls
+from tpdeploy.errors import InputError
 from tpdeploy.launcher.runtimes.member import Member
 from tpdeploy.launcher.runtimes.ports import free_ports
 from tpdeploy.launcher.state import Deployment
@@ -90,6 +91,52 @@ def test_what_cannot_be_planned_or_started_has_the_exit_code_of_that_command(
     assert missing.returncode == 2
     assert "tpdeploy backends install vllm --platform cpu" in missing.stderr
     assert not (tmp_path / "plan.yaml").exists()
+
+
+def test_a_dry_run_for_a_cluster_is_what_launch_would_hand_over(tmp_path: Path) -> None:
+    """The manifest alone on stdout, for an engine that is not installed here."""
+    asked = ("llama-8b", "--gpus", "1xH100", "--backend", "vllm")
+    on = ("--on", "kubernetes", "--dry-run")
+    up = tpdeploy("up", *asked, *on, home=tmp_path, PATH="/nowhere")
+    assert up.returncode == 0, up.stderr
+    assert not (tmp_path / "plan.yaml").exists()
+    assert tpdeploy("plan", *asked, "-q", home=tmp_path).returncode == 0
+    launch = tpdeploy("launch", *on, home=tmp_path, PATH="/nowhere")
+    assert up.stdout == launch.stdout
+    assert "kind: Deployment" in up.stdout
+
+
+@pytest.mark.parametrize(
+    ("on", "asked"),
+    [
+        (["slurm"], "slurm"),
+        (["slurm", "--sbatch", "partition=gpu"], "slurm:gpu"),
+        (["kubernetes:prod"], "kubernetes:prod"),
+        (["slurm", "--gpus", "8xH100"], ""),
+    ],
+)
+def test_without_gpus_it_plans_for_what_the_cluster_has(
+    monkeypatch: pytest.MonkeyPatch, on: list[str], asked: str
+) -> None:
+    """A cluster is asked for its devices, unless they are stated."""
+    seen = []
+
+    def told(gpus: str, *_: str | None) -> None:
+        seen.append(gpus)
+        raise InputError("it has none")
+
+    monkeypatch.setattr("tpdeploy.launcher.inventory.cluster_of", told)
+    code = 2 if asked else 3
+    target = () if asked else ("--tpot", "0.1", "--backend", "vllm")
+    assert refused("up", "llama-8b", "--on", *on, *target, code=code)
+    assert seen == ([asked] if asked else [])
+
+
+def test_a_place_that_does_not_tell_or_is_not_known(tmp_path: Path) -> None:
+    """Each with what would work."""
+    silent = refused("up", "llama-8b", "--on", "ssh:a,b", home=tmp_path)
+    assert silent == "Error: ssh does not tell what it has; name it, as --gpus 2x8xH100"
+    assert refused("up", "llama-8b", "--on", "nomad").startswith("Error: --on nomad: known: ")
 
 
 @pytest.mark.parametrize("keyed", [True, False])

@@ -91,6 +91,8 @@ def test_files_name_their_schema() -> None:
         ("GB200-NVL72", "GB200-186GB", 18, 72, "nvl72-gen5", "infiniband-ndr"),
         ("1xgb200 nvl72", "GB200-186GB", 18, 72, "nvl72-gen5", "infiniband-ndr"),
         ("2xGB300-NVL72", "GB300-288GB", 36, 144, "nvl72-gen5", "infiniband-xdr"),
+        ("2xDGX-H100", "H100-SXM-80GB", 2, 16, "nvswitch-gen4", "infiniband-ndr"),
+        ("dgx b200", "B200-SXM-180GB", 1, 8, "nvswitch-gen5", None),
     ],
 )
 def test_a_name_is_the_machine_that_is_rented(

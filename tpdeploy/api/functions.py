@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import TypeVar, Unpack
 
 from tpdeploy.api.decision import AUTO, decide, leaves_count_open
-from tpdeploy.api.options import Common, Options, check_names, load_of, request_of, trace_of
+from tpdeploy.api.naming import named_as_in_python
+from tpdeploy.api.options import (
+    Common,
+    Options,
+    check_experts,
+    check_type,
+    load_of,
+    request_of,
+    stated,
+    trace_of,
+)
 from tpdeploy.api.results import Compared, Comparison, Plan
 from tpdeploy.api.turning import turns
 from tpdeploy.errors import InfeasibleError, InputError
@@ -34,9 +44,16 @@ def plan(model: str, gpus: str = AUTO, **options: Unpack[Options]) -> Plan:
         InfeasibleError: nothing fits or meets the targets; the message names what does.
         TypeError: an option that is not known.
     """
-    check_names("plan", options)
+    with named_as_in_python():
+        return _planned(model, gpus, stated("plan", options))
+
+
+def _planned(model: str, gpus: str, options: Options) -> Plan:
+    for name, value in (("model", model), ("gpus", gpus)):
+        check_type(name, value, str)
     cluster = parse_gpus(gpus, options.get("interconnect"), network=options.get("network"))
     stored = load_model(model)
+    check_experts(stored, options.get("dp"), asked=options.get("ep"))
     trace, request = trace_of(options, stored), request_of(options)
     load = load_of(options, stored, trace)
     backend = options.get("backend", AUTO)
@@ -64,9 +81,9 @@ def estimate(
     Without `replicas` there are as many as fit on `gpus`. TTFT and TPOT are in ms, each with its
     range and source. Arguments and errors are those of `plan`.
     """
-    check_names("estimate", options)
-    options.setdefault("pp", 1)
-    return plan(model, gpus, tp=tp, backend=backend, **options).prediction
+    with named_as_in_python():
+        split: Options = {"pp": 1, **stated("estimate", options), "tp": tp, "backend": backend}
+        return _planned(model, gpus, split).prediction
 
 
 def compare(
@@ -85,15 +102,28 @@ def compare(
     Raises:
         InputError: something that was given cannot work; fewer than two are compared.
     """
-    check_names("compare", options)
+    with named_as_in_python():
+        return compared(model, gpus, backend, tp, stated("compare", options))
+
+
+def compared(
+    model: str | Sequence[str],
+    gpus: str | Sequence[str],
+    backend: str | Sequence[str],
+    tp: int | Sequence[int] | None,
+    options: Options,
+) -> Comparison:
+    """What `compare` answers; errors name the options of the command line."""
+    for name, value in (("model", model), ("gpus", gpus), ("backend", backend)):
+        check_type(name, value, str | Sequence[str])
     widths: list[int | None] = list(_several(tp)) if tp is not None else [None]
     cases = list(product(_several(model), _several(gpus), _several(backend), widths))
     if len(set(cases)) < 2:
         raise InputError("compare needs two or more models, GPUs, engines or widths")
     varied = [len(set(values)) > 1 for values in zip(*cases, strict=True)]
-    compared = tuple(_compared(case, varied, options) for case in cases)
-    able = [(each.name, each.plan) for each in compared if each.plan]
-    return Comparison(compared=compared, turns=turns(able))
+    found = tuple(_compared(case, varied, options) for case in cases)
+    able = [(each.name, each.plan) for each in found if each.plan]
+    return Comparison(compared=found, turns=turns(able))
 
 
 def backtest(path: str | Path) -> Summary:
@@ -104,6 +134,8 @@ def backtest(path: str | Path) -> Summary:
     Raises:
         InputError: not a readable CSV file, a column is missing, or there are no rows.
     """
+    with named_as_in_python():
+        check_type("path", path, str | Path)
     table = read_rows(Path(path))
     return summarise(str(path), table.rows, predict_rows(table.rows))
 
@@ -115,7 +147,7 @@ def _several(one: OneT | Sequence[OneT]) -> Sequence[OneT]:
 
 
 def _compared(
-    case: tuple[str, str, str, int | None], varied: Sequence[bool], options: Common
+    case: tuple[str, str, str, int | None], varied: Sequence[bool], options: Options
 ) -> Compared:
     """The plan of one case, called by what differs between the cases."""
     model, gpus, backend, tp = case
@@ -124,6 +156,6 @@ def _compared(
     width: Options = {} if tp is None else {"tp": tp}
     try:
         asked: Options = {**options, **width, "backend": backend}
-        return Compared(name=name, plan=plan(model, gpus, **asked))
+        return Compared(name=name, plan=_planned(model, gpus, asked))
     except InfeasibleError as refusal:
         return Compared(name=name, plan=None, reason=str(refusal))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tpdeploy.api.naming import option_of
 from tpdeploy.errors import InputError, shown
 from tpdeploy.harness.load.lengths import read_lengths
 from tpdeploy.planner.lengths import Lengths, drawn, named, representative
@@ -23,14 +24,13 @@ Tokens = str | float
 
 @dataclass(frozen=True)
 class Stated:
-    """What was stated of the lengths; None: nothing. `option` names them in errors."""
+    """What was stated of the lengths; None: nothing."""
 
     input_tokens: Tokens | None = None
     output_tokens: Tokens | None = None
     length_spread: float | None = None
     workload: str | None = None
     lengths: str | Path | None = None
-    option: Callable[[str], str] = str
 
     def fields(self, model: ModelShape) -> dict[str, Any]:
         """The fields of a workload that is so long.
@@ -49,12 +49,12 @@ class Stated:
         names = ("workload", "lengths", "input_tokens", "output_tokens", "length_spread")
         given = [name for name in names if getattr(self, name) is not None]
         if len(given) > 1 and given[0] in {"workload", "lengths"}:
-            first, other = (self.option(name) for name in given[:2])
+            first, other = (option_of(name) for name in given[:2])
             raise InputError(f"{first} and {other}: both say how long requests are; give one")
 
     def _of_margins(self) -> dict[str, Any]:
         given = [
-            parse_tokens(self.option(name), usual if stated is None else stated)
+            parse_tokens(option_of(name), usual if stated is None else stated)
             for name, stated, usual in (
                 ("input_tokens", self.input_tokens, INPUT_TOKENS),
                 ("output_tokens", self.output_tokens, OUTPUT_TOKENS),
@@ -66,11 +66,11 @@ class Stated:
             return {"input_tokens": prompt, "output_tokens": answer, "length_spread": spread}
         if not 0 <= spread <= MOST_SPREAD:
             raise InputError(
-                f"{self.option('length_spread')} {shown(spread)}: must be from 0 to {MOST_SPREAD}"
+                f"{option_of('length_spread')} {shown(spread)}: must be from 0 to {MOST_SPREAD}"
             )
         if self.length_spread is not None and not isinstance(prompt, int) | isinstance(answer, int):
             raise InputError(
-                f"{self.option('length_spread')} {spread:g}: prompts and answers already have a "
+                f"{option_of('length_spread')} {spread:g}: prompts and answers already have a "
                 "distribution; leave it out"
             )
         sides = _margin(prompt, spread), _margin(answer, spread)

@@ -1,13 +1,14 @@
 """The options that all functions take, turned into records with one clear line when they cannot."""
 
 from pathlib import Path
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from tpdeploy.api.lengths import Stated
+from tpdeploy.api.naming import option_of
 from tpdeploy.api.trace import OF_TRACE, as_recorded, check_planned, stated_trace
-from tpdeploy.errors import InputError, shown
+from tpdeploy.errors import InputError, plainly, shown
 from tpdeploy.harness.traces.reading import BadLines
 from tpdeploy.planner.request import Objective, Request
 from tpdeploy.planner.trace import Trace
@@ -110,20 +111,56 @@ OF_REQUEST = {
 OF_LOAD = {
     **{"concurrency": "concurrency", "rate": "rate", "prefix_cache_hit_rate": "prefix_hit_rate"},
 }
+# Read by a parser of their own, which takes any value.
+PARSED = {"input_tokens", "output_tokens"}
 LENGTHS = ("input_tokens", "output_tokens", "length_spread", "workload", "lengths")
 # What a trace says itself.
 TOLD_BY_TRACE = (*LENGTHS, "concurrency", "rate")
 
 
-def check_names(function: str, options: Common) -> None:
-    """Nothing, if every option is one.
+def stated(function: str, options: Common) -> Options:
+    """The options that have a value; None is as if they were left out.
 
     Raises:
-        TypeError: one is not, as Python says it of any function.
+        TypeError: there is no such option, as Python says it of any function.
+        InputError: a value is of another type than the option's.
     """
+    kinds = get_type_hints(Options)
     for name in options:
-        if name not in Options.__annotations__:
+        if name not in kinds:
             raise TypeError(f"{function}() got an unexpected keyword argument {name!r}")
+    found = {name: value for name, value in options.items() if value is not None}
+    for name, value in found.items():
+        if name not in PARSED:
+            check_type(name, value, kinds[name])
+    return found  # type: ignore[return-value]
+
+
+def check_type(name: str, value: object, kind: Any) -> None:
+    """Nothing, if `value` can be had as a `kind`.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        problem = plainly(error.errors()[0]["msg"])
+        raise InputError(f"{option_of(name)} {shown(value)}: {problem}") from error
+
+
+def check_experts(model: ModelShape, data: int | None, *, asked: bool | None) -> None:
+    """Nothing, if the model has experts, or nobody asks how they are split.
+
+    Raises:
+        InputError: it has none to be parallel, or for data ranks to share.
+    """
+    if model.experts is not None:
+        return
+    if asked:
+        raise InputError(f"--ep: {model.id} has no experts; leave it out")
+    if data and data > 1:
+        raise InputError(f"--dp {data}: {model.id} has no experts to share; use --replicas")
 
 
 def request_of(options: Options) -> Request:
@@ -145,7 +182,7 @@ def trace_of(options: Options, model: ModelShape) -> Trace | None:
 def load_of(options: Options, model: ModelShape, trace: Trace | None = None) -> Workload:
     """The load, in requests that the model and a stated limit have room for."""
     if "rate" in options and "concurrency" in options:
-        raise InputError("concurrency and rate: give one of them, not both")
+        raise InputError("--concurrency and --rate: give one of them, not both")
     check_load_is_open(
         options.get("optimize"), options.get("concurrency"), options.get("rate"), trace
     )
@@ -174,8 +211,8 @@ def check_load_is_open(optimize: object, *loads: object) -> None:
     """
     if optimize == "goodput" and any(load is not None for load in loads):
         raise InputError(
-            "optimize goodput: finds the highest rate within the targets; leave concurrency, "
-            "rate and trace out"
+            "--optimize goodput: finds the highest rate within the targets; leave --concurrency, "
+            "--rate and --trace out"
         )
 
 
@@ -191,5 +228,5 @@ def _record(kind: type[RecordT], names: dict[str, str], options: Any, **others: 
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""
         name = next((name for name, called in names.items() if called == field), field)
-        problem = first["msg"].removeprefix("Input should be ")
-        raise InputError(f"{name} {shown(first['input'])}: must be {problem}") from error
+        problem = plainly(first["msg"])
+        raise InputError(f"{option_of(name)} {shown(first['input'])}: {problem}") from error

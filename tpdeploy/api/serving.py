@@ -1,28 +1,25 @@
 """`tpdeploy.launch` and `validate`: a plan that runs, and how fast it is."""
 
-import asyncio
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from tpdeploy.api.measuring import measure_here
 from tpdeploy.api.running import Running
 from tpdeploy.api.trace import StatedTrace, as_recorded
 from tpdeploy.backends.question import question_of
 from tpdeploy.backends.registry import load_backend
-from tpdeploy.errors import InputError
-from tpdeploy.harness.load.client import key_from_environment
+from tpdeploy.errors import InputError, plainly, shown
 from tpdeploy.harness.load.requests import Draw
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.sweep import predicted
 from tpdeploy.harness.measure.teaching import Launched
 from tpdeploy.harness.measure.validation import expected_latency_s, measurement, replay_of
-from tpdeploy.harness.measure.validation import validate as measure
 from tpdeploy.launcher.access import client_key
 from tpdeploy.launcher.commands import Order, order_of
 from tpdeploy.launcher.control import reached, refuse_parts, stop, take_over_orphans
@@ -137,6 +134,8 @@ def validate(
         InputError: nothing of that name serves, or it serves another model than the plan's.
         TpdeployError: not one request succeeded.
     """
+    if not isinstance(target, str | Running):
+        raise InputError(f"target {shown(target)}: give what launch returned, a name or an address")
     stated = None if plan is None else _plan_of(plan)
     address = target if isinstance(target, str) and "://" in target else ""
     if address and stated is None:
@@ -180,18 +179,9 @@ def _measured(
         draw=Draw(secrets.randbelow(2**31)),
         exact=engine.fixes_output_length,
     )
-    run = partial(
-        measure,
-        plan,
-        endpoint.url,
-        how,
-        launched=launched,
-        api_key=key_from_environment() or endpoint.own_key(),
-        certificate=endpoint.certificate,
-    )
     # In a thread of its own: notebooks run an event loop already.
     with ThreadPoolExecutor(1) as thread:
-        report = thread.submit(lambda: asyncio.run(run())).result()
+        report = thread.submit(measure_here, endpoint, how, launched, lambda _: None).result()
     return predicted(report, expected) if expected else report
 
 
@@ -218,12 +208,15 @@ def _load(planned: Workload, concurrency: int | None, rate: float | None) -> Wor
         return Workload.model_validate({**dict(planned), **other})
     except ValidationError as error:
         first = error.errors()[0]
-        problem = first["msg"].removeprefix("Input should be ")
-        raise InputError(f"{first['loc'][0]} {first['input']}: must be {problem}") from error
+        raise InputError(f"{first['loc'][0]} {first['input']}: {plainly(first['msg'])}") from error
 
 
 def _plan_of(plan: DeploymentPlan | str | Path) -> DeploymentPlan:
-    return plan if isinstance(plan, DeploymentPlan) else read_record(Path(plan), DeploymentPlan)
+    if isinstance(plan, DeploymentPlan):
+        return plan
+    if not isinstance(plan, str | Path):
+        raise InputError(f"plan {shown(plan)}: give a plan, or the file of one")
+    return read_record(Path(plan), DeploymentPlan)
 
 
 def _whole(path: str | Path | None) -> Path | None:

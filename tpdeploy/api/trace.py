@@ -1,10 +1,11 @@
 """A trace as it was stated: read, and turned into the fields of a workload."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tpdeploy.api.naming import option_of
 from tpdeploy.errors import InputError
 from tpdeploy.harness.traces.reading import BadLines, Part, part_of, read_trace, without_longer
 from tpdeploy.planner.lengths import representative
@@ -43,12 +44,8 @@ class StatedTrace:
         return without_longer(read_trace(self.path, part, bad), longest)
 
 
-def stated_trace(
-    asked: Mapping[str, Any], told: Sequence[str], option: Callable[[str], str] = str
-) -> StatedTrace | None:
+def stated_trace(asked: Mapping[str, Any], told: Sequence[str]) -> StatedTrace | None:
     """The trace in what was asked, beside which nothing in `told` may be stated.
-
-    `option` names them in errors.
 
     Raises:
         InputError: something is, or how to read a trace is said and no trace.
@@ -57,13 +54,13 @@ def stated_trace(
     if path is None:
         alone = next((name for name in OF_TRACE if asked[name] is not None), None)
         if alone:
-            raise InputError(f"{option(alone)} {asked[alone]}: give {option('trace')} too, a file")
+            raise InputError(f"{option_of(alone)} {asked[alone]}: give --trace too, a file")
         return None
     for name in told:
         if asked[name] not in {None, False}:
             raise InputError(
-                f"{option('trace')} and {option(name)}: the trace says which requests come and "
-                f"when; leave {option(name)} out"
+                f"--trace and {option_of(name)}: the trace says which requests come and when; "
+                f"leave {option_of(name)} out"
             )
     speed, window, bad = (asked[name] for name in OF_TRACE)
     return StatedTrace(Path(path), speed, window, bad or "stop")

@@ -164,6 +164,8 @@ class Capability:
     dropped: Mapping[str, str] = field(default_factory=dict)  # and the last release that ran them
     casts: bool = True  # whether it computes in another dtype than the checkpoint's
     least_compute_capability: float = 0.0
+    # The same for methods of quantization that need more than the engine itself.
+    least_to_quantize: Mapping[str, float] = field(default_factory=dict)
     pipeline: bool = False
     expert_parallel: bool = False
     data_parallel: bool = False  # attention per data rank, the experts over all of them

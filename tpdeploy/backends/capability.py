@@ -42,10 +42,10 @@ def _model_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:
             f"no {model.kv_cache_dtype} KV cache", f"use --kv-cache-dtype {_listed(caches)}"
         )
     if model.quantization and model.quantization not in can.quantizes:
-        quantizes = f"with --quantization {_listed(can.quantizes)}" if can.quantizes else "without"
+        other = f"with --quantization {_listed(can.quantizes)}" if can.quantizes else "without it"
         yield Problem(
-            f"no {model.quantization} quantization while loading",
-            f"plan {quantizes} or a checkpoint that is quantized already",
+            f"no {model.quantization} quantization while loading on {plan.cluster.platform}",
+            f"plan {other}, or a checkpoint that is quantized already",
         )
     stored = model.stored_as
     if stored and can.checkpoints is not None and stored not in can.checkpoints:
@@ -58,6 +58,13 @@ def _device_problems(can: Capability, plan: DeploymentPlan) -> Iterator[Problem]
     if has is not None and has < least:
         yield Problem(
             f"{plan.cluster.gpu} has compute capability {has:g}", f"it needs {least:g} or more"
+        )
+    method = plan.model.quantization or plan.model.stored_as or ""
+    least = can.least_to_quantize.get(method, 0.0)
+    if has is not None and has < least:
+        yield Problem(
+            f"no {method} on {plan.cluster.gpu}, of compute capability {has:g}",
+            f"it needs {least:g} or more; plan without {method}",
         )
 
 

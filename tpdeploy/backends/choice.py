@@ -28,6 +28,7 @@ class _Tried:
     solved: Solved | None = None
     plan: DeploymentPlan | None = None
     refusal: TpdeployError | None = None
+    remedy: str = ""
 
 
 def choose(
@@ -93,9 +94,11 @@ def _try(
         made = plan(*solved)
     except (InputError, InfeasibleError) as refusal:
         return _Tried(engine, solved, refusal=refusal)
-    problems = "; ".join(problem.what for problem in engine.check(made))
+    problems = engine.check(made)
     if problems:
-        return _Tried(engine, solved, refusal=InputError(problems))
+        what = "; ".join(problem.what for problem in problems)
+        remedy = "; ".join(problem.remedy for problem in problems)
+        return _Tried(engine, solved, refusal=InputError(what), remedy=remedy)
     return _Tried(engine, solved, made)
 
 
@@ -120,9 +123,12 @@ def _nothing(tried: Sequence[_Tried]) -> Choice:
             f"no engine here runs on {nowhere[0].platform} ({names}); a backend for one that does "
             "can be added (docs/backends.md)"
         )
-    refusal = tried[0].refusal
-    assert refusal is not None  # noqa: S101 - it has no plan
-    raise refusal
+    first = tried[0]
+    assert first.refusal is not None  # noqa: S101 - it has no plan
+    if first.remedy:
+        name, why = first.engine.name, first.refusal
+        raise InputError(f"{name} cannot run this plan: {why}: {first.remedy}")
+    raise first.refusal
 
 
 def _worth(tried: _Tried, bound: str) -> float:

@@ -95,6 +95,9 @@ DROPPED = {
     "StableLMEpochForCausalLM": "0.28.0",
 }
 
+# get_min_capability of 0.32's model_executor/layers/quantization/{fp8,auto_awq,mxfp4}.py.
+LEAST_TO_QUANTIZE = {"fp8": 7.5, "awq": 7.5, "mxfp4": 8.0}
+
 ON_GPU = Capability(
     dtypes=frozenset(DTYPES),
     dropped=DROPPED,
@@ -107,6 +110,7 @@ ON_GPU = Capability(
     eager=True,
     async_scheduling=True,  # not on CPUs
     async_since=Release(0, 14, "2026-01-17"),
+    least_to_quantize=LEAST_TO_QUANTIZE,
 )
 ON_CPU = Capability(
     dtypes=frozenset(DTYPES),

@@ -13,7 +13,7 @@ from typer.main import get_command
 from tpdeploy import __version__
 from tpdeploy.bounds import MOST_NUMBER
 from tpdeploy.cli.output import err, print_error, tolerate_encodings
-from tpdeploy.errors import InputError, TpdeployError, nearest, shown
+from tpdeploy.errors import InputError, TpdeployError, nearest, plainly, shown
 
 # Each command lives in tpdeploy/cli/commands as `app`, and is imported only when it is run. What
 # it is for is said here in the few words that the list of commands has room for.
@@ -46,13 +46,6 @@ COMMANDS = {
 }
 # What tpdeploy runs on other machines; nobody types it.
 INTERNAL = {"client": "Send the requests of a validation, and tell what came back."}
-# What the parser says of a value, and what a user understands.
-PARSER_WORDS = {
-    "Input should be a valid integer, unable to parse string as an integer": "give a whole number",
-    "Input should be a valid number, unable to parse string as a number": "give a number",
-    "Value error, ": "",
-    "Input should be ": "must be ",
-}
 # The parser's own errors; which module has their class differs between releases of typer.
 UsageError: type[Any] = typer.BadParameter.__bases__[0]
 
@@ -145,7 +138,4 @@ def _show_refusal(error: Any) -> None:
         error.show()
         return
     help_of = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
-    message = error.format_message().rstrip(".")
-    for theirs, ours in PARSER_WORDS.items():
-        message = message.replace(theirs, ours)
-    print_error(message + help_of)
+    print_error(plainly(error.format_message().rstrip(".")) + help_of)

@@ -117,9 +117,10 @@ class KnownModels(Record):
 
 
 class KnownGpus(Record):
-    """Bundled devices."""
+    """Bundled devices, and the machines that `--gpus` takes in their place."""
 
     gpus: tuple[KnownGpu, ...]
+    machines: tuple[KnownMachine, ...]
 
 
 class KnownInterconnects(Record):
@@ -145,24 +146,21 @@ def known_models(word: str = "") -> KnownModels:
 
 
 def known_gpus(word: str = "") -> KnownGpus:
-    """The bundled devices with `word` in a name, as their class, or in the name of their rack.
+    """The bundled devices with `word` in a name or as their class, and machines named so.
 
     Raises:
         InputError: there is none.
     """
-    racks = [i for p in providers() for i in p.instances if i.machines > 1]
-    every = {
-        (
-            *(each.name, *each.aliases, each.architecture),
-            *(name for rack in racks if rack.gpu == each.name for name in rack.names),
-        ): each
-        for each in accelerators()
-    }
+    every = {(each.name, *each.aliases, each.architecture): each for each in accelerators()}
     found = [_gpu(every[names]) for names in _with(word, every) or _with(gpu_key(word), every)]
-    if not found:
-        names = [each.name for each in every.values()]
-        raise InputError(f"no known GPU has {shown(word)!r} in its name; {nearest(word, names)}")
-    return KnownGpus(gpus=tuple(found))
+    rented = {each.names: each for p in providers() for each in p.instances}
+    named = [find_instance(names[0]) for names in _with(word, rented)]
+    if not found and not named:
+        names = [*(each.name for each in every.values()), *instance_names()]
+        near = nearest(word, names, listed_by="tpdeploy gpus")
+        raise InputError(f"no known GPU has {shown(word)!r} in its name; {near}")
+    machines = tuple(_machine(each) for each in named if each)
+    return KnownGpus(gpus=tuple(found), machines=machines)
 
 
 def known_interconnects(word: str = "") -> KnownInterconnects:
@@ -198,9 +196,10 @@ def known_workloads(word: str = "") -> KnownWorkloads:
     return KnownWorkloads(workloads=found)
 
 
-def what_is(
-    name: str,
-) -> KnownModel | KnownGpu | KnownInterconnect | KnownMachine | WorkloadProfile:
+Known = KnownModel | KnownGpu | KnownInterconnect | KnownMachine | WorkloadProfile
+
+
+def what_is(name: str) -> Known:
     """The bundled model, device, interconnect, machine of a provider or workload called `name`.
 
     Raises:
@@ -224,7 +223,8 @@ def what_is(
         *(n for p in model_profiles() for n in p.aliases),
     ]
     names += [n for device in accelerators() for n in (device.name, *device.aliases)]
-    raise InputError(f"nothing known is called {shown(name)!r}; {nearest(name, names)}")
+    near = nearest(name, names, listed_by="tpdeploy models, gpus, ...")
+    raise InputError(f"nothing known is called {shown(name)!r}; {near}")
 
 
 def _with(word: str, every: Iterable[tuple[str, ...]]) -> list[tuple[str, ...]]:

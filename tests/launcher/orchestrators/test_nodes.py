@@ -91,4 +91,4 @@ def test_a_cluster_without_gpus_is_refused(cluster: Cluster) -> None:
     assert "--gpus kubernetes: no node that is up has GPUs" in done.stderr
     done = cluster.run("plan", "llama-70b", "--gpus", "ssh:a,b")
     assert done.returncode == 2
-    assert "--gpus ssh: it does not tell; name the devices" in done.stderr
+    assert "ssh does not tell what it has; name it" in done.stderr

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from tpdeploy.api.functions import compare as compare_plans
-from tpdeploy.api.options import Common
+from tpdeploy.api.functions import compared
+from tpdeploy.api.options import Options
 from tpdeploy.cli.options import plan as given
 from tpdeploy.cli.output import out, print_json
 from tpdeploy.cli.views.compare import show_comparison
@@ -44,13 +44,13 @@ def compare(
         "quantization": quantization.lower() if quantization else None,
         "gpu_price": gpu_price,
     }
-    options: Common = {name: value for name, value in stated.items() if value is not None}  # type: ignore[assignment]
-    found = compare_plans(
+    options: Options = {name: value for name, value in stated.items() if value is not None}  # type: ignore[assignment]
+    found = compared(
         _split("MODEL", model),
         _split("--gpus", gpus),
-        backend=_split("--backend", backend),
-        tp=_widths(tp),
-        **options,
+        _split("--backend", backend),
+        _widths(tp),
+        options,
     )
     if json:
         print_json(found)

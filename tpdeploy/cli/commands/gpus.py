@@ -1,4 +1,4 @@
-"""`tpdeploy gpus`: every GPU that is known."""
+"""`tpdeploy gpus`: every GPU and machine that is known."""
 
 from typing import Annotated
 
@@ -17,9 +17,9 @@ def list_gpus(
     *,
     json: Annotated[bool, typer.Option("--json", help="Print everything known as JSON.")] = False,
 ) -> None:
-    """List the GPUs that are known, and how well their class is predicted."""
+    """List the GPUs and machines that are known, and how well their class is predicted."""
     found = known_gpus(word)
     if json:
         print_json(found)
     else:
-        show_gpus(out, found.gpus)
+        show_gpus(out, found)

@@ -2,7 +2,6 @@
 
 import signal
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import Any
@@ -81,31 +80,53 @@ def launch(
 
     Clients need a key if TPDEPLOY_API_KEY holds one, or one is generated or read from a file.
     """
-    chosen, orchestrator = read_plan(plan), orchestrator_for(on)
+    tell = print_json if json else _show_ready
+    carry_out(read_plan(plan), context.params, lambda: plan, lambda ready, _: tell(ready))
+
+
+def carry_out(
+    plan: DeploymentPlan,
+    asked: Mapping[str, Any],
+    keep: Callable[[], Path | None],
+    tell: Callable[[Deployment, Order], None],
+) -> None:
+    """Start `plan` as the options of the command say, or show what would be started.
+
+    `keep` gives the plan's file once nothing stands in the way of a start, and `tell` shows what is
+    ready.
+    """
+    orchestrator = orchestrator_for(asked["on"])
     # A port of the cluster is nobody's here.
-    held = (port or FIRST_PORT, socket()) if orchestrator else choose_port(host, port)
-    chosen_port, hold = held
-    engine = load_backend(backend or chosen.backend)
-    order = order_of(context.params, engine.name, chosen_port)
-    check(chosen, engine, order)
+    cluster_port = asked["port"] or FIRST_PORT, socket()
+    port, hold = cluster_port if orchestrator else choose_port(asked["host"], asked["port"])
+    engine = load_backend(asked["backend"] or plan.backend)
+    order = _order_of(asked, engine.name, port)
+    check(plan, engine, order)
+    shows, as_json = asked["dry_run"] or asked["output"], asked["json"]
+    scope = asked["systemd"]
     if orchestrator:
-        if systemd:
+        if scope:
             raise InputError(f"--systemd: {orchestrator.name} supervises it by itself")
-        task = Task(chosen, engine, order)
-        if dry_run or output:
-            return show_manifest(orchestrator, task, output, as_json=json)
-        said = partial(show_start, err, chosen, order, plan, ())
-        return submit(orchestrator, task, said, detach=detach, as_json=json)
-    if dry_run or output:
-        return show_commands(chosen, engine, order, systemd, output, as_json=json)
+        task = Task(plan, engine, order)
+        if shows:
+            return show_manifest(orchestrator, task, asked["output"], as_json=as_json)
+        return submit(
+            orchestrator,
+            task,
+            lambda: show_start(err, plan, order, keep(), ()),
+            lambda ready: tell(ready, order),
+            detach=asked["detach"],
+        )
+    if shows:
+        return show_commands(plan, engine, order, scope, asked["output"], as_json=as_json)
     with one_at_a_time():
-        found = check_here(chosen, engine, order, insist=force)
-        show_start(err, chosen, order, plan, found)
-        supervisor = _started(chosen, order, hold, systemd)
-    return stay(order, supervisor, print_json if json else _show_ready)
+        found = check_here(plan, engine, order, insist=asked["force"])
+        show_start(err, plan, order, keep(), found)
+        supervisor = _started(plan, order, hold, scope)
+    return _stay(order, supervisor, lambda ready: tell(ready, order))
 
 
-def order_of(asked: Mapping[str, Any], backend: str, port: int) -> Order:
+def _order_of(asked: Mapping[str, Any], backend: str, port: int) -> Order:
     """What the options of the command come to."""
     in_cluster = {
         "namespace": asked["namespace"],
@@ -178,9 +199,11 @@ def _whole(path: Path | str | None) -> Path | None:
 
 def _show_ready(deployment: Deployment) -> None:
     out.print(f"Ready: {deployment.model} at {deployment.url}/v1", soft_wrap=True)
+    if deployment.orchestrator:
+        err.print("From here it is reached by query and validate.")
 
 
-def stay(order: Order, supervisor: Leader, tell: Callable[[Deployment], None]) -> None:
+def _stay(order: Order, supervisor: Leader, tell: Callable[[Deployment], None]) -> None:
     """Show the way to readiness, `tell` when it is ready, and stay unless it belongs to nobody."""
     detach = order.owner is None
     # Ended in another way than by Ctrl-C, it ends what it started all the same; what is to stay

@@ -5,8 +5,9 @@ from typing import Any
 
 import typer
 
-from tpdeploy.api.decision import AUTO, Decision, decide, leaves_count_open
+from tpdeploy.api.decision import AUTO, Decision, decide
 from tpdeploy.cli.options import plan as given
+from tpdeploy.cli.options.devices import cluster_of, is_open
 from tpdeploy.cli.options.plan_request import assumed, load_of, request_of, trace_of
 from tpdeploy.cli.options.quiet import Quiet
 from tpdeploy.cli.output import err, out, print_json
@@ -19,13 +20,10 @@ from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.plan import Refused
 from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
-from tpdeploy.plugins import installed
 from tpdeploy.profiles.devices.cluster import Cluster
-from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
 from tpdeploy.profiles.models.shape import ModelShape
 
-CLUSTERS = ("tpdeploy.runtimes", "tpdeploy.orchestrators")
 NO_GPU = "no GPU was found on this machine; --gpus 8xH100 and the like plan for others"
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
@@ -83,7 +81,7 @@ def plan(
     """Choose how MODEL is split over these GPUs: TP, pipeline, experts, attention, replicas."""
     check_report(report)
     check_picture("--plot", plot)
-    cluster, stored = _cluster(gpus, interconnect, network), load_model(model)
+    cluster, stored = cluster_of(gpus, interconnect, network), load_model(model)
     no_gpu = gpus.strip().lower() == AUTO and cluster.accelerator.platform == "cpu"
     recorded = trace_of(context.params, stored)
     load = load_of(context.params, stored, recorded)
@@ -123,12 +121,11 @@ def _decide(
     trace: Trace | None,
 ) -> Decision:
     """The answer of the engine that was named, or of the best one."""
-    gpus = asked["gpus"]
     return decide(
         request_of(asked, stored),
         stored,
         cluster=cluster,
-        count_is_open=not _is_elsewhere(gpus) and leaves_count_open(gpus, cluster),
+        count_is_open=is_open(asked["gpus"], cluster),
         load=load,
         backend=asked["backend"],
         trace=trace,
@@ -142,18 +139,3 @@ def _show_refused(refused: Refused, *, as_json: bool, everything: bool) -> None:
     else:
         shown = refused.alternatives if everything else telling(refused.alternatives)
         show_alternatives(out, shown)
-
-
-def _is_elsewhere(gpus: str) -> bool:
-    """Whether `--gpus` names what runs deployments, in place of devices."""
-    return any(gpus.partition(":")[0] in installed(group) for group in CLUSTERS)
-
-
-def _cluster(gpus: str, interconnect: str | None, network: str | None) -> Cluster:
-    """The devices that are stated, those of this machine, or what a cluster says it has."""
-    if not _is_elsewhere(gpus):
-        return parse_gpus(gpus, interconnect, network=network)
-    # What launches takes long to import, and other plans do not need it.
-    from tpdeploy.launcher.inventory import cluster_of  # noqa: PLC0415
-
-    return cluster_of(gpus, interconnect, network)

@@ -1,37 +1,19 @@
 """From where `validate` sends its requests: from here, or from where the replicas are."""
 
-import asyncio
 from collections.abc import Callable
 
+from tpdeploy.api.measuring import OnProgress
 from tpdeploy.errors import TpdeployError
 from tpdeploy.harness.load.client import key_from_environment
 from tpdeploy.harness.load.recorder import Progress
 from tpdeploy.harness.measure.errand import Errand, told
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.teaching import Launched
-from tpdeploy.harness.measure.validation import Measurement, validate
+from tpdeploy.harness.measure.validation import Measurement
 from tpdeploy.launcher.inside import client_of, conversation, url_from_there
 from tpdeploy.launcher.state import Deployment, Endpoint, running_endpoint
 
-OnProgress = Callable[[Progress], None]
 Send = Callable[[Endpoint, Measurement, Launched | None, OnProgress], ValidationReport]
-
-
-def measure_here(
-    endpoint: Endpoint, how: Measurement, launched: Launched | None, on_progress: OnProgress
-) -> ValidationReport:
-    """Measure from this process."""
-    return asyncio.run(
-        validate(
-            endpoint.plan,
-            endpoint.url,
-            how,
-            launched=launched,
-            api_key=key_from_environment() or endpoint.own_key(),
-            certificate=endpoint.certificate,
-            on_progress=on_progress,
-        )
-    )
 
 
 def measure_inside(deployment: Deployment, image: str) -> Send:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from tpdeploy.cli.output import err, out, print_always, print_json
+from tpdeploy.cli.output import err, print_always, print_json
 from tpdeploy.cli.views.launch import Watcher
 from tpdeploy.errors import TpdeployError
 from tpdeploy.files import write_whole
@@ -50,11 +50,11 @@ def submit(
     orchestrator: Orchestrator,
     task: Task,
     say_start: Callable[[], None],
+    tell: Callable[[Deployment], None],
     *,
     detach: bool,
-    as_json: bool,
 ) -> None:
-    """Hand it over, show the way to readiness, and stay unless it is to be left alone."""
+    """Hand it over, show the way to readiness, `tell`, and stay unless it is to be left alone."""
     with one_at_a_time():
         orchestrator.check(task)
         say_start()
@@ -68,11 +68,7 @@ def submit(
     try:
         with Watcher(err) as watcher:
             deployment = follow(deployment, task.order.startup_timeout_s, watcher.show)
-        if as_json:
-            print_json(deployment)
-        else:
-            out.print(f"Ready: {deployment.model} at {deployment.url}/v1", soft_wrap=True)
-            err.print("From here it is reached by query and validate.")
+        tell(deployment)
         if not detach:
             _attend(deployment)
     except (KeyboardInterrupt, TpdeployError):

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
 from inspect import signature
 from pathlib import Path
 from shlex import quote
@@ -10,37 +9,37 @@ from typing import Any
 
 import typer
 
-from tpdeploy.api.decision import decide, leaves_count_open
+from tpdeploy.api.decision import AUTO, decide
 from tpdeploy.backends.base import Backend, Platform
-from tpdeploy.backends.registry import load_backend, load_backends
-from tpdeploy.cli.commands import launch as launching
+from tpdeploy.backends.registry import load_backends
 from tpdeploy.cli.commands import plan as planning
-from tpdeploy.cli.commands.dry_run import show_commands
+from tpdeploy.cli.commands.launch import carry_out
 from tpdeploy.cli.commands.query import answer_of, summary
 from tpdeploy.cli.options import launch as starting
 from tpdeploy.cli.options import plan as given
+from tpdeploy.cli.options.devices import cluster_of, is_open
 from tpdeploy.cli.options.plan_request import assumed, load_of, request_of
 from tpdeploy.cli.options.quiet import Quiet
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import keep_previous, write_plan
 from tpdeploy.cli.views.calling import calls
 from tpdeploy.cli.views.plan import show_answer
-from tpdeploy.cli.views.start import show_start
 from tpdeploy.errors import InfeasibleError, InputError
 from tpdeploy.harness.load.chat import Question
 from tpdeploy.harness.load.events import RequestError
 from tpdeploy.launcher.access import API_KEY
 from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.installed import used
-from tpdeploy.launcher.launch import begin, check, check_here, choose_port, one_at_a_time
+from tpdeploy.launcher.orchestrators.registry import orchestrator_for
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
 from tpdeploy.launcher.state import DEFAULT_NAME, Deployment
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+# What runs deployments on this machine, whose devices --gpus auto is.
+LOCAL, HERE = "local", {"local", "container"}
 FIRST = Question(text="Say hello in one sentence.", max_tokens=32)
 
 
@@ -64,49 +63,59 @@ def up(
     quantization: given.QuantizationName = None,
     kv_cache: given.KvCacheDtype = "auto",
     max_model_len: given.MaxModelLen = None,
+    max_num_batched_tokens: given.MaxNumBatchedTokens = None,
     max_num_seqs: given.MaxNumSeqs = None,
     memory_fraction: given.MemoryFraction = None,
+    enforce_eager: given.EnforceEager = False,
     tp: given.Tp = None,
     pp: given.Pp = None,
+    dp: given.Dp = None,
+    ep: given.Ep = None,
     replicas: given.Replicas = None,
+    interconnect: given.Interconnect = None,
+    network: given.NetworkName = None,
     backend: given.BackendName = "auto",
     optimize: given.Optimize = "throughput",
     output: given.Output = None,
     port: starting.Port = None,
     host: starting.Host = LOOPBACK,
+    insecure: starting.Insecure = False,
+    api_key_file: starting.ApiKeyFile = None,
     generate_key: starting.GenerateKey = False,
+    tls_cert: starting.TlsCert = None,
+    tls_key: starting.TlsKey = None,
+    metrics: starting.Metrics = False,
     name: starting.Name = DEFAULT_NAME,
     detach: starting.Detach = False,
+    systemd: starting.Systemd = None,
     dry_run: starting.DryRun = False,
     force: starting.Force = False,
     executable: starting.Executable = None,
     python: starting.Python = None,
+    container: starting.Container = None,
+    on: starting.On = LOCAL,
+    sbatch: starting.Sbatch = None,
+    namespace: starting.Namespace = None,
+    volume: starting.Volume = None,
+    format_: starting.Format = None,
     engine_arg: starting.EngineArg = None,
     startup_timeout: starting.StartupTimeout = 1200.0,
+    hang_timeout: starting.HangTimeout = 120.0,
+    restarts: starting.Restarts = 10,
     json: starting.Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Plan MODEL on these GPUs, launch it, ask it a question, and show how to call it.
 
-    Other options of plan and launch keep their defaults; the exit codes are theirs. With
-    --json no question is asked.
+    With --on and without --gpus it plans for what that cluster has. What is not here is an option
+    of plan; exit codes are those of plan and launch. With --json no question is asked.
     """
-    asked = {**_defaults(planning.plan), **_defaults(launching.launch), **context.params}
+    asked = {**_defaults(planning.plan), **context.params}
     made = _planned(asked)
-    chosen_port, hold = choose_port(host, port)
-    engine = load_backend(made.backend)
-    order = launching.order_of(asked, engine.name, chosen_port)
-    check(made, engine, order)
     show_answer(err, made)
-    if dry_run:
-        return show_commands(made, engine, order, None, None, as_json=json)
-    with one_at_a_time():
-        found = check_here(made, engine, order, insist=force)
-        path = _kept(made, output)
-        show_start(err, made, order, path, found)
-        supervisor = begin(made, order, hold)
-    tell = print_json if json else partial(_show_calls, order=order)
-    return launching.stay(order, supervisor, tell)
+    started = {**asked, "backend": None, "output": None}
+    tell = _print if json else _show_calls
+    carry_out(made, started, lambda: _kept(made, output), tell)
 
 
 def _defaults(command: Callable[..., None]) -> dict[str, Any]:
@@ -121,13 +130,14 @@ def _planned(asked: Mapping[str, Any]) -> DeploymentPlan:
     Raises:
         InfeasibleError: there is none; the message says what would work.
     """
-    cluster, stored = parse_gpus(asked["gpus"]), load_model(asked["model"])
+    gpus, stored = _gpus(asked), load_model(asked["model"])
+    cluster = cluster_of(gpus, asked["interconnect"], asked["network"])
     load = load_of(asked, stored)
     decision = decide(
         request_of(asked, stored),
         stored,
         cluster=cluster,
-        count_is_open=leaves_count_open(asked["gpus"], cluster),
+        count_is_open=is_open(gpus, cluster),
         load=load,
         backend=asked["backend"],
         among=_startable(asked, cluster.accelerator.platform),
@@ -138,18 +148,34 @@ def _planned(asked: Mapping[str, Any]) -> DeploymentPlan:
         raise InfeasibleError(decision.refused(refusal).reason) from None
 
 
+def _gpus(asked: Mapping[str, Any]) -> str:
+    """What is planned for: the devices of `--gpus`, else those of the cluster that runs it."""
+    gpus, on = str(asked["gpus"]), str(asked["on"])
+    name = on.partition(":")[0]
+    orchestrator_for(on)  # or neither that nor a runtime is called so
+    if gpus.strip().lower() != AUTO or name in HERE:
+        return gpus
+    if name != "slurm":
+        return on
+    stated = [option.removeprefix("--").partition("=") for option in asked["sbatch"] or ()]
+    partitions = [value for option, _, value in stated if option == "partition"]
+    return ":".join([name, *partitions[-1:]])
+
+
 def _startable(asked: Mapping[str, Any], platform: Platform) -> list[Backend]:
     """The engines that can be started now: others would only be asked for.
 
-    Any, if its program is named.
+    Any, if its program is named, or if it is started elsewhere.
 
     Raises:
         InputError: a program is named, and not of which engine it is.
     """
-    named = next((name for name in ("executable", "python") if asked[name]), None)
+    named = next((name for name in ("executable", "python", "container") if asked[name]), None)
     if named:
         if asked["backend"] == "auto":
             raise InputError(f"--{named}: say of which engine it is, as --backend vllm")
+        return load_backends()[0]
+    if asked["on"].partition(":")[0] not in HERE:
         return load_backends()[0]
     found = []
     for backend in load_backends()[0]:
@@ -163,6 +189,10 @@ def _kept(plan: DeploymentPlan, output: Path | None) -> Path:
     if output is None and (replaced := keep_previous(plan)):
         err.print(replaced, soft_wrap=True, style="dim")
     return write_plan(plan, output)
+
+
+def _print(deployment: Deployment, _: Order) -> None:
+    print_json(deployment)
 
 
 def _show_calls(deployment: Deployment, order: Order) -> None:
@@ -181,6 +211,10 @@ def _show_calls(deployment: Deployment, order: Order) -> None:
     keyed = order.keyed or order.key_file is not None
     if keyed and order.key_file:
         out.print(f'export {API_KEY}="$(head -n 1 {quote(str(order.key_file))})"', soft_wrap=True)
+    if order.tls_cert:
+        out.print(f"export SSL_CERT_FILE={quote(str(order.tls_cert))}", soft_wrap=True)
+    if deployment.orchestrator:
+        err.print("Where that address is known, as in a pod of the cluster:")
     out.print(calls(deployment, chats=chats, keyed=keyed), soft_wrap=True)
     named = "" if deployment.name == DEFAULT_NAME else f" --name {deployment.name}"
     err.print(f"Stop it: tpdeploy stop{named}. Measure it: tpdeploy validate{named}.")

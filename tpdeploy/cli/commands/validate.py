@@ -10,12 +10,13 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from tpdeploy.api.measuring import measure_here
 from tpdeploy.api.trace import as_recorded, stated_trace
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.cli.commands.imported import check_alone, run_imported
 from tpdeploy.cli.commands.learn import learn_and_tell
-from tpdeploy.cli.commands.send import Send, measure_here, measure_inside
+from tpdeploy.cli.commands.send import Send, measure_inside
 from tpdeploy.cli.commands.sweep import Measure, keep, run_one, run_sweep
 from tpdeploy.cli.options import common as options
 from tpdeploy.cli.options import validate as given
@@ -108,7 +109,7 @@ def validate(
         raise InputError(f"--client-image {client_image}: add --inside")
     endpoint, deployment = _target(plan, url, name)
     deployed = endpoint.plan
-    stated = stated_trace(context.params, TOLD_BY_TRACE, options.option_of)
+    stated = stated_trace(context.params, TOLD_BY_TRACE)
     most, before = deployed.limits.max_model_len, deployed.workload.recording
     recorded = stated.read(most, before) if stated else None
     load = (

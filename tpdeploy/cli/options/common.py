@@ -6,26 +6,19 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
+from tpdeploy.api.naming import option_of
 from tpdeploy.api.options import DEFAULT_CONCURRENCY
 from tpdeploy.bounds import LEAST_PRICE, MOST_DEVICES, MOST_PRICE, MOST_TOKENS
-from tpdeploy.errors import InputError, nearest, shown
+from tpdeploy.errors import InputError, nearest, plainly, shown
 from tpdeploy.planner.workload import (
     Percentile,
     Speculation,
     Target,
     Workload,
 )
-from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 NumberT = TypeVar("NumberT", int, float)
-
-# Fields whose options have other names.
-OPTIONS = {
-    "prefix_hit_rate": "--prefix-cache-hit-rate",
-    "tokens": "--speculative-tokens",
-    "acceptance": "--acceptance-rate",
-}
 
 DTYPE_ALIASES = {"bfloat16": "bf16", "float16": "fp16", "half": "fp16", "float32": "fp32"}
 
@@ -43,8 +36,8 @@ def target(option: str, text: str | None) -> Target | None:
     try:
         return Target.model_validate({"ms": float(match[1]), "at": statistic})
     except ValidationError as error:
-        problem = error.errors()[0]["msg"].removeprefix("Input should be ")
-        raise InputError(f"{option} {shown(text)}: must be {problem} ms") from error
+        problem = plainly(error.errors()[0]["msg"])
+        raise InputError(f"{option} {shown(text)}: {problem} ms") from error
 
 
 def dtype(text: str | None) -> Dtype | None:
@@ -92,11 +85,6 @@ def workload(
     except ValidationError as error:
         raise _refusal(error) from error
     return load if spread_is_stated and load.lengths is None else load.within(longest)
-
-
-def option_of(name: str) -> str:
-    """The option of a parameter."""
-    return OPTIONS.get(name, "--" + name.replace("_", "-"))
 
 
 def under(
@@ -150,10 +138,10 @@ def _refusal(error: ValidationError) -> InputError:
     first = error.errors()[0]
     name = str(first["loc"][0])
     option = option_of(name)
-    message = first["msg"].removeprefix("Input should be ")
+    message = plainly(first["msg"])
     if isinstance(first["input"], int | float) and first["input"] == 0 and "greater" in message:
-        message = "greater than 0"
-    return InputError(f"{option} {shown(first['input'])}: must be {message}")
+        message = "must be greater than 0"
+    return InputError(f"{option} {shown(first['input'])}: {message}")
 
 
 def price(option: str, value: float | None) -> float | None:
@@ -184,18 +172,3 @@ def share(option: str, value: float | None) -> float | None:
     if value is not None and not 0 < value <= 1:
         raise InputError(f"{option} {value:g}: must be above 0 and at most 1, as 0.95")
     return value
-
-
-def experts(shape: ModelShape, *, asked: bool | None) -> bool | None:
-    """What `--ep` or `--no-ep` asks for; a model without experts has no choice."""
-    if asked and shape.experts is None:
-        raise InputError(f"--ep: {shape.id} has no experts; leave the option out")
-    return asked
-
-
-def data_ranks(shape: ModelShape, asked: int | None) -> int | None:
-    """What `--dp` asks for; without experts there is nothing that data ranks would share."""
-    count = devices("--dp", asked)
-    if count and count > 1 and shape.experts is None:
-        raise InputError(f"--dp {count}: {shape.id} has no experts to share; use --replicas")
-    return count

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tpdeploy.api.lengths import Stated
-from tpdeploy.api.options import LENGTHS, TOLD_BY_TRACE, check_load_is_open
+from tpdeploy.api.options import LENGTHS, TOLD_BY_TRACE, check_experts, check_load_is_open
 from tpdeploy.api.trace import as_recorded, check_planned, stated_trace
 from tpdeploy.cli.options import common as options
 from tpdeploy.planner.request import Request
@@ -28,11 +28,13 @@ def request_of(asked: Asked, stored: ModelShape) -> Request:
     def tokens(name: str) -> int | None:
         return options.tokens("--" + name.replace("_", "-"), asked[name])
 
+    data = options.devices("--dp", asked["dp"])
+    check_experts(stored, data, asked=asked["ep"])
     return Request(
         tensor=options.devices("--tp", asked["tp"]),
         pipeline=options.devices("--pp", asked["pp"]),
-        data=options.data_ranks(stored, asked["dp"]),
-        expert_parallel=options.experts(stored, asked=asked["ep"]),
+        data=data,
+        expert_parallel=asked["ep"],
         replicas=options.devices("--replicas", asked["replicas"]),
         gpu_price_per_hour=options.price("--gpu-price", asked["gpu_price"]),
         dtype=options.dtype(asked["dtype"]),
@@ -51,7 +53,7 @@ def trace_of(asked: Asked, stored: ModelShape) -> Trace | None:
     Raises:
         InputError: it cannot be read, or something else was stated that it tells already.
     """
-    stated = stated_trace(asked, (*TOLD_BY_TRACE, "pareto"), options.option_of)
+    stated = stated_trace(asked, (*TOLD_BY_TRACE, "pareto"))
     return stated.read(asked["max_model_len"] or stored.max_context) if stated else None
 
 
@@ -65,7 +67,7 @@ def load_of(asked: Asked, stored: ModelShape, trace: Trace | None = None) -> Wor
         )
         check_planned(trace, planned.prefix_hit_rate)
         return as_recorded(planned, trace)
-    stated = Stated(**{name: asked[name] for name in LENGTHS}, option=options.option_of)
+    stated = Stated(**{name: asked[name] for name in LENGTHS})
     return options.workload(
         longest=asked["max_model_len"] or stored.max_context,
         lengths=stated.fields(stored),

@@ -13,6 +13,10 @@ from tpdeploy.numbers import in_ms, number
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.search.ranking import TIE
 
+FIGURES, COST = ("tokens/s", "per GPU", "TTFT ms", "TPOT ms"), "$/M tokens"
+# Left out where a terminal is narrow.
+LESS_WANTED = ("per GPU", "engine")
+
 
 def show_comparison(console: Console, comparison: Comparison) -> None:
     """Which serves most, one row for each, why the others cannot, and where the answer turns."""
@@ -57,12 +61,16 @@ def _alike(best: DeploymentPlan, other: DeploymentPlan) -> bool:
 
 def _show_rows(console: Console, plans: Sequence[tuple[str, DeploymentPlan]]) -> None:
     cells = [_cells(name, plan) for name, plan in plans]
-    head = ["", "engine", "split", "tokens/s", "per GPU", "TTFT ms", "TPOT ms"]
-    right = [3, 4, 5, 6]
+    head = ["", "engine", "split", *FIGURES]
     if any(plan.cost for _, plan in plans):
-        head.append("$/M tokens")
-        right.append(7)
-    room = console.width - max(map(len, aligned([head, *cells], right=right))) - len(GAP)
+        head.append(COST)
+    for title in LESS_WANTED:
+        if _room(console, head, cells) < 0:
+            at = head.index(title)
+            for line in (head, *cells):
+                del line[at]
+    right = _right(head)
+    room = _room(console, head, cells) - len(GAP)
     if room >= LEAST_BAR:
         most = max(_tokens(plan) for _, plan in plans)
         for line, (_, plan) in zip(cells, plans, strict=True):
@@ -72,6 +80,15 @@ def _show_rows(console: Console, plans: Sequence[tuple[str, DeploymentPlan]]) ->
     console.print(Text(titles, style="dim"))
     for row in rows:
         console.print(Text(row))
+
+
+def _room(console: Console, head: list[str], cells: Sequence[list[str]]) -> int:
+    """Columns of the terminal that the table leaves."""
+    return console.width - max(map(len, aligned([head, *cells], right=_right(head))))
+
+
+def _right(head: Sequence[str]) -> list[int]:
+    return [at for at, title in enumerate(head) if title in {*FIGURES, COST}]
 
 
 def _cells(name: str, plan: DeploymentPlan) -> list[str]:

@@ -6,7 +6,14 @@ from rich.console import Console
 from rich.table import Table
 
 from tpdeploy.numbers import in_gib, number
-from tpdeploy.profiles.listing import KnownGpu, KnownInterconnect, KnownMachine, KnownModel
+from tpdeploy.profiles.listing import (
+    Known,
+    KnownGpu,
+    KnownGpus,
+    KnownInterconnect,
+    KnownMachine,
+    KnownModel,
+)
 from tpdeploy.profiles.record import Dtype, Provenance
 from tpdeploy.profiles.workloads import Side, WorkloadProfile
 
@@ -23,8 +30,17 @@ def show_models(console: Console, models: Sequence[KnownModel]) -> None:
     console.print("More of one: tpdeploy show MODEL. Others: a folder or a hub id.", style="dim")
 
 
-def show_gpus(console: Console, gpus: Sequence[KnownGpu]) -> None:
-    """One row per device."""
+def show_gpus(console: Console, known: KnownGpus) -> None:
+    """One row per device, then one per machine."""
+    if known.gpus:
+        _show_devices(console, known.gpus)
+    if known.machines:
+        rows = [(m.name, f"{m.machines * m.count} x {m.gpu}", m.provider) for m in known.machines]
+        _table(console, ("machine", "GPUs", "of"), rows, right=set())
+    console.print("More of one: tpdeploy show NAME.", style="dim")
+
+
+def _show_devices(console: Console, gpus: Sequence[KnownGpu]) -> None:
     rows = [
         (
             g.name,
@@ -39,8 +55,7 @@ def show_gpus(console: Console, gpus: Sequence[KnownGpu]) -> None:
     titles = ("GPU", "memory", "GB/s", "TFLOP/s", "class", "error")
     _table(console, titles, rows, right={1, 2, 3, 5})
     console.print(
-        "TFLOP/s: dense, 16-bit. Error: four of five TPOT predictions of this class lie within it. "
-        "More of one: tpdeploy show GPU.",
+        "TFLOP/s: dense, 16-bit. Error: four of five TPOT predictions of this class lie within it.",
         style="dim",
     )
 
@@ -50,7 +65,7 @@ def show_interconnects(console: Console, links: Sequence[KnownInterconnect]) -> 
     rows = [
         (
             link.name,
-            f"{link.domain} GPUs" if link.domain else "machines",
+            _joined(link),
             number(link.bytes_per_s / 1e9),
             number(link.latency_s * 1e6),
             ", ".join(link.measured_on) or "-",
@@ -62,6 +77,10 @@ def show_interconnects(console: Console, links: Sequence[KnownInterconnect]) -> 
     console.print(
         "GB/s: achieved, of one GPU or adapter. More of one: tpdeploy show NAME.", style="dim"
     )
+
+
+def _joined(link: KnownInterconnect) -> str:
+    return f"{link.domain} GPU{'s' * (link.domain > 1)}" if link.domain else "machines"
 
 
 def show_workloads(console: Console, workloads: Sequence[WorkloadProfile]) -> None:
@@ -76,10 +95,7 @@ def show_workloads(console: Console, workloads: Sequence[WorkloadProfile]) -> No
     )
 
 
-def show_known(
-    console: Console,
-    known: KnownModel | KnownGpu | KnownInterconnect | KnownMachine | WorkloadProfile,
-) -> None:
+def show_known(console: Console, known: Known) -> None:
     """Everything that is known of one, with its sources."""
     match known:
         case KnownModel():
@@ -204,7 +220,9 @@ def _table(
 ) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for at, title in enumerate(titles):
-        table.add_column(title, justify="right" if at in right else "left", overflow="fold")
+        table.add_column(
+            title, justify="right" if at in right else "left", overflow="fold", no_wrap=at == 0
+        )
     for row in rows:
         table.add_row(*row)
     console.print(table)

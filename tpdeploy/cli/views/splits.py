@@ -7,6 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from tpdeploy.cli.views.text import GAP, aligned
 from tpdeploy.numbers import in_ms, number
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Alternative, DeploymentPlan, EngineAnswer
@@ -14,6 +15,9 @@ from tpdeploy.planner.plan import Alternative, DeploymentPlan, EngineAnswer
 INDENT = (0, 0, 0, 2)
 MOST_ROWS = 10
 MOST_TELLING = 4
+FIGURES = ("tokens/s", "TTFT ms", "TPOT ms")
+# Columns of a terminal that prose needs beside figures.
+LEAST_REASON = 24
 
 
 def telling(alternatives: Sequence[Alternative]) -> Sequence[Alternative]:
@@ -27,21 +31,18 @@ def telling(alternatives: Sequence[Alternative]) -> Sequence[Alternative]:
 
 def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> None:
     """One row per split: what it would do, or why it cannot run."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("split", no_wrap=True)
-    for title in ("tokens/s", "TTFT ms", "TPOT ms"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("why not")
     shown = alternatives[:MOST_ROWS]
-    for row in shown:
-        table.add_row(
+    rows = [
+        (
             split_words(row),
             number(row.output_tokens_per_s),
             in_ms(row.ttft_ms),
             in_ms(row.tpot_ms),
             row.reason,
         )
-    console.print(Padding(table, INDENT))
+        for row in shown
+    ]
+    _show_reasoned(console, ("split", *FIGURES, "why not"), rows)
     if len(alternatives) > len(shown):
         more = f"and {len(alternatives) - len(shown)} more, all with --json"
         console.print(Padding(Text(more, style="dim"), INDENT))
@@ -49,14 +50,8 @@ def show_alternatives(console: Console, alternatives: Sequence[Alternative]) -> 
 
 def show_engines(console: Console, engines: Sequence[EngineAnswer]) -> None:
     """One row per engine: what it would do at its best split, and what speaks for or against it."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("engine", "split"):
-        table.add_column(title, no_wrap=True)
-    for title in ("tokens/s", "TTFT ms", "TPOT ms"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("")
-    for engine in engines:
-        table.add_row(
+    rows = [
+        (
             engine.name,
             split_words(engine.parallelism) if engine.parallelism else "-",
             number(engine.output_tokens_per_s),
@@ -64,7 +59,28 @@ def show_engines(console: Console, engines: Sequence[EngineAnswer]) -> None:
             in_ms(engine.tpot_ms),
             engine.reason,
         )
-    console.print(Padding(table, INDENT))
+        for engine in engines
+    ]
+    _show_reasoned(console, ("engine", "split", *FIGURES, ""), rows)
+
+
+def _show_reasoned(console: Console, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table whose last column is prose, which stands below its row where it has no room."""
+    right = [at for at, title in enumerate(titles) if title in FIGURES]
+    head, *lines = aligned([titles[:-1], *(row[:-1] for row in rows)], right=right)
+    beside = console.width - max(map(len, (head, *lines))) - len(GAP)
+    if beside < LEAST_REASON:
+        console.print(Text(head, style="bold"))
+        for line, row in zip(lines, rows, strict=True):
+            console.print(Text(line))
+            console.print(Padding(Text(row[-1]), (0, 0, 0, 2 * len(GAP))))
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(head, no_wrap=True)
+    table.add_column(titles[-1])
+    for line, row in zip(lines, rows, strict=True):
+        table.add_row(line, Text(row[-1]))
+    console.print(table)
 
 
 def show_pareto(console: Console, plan: DeploymentPlan) -> None:

@@ -1,4 +1,4 @@
-"""A replay over time in a terminal: a row a window, what was predicted beside what was measured."""
+"""A replay over time in a terminal: a row per window, what was predicted beside what was measured."""
 
 from itertools import zip_longest
 
@@ -33,7 +33,7 @@ def over_time(timeline: Timeline) -> str:
 
 
 def timeline_rows(first: Timeline | None, second: Timeline | None) -> list[tuple[str, ...]]:
-    """A row a window under the titles of HEAD; of two timelines both figures in each cell."""
+    """A row per window under the titles of HEAD; of two timelines both figures in each cell."""
     both = zip_longest(first.windows if first else (), second.windows if second else ())
     return [_row(*pair) for pair in both]
 

@@ -1,7 +1,7 @@
 """The table of measured runs: a CSV file, and what its cells say."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from math import isfinite
@@ -27,6 +27,7 @@ COLUMNS = (
     "ttft_ms",
     "tpot_ms",
 )
+LEFT_OUT = ("impossible", "doubtful")
 Row = Mapping[str, str]
 
 
@@ -36,6 +37,16 @@ class Table:
 
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+
+
+def usable(row: Row) -> bool:
+    """Whether nothing speaks against a row: its note begins with neither of LEFT_OUT."""
+    return not row.get("note", "").startswith(LEFT_OUT)
+
+
+def is_of(row: Row, names: Collection[str]) -> bool:
+    """Whether one of `names` is the row's family, model or GPU."""
+    return any(row.get(column) in names for column in ("family", "model", "gpu"))
 
 
 def read_rows(path: Path) -> Table:

@@ -69,7 +69,7 @@ class Orchestrator(ABC):
             InputError: it does not tell.
             TpdeployError: the cluster does not answer.
         """
-        raise InputError(f"--gpus {self.name}: it does not tell; name the devices, as 2x8xH100")
+        raise InputError(f"{self.name} does not tell what it has; name it, as --gpus 2x8xH100")
 
     def beside(self, backend: Backend, spec: EnvironmentSpec) -> EnvironmentSpec:
         """The environment of an engine with what this orchestrator needs in the same one.

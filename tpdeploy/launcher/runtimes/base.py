@@ -96,7 +96,7 @@ class Runtime(ABC):
             InputError: it does not tell.
             TpdeployError: the cluster does not answer.
         """
-        raise InputError(f"--gpus {self.name}: it does not tell; name the devices, as 2x8xH100")
+        raise InputError(f"{self.name} does not tell what it has; name it, as --gpus 2x8xH100")
 
     @abstractmethod
     def check_plan(self, plan: DeploymentPlan, engine: Engine) -> None:

@@ -3,18 +3,22 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from math import ceil, floor, log10
 
 from tpdeploy.errors import InputError
+from tpdeploy.planner.memory.footprint import GIB
 from tpdeploy.planner.model.precision import ONLINE_FP8, kv_cache_dtype, served_shape
 from tpdeploy.planner.model.stages import stage_weight_bytes, stages
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Request
+from tpdeploy.planner.search.evaluation import Candidate
 from tpdeploy.planner.search.fleet import fewest_devices
 from tpdeploy.planner.search.machines import MOST_MACHINES, assembled, per_machine
 from tpdeploy.planner.search.replay import at_load, load_of
 from tpdeploy.planner.search.search import Outcome, Solved, is_met
 from tpdeploy.planner.search.squeeze import Change, fits, fitting, squeeze
+from tpdeploy.planner.workload import Target
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.models.library import bundled_ids, load_model
 from tpdeploy.profiles.models.shape import ModelShape
@@ -23,6 +27,8 @@ from tpdeploy.profiles.models.shape import ModelShape
 CONVERTED = re.compile(
     r"(-(fp8|fp4|nvfp4|mxfp4|int4|int8|awq|gptq|w4a16|w8a8|static|pertensor|dynamic|bf16))+$"
 )
+# Doublings of a machine's memory before it is given up.
+MEMORY_DOUBLINGS = 7
 # Halvings of a load before it is given up.
 HALVINGS = 6
 # Options that bind the search, in the order in which a user would rather give them up.
@@ -48,7 +54,8 @@ def remedies(
     """
     asked = as_asked(question)
     if outcome.ranked:
-        return tuple(_for_targets(asked, solve))
+        found = tuple(_for_targets(asked, solve))
+        return found or tuple(_looser_targets(question, outcome.ranked[0]))
     if any(refusal.does_not_fit for refusal in outcome.refused):
         return tuple(_for_memory(asked))
     return ()
@@ -66,7 +73,9 @@ def _for_memory(question: Question) -> Iterator[str]:
     yield from _shorter(question)
     freer = tuple(_freer(question))
     yield from freer
-    if question.optimize != "fewest":  # else there is no number of them
+    if question.on_cpu:
+        yield from _more_memory(question)
+    elif question.optimize != "fewest":  # else there is no number of them
         yield from _more_devices(question, free=not freer)
     yield from _narrower_checkpoint(question)
     if question.shape.quantization is None and ONLINE_FP8.method in question.engine.quantizes:
@@ -91,6 +100,31 @@ def _for_targets(question: Question, solve: Callable[[Question], Solved]) -> Ite
     enough = replace(question, cluster=cluster)
     if is_met(enough) or solve(enough)[1].best:
         yield _in_gpus(cluster)
+
+
+def _looser_targets(question: Question, closest: Candidate) -> Iterator[str]:
+    """Targets that the closest split meets, if it misses nothing else."""
+    load, told = question.workload, closest.prediction
+    looser: dict[str, Target] = {}
+    for name, target, estimate in (
+        ("ttft", load.ttft, told.ttft_ms),
+        ("tpot", load.tpot, told.tpot_ms),
+    ):
+        if target is not None and estimate.value > target.ms:
+            looser[name] = target.changed(ms=_rounded_up(estimate.value))
+    if looser and is_met(replace(question, workload=load.changed(**looser))):
+        yield " ".join(f"--{name} {_stated(target)}" for name, target in looser.items())
+
+
+def _stated(target: Target) -> str:
+    """A target as an option takes it."""
+    return f"{target.ms:g}" + ("" if target.at == "p50" else f"@{target.at}")
+
+
+def _rounded_up(ms: float) -> float:
+    """The next number of two digits."""
+    unit = 10.0 ** (floor(log10(ms)) - 1)
+    return ceil(ms / unit) * unit
 
 
 def _runs(question: Question) -> bool:
@@ -139,11 +173,22 @@ def _option(question: Question, name: str) -> str:
     return "--no-ep" if getattr(question, name) is False else BINDING[name]
 
 
+def _more_memory(question: Question) -> Iterator[str]:
+    """The memory of a machine that is enough, twice this one's and so on: CPUs are of this one."""
+    cluster = question.cluster
+    if question.quantization not in {None, *question.engine.quantizes}:
+        return
+    device, held = cluster.accelerator, cluster.accelerator.peaks.memory_bytes
+    for times in (2**n for n in range(1, MEMORY_DOUBLINGS + 1)):
+        larger = device.changed(peaks=device.peaks.changed(memory_bytes=times * held))
+        if _runs(replace(question, cluster=cluster.changed(accelerator=larger))):
+            yield f"a machine with {times * held * cluster.count / GIB:.0f} GiB of memory"
+            return
+
+
 def _larger(question: Question) -> Iterator[Cluster]:
     """Twice the devices of a machine, and so on, then twice the machines."""
     cluster = question.cluster
-    if question.on_cpu:
-        return
     most = per_machine(cluster)
     each, machines = cluster.per_machine, cluster.machines
     while machines <= MOST_MACHINES:

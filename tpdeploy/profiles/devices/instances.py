@@ -1,4 +1,4 @@
-"""Machines that cloud providers rent, by the names they have there: `p5.48xlarge`."""
+"""Machines by the names that they are rented or sold under: `p5.48xlarge`, `DGX-H100`."""
 
 from functools import cache
 
@@ -25,7 +25,7 @@ class Instance(Record):
 
 
 class Provider(Provenance):
-    """What one provider rents."""
+    """What one provider rents, or one maker sells."""
 
     provider: Text
     prefixes: tuple[Text, ...] = Field(
@@ -43,7 +43,7 @@ class Rented(Record):
 
 
 def find_instance(name: str) -> Rented | None:
-    """The machine that some provider rents as `name`, however that is spelled; None if none does.
+    """The machine that some provider calls `name`, however that is spelled; None if none does.
 
     >>> found = find_instance("ml.P5.48xlarge")
     >>> found.name, found.instance.count, found.instance.gpu

@@ -101,7 +101,7 @@ def _per_machine(spec: str, counts: list[int], rented: Rented | None) -> tuple[i
 def _device(spec: str, name: str) -> Accelerator:
     """The device called `name`; where there is none machines of providers are offered, too."""
     if not is_accelerator(name):
-        near = nearest(name, (*accelerator_names(), *instance_names()))
+        near = nearest(name, (*accelerator_names(), *instance_names()), listed_by="tpdeploy gpus")
         raise InputError(f"--gpus {spec}: unknown GPU {shown(name)}; {near}")
     try:
         return find_accelerator(name)

@@ -26,6 +26,7 @@ HUB_ADDRESS = re.compile(
 USUAL = re.compile(r"(?:^|[-_])(?:meta|instruct|chat|it)(?=[-_]|$)", re.IGNORECASE)
 GGUF = re.compile(r"[-_.]?gguf", re.IGNORECASE)
 CONFIG = "config.json"
+OTHERS = "others: a folder, or a hub id with its owner, as openai-community/gpt2"
 
 
 def load_model(name: str) -> ModelShape:
@@ -48,8 +49,8 @@ def load_model(name: str) -> ModelShape:
     if bundled is not None:
         return _bundled(*bundled)
     if not HUB_ID.fullmatch(wanted):
-        near = nearest(wanted, _aliases())
-        raise InputError(f"unknown model {shown(name)!r}; {near} (all: tpdeploy models)")
+        near = nearest(wanted, _aliases(), listed_by="tpdeploy models")
+        raise InputError(f"unknown model {shown(name)!r}; {near}; {OTHERS}")
     config = hub_config(wanted)
     if STORED not in config:
         config = _with_modelopt(config, hub_quantization(wanted))
