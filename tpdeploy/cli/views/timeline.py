@@ -1,4 +1,4 @@
-"""A replay over time in a terminal: a row per window, what was predicted beside what was measured."""
+"""A replay over time in a terminal: a row per window, predicted beside measured."""
 
 from itertools import zip_longest
 
