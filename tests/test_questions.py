@@ -27,7 +27,7 @@ FACTS = {
     "plan llama-2-7b --gpus 4xA10G --concurrency 128 --all": [
         r"^\d+ of your 128 requests fit at once \(KV cache\)",
         "on 4x A10G: TP 2 x 2 replicas",
-        rf"- TP 1 x 4 instead: {LESS}.* decode step of 10 requests",
+        rf"- TP 1 x 4 instead: {LESS}.* decode step of 11 requests",
         rf"- TP 4 x 1 instead: {LESS}",
         rf"\nTP 2 x PP 2 x 1 .* {LESS}",
     ],

@@ -330,7 +330,7 @@ def test_an_overloaded_plan_says_so_first(tmp_path: Path) -> None:
     args = ["Qwen/Qwen2.5-72B-Instruct-AWQ", "--gpus", "2x3090", "--tp", "2", "--backend", "vllm"]
     result = tpdeploy("plan", *args, home=tmp_path, width=120)
     first = result.stdout.splitlines()[0]
-    assert first.startswith("2 of your 32 requests fit at once (KV cache): the others wait")
+    assert first.startswith("3 of your 32 requests fit at once (KV cache): the others wait")
     assert re.search(
         r"TTFT\) +[\d.]+ min +p50, expected [\d.]+ (s|min) to [\d.]+ min", result.stdout
     )

@@ -75,7 +75,7 @@ class Workshop:
         return self._serving(kernel, peak_flops(self.device, "bf16"), 1.0)
 
     def alone_above(self, kind: KernelFormat, *, latent: bool) -> float:
-        """Heads of Q in decode attention of a step of which no more read K and V together."""
+        """The most heads of Q in a step, over all tokens decoded, that read K and V together."""
         heads = _measured(self._decoding(latent=latent), kind).alone_above
         return inf if heads is None else heads
 

@@ -85,15 +85,16 @@ def _means(spans: Sequence[tuple[float, float, float]], edges: Sequence[float]) 
 def _window(
     from_s: float, requests: list[Answered], workload: Workload, running: float, rate: float
 ) -> Window:
-    first = distribution(tuple(a.ttft for a in requests)) if requests else None
+    # Of the very requests of the window: with few of them, p99 is nearly the longest wait.
+    first = statistics_ms([a.ttft for a in requests]) if requests else {}
     later = tuple(a.tpot for a in requests if a.tpot is not None)
     return Window(
         from_s=from_s,
         arrivals=len(requests),
         in_flight=running,
-        ttft_p50_ms=first.p50 if first else None,
-        ttft_p99_ms=first.p99 if first else None,
-        tpot_p50_ms=distribution(later).p50 if later else None,
+        ttft_p50_ms=first.get("p50"),
+        ttft_p99_ms=first.get("p99"),
+        tpot_p50_ms=statistics_ms(later)["p50"] if later else None,
         output_tokens_per_s=rate,
         within_targets=_within(requests, workload),
         missed=_misses(tuple(a.ttft for a in requests), workload.ttft)
