@@ -47,7 +47,7 @@ def measured(server: StandIn, trace: Trace) -> list[Seen]:
 def test_requests_are_sent_when_they_came_however_late_the_server_is(tmp_path: Path) -> None:
     """None before it is due, and all before the first answer: no request waits for one."""
     trace = trace_of(tmp_path, recorded(24, mean_s=0.02, most=2))
-    with serving(StandIn(ttft_s=1.0)) as server:
+    with serving(StandIn(ttft_s=3.0)) as server:
         report = replayed(server, trace)
         seen = measured(server, trace)
     assert max(s.received for s in seen) < min(s.token_times[0] for s in seen)
