@@ -181,7 +181,7 @@ LADDERS: tuple[tuple[Callable[..., None], dict[str, st.SearchStrategy[Any]]], ..
 )
 def test_two_plans(check: Callable[..., None], drawn: dict[str, st.SearchStrategy[Any]]) -> None:
     """Each check holds between plans of all kinds."""
-    holds(check, 20, 0, **drawn)
+    holds(check, 8, 0, **drawn)
 
 
 PLAIN = Case("llama-8b", "1xH100").given(backend="vllm", output_tokens=64)
