@@ -71,14 +71,17 @@ def a_rate_is_served(case: Case, answer: Answer) -> None:
 
 
 def kv_is_not_overdrawn(case: Case, answer: Answer) -> None:
-    """What is being decoded, half answered in the mean, holds no more KV than there is."""
+    """What is being decoded, half answered in the mean, holds no more KV than there is.
+
+    Somewhat more, as time between tokens tells it: a request that was preempted waits for its next.
+    """
     if not answer.feasible:
         return
     outputs = int(case.option("--output-tokens") or 0)
     gap = answer.json["prediction"]["tpot_distribution"]["mean"] / 1000
     decoding = answer.requests_per_s * (outputs - 1) * gap
     held = decoding * (int(case.option("--input-tokens") or 0) + outputs / 2)
-    assert held <= 1.03 * answer.kv_tokens * answer.split[-1]
+    assert held <= 1.1 * answer.kv_tokens * answer.split[-1]
 
 
 def physics_is_obeyed(case: Case, answer: Answer) -> None:

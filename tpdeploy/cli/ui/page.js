@@ -5,7 +5,6 @@ const form = document.querySelector("form");
 const answer = document.querySelector("#answer");
 const PAUSE_MS = 60; // a slider that moves asks no more often
 const TOLD_MS = 1500; // how long a button says what it did
-const OPTIONS = { ttft_ms: "--ttft", tpot_ms: "--tpot" }; // others are named as their fields are
 let waiting;
 let asked;
 
@@ -65,8 +64,7 @@ function showCommand(command) {
 
 function markFields(error) {
   for (const field of form.elements) {
-    const option = OPTIONS[field.name] || `--${field.name.replaceAll("_", "-")}`;
-    const named = Boolean(error && field.name && error.startsWith(`${option} `));
+    const named = Boolean(error && field.name && error.startsWith(`${field.name} `));
     field.setAttribute("aria-invalid", String(named));
   }
 }
