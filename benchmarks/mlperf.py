@@ -7,7 +7,7 @@ as its vendor runs it: TensorRT-LLM on NVIDIA with FP4 weights where the GPU has
 elsewhere, vLLM with FP8 on AMD; without a server in front; as many sequences in a step as memory
 holds. The width is the one that the planner picks. Offline is a full replica; server and
 interactive are the highest rate with p99 of TTFT and TPOT within MLPerf's limits. `--write`
-renews the table of docs/backtest.md. It takes a few minutes.
+renews the table of docs/backtest.md. It takes half an hour.
 """
 
 import argparse
