@@ -92,12 +92,7 @@ class Lengths(Record):
         """
         kept = tuple(pair for pair in self.pairs if sum(pair) <= tokens)
         out = len(self.pairs) - len(kept)
-        if out > MOST_LEFT_OUT * len(self.pairs):
-            raise InputError(
-                f"{self.name}: {out / len(self.pairs):.0%} of the requests are longer than the "
-                f"{tokens:,} tokens there is room for; give shorter ones, or a model or "
-                "--max-model-len that has room for them"
-            )
+        check_left_out(self.name, out / len(self.pairs), tokens)
         return self.changed(pairs=kept, left_out=self.left_out + out) if out else self
 
     def of_means(self, prompt: float, answer: float) -> "Lengths":
@@ -108,6 +103,19 @@ class Lengths(Record):
         prompts, answers = zip(*self.pairs, strict=True)
         pairs = zip(_scaled(prompts, prompt), _scaled(answers, answer), strict=True)
         return self.changed(pairs=tuple(pairs))
+
+
+def check_left_out(name: str, share: float, tokens: int) -> None:
+    """Nothing, unless too large a share of the requests of `name` is longer than `tokens`.
+
+    Raises:
+        InputError: more than one in ten are.
+    """
+    if share > MOST_LEFT_OUT:
+        raise InputError(
+            f"{name}: {share:.0%} of the requests are longer than the {tokens:,} tokens there is "
+            "room for; give shorter ones, or a model or --max-model-len that has room for them"
+        )
 
 
 def drawn(

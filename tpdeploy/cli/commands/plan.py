@@ -17,7 +17,6 @@ from tpdeploy.cli.views.plan import show_plan
 from tpdeploy.cli.views.splits import show_alternatives, telling
 from tpdeploy.cli.views.timeline import over_time, show_timeline
 from tpdeploy.errors import InfeasibleError
-from tpdeploy.planner.plan import Refused
 from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.cluster import Cluster
@@ -89,14 +88,8 @@ def plan(
     try:
         made = decision.plan(assumed=assumed(context.params, load), pareto=pareto)
     except InfeasibleError as refusal:
-        rejected = decision.refused(refusal)
-        _show_refused(rejected, as_json=json, everything=everything)
-        closest = decision.outcome.ranked[:1] if recorded and not json else ()
-        for told in (c.prediction.timeline for c in closest):
-            if told:
-                show_timeline(out, told, None)
-                out.print(over_time(told))
-        raise InfeasibleError(rejected.reason + (f"; {NO_GPU}" if no_gpu else "")) from None
+        reason = _show_refused(decision, refusal, as_json=json, everything=everything)
+        raise InfeasibleError(reason + (f"; {NO_GPU}" if no_gpu else "")) from None
     replaced = "" if output else keep_previous(made)
     path = write_plan(made, output)
     if report:
@@ -132,10 +125,17 @@ def _decide(
     )
 
 
-def _show_refused(refused: Refused, *, as_json: bool, everything: bool) -> None:
-    """What each split came to."""
+def _show_refused(
+    decision: Decision, refusal: InfeasibleError, *, as_json: bool, everything: bool
+) -> str:
+    """What each split came to, and the closest one over time; the reason with what would work."""
+    refused = decision.refused(refusal)
     if as_json:
         print_json(refused)
-    else:
-        shown = refused.alternatives if everything else telling(refused.alternatives)
-        show_alternatives(out, shown)
+        return refused.reason
+    show_alternatives(out, refused.alternatives if everything else telling(refused.alternatives))
+    closest = decision.outcome.ranked[:1]
+    if closest and (told := closest[0].prediction.timeline):
+        show_timeline(out, told, None)
+        out.print(over_time(told))
+    return refused.reason

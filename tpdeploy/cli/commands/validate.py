@@ -1,10 +1,11 @@
 """`tpdeploy validate`: measure a running deployment; hold it against prediction and target."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -97,13 +98,8 @@ def validate(
     check_report(report)
     if from_ is not None:
         check_alone(context)
-        _tell(
-            run_imported(_planned(plan, name), from_, report),
-            output,
-            report,
-            json=json,
-            explained=verbose,
-        )
+        imported = run_imported(_planned(plan, name), from_, report)
+        _tell(imported, output, report, json=json, explained=verbose)
         return
     if client_image and not inside:
         raise InputError(f"--client-image {client_image}: add --inside")
@@ -112,15 +108,7 @@ def validate(
     stated = stated_trace(context.params, TOLD_BY_TRACE)
     most, before = deployed.limits.max_model_len, deployed.workload.recording
     recorded = stated.read(most, before) if stated else None
-    load = (
-        as_recorded(deployed.workload, recorded)
-        if recorded
-        else _workload(deployed.workload, concurrency, rate, length_spread)
-    )
-    if sweep is not None and (concurrency or rate):
-        raise InputError(f"--sweep {sweep}: names the loads; leave --concurrency and --rate out")
-    if prompts:
-        read_requests(prompts, load.output_tokens)
+    load = _load(context.params, deployed.workload, recorded)
     engine = load_backend(deployment.backend if deployment else deployed.backend)
     launched = _launched(deployment.name) if deployment else None
     send = _sender(deployment, prompts, client_image, inside=inside)
@@ -128,14 +116,9 @@ def validate(
     first_seed = secrets.randbelow(2**31) if seed is None else seed
 
     def run(sent: Workload, prediction: Prediction, number: int) -> ValidationReport:
-        latency_s = expected_latency_s(prediction, sent)
         how = replace(
-            replay_of(sent, recorded, warmup)
-            if recorded
-            else measurement(sent, requests, duration, warmup, latency_s),
-            arrivals=arrivals,
+            _measurement(context.params, sent, prediction, recorded),
             draw=Draw(first_seed + number, shared_prefix),
-            prompts=prompts,
             exact=engine.fixes_output_length,
         )
         own = _own_metrics(deployment, engine)
@@ -234,6 +217,31 @@ def _launched(name: str) -> Launched:
     """What the running deployment called `name` was started with."""
     order = order_of(name)
     return Launched(running_endpoint(name).plan, order.backend, order.engine_args)
+
+
+def _measurement(
+    asked: Mapping[str, Any], sent: Workload, prediction: Prediction, recorded: Trace | None
+) -> Measurement:
+    """How a load is measured, but for its prompts and whether answers have exact lengths."""
+    if recorded:
+        how = replay_of(sent, recorded, asked["warmup"])
+    else:
+        latency_s = expected_latency_s(prediction, sent)
+        how = measurement(sent, asked["requests"], asked["duration"], asked["warmup"], latency_s)
+    return replace(how, arrivals=asked["arrivals"], prompts=asked["prompts"])
+
+
+def _load(asked: Mapping[str, Any], planned: Workload, recorded: Trace | None) -> Workload:
+    """What is sent: as recorded, or the plan's requests under the load that was asked for."""
+    concurrency, rate, sweep = asked["concurrency"], asked["rate"], asked["sweep"]
+    if sweep is not None and (concurrency or rate):
+        raise InputError(f"--sweep {sweep}: names the loads; leave --concurrency and --rate out")
+    if recorded:
+        return as_recorded(planned, recorded)
+    load = _workload(planned, concurrency, rate, asked["length_spread"])
+    if asked["prompts"]:
+        read_requests(asked["prompts"], load.output_tokens)  # a bad file is told before the first
+    return load
 
 
 def _workload(

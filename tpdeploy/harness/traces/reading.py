@@ -16,7 +16,7 @@ from tpdeploy.errors import InputError, shown
 from tpdeploy.files import MOST_TABLE_BYTES, read_text
 from tpdeploy.harness.traces.forms import BLOCKS, MOONCAKE_BLOCK, SMALL_BLOCK, Form, form_of, within
 from tpdeploy.harness.traces.rows import Row, rows_of
-from tpdeploy.planner.lengths import MOST_LEFT_OUT
+from tpdeploy.planner.lengths import check_left_out
 from tpdeploy.planner.serving.prefix_cache import shared_share
 from tpdeploy.planner.trace import MOST_SHOWN, MOST_SPEED, SHORTEST_S, Recorded, Recording, Trace
 
@@ -89,12 +89,7 @@ def without_longer(trace: Trace, tokens: int) -> Trace:
     """
     kept = [r for r in trace.requests if r.prompt + r.answer <= tokens]
     out = len(trace.requests) - len(kept)
-    if out > MOST_LEFT_OUT * len(trace.requests):
-        raise InputError(
-            f"--trace {trace.recording.name}: {out / len(trace.requests):.0%} of the requests are "
-            f"longer than the {tokens:,} tokens there is room for; give another trace, or a model "
-            "or --max-model-len that has room for them"
-        )
+    check_left_out(f"--trace {trace.recording.name}", out / len(trace.requests), tokens)
     if not out:
         return trace
     counted = _counted(kept, trace.recording.block_tokens)

@@ -6,16 +6,15 @@ cache as large as its KV cache, and a prompt's held blocks are not computed agai
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from math import inf
-from statistics import fmean
 
 from tpdeploy.planner.plan import Timeline
 from tpdeploy.planner.serving.lanes import Request
 from tpdeploy.planner.serving.over_time import Answered, timeline
 from tpdeploy.planner.serving.prefix_cache import PrefixCache, cached_tokens
-from tpdeploy.planner.serving.scheduler import Engine, Scheduler
-from tpdeploy.planner.serving.simulation import Served
+from tpdeploy.planner.serving.scheduler import Engine, Scheduler, Seen
+from tpdeploy.planner.serving.simulation import Served, served_of
 from tpdeploy.planner.trace import Recorded, Trace
 from tpdeploy.planner.workload import Workload
 
@@ -85,16 +84,5 @@ def _answered(request: Request) -> Answered:
 def _served(crew: Sequence[_Replica], done: Sequence[Request], replicas: int) -> Served:
     """The latencies of all requests, and the rates of one replica, up to the last answer."""
     seen = [replica.scheduler.seen for replica in crew]
-    steps, sequences = sum(s.steps for s in seen), sum(s.sequences for s in seen)
-    span = max(request.end for request in done) * replicas
-    return Served(
-        ttft_s=tuple(r.outside + r.first_token - r.arrival for r in done),
-        tpot_s=tuple((r.end - r.first_token) / max(1, r.answer - 1) for r in done),
-        e2e_s=tuple(r.outside + r.end - r.arrival for r in done),
-        requests_per_s=len(done) / span,
-        output_tokens_per_s=sum(r.answer for r in done) / span,
-        waiting_s=fmean((r.started or r.arrival) - r.arrival for r in done),
-        running_s=fmean(r.end - (r.started or r.arrival) for r in done),
-        decode_sequences=sequences / steps if steps else 0.0,
-        decode_context=sum(s.context for s in seen) / sequences if sequences else 0.0,
-    )
+    together = Seen(*(sum(values) for values in zip(*map(astuple, seen), strict=True)))
+    return served_of(together, done, max(request.end for request in done) * replicas)

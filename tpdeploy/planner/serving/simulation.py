@@ -187,7 +187,7 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
                 again = scheduler.now + engine.turnaround_s + outside
                 heappush(coming, (again, *next(lengths), outside))
                 issued += 1
-    served = _served(scheduler, measured, scheduler.now - warm_at)
+    served = served_of(scheduler.seen, measured, scheduler.now - warm_at)
     return _by_littles_law(engine, served, clients) if protocol.warm_up else served
 
 
@@ -240,7 +240,7 @@ def _settled(engine: Engine, workload: Workload, rate: float, error: float) -> S
     while True:
         began, scheduler.seen = scheduler.now, Seen()
         done = _window(scheduler, arrivals, pending, before)
-        served = _at_rate(_served(scheduler, done, scheduler.now - began), rate)
+        served = _at_rate(served_of(scheduler.seen, done, scheduler.now - began), rate)
         if _tells(served, error) or _hopeless(workload, served):
             return served
         before += len(done)
@@ -374,8 +374,8 @@ def round_seconds(engine: Engine, workload: Workload, running: float) -> float:
     return answers + running / lanes * model.time(prefill).total
 
 
-def _served(scheduler: Scheduler, done: Sequence[Request], span: float) -> Served:
-    seen = scheduler.seen
+def served_of(seen: Seen, done: Sequence[Request], span: float) -> Served:
+    """What the requests that are `done` show, of which one replica ended its share in `span` s."""
     return Served(
         ttft_s=tuple(r.outside + r.first_token - r.arrival for r in done),
         tpot_s=tuple((r.end - r.first_token) / max(1, r.answer - 1) for r in done),
