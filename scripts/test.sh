@@ -15,7 +15,7 @@ ruff format --check .
 mypy
 lint-imports
 python scripts/build_site.py
-pytest -n 2 -m "not engine and not processes and not properties and not cluster and not browser"
+pytest -n 2 -m "not engine and not processes and not slow and not cluster and not browser"
 if [ "${1:-all}" = fast ]; then
     echo "Left out by request: drawn plans, the published runs, pages in a browser, and what is end to end"
     exit 0
@@ -33,7 +33,7 @@ mkdir -p "$TPDEPLOY_HOME"
 install_engines >"$TPDEPLOY_HOME/install.log" 2>&1 &
 installing=$!
 trap 'kill "$installing" 2>/dev/null || true' EXIT
-pytest -n 2 --dist worksteal -m properties tests
+pytest -n 2 --dist worksteal -m slow tests
 python -m benchmarks.accuracy
 pytest -m browser tests/browser
 if ! wait "$installing"; then

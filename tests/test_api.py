@@ -95,6 +95,7 @@ def test_several_are_compared() -> None:
     assert found.best is there
 
 
+@pytest.mark.slow
 def test_notebooks_show_the_same_figures() -> None:
     """As HTML, with what others wrote escaped."""
     plan = tpdeploy.plan("llama-70b", gpus="8xH100")
@@ -135,6 +136,7 @@ def test_notebooks_show_the_same_figures() -> None:
         ({"concurency": 1}, TypeError, "unexpected keyword argument 'concurency'"),
     ],
 )
+@pytest.mark.slow
 def test_what_cannot_work_is_refused(
     options: dict[str, Any], error: type[Exception], words: str
 ) -> None:
@@ -163,6 +165,7 @@ def test_measured_runs_are_held_against_predictions() -> None:
 
 
 @pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
+@pytest.mark.slow
 def test_the_page_runs(block: str) -> None:
     """Each example of docs/python.md."""
     Path("example.py").write_text(block, encoding="utf-8")

@@ -79,12 +79,14 @@ def planned(package: Path, *arguments: str) -> dict[str, dict[str, object]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_gpu_is_one_file(package: Path) -> None:
     """A record of a known class of devices is enough to plan for it."""
     added(package, "accelerators", "l40s.yaml", name="New-48GB", aliases=["new"])
     assert planned(package, "llama-8b", "--gpus", "1xnew")["cluster"]["gpu"] == "New-48GB"
 
 
+@pytest.mark.slow
 def test_a_model_is_one_file(package: Path) -> None:
     """A record of a known architecture is enough to plan it by its alias."""
     added(package, "models", "smollm2-135m-instruct.yaml", id="someone/new", aliases=["new"])

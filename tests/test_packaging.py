@@ -20,6 +20,7 @@ def test_top_level_links_lead_to_their_rooms(room: str) -> None:
     assert link.resolve() == PACKAGE / room
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_every_file_and_nothing_else(tmp_path: Path) -> None:
     """Each module and data file is in the wheel, and its top level is `tpdeploy` alone."""
     command = [sys.executable, "-m", "uv", "build", "--wheel", "--quiet", "-o", str(tmp_path), "."]

@@ -15,7 +15,6 @@ from typer.main import get_command
 
 from scripts.quote_answers import LEFT_OUT, PAGES, commands, screen, working_folder
 from scripts.quote_answers import PAGE as QUESTIONS
-from tests.tiers import tiered
 from tpdeploy.cli.main import COMMANDS, app
 
 ROOT = Path(__file__).parents[1]
@@ -27,14 +26,6 @@ for text in TEXTS.values():
         QUOTED.setdefault(line, []).append(lines)
 # Only this page's commands read files that stand on it.
 WITH_FILES = TEXTS[ROOT / "docs" / "traces.md"]
-# Half a second or more each.
-SLOW = {
-    "compare llama-70b --gpus 4xH100,8xH100",
-    "plan llama-70b --gpus 8xH100 --ttft 10",
-    "plan deepseek-r1 --gpus 2x8xH200",
-    "plan llama-405b --gpus 2x8xH100",
-    "plan qwen3-30b-a3b --gpus 4xH100 --concurrency 512",
-}
 # Why commands that pages show without an answer are not run here, and what runs them.
 NOT_RUN = {
     "--install-completion": "tests/cli/test_completion.py, in a real bash",
@@ -54,7 +45,8 @@ NOT_RUN = {
 }
 
 
-@pytest.mark.parametrize("command", tiered(QUOTED, QUOTED.keys() - SLOW))
+@pytest.mark.parametrize("command", QUOTED)
+@pytest.mark.slow
 def test_a_page_shows_what_the_command_answers(command: str) -> None:
     """Line by line at 80 columns, with today's figures: `python scripts/quote_answers.py`."""
     with working_folder(WITH_FILES):

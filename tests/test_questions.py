@@ -6,7 +6,6 @@ from collections.abc import Iterator
 import pytest
 
 from scripts.quote_answers import PAGE, answer, commands, current, working_folder
-from tests.tiers import tiered
 
 TEXT = PAGE.read_text(encoding="utf-8")
 QUOTED = dict(commands(TEXT))
@@ -88,15 +87,6 @@ REFUSED = {
     "plan ./llama-33b --gpus 8xV100 --tp 8": 2,
     "plan llama-8b --gpus 1xRTX-4090 --max-model-len 131072": 3,
 }
-# These take half a second or more each.
-SLOW = {
-    "plan llama-2-7b --gpus 4xA10G --concurrency 128",
-    "plan llama-2-7b --gpus 2xA100-PCIe --concurrency 128",
-    "plan llama-8b --gpus 2xL40S --concurrency 256",
-    "plan qwen2.5-7b --gpus 8xH100 --output-tokens 16384 --concurrency 256",
-    "plan qwen3-32b --gpus 4xA10",
-    "plan qwen2.5-7b --gpus 8xH100",
-}
 THREADS = 18
 
 
@@ -112,7 +102,8 @@ def test_every_command_of_the_page_is_checked() -> None:
     assert len(re.findall(r"^\[.*\]\(https://github.com/.*/issues/\d+\)$", TEXT, re.M)) == THREADS
 
 
-@pytest.mark.parametrize("command", tiered(FACTS, FACTS.keys() - SLOW))
+@pytest.mark.parametrize("command", FACTS)
+@pytest.mark.slow
 def test_the_answer_is_what_the_page_says(command: str) -> None:
     """Its facts, its exit code, and the quoted lines up to their figures."""
     lines, code = answer(command)
@@ -132,7 +123,7 @@ def test_nvlink_beats_pcie() -> None:
     )
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 def test_gpus_that_were_not_fitted_have_wider_ranges() -> None:
     """A10 was not fitted, H100 was."""
     assert _width("plan qwen3-32b --gpus 4xA10 --all") > _width(

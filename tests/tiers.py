@@ -1,4 +1,4 @@
-"""Which cases of a test run with the fast tests, and which only with `pytest -m properties`."""
+"""Which cases of a test run with the fast tests, and which only with `pytest -m slow`."""
 
 from collections.abc import Container, Iterable
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 
 def tiered(cases: Iterable[Any], fast: Container[Any]) -> list[Any]:
-    """`cases` as parameters of a test: those in `fast` are fast tests, all others are properties.
+    """`cases` as parameters of a test: those in `fast` are fast tests, all others are slow.
 
     A case of several arguments is a tuple.
     """
@@ -15,6 +15,6 @@ def tiered(cases: Iterable[Any], fast: Container[Any]) -> list[Any]:
 
 
 def slow(case: Any) -> Any:
-    """`case` as a parameter that only `pytest -m properties` runs."""
+    """`case` as a parameter that only `pytest -m slow` runs."""
     values = case if isinstance(case, tuple) else (case,)
-    return pytest.param(*values, marks=pytest.mark.properties)
+    return pytest.param(*values, marks=pytest.mark.slow)

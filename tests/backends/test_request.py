@@ -79,7 +79,7 @@ LOADS = st.builds(
 )
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(REQUESTS, LOADS)
 def test_a_written_plan_asks_the_question_it_answers(
@@ -125,6 +125,7 @@ def test_every_engine_is_asked_again_as_it_was(engine: str) -> None:
     assert_the_same(*asked_and_planned("llama-8b", "2xH100", Request(), engine=engine))
 
 
+@pytest.mark.slow
 def test_an_open_count_is_kept_as_open() -> None:
     """The machines are those found, and that they were not stated is in the request."""
     load = Workload(rate=20, output_tokens=64)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from uv import find_uv_bin
 
-pytestmark = pytest.mark.properties  # half a dozen processes
+pytestmark = pytest.mark.slow  # half a dozen processes
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "sglang-backend"
 

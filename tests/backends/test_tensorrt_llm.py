@@ -207,6 +207,7 @@ def contract_checked(program: Path, contract: Path) -> subprocess.CompletedProce
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_contract_is_held_against_a_program_that_helps(serve: Path) -> None:
     """All that the adapter gives is there; a flag of another release is no failure."""
     done = contract_checked(serve, CONTRACT_FILE)
@@ -214,6 +215,7 @@ def test_the_contract_is_held_against_a_program_that_helps(serve: Path) -> None:
     assert "--served_model_name: not there" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_flag_that_the_adapter_gives_and_a_release_lacks_fails_the_check(
     serve: Path, tmp_path: Path
 ) -> None:

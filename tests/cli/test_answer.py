@@ -51,6 +51,7 @@ def test_the_readme_shows_it() -> None:
         ),
     ],
 )
+@pytest.mark.slow
 def test_every_kind_of_split_is_told_in_words(args: list[str], answer: str) -> None:
     """Groups, devices of each, and each kind of parallelism by its name and its letters."""
     assert answer in answered("plan", *args, "--backend", "vllm", width=200).splitlines()[0]
@@ -85,6 +86,7 @@ def test_narrow_terminals_have_no_broken_words(width: int) -> None:
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 @pytest.mark.parametrize("more", [[], ["--all"], ["--json"]])
+@pytest.mark.slow
 def test_stdout_without_utf_8(encoding: str, more: list[str]) -> None:
     """Bars are drawn in its own characters; nothing ends in a traceback."""
     ran = subprocess.run(

@@ -46,6 +46,7 @@ def test_json_has_every_plan(tmp_path: Path) -> None:
     assert not (tmp_path / "plan.yaml").exists()
 
 
+@pytest.mark.slow
 def test_a_price_is_told_of_each() -> None:
     """Dollars per million output tokens."""
     args = ("compare", "llama-70b", "--gpus", "8xH100,8xH200", "--gpu-price", "2", "--rate", "2")

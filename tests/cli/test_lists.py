@@ -60,6 +60,7 @@ def test_a_word_narrows_the_list(args: tuple[str, ...], some: str, none: str) ->
 
 @pytest.mark.parametrize("kind", ["models", "gpus", "interconnects"])
 @pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.slow
 def test_a_row_is_a_line(kind: str, width: int) -> None:
     """No name is broken, and nothing is wider than the terminal."""
     lines = answered(kind, width=width).splitlines()
@@ -90,6 +91,7 @@ def test_a_word_that_is_in_no_name(kind: str) -> None:
         ("dgx-h100", ["8 x H100-SXM-80GB", "infiniband-ndr"]),
     ],
 )
+@pytest.mark.slow
 def test_one_of_them_is_shown_in_full(name: str, words: list[str]) -> None:
     """With its sources."""
     shown = answered("show", name)

@@ -46,6 +46,7 @@ def test_one_gpu_sums_nothing(tmp_path: Path) -> None:
     assert not {"all-reduce", "0"} & set(words(file))
 
 
+@pytest.mark.slow
 def test_a_plan_is_drawn_over_several_loads(tmp_path: Path) -> None:
     """A line for each of the best splits."""
     file = tmp_path / "plan.svg"

@@ -175,6 +175,7 @@ def planned(*args: str, home: Path) -> dict[str, Any]:
     return answer
 
 
+@pytest.mark.slow
 def test_without_a_count_the_answer_is_how_many(tmp_path: Path) -> None:
     """A rate and a GPU's name: as many as carry it, and what the others would need."""
     args = ["llama-70b", "--gpus", "H100", "--rate", "30", "--ttft", "500", "--tpot", "50"]

@@ -38,7 +38,7 @@ def _dropped(args: list[str], option: str) -> list[str]:
     return args[:at] + args[at + (1 if option in {"--ep", "--no-ep"} else 2) :]
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "least"),
     [
@@ -76,6 +76,7 @@ def test_every_remedy_works(tmp_path: Path, args: list[str], least: int) -> None
         ["llama-405b", "--gpus", "1xCPU", "--quantization", "fp8"],
     ],
 )
+@pytest.mark.slow
 def test_nothing_is_named_where_nothing_was_found(tmp_path: Path, args: list[str]) -> None:
     """A target beside a rate that is too high, a format that no CPU gets while loading."""
     assert remedies(tmp_path, *args) == []

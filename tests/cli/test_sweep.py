@@ -49,6 +49,7 @@ def plan_file(folder: Path, load: Workload = LOAD) -> str:
 validate = partial(tpdeploy, "validate")
 
 
+@pytest.mark.slow
 def test_a_sweep_measures_each_load_and_keeps_all(tmp_path: Path) -> None:
     """Predicted, measured and target at each load; a report of each, one of all, and a page."""
     page = tmp_path / "page.html"

@@ -71,6 +71,7 @@ def validate_inside(home: Path, *args: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.usefixtures("ssh")
+@pytest.mark.slow
 def test_it_is_shown_and_kept_as_a_validation_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +91,7 @@ def test_it_is_shown_and_kept_as_a_validation_here(
 
 
 @pytest.mark.usefixtures("ssh")
+@pytest.mark.slow
 def test_what_the_client_finds_wrong_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,7 +60,7 @@ def test_a_table(place: Path, content: bytes) -> None:
     kept(lambda: read_rows(path))
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @fuzzed(200)
 @given(st.sampled_from(sorted(RESULTS)).flatmap(lambda name: mutants(RESULTS[name])))
 def test_a_result_of_another_tool(place: Path, result: object) -> None:
@@ -70,7 +70,7 @@ def test_a_result_of_another_tool(place: Path, result: object) -> None:
     kept(lambda: imported_report(path, PLAN))
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @fuzzed(25)
 @given(st.sampled_from(sorted(RESULTS)).flatmap(lambda name: mutants(RESULTS[name])))
 def test_validate_from(place: Path, result: object) -> None:

@@ -57,7 +57,7 @@ def option(name: str, value: str) -> str:
     return f"--{name}={value}"
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @fuzzed(100)
 @given(st.lists(st.builds(option, st.sampled_from(PLANNED), words()), min_size=1, max_size=2))
 def test_options_of_plan(home: Path, options: list[str]) -> None:

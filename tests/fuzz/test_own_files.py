@@ -114,7 +114,7 @@ def predicted(question: Question) -> object:
     return answer.prediction if isinstance(answer, Candidate) else answer.reason
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @fuzzed(120)
 @given(mutants(as_document(PLAN)))
 def test_a_plan(place: Path, plan: object) -> None:
@@ -184,7 +184,7 @@ def ask_on(cluster: Cluster) -> Question:
     return replace(ask("smollm2-135m", "2xCPU", workload=ASKED.workload), cluster=cluster)
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @fuzzed(60)
 @given(mutants(json.loads(DEPLOYMENT.model_dump_json())))
 def test_a_deployment(home: Path, document: object) -> None:
@@ -205,7 +205,7 @@ LOOK = {
 }
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @fuzzed(60)
 @given(mutants(LOOK), mutants(LOOK))
 def test_what_engines_told(home: Path, first: object, second: object) -> None:
@@ -220,7 +220,7 @@ def test_what_engines_told(home: Path, first: object, second: object) -> None:
     ran("status", "--json", home=home)
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @fuzzed(60)
 @given(mutants(json.loads(run_of(2, 0.5, 50).model_dump_json())))
 def test_a_validation_that_was_kept(home: Path, document: object) -> None:

@@ -311,6 +311,7 @@ def test_failures_without_reasons_are_shown(tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-1] == "Verdict: fail, requests failed"
 
 
+@pytest.mark.slow
 def test_another_load_is_predicted_anew(tmp_path: Path) -> None:
     """Under the file's load, not the plan's: four in flight are slower than two."""
     plan = planned(tmp_path)

@@ -97,6 +97,7 @@ def learned_from(home: Path, made: DeploymentPlan, *loads: float) -> Taught:
     return taught
 
 
+@pytest.mark.slow
 def test_plans_are_corrected_by_what_was_measured(home: Path) -> None:
     """The same plan predicted again is nearer, names the runs, and its range is narrower."""
     made = planned()
@@ -114,6 +115,7 @@ def test_plans_are_corrected_by_what_was_measured(home: Path) -> None:
     assert after.tpot_ms.high / after.tpot_ms.value < before.tpot_ms.high / before.tpot_ms.value
 
 
+@pytest.mark.slow
 def test_one_run_narrows_no_range(home: Path) -> None:
     """What other runs would show is not known yet."""
     made = planned()
@@ -124,6 +126,7 @@ def test_one_run_narrows_no_range(home: Path) -> None:
     assert found.tpot >= known.tpot - 1e-9
 
 
+@pytest.mark.slow
 def test_ranges_cover_the_spread_that_was_seen(home: Path) -> None:
     """Runs that contradict each other by a factor of two leave a range that holds them."""
     made, spread = planned(), [(1, 1.0), (2, 2.0), (3, 1.0), (4, 2.0)]

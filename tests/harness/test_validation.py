@@ -81,6 +81,7 @@ def test_an_open_loop_measures_too() -> None:
 
 
 @pytest.mark.parametrize(("clients", "amount"), [(5, {"requests": 7}), (8, {"seconds": 1.7})])
+@pytest.mark.slow
 def test_throughput_times_latency_is_the_number_of_clients(
     clients: int, amount: dict[str, Any]
 ) -> None:
@@ -112,6 +113,7 @@ def test_an_answer_is_expected_to_take_what_the_plan_predicts() -> None:
     assert expected_latency_s(prediction, plan.workload) == pytest.approx(2.5)
 
 
+@pytest.mark.slow
 def test_an_open_loop_warms_up_longer_than_an_answer_takes() -> None:
     """Two rounds of what is in flight at once; a shorter warm-up is told."""
     load = Workload(input_tokens=16, output_tokens=5, rate=50)

@@ -76,6 +76,7 @@ def test_a_hang_of_nccl_is_told_with_what_works(
     assert nothing_left(python)
 
 
+@pytest.mark.slow
 def test_a_hang_that_nothing_cures_leaves_the_hints(
     python: Path, gpus: DeploymentPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -334,6 +334,7 @@ def test_another_port_than_serves_is_refused(cluster: StandInRay, task: Task) ->
         ("DELETING", ["STOPPING"], 200, "stopping"),
     ],
 )
+@pytest.mark.slow
 def test_ready_is_what_completes_a_token(
     cluster: StandInRay,
     task: Task,

@@ -115,7 +115,7 @@ def test_what_was_rotated_away_belongs_to_it(tmp_path: Path) -> None:
     assert told(log, since=since) == ["a 3", "a 4"]
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 def test_a_log_of_a_gigabyte_takes_little_memory_and_time(tmp_path: Path) -> None:
     """Its end is found from the end, and a time by halving."""
     path = tmp_path / "a.log"

@@ -43,6 +43,7 @@ def test_the_others_need_more_devices_or_miss_a_target() -> None:
         assert any(word in other.reason for word in words), other.reason
 
 
+@pytest.mark.slow
 def test_more_load_never_needs_fewer_devices() -> None:
     """Rates of 1 to 100 requests/s on an 8B model."""
     counts = []

@@ -88,7 +88,7 @@ def meets(rate: float, tensor: int) -> bool:
     return told.ttft_distribution.p90 <= 500 and told.tpot_distribution.p90 <= 30
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 def test_the_highest_rate_is_within_the_targets(highest: DeploymentPlan) -> None:
     """The chosen split meets them at that rate; at a tenth more no split does."""
     rate = highest.workload.rate
@@ -97,7 +97,7 @@ def test_the_highest_rate_is_within_the_targets(highest: DeploymentPlan) -> None
     assert not any(meets(rate * 1.1, tensor) for tensor in (1, 2))
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 def test_what_breaks_above_the_highest_rate_is_said(highest: DeploymentPlan) -> None:
     """With that rate, before anything else."""
     first = highest.why[0]

@@ -76,7 +76,7 @@ def test_the_errors_told_are_those_without_and_with_the_factors() -> None:
     assert found.factors.model_dump() == pytest.approx(Factors().model_dump(), abs=1e-3)
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 def test_what_runs_show_when_left_out_is_what_a_fit_to_the_others_shows() -> None:
     """Without fitting again; the factors by which predictions are off agree within a tenth."""
     draw = random.Random(3)  # noqa: S311 - noise, not cryptography

@@ -58,6 +58,7 @@ def test_the_fewest_are_found_in_few_tries(
 
 @pytest.mark.parametrize("rate", [2, 8, 60])
 @pytest.mark.parametrize("ttft", [None, 25, 150])
+@pytest.mark.slow
 def test_a_load_is_met_where_the_search_finds_a_plan(rate: float, ttft: float | None) -> None:
     """The first split that meets every target says so, without the others."""
     target = Target(ms=ttft) if ttft else None

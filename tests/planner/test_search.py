@@ -267,7 +267,7 @@ def end_to_end(ttft_ms: float, tpot_ms: float) -> float:
     return ttft_ms + 255 * tpot_ms
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(
     model=st.sampled_from(["llama-8b", "llama-70b", "qwen3-32b", "mixtral-8x7b", "gpt-oss-20b"]),

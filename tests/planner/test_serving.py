@@ -125,6 +125,7 @@ def test_an_open_loop_below_capacity_keeps_up() -> None:
 
 @pytest.mark.parametrize(("share", "keeps_up"), [(0.8, True), (0.98, False), (1.05, False)])
 @pytest.mark.parametrize("outputs", [1, 11, 300])
+@pytest.mark.slow
 def test_capacity_decides_what_is_kept_up_with(share: float, keeps_up: bool, outputs: int) -> None:
     """80 % of what a full replica serves is served, 105 % is not, however slowly a queue grows."""
     most = saturated(engine(), arriving(1.0, outputs=outputs)).requests_per_s

@@ -280,6 +280,7 @@ def test_quantized_scope_is_respected() -> None:
     assert bits["q"] == bits["router"] == bits["head"] == 16
 
 
+@pytest.mark.slow
 def test_names_of_linear_layers_are_those_of_the_planner() -> None:
     """Every linear layer that a checkpoint may leave unquantized is a tensor of some model."""
     bundled = [shape_from_config(profile.config, id=profile.id) for profile in model_profiles()]

@@ -52,6 +52,7 @@ def test_a_hub_model_is_read_from_its_config(hub: StandinHub) -> None:
         (503, "", "", "answered 503", "HF_ENDPOINT"),
     ],
 )
+@pytest.mark.slow
 def test_a_hub_that_refuses_is_told_apart(
     hub: StandinHub,
     monkeypatch: pytest.MonkeyPatch,

@@ -175,7 +175,7 @@ LADDERS: tuple[tuple[Callable[..., None], dict[str, st.SearchStrategy[Any]]], ..
 )
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "drawn"), LADDERS, ids=lambda part: getattr(part, "__name__", "")
 )
@@ -187,6 +187,7 @@ def test_two_plans(check: Callable[..., None], drawn: dict[str, st.SearchStrateg
 PLAIN = Case("llama-8b", "1xH100").given(backend="vllm", output_tokens=64)
 
 
+@pytest.mark.slow
 def test_two_plain_plans() -> None:
     """The quicker checks hold for a well-known model."""
     crowd = PLAIN.given(concurrency=8)
@@ -255,14 +256,14 @@ def open_counts(draw: st.DrawFn) -> Case:
     return case.given(ttft=draw(st.sampled_from((None, *TARGETS))))
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(2))
 def test_the_fewest_gpus(part: int) -> None:
     """An open count is answered with the fewest GPUs, and with none only where there are none."""
     holds(the_open_count_is_the_fewest, 6, part, case=open_counts())
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 def test_gpus_and_objectives_are_those_of_the_command_line() -> None:
     """Every device that is drawn is known: else these checks would check nothing."""
     known = Case("llama-8b", "1xH100").given(backend="vllm")

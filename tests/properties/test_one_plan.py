@@ -207,7 +207,7 @@ def all_hold(case: Case, *, again: bool = True) -> None:
         check(case, answer)
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_plan_for_clients(part: int) -> None:
     """All checks hold for plans of all kinds; closed loops are quick, so these are the most.
@@ -218,7 +218,7 @@ def test_every_plan_for_clients(part: int) -> None:
     holds(all_hold, 10, part, case=case, again=st.just(part % 5 == 0))
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @pytest.mark.parametrize("part", range(4))
 def test_every_plan_at_a_rate(part: int) -> None:
     """They hold for open loops too, which take long to settle."""
@@ -230,7 +230,7 @@ def test_a_plain_plan() -> None:
     all_hold(Case("llama-8b", "1xH100").given(backend="vllm", concurrency=8, output_tokens=64))
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 def test_a_few_plans() -> None:
     """All checks hold for plans of well-known models on one machine."""
     few = wide_cases(what=st.sampled_from(PLAIN[:4]), where=st.sampled_from(GPUS[:5]))

@@ -21,7 +21,6 @@ from tests.simulator.plain import (
     open_loop,
     percentile,
 )
-from tests.tiers import tiered
 from tpdeploy.planner.performance.step import Step
 
 
@@ -165,7 +164,8 @@ def test_time_outside_the_steps_is_in_ttft_and_in_the_cycle() -> None:
     assert run.requests_per_s == pytest.approx(1 / 0.160)
 
 
-@pytest.mark.parametrize("utilization", tiered([0.3, 0.6, 0.8], [0.3]))
+@pytest.mark.parametrize("utilization", [0.3, 0.6, 0.8])
+@pytest.mark.slow
 def test_one_token_answers_one_at_a_time_are_the_textbook_queue(utilization: float) -> None:
     """Poisson arrivals, constant service D: the mean wait is D x u / (2 (1 - u))."""
     engine = Engine(constant, limits(sequences=1))
@@ -242,6 +242,7 @@ def test_every_token_is_computed_once_and_kv_is_never_overdrawn(
 
 @settings(max_examples=25)
 @given(clients=st.integers(1, 40), spread=st.sampled_from([0.0, 0.2]), turnaround=st.floats(0, 0.1))
+@pytest.mark.slow
 def test_clients_are_all_accounted_for(clients: int, spread: float, turnaround: float) -> None:
     """Little's law: requests in the system and clients that pause are all of the clients."""
     engine = Engine(linear, limits(sequences=16), request_s=0.005)
@@ -262,7 +263,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert run(1).ttft == run(1).ttft != run(2).ttft
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 def test_as_many_replicas_as_the_rate_and_the_target_need() -> None:
     """One sequence of 110 ms each: 20 requests/s are 2.2 replicas; waiting little takes more."""
 

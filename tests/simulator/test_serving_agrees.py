@@ -8,11 +8,12 @@ import pytest
 
 from tests.simulator.plain import Run, capacity, closed_loop, fewest_replicas, open_loop
 from tests.simulator.replicas import Replica, lengths, load
-from tests.tiers import tiered
 from tpdeploy.planner.lengths import named
 from tpdeploy.planner.search.fleet import fewest_devices
 from tpdeploy.planner.serving.simulation import Served, serve
 from tpdeploy.planner.workload import Target, Workload, fields_of
+
+pytestmark = pytest.mark.slow
 
 SMALL = Replica("llama-8b", "1xH100", 1)
 REPLICAS = (
@@ -22,8 +23,6 @@ REPLICAS = (
     Replica("llama-70b", "8xH100", 8),
     Replica("qwen3-30b-a3b", "1xH100", 1),  # with room for 115 requests
 )
-# The first with the fast tests, the others with what takes long.
-SAMPLED = tiered(REPLICAS, [SMALL])
 CLIENTS = (1, 2, 8, 32, 100, 400)
 # So many requests are in an open loop, and so many loops are run with other arrivals: of what
 # is served at most, at 80 % their mean TPOT still differs by 4 %, at 90 % their TTFT by a tenth.
@@ -78,8 +77,8 @@ def assert_alike(told: Served, run: Run, *, ttft: float, tpot: float, rate: floa
     assert fmean(told.ttft_s) == pytest.approx(fmean(run.ttft), rel=ttft)
 
 
-@pytest.mark.parametrize("clients", tiered(CLIENTS, [2, 32]))
-@pytest.mark.parametrize("replica", SAMPLED, ids=str)
+@pytest.mark.parametrize("clients", CLIENTS)
+@pytest.mark.parametrize("replica", REPLICAS, ids=str)
 def test_closed_loops_agree(replica: Replica, clients: int) -> None:
     """From one client to more than run at once."""
     told, run = planned(replica, concurrency=clients), at_clients(replica, clients)
@@ -87,8 +86,7 @@ def test_closed_loops_agree(replica: Replica, clients: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "clients"),
-    tiered([("code", 16), ("chat", 8), ("chat", 64), ("rag", 16)], [("code", 16)]),
+    ("name", "clients"), [("code", 16), ("chat", 8), ("chat", 64), ("rag", 16)]
 )
 def test_closed_loops_of_real_lengths_agree(name: str, clients: int) -> None:
     """Requests of a fixed order are served as those drawn by chance are.
@@ -113,7 +111,6 @@ def test_closed_loops_of_real_lengths_agree(name: str, clients: int) -> None:
 
 @pytest.mark.parametrize("share", [0.3, 0.8])
 @pytest.mark.parametrize("replica", REPLICAS, ids=str)
-@pytest.mark.properties
 def test_open_loops_agree(replica: Replica, share: float) -> None:
     """At shares of what is served at most that leave it room."""
     rate = share * most(replica)
@@ -125,7 +122,6 @@ def test_open_loops_agree(replica: Replica, share: float) -> None:
 
 
 @pytest.mark.parametrize("replica", REPLICAS, ids=str)
-@pytest.mark.properties
 def test_open_loops_agree_near_the_most(replica: Replica) -> None:
     """At 91 % means differ from run to run: within what two of them span, and a tenth."""
     rate = 0.91 * most(replica)
@@ -143,19 +139,18 @@ def test_open_loops_agree_near_the_most(replica: Replica) -> None:
 
 
 @pytest.mark.parametrize("share", [0.95, 1.05, 1.5, 20])
-@pytest.mark.parametrize("replica", SAMPLED, ids=str)
+@pytest.mark.parametrize("replica", REPLICAS, ids=str)
 def test_a_rate_near_what_is_served_or_above_is_refused(replica: Replica, share: float) -> None:
     """From 5 % below what a replica serves whose queue is never empty: chance rules its waits."""
     assert not planned(replica, rate=share * most(replica)).keeps_up
 
 
-@pytest.mark.parametrize("replica", SAMPLED, ids=str)
+@pytest.mark.parametrize("replica", REPLICAS, ids=str)
 def test_a_rate_below_what_is_served_is_kept_up_with(replica: Replica) -> None:
     """At 90 % of it."""
     assert planned(replica, rate=0.9 * most(replica)).keeps_up
 
 
-@pytest.mark.properties
 @pytest.mark.parametrize(("replicas", "share"), [(2, 0.85), (3, 0.9), (5, 0.9)])
 def test_the_same_fleet_carries_a_rate(replicas: int, share: float) -> None:
     """As many replicas of one GPU as the plain simulator needs, without and with a TPOT target."""

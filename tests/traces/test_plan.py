@@ -34,6 +34,7 @@ def planned(path: Path, *options: str) -> DeploymentPlan:
     return DeploymentPlan.model_validate_json(text)
 
 
+@pytest.mark.slow
 def test_the_plan_keeps_what_it_is_for_and_how_it_went(tmp_path: Path) -> None:
     """File, sum, window, speed, counts and means; and the replay, all of whose requests it has."""
     path = written(tmp_path, REQUESTS)
@@ -52,6 +53,7 @@ def test_the_plan_keeps_what_it_is_for_and_how_it_went(tmp_path: Path) -> None:
     assert recording.words in plan.depends_on
 
 
+@pytest.mark.slow
 def test_python_plans_the_same(tmp_path: Path) -> None:
     path = written(tmp_path, REQUESTS, "Azure")
     mine = library.plan("llama-3.1-8b", "4xH100", backend="vllm", trace=path, ttft_ms=500)
@@ -61,6 +63,7 @@ def test_python_plans_the_same(tmp_path: Path) -> None:
         library.plan("llama-3.1-8b", "4xH100", trace=path, rate=2)
 
 
+@pytest.mark.slow
 def test_bursts_need_more_replicas_than_their_mean(tmp_path: Path) -> None:
     """For cost: as many as keep the target in the burst, not the one that the mean rate needs."""
     (tmp_path / "trace.jsonl").write_text(mooncake(BURST))
@@ -75,6 +78,7 @@ def test_bursts_need_more_replicas_than_their_mean(tmp_path: Path) -> None:
     assert outcome.best.replicas > 1
 
 
+@pytest.mark.slow
 def test_a_refused_plan_shows_when_targets_break(tmp_path: Path) -> None:
     """The closest split over time, with the window of the burst marked."""
     (tmp_path / "trace.jsonl").write_text(mooncake(BURST))
@@ -100,6 +104,7 @@ def test_hits_that_hashes_tell_are_not_stated_too(tmp_path: Path) -> None:
     assert "--prefix-cache-hit-rate 0.5: the trace has the hashes of its prompts" in said
 
 
+@pytest.mark.slow
 def test_more_requests_than_can_be_simulated_are_refused(tmp_path: Path) -> None:
     many = [Recorded(n / 100, 9, 9) for n in range(100_001)]
     said = refused("plan", *MODEL, "--trace", str(written(tmp_path, many, "own")))
@@ -112,7 +117,7 @@ def test_an_open_count_of_gpus_is_refused(tmp_path: Path) -> None:
     assert "--trace: give the number of GPUs, as 8xH100" in said
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 def test_the_page_shows_the_replay_over_time(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     planned(
@@ -129,6 +134,7 @@ def test_the_page_shows_the_replay_over_time(tmp_path: Path) -> None:
     assert "Recorded: Mooncake.trace, read as Mooncake" in text
 
 
+@pytest.mark.slow
 def test_a_trace_travels_to_where_the_replicas_are(tmp_path: Path) -> None:
     """As part of what is measured there, request by request."""
     path = written(tmp_path, REQUESTS)

@@ -136,6 +136,7 @@ def test_windows_add_up_to_what_was_answered() -> None:
     assert found.e2e_ms.p50 == pytest.approx(1125)
 
 
+@pytest.mark.slow
 def test_the_best_splits_at_the_mean_are_ranked_by_the_recording(tmp_path: Path) -> None:
     """At most MOST_REPLAYED have figures; the others are told as not simulated, none is lost."""
     trace = trace_of(tmp_path, recorded(30))

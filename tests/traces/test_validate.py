@@ -44,6 +44,7 @@ def measured(server: StandIn, trace: Trace) -> list[Seen]:
     return sorted(server.seen, key=lambda seen: seen.received)[-len(trace.requests) :]
 
 
+@pytest.mark.slow
 def test_requests_are_sent_when_they_came_however_late_the_server_is(tmp_path: Path) -> None:
     """None before it is due, and all before the first answer: no request waits for one."""
     trace = trace_of(tmp_path, recorded(24, mean_s=0.02, most=2))
@@ -63,6 +64,7 @@ def test_requests_are_sent_when_they_came_however_late_the_server_is(tmp_path: P
     assert report.verdict == "pass"
 
 
+@pytest.mark.slow
 def test_lengths_are_exact_and_two_runs_ask_the_same(tmp_path: Path) -> None:
     """Prompts token for token with the same seed, and others with another one."""
     trace = trace_of(tmp_path, REQUESTS)
@@ -130,6 +132,7 @@ def test_a_plan_for_a_recording_is_not_measured_at_random(tmp_path: Path) -> Non
     assert "the plan is for recorded requests (Mooncake.trace): give --trace" in said
 
 
+@pytest.mark.slow
 def test_predicted_and_measured_stand_side_by_side(tmp_path: Path) -> None:
     """The plan's own recording: both figures a window, in text and in the report."""
     requests = recorded(24, mean_s=0.3, most=2)

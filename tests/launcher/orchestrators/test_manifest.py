@@ -215,6 +215,7 @@ def test_pods_have_no_rights_that_they_do_not_need(wide: Cluster) -> None:
         (None, {"emptyDir": {}}, None),
     ],
 )
+@pytest.mark.slow
 def test_weights_are_where_the_user_has_them(
     cluster: Cluster, volume: str | None, source: Json, path: str | None
 ) -> None:
