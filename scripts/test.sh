@@ -15,11 +15,13 @@ ruff format --check .
 mypy
 lint-imports
 python scripts/build_site.py
-pytest -n 2 -m "not engine and not processes and not slow and not cluster and not browser"
+fast="not engine and not processes and not slow and not cluster and not browser"
 if [ "${1:-all}" = fast ]; then
+    pytest -n 2 -m "$fast"
     echo "Left out by request: drawn plans, the published runs, pages in a browser, and what is end to end"
     exit 0
 fi
+pytest -n 2 -m "$fast" --hypothesis-profile many
 
 install_engines() {
     tpdeploy backends install vllm

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import settings
 
 # Machines that run tests are busy: how long an example takes says nothing about the code.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+# `pytest --hypothesis-profile many` draws as many examples as Hypothesis does by default.
+settings.register_profile("many", deadline=None)
+settings.register_profile("few", deadline=None, max_examples=25)
+settings.load_profile("few")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -68,6 +68,7 @@ def test_the_import_is_light() -> None:
     assert subprocess.check_output(ran, text=True).splitlines() == ["['tpdeploy']", "False"]
 
 
+@pytest.mark.slow
 def test_the_plan_is_that_of_the_command(tmp_path: Path) -> None:
     """The same figures; and it can be launched once it is saved."""
     plan = tpdeploy.plan("llama-70b", gpus="8xH100")
@@ -85,6 +86,7 @@ def test_a_split_is_estimated_without_a_search() -> None:
     assert alone.output_tokens_per_s.value == other.output_tokens_per_s
 
 
+@pytest.mark.slow
 def test_several_are_compared() -> None:
     """Each combination, called by what differs; one that does not fit has a reason."""
     found = tpdeploy.compare("llama-70b", ["1xL40S", "4xH100"], backend="vllm")

@@ -71,6 +71,7 @@ def shown_only() -> list[str]:
 
 
 @pytest.mark.parametrize("command", shown_only())
+@pytest.mark.slow
 def test_a_command_without_an_answer_exists(command: str) -> None:
     """Its options are known and their values are of the right kind; why it is not run is said."""
     name, *args = shlex.split(command)

@@ -115,6 +115,7 @@ def test_the_answer_is_what_the_page_says(command: str) -> None:
         assert current(quoted, lines), f"no line like {quoted!r} in:\n{said}"
 
 
+@pytest.mark.slow
 def test_nvlink_beats_pcie() -> None:
     """What the bridge saves, as the page shows it: TPOT with it is lower."""
     command = "plan qwen3-32b --gpus 2xH100-NVL --tp 2 --all"

@@ -33,6 +33,7 @@ def calibrate(python: str, *args: str) -> str:
     return answered("calibrate", "--backend", "vllm", "--gpus", "1xCPU", "--python", python, *args)
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_shown_beside_the_catalog_and_kept(python: str, home: Path) -> None:
     """A row a figure, the engine's version, what could not be measured, and where it is kept."""
     shown = calibrate(python)

@@ -20,6 +20,7 @@ def test_widths_are_compared_with_the_load_at_which_the_answer_turns() -> None:
 
 
 @pytest.mark.parametrize("width", [50, 80, 120])
+@pytest.mark.slow
 def test_rows_fit_the_terminal(width: int) -> None:
     """Without bars where there is no room for them."""
     args = ("compare", "llama-8b,qwen3-8b", "--gpus", "2xL40S", "--backend", "vllm")

@@ -20,6 +20,7 @@ def names_in(lines: list[str]) -> list[str]:
     return [line.split()[0] for line in lines[1:]]
 
 
+@pytest.mark.slow
 def test_every_bundled_model_is_listed() -> None:
     """Each once, with its source and date in the JSON."""
     listed = json.loads(answered("models", "--json"))["models"]

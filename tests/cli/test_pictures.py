@@ -56,6 +56,7 @@ def test_a_plan_is_drawn_over_several_loads(tmp_path: Path) -> None:
     assert "Llama-3.1-8B-Instruct on 2x H100-SXM-80GB, predicted" in drawn
 
 
+@pytest.mark.slow
 def test_a_png_is_one(tmp_path: Path) -> None:
     """And the figures of pages have their variables again."""
     file = tmp_path / "plan.PNG"

@@ -410,6 +410,7 @@ def test_a_large_change_is_a_factor(tmp_path: Path) -> None:
     assert all(int(percent) <= 200 for percent in re.findall(r"\+(\d+)%", shown))
 
 
+@pytest.mark.slow
 def test_a_split_that_misses_a_target_on_fewer_gpus_says_fewer(tmp_path: Path) -> None:
     """Of an open count, what others need is more or fewer, never a negative number more."""
     asked = ("llama-70b", "--gpus", "H100", "--concurrency", "1024", "--tpot", "40")

@@ -104,6 +104,7 @@ def test_a_cpu_without_memory_is_told_how_much_is_enough(
 
 
 @pytest.mark.parametrize("model", ["deepseek-r1", AWQ])
+@pytest.mark.slow
 def test_a_narrow_checkpoint_is_not_to_be_quantized(tmp_path: Path, model: str) -> None:
     """FP8 while loading is offered for 16-bit checkpoints alone, a shorter context if stated."""
     found = " ".join(remedies(tmp_path, model, "--gpus", "1x3090"))
@@ -112,6 +113,7 @@ def test_a_narrow_checkpoint_is_not_to_be_quantized(tmp_path: Path, model: str) 
     assert "--max-model-len" not in found
 
 
+@pytest.mark.slow
 def test_stages_for_want_of_memory_give_way_to_a_width_that_can_be_made_to_fit(
     tmp_path: Path,
 ) -> None:

@@ -22,6 +22,8 @@ from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Target, Workload
 
+pytestmark = pytest.mark.slow  # each draws half a dozen figures
+
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 LOAD = Workload(output_tokens=64, concurrency=2, ttft=Target(ms=200))
 
@@ -140,7 +142,6 @@ def test_a_sweep_is_shown_with_its_verdicts() -> None:
     assert "1.2.3" in found.text
 
 
-@pytest.mark.slow
 def test_one_measured_load_stands_beside_the_whole_curve() -> None:
     """Without a sweep the measured point is at the plan's load, the prediction at all of them."""
     question, made = planned()
@@ -150,7 +151,6 @@ def test_one_measured_load_stands_beside_the_whole_curve() -> None:
     assert "Every target is met" in found.text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("load", "model", "gpus"),
     [
@@ -167,7 +167,6 @@ def test_plans_of_every_kind_have_a_page(load: Workload, model: str, gpus: str) 
     assert "nan" not in re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL).split()
 
 
-@pytest.mark.slow
 def test_one_output_token_has_no_time_per_token() -> None:
     """Nothing is measured of it, and nothing is drawn."""
     question, made = planned(Workload(output_tokens=1, concurrency=1), gpus="1xH100")
@@ -181,7 +180,6 @@ def test_one_output_token_has_no_time_per_token() -> None:
     assert "Measured" not in figure
 
 
-@pytest.mark.slow
 def test_what_was_measured_is_shown_with_its_confidence() -> None:
     """Beside each measured latency stands its interval; a rate has none."""
     question, made = planned()
@@ -196,7 +194,6 @@ def test_what_was_measured_is_shown_with_its_confidence() -> None:
     assert " 190 " in shown.text
 
 
-@pytest.mark.slow
 def test_a_target_far_above_is_said_and_not_drawn() -> None:
     """A minute beside milliseconds would press the curve to the ground."""
     question, made = planned(LOAD.model_copy(update={"ttft": Target(ms=60_000)}))

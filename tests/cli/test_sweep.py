@@ -87,6 +87,7 @@ def test_a_target_missed_at_one_load_exits_with_1(tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-1] == "Verdict: fail, at 1, 2 in flight"
 
 
+@pytest.mark.slow
 def test_a_report_of_one_load_has_the_prediction_for_it(tmp_path: Path) -> None:
     """Under another load than the plan's the plan is predicted again; JSON stays one report."""
     page = tmp_path / "page.html"

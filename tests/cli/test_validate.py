@@ -179,6 +179,7 @@ def deployed(home: Path, url: str, *engine_args: str) -> None:
         ),
     ],
 )
+@pytest.mark.slow
 def test_a_run_of_a_deployment_teaches_unless_it_runs_otherwise(
     arguments: tuple[str, ...], said: str | None, tmp_path: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_what_the_client_finds_wrong_is_told(
     ],
 )
 @pytest.mark.usefixtures("ssh")
+@pytest.mark.slow
 def test_what_cannot_be_measured_from_there_is_refused(
     tmp_path: Path, url: str, on: str, args: tuple[str, ...], words: str
 ) -> None:

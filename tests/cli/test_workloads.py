@@ -14,6 +14,7 @@ from tpdeploy.profiles.workloads import workload_names
 PLAN = ("plan", "llama-8b", "--gpus", "1xL40S")
 
 
+@pytest.mark.slow
 def test_a_named_workload_is_shown_with_its_source(tmp_path: Path) -> None:
     """And is the same in the plan file."""
     result = tpdeploy(*PLAN, "--workload", "chat", home=tmp_path)
@@ -47,6 +48,7 @@ def test_spread_lengths_are_slower_than_their_mean() -> None:
 
 
 @pytest.mark.parametrize("name", ["code", "reasoning"])
+@pytest.mark.slow
 def test_enough_requests_are_simulated(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens/s and the median TTFT are those of four times as many."""
     usual = plan("llama-8b", "1xH100", workload=name, backend="vllm").prediction

@@ -40,6 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @fuzzed(120)
 @given(st.dictionaries(st.sampled_from(sorted(ROW)), words(), min_size=1, max_size=2))
+@pytest.mark.slow
 def test_a_row_of_a_table(changes: dict[str, str]) -> None:
     """A bad cell loses its own row, for a reason; all others are predicted, finite."""
     found = kept(lambda: predict_row({**ROW, **changes}))
@@ -83,6 +84,7 @@ def test_validate_from(place: Path, result: object) -> None:
 
 @fuzzed(25)
 @given(mutants(json.loads(PLAN.model_dump_json(exclude_none=True))))
+@pytest.mark.slow
 def test_validate_a_plan(place: Path, plan: object) -> None:
     """A plan that was edited, against a run under a load that is not its own."""
     path = place / "plan.yaml"

@@ -45,6 +45,7 @@ def test_a_shared_prefix_is_shared_and_no_more(tokens: int, shared: int) -> None
     assert len({prompt[same] for prompt in drawn}) == 50
 
 
+@pytest.mark.slow
 def test_lengths_are_spread_evenly() -> None:
     """A fifth to either side, of prompts and of answers, with the mean that was asked for."""
     load = Workload(input_tokens=1000, output_tokens=100, length_spread=0.2, concurrency=1)

@@ -62,6 +62,7 @@ def test_one_rank_a_replica_has_nothing_to_add_up(python: Path) -> None:
     assert tried(Path("/nowhere"), plan_for("2xH100")).verdict == "ok"
 
 
+@pytest.mark.slow
 def test_a_hang_of_nccl_is_told_with_what_works(
     python: Path, gpus: DeploymentPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ def docker(tmp_path: Path, python: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     return programs.parent
 
 
+@pytest.mark.slow
 def test_an_engine_in_an_image_is_tried_in_a_container(
     docker: Path, python: Path, gpus: DeploymentPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ def test_a_million_tokens_cost_the_hours_they_take() -> None:
     assert dollars_per_million_tokens(8, 2.25, 5000) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_the_range_of_the_cost_is_that_of_the_throughput() -> None:
     """The dearest is at the lowest throughput; without a price there is no cost."""
     question = ask("llama-8b", "2xH100", gpu_price_per_hour=3)

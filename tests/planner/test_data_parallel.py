@@ -43,6 +43,7 @@ def test_it_is_looked_at_on_all_gpus_of_a_machine_and_their_even_parts() -> None
         ("deepseek-v3", replace(ABLE, data_parallel=True, expert_parallel=False)),
     ],
 )
+@pytest.mark.slow
 def test_nobody_is_offered_what_cannot_be_had(model: str, engine: EngineRules) -> None:
     """Dense models, engines without data-parallel attention or without expert parallelism."""
     ranked = search(ask(model, "8xH200", engine=engine, workload=MANY)).ranked

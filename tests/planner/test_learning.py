@@ -42,6 +42,7 @@ def runs(
     "true",
     tiered([Factors(memory=0.7), Factors(compute=0.6), SEVERAL], [SEVERAL]),
 )
+@pytest.mark.slow
 def test_factors_behind_the_runs_are_found(true: Factors) -> None:
     """Short and long prompts, alone and together, tell memory, compute and overhead apart."""
     found = learn(runs(true))
@@ -51,11 +52,13 @@ def test_factors_behind_the_runs_are_found(true: Factors) -> None:
     assert found.after.ttft < 0.03
 
 
+@pytest.mark.slow
 def test_a_factor_that_no_run_shows_stays_at_one() -> None:
     """Without a group there is no communication to correct."""
     assert learn(runs(Factors(memory=0.7))).factors.communication == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_communication_is_learned_where_there_is_some() -> None:
     """Groups of eight on PCIe spend most of a prompt in all-reduces."""
     found = learn(runs(Factors(communication=1.8), "8xL40S", tensor=8))

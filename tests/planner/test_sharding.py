@@ -136,6 +136,7 @@ def extra(tensor: Tensor, tp: int) -> int:
 
 
 @given(legal_splits())
+@pytest.mark.slow
 def test_the_ranks_together_hold_the_model_once_and_its_replicas(
     legal: tuple[ModelShape, int],
 ) -> None:
@@ -155,6 +156,7 @@ def test_a_wider_group_never_makes_a_rank_heavier(shape: ModelShape, tp: int) ->
 
 
 @given(shapes())
+@pytest.mark.slow
 def test_legal_widths_are_those_without_a_problem(shape: ModelShape) -> None:
     """One GPU is always legal, and a width is listed exactly when nothing speaks against it."""
     legal = legal_widths(shape, 16)

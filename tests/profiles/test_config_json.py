@@ -363,6 +363,7 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(model_profiles()), st.data())
+@pytest.mark.slow
 def test_any_value_of_any_key_gives_a_shape_or_one_clear_line(
     profile: ModelProfile, data: st.DataObject
 ) -> None:

@@ -204,6 +204,7 @@ def test_drawn_lengths_spread_to_both_sides_of_their_mean() -> None:
     async_scheduling=st.booleans(),
     whole_requests=st.booleans(),
 )
+@pytest.mark.slow
 def test_every_token_is_computed_once_and_kv_is_never_overdrawn(
     clients: int,
     prompt: int,

@@ -12,6 +12,7 @@ made = script("list_manifests")
 
 
 @pytest.mark.parametrize("name", made.MANIFESTS)
+@pytest.mark.slow
 def test_the_manifests_of_the_page_are_current(name: str) -> None:
     """`python scripts/list_manifests.py` would change nothing."""
     text = (made.FOLDER / name).read_text()

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 import yaml
 
 from tests.harness.standin import StandIn, serving
@@ -51,6 +52,7 @@ def running(path: Path) -> Iterator[None]:
             caddy.terminate()
 
 
+@pytest.mark.slow
 def test_replicas_are_found_by_the_name_of_their_service(cluster: Cluster, tmp_path: Path) -> None:
     """Clients need a key, replicas see the deployment's own, the kubelet needs none."""
     ports = free_ports("127.0.0.1", 2)

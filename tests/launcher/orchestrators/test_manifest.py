@@ -50,6 +50,7 @@ def options(container: Json) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("args", [(), ("--insecure",), ("--volume", "pvc:models/hub")])
+@pytest.mark.slow
 def test_a_cluster_takes_every_object(cluster: Cluster, args: tuple[str, ...]) -> None:
     """Of a plan with a machine for each replica, by Kubernetes' own schemas."""
     objects = manifest(cluster, *args, **KEY)

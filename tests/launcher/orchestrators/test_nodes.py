@@ -70,6 +70,7 @@ def test_labels_are_those_of_gpu_feature_discovery() -> None:
     assert product_labels(find_accelerator("A100-80GB")) == ("NVIDIA-A100-SXM4-80GB",)
 
 
+@pytest.mark.slow
 def test_a_plan_for_a_cluster_says_what_was_found(cluster: Cluster) -> None:
     """Among its assumptions; it is for all of the largest group."""
     nodes = [node("a", H100, 8), node("b", H100, 8), node("c", "NVIDIA-L4", 1)]

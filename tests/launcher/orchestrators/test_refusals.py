@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from tests.launcher.orchestrators.cluster import Cluster
 from tpdeploy.planner.plan import DeploymentPlan
 
@@ -43,12 +45,14 @@ def test_a_user_without_the_right(cluster: Cluster) -> None:
     assert 'User "ann" cannot list resource' in said
 
 
+@pytest.mark.slow
 def test_a_namespace_that_is_not_there(cluster: Cluster) -> None:
     """It is not made: that is an administrator's."""
     said = refused(cluster, "--namespace", "missing")
     assert 'namespaces "missing" not found; create it, or name another: --namespace' in said
 
 
+@pytest.mark.slow
 def test_groups_without_leader_worker_set(cluster: Cluster, two_machines: DeploymentPlan) -> None:
     """The kind that is missing is named; plans with a machine for each replica need it not."""
     cluster.set("no-lws")
@@ -56,6 +60,7 @@ def test_groups_without_leader_worker_set(cluster: Cluster, two_machines: Deploy
     assert "the cluster has no LeaderWorkerSet" in refused(cluster)
 
 
+@pytest.mark.slow
 def test_trays_without_compute_domains(cluster: Cluster, two_trays: DeploymentPlan) -> None:
     """What brings them is named."""
     cluster.set("no-dra")
