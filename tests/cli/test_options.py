@@ -139,3 +139,8 @@ def test_formats_in_capitals() -> None:
     assert "weights fp8" in answered(
         "plan", "llama-8b", "--gpus", "1xH100", "--quantization", "FP8", "--all"
     )
+
+
+def test_an_option_of_other_commands_is_said_to_be_theirs() -> None:
+    assert "--detach, which is one of: tpdeploy up, launch;" in refused("plan", "x", "--detach")
+    assert "Possible options: --trace" in refused("plan", "x", "--tracing")

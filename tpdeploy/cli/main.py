@@ -137,5 +137,21 @@ def _show_refusal(error: Any) -> None:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
         return
+    said = plainly(error.format_message().rstrip("."))
+    if elsewhere := _commands_with(getattr(error, "option_name", None), error.ctx):
+        said = f"{plainly(error.message)}, which is one of: tpdeploy {elsewhere}"
     help_of = f"; see: {error.ctx.command_path} --help" if error.ctx else ""
-    print_error(plainly(error.format_message().rstrip(".")) + help_of)
+    print_error(said + help_of)
+
+
+def _commands_with(option: str | None, context: Any) -> str:
+    """The commands that have the `option` which this one lacks."""
+    if option is None or context is None or context.parent is None:
+        return ""
+    commands = context.parent.command
+    found = [
+        name
+        for name in COMMANDS
+        if any(option in param.opts for param in commands.get_command(context, name).params)
+    ]
+    return ", ".join(found)
