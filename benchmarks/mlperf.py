@@ -27,6 +27,7 @@ from benchmarks.accuracy import PAGE
 from tpdeploy.files import write_whole
 from tpdeploy.harness.backtest.gpu_names import find_gpu
 from tpdeploy.harness.backtest.rows import Reading, case_of
+from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.protocol import FULL
 from tpdeploy.planner.search.evaluation import Candidate, Prepared, prepare, simulate
 from tpdeploy.planner.search.highest_rate import at_highest_rate
@@ -159,14 +160,17 @@ def _best(submitted: Submitted) -> tuple[Candidate | None, str]:
         if submitted.gpu_count % width:
             continue
         reading = _reading(submitted, width)
-        prepared = prepare(reading.question, reading.parallelism)
-        if not isinstance(prepared, Prepared):
-            reasons.append(prepared.reason)
-            continue
-        tried = _served(submitted, reading, prepared)
-        if not tried.missed:
-            found.append(tried)
-        reasons += tried.missed
+        # A model with experts is also tried as replicas, which do not exchange tokens.
+        replicas = Parallelism(tensor=width, replicas=submitted.gpu_count // width)
+        for parallelism in dict.fromkeys([reading.parallelism, replicas]):
+            prepared = prepare(reading.question, parallelism)
+            if not isinstance(prepared, Prepared):
+                reasons.append(prepared.reason)
+                continue
+            tried = _served(submitted, reading, prepared)
+            if not tried.missed:
+                found.append(tried)
+            reasons += tried.missed
     best = max(found, key=lambda c: c.tokens_per_s, default=None)
     return best, "" if best else reasons[-1]
 
