@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.choice import Choice, ask_one, choose
 from tpdeploy.backends.question import pose
 from tpdeploy.backends.registry import load_backend, load_backends
 from tpdeploy.errors import InfeasibleError, InputError
+from tpdeploy.planner.daily import DailyLoad
 from tpdeploy.planner.plan import DeploymentPlan, Refused
 from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Request
+from tpdeploy.planner.search.daily import search_day
 from tpdeploy.planner.search.goodput import search_goodput
 from tpdeploy.planner.search.pareto import sweep
 from tpdeploy.planner.search.recorded import under_recording
@@ -64,9 +66,14 @@ class Decision:
     def refused(self, refusal: InfeasibleError) -> Refused:
         """What each split came to, and what was found to work instead."""
         question, outcome = self.choice.solved[0], self.outcome
-        found = [] if self.trace else remedies(question, outcome, self.solve)
+        told = self.trace or outcome.daily
+        found = [] if told else remedies(question, outcome, self.solve)
         works = f"; what would work: {', or '.join(found)}" if found else ""
-        return Refused(reason=f"{refusal}{works}", alternatives=alternatives(question, outcome))
+        return Refused(
+            reason=f"{refusal}{works}",
+            alternatives=alternatives(question, outcome),
+            daily=outcome.daily,
+        )
 
 
 def decide(
@@ -79,11 +86,13 @@ def decide(
     backend: str,
     among: Sequence[Backend] = (),
     trace: Trace | None = None,
+    day: DailyLoad | None = None,
 ) -> Decision:
     """The answer of the engine `backend`, or of the best one `among` some, or of all.
 
     With `count_is_open` it takes as few devices as carry the load. With a `trace`, of which `load`
-    is the mean, the best splits are ranked by what they do under it.
+    is the mean, the best splits are ranked by what they do under it. With a `day`, of which it
+    is the peak, they are ranked by the GPU-hours that the day takes.
 
     Raises:
         InputError: what was asked cannot be had here, from any engine.
@@ -94,21 +103,24 @@ def decide(
     def ask(engine: Backend) -> Question:
         return pose(request, stored, cluster, load, engine)
 
-    solve = _search(request, load, count_is_open=count_is_open)
+    solve = _search(request, load, day, count_is_open=count_is_open)
     if backend != AUTO:
         return Decision(ask_one(load_backend(backend), ask, solve), solve, trace)
     return Decision(choose(among or load_backends()[0], ask, solve), solve, trace)
 
 
 def _search(
-    request: Request, load: Workload, *, count_is_open: bool
+    request: Request, load: Workload, day: DailyLoad | None, *, count_is_open: bool
 ) -> Callable[[Question], Solved]:
-    if request.optimize == "goodput":
+    if day or request.optimize == "goodput":
+        what = "--daily" if day else "optimize goodput"
         if load.ttft is None and load.tpot is None:
-            raise InputError("optimize goodput: needs a target for TTFT or TPOT")
+            raise InputError(f"{what}: needs a target for TTFT or TPOT")
         if count_is_open:
-            raise InputError("optimize goodput: say how many devices there are, as 8xH100")
-        return search_goodput
+            raise InputError(f"{what}: say how many devices there are, as 8xH100")
+        return partial(search_day, load=day) if day else search_goodput
+    if request.optimize == "daily":
+        raise InputError("optimize daily: give the day, as daily=FILE")
     return fewest_with_steps if count_is_open else search_steps
 
 

@@ -12,6 +12,7 @@ from tpdeploy.api.options import (
     Options,
     check_experts,
     check_type,
+    day_of,
     load_of,
     request_of,
     stated,
@@ -55,7 +56,8 @@ def _planned(model: str, gpus: str, options: Options) -> Plan:
     stored = load_model(model)
     check_experts(stored, options.get("dp"), asked=options.get("ep"))
     trace, request = trace_of(options, stored), request_of(options)
-    load = load_of(options, stored, trace)
+    day = day_of(options, stored)
+    load = load_of(options, stored, trace, day)
     backend = options.get("backend", AUTO)
     is_open = leaves_count_open(gpus, cluster)
     decision = decide(
@@ -66,6 +68,7 @@ def _planned(model: str, gpus: str, options: Options) -> Plan:
         load=load,
         backend=backend,
         trace=trace,
+        day=day.load if day else None,
     )
     try:
         return Plan(**dict(decision.plan()))

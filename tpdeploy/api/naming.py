@@ -15,11 +15,13 @@ OPTIONS = {
     "ttft_ms": "--ttft",
     "tpot_ms": "--tpot",
     "gpu_price_per_hour": "--gpu-price",
+    "start_up_s": "--start-up",
 }
 IN_PYTHON = {
     "--kv-cache-dtype": "kv_cache",
     "--ttft": "ttft_ms",
     "--tpot": "tpot_ms",
+    "--start-up": "start_up_s",
     "--no-ep": "ep=False",
 }
 # Commands that a message names are left as they are typed.

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypedDict, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from tpdeploy.api.daily import StatedDay, stated_day
 from tpdeploy.api.lengths import Stated
 from tpdeploy.api.naming import option_of
 from tpdeploy.api.trace import OF_TRACE, as_recorded, check_planned, stated_trace
@@ -42,6 +43,12 @@ class Common(TypedDict, total=False):
     """Part of the trace, from its first request on, as `10m..20m`."""
     trace_bad: BadLines
     """Bad lines of the trace: stop at the first (default), or skip and count them."""
+    daily: str | Path
+    """Requests/s by the hour, or a trace of a day: replicas and GPU-hours, within the targets."""
+    headroom: float
+    """With `daily`: replicas for so much more than comes. Default: 0.2."""
+    start_up_s: float
+    """With `daily`: seconds until a new replica answers. Default: 120."""
     concurrency: int
     """Requests in flight. Default: 32."""
     rate: float
@@ -174,19 +181,34 @@ def trace_of(options: Options, model: ModelShape) -> Trace | None:
     Raises:
         InputError: it cannot be read, or something else was stated that it tells already.
     """
-    given = {name: options.get(name) for name in ("trace", *OF_TRACE, *TOLD_BY_TRACE)}
+    given = {name: options.get(name) for name in ("trace", "daily", *OF_TRACE, *TOLD_BY_TRACE)}
     stated = stated_trace(given, TOLD_BY_TRACE)
     return stated.read(options.get("max_model_len", model.max_context)) if stated else None
 
 
-def load_of(options: Options, model: ModelShape, trace: Trace | None = None) -> Workload:
+def day_of(options: Options, model: ModelShape) -> StatedDay | None:
+    """The day that was stated, if one was.
+
+    Raises:
+        InputError: it cannot be read, or something else was stated that it tells already.
+    """
+    return stated_day(options, options.get("max_model_len", model.max_context))
+
+
+def load_of(
+    options: Options,
+    model: ModelShape,
+    trace: Trace | None = None,
+    day: StatedDay | None = None,
+) -> Workload:
     """The load, in requests that the model and a stated limit have room for."""
     if "rate" in options and "concurrency" in options:
         raise InputError("--concurrency and --rate: give one of them, not both")
     check_load_is_open(
         options.get("optimize"), options.get("concurrency"), options.get("rate"), trace
     )
-    usual = {} if "rate" in options else {"concurrency": DEFAULT_CONCURRENCY}
+    usual: dict[str, Any] = {} if "rate" in options else {"concurrency": DEFAULT_CONCURRENCY}
+    usual = day.at_peak | day.lengths_fields if day else usual
     targets = {
         name: _target(ms, options.get("percentile", "p50"), f"{name}_ms")
         for name, ms in (("ttft", options.get("ttft_ms")), ("tpot", options.get("tpot_ms")))
@@ -194,7 +216,7 @@ def load_of(options: Options, model: ModelShape, trace: Trace | None = None) -> 
     }
     stated: dict[str, Any] = {name: options[name] for name in LENGTHS if name in options}  # type: ignore[literal-required]
     lengths = Stated(**stated).fields(model)
-    load = _record(Workload, OF_LOAD, options, **lengths, **usual, **targets)
+    load = _record(Workload, OF_LOAD, options, **{**lengths, **usual, **targets})
     if trace:
         check_planned(trace, load.prefix_hit_rate)
         return as_recorded(load, trace)

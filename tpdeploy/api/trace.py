@@ -53,7 +53,7 @@ def stated_trace(asked: Mapping[str, Any], told: Sequence[str]) -> StatedTrace |
     path = asked["trace"]
     if path is None:
         alone = next((name for name in OF_TRACE if asked[name] is not None), None)
-        if alone:
+        if alone and asked.get("daily") is None:
             raise InputError(f"{option_of(alone)} {asked[alone]}: give --trace too, a file")
         return None
     for name in told:

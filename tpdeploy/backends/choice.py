@@ -186,4 +186,5 @@ _WHAT: dict[Objective, str] = {
     "cost": "tokens/s per device",
     "goodput": "requests/s within the targets",
     "fewest": "tokens/s per device",
+    "daily": "tokens/s per device",
 }

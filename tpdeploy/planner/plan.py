@@ -15,6 +15,7 @@ from tpdeploy.bounds import (
     Tokens,
     Whole,
 )
+from tpdeploy.planner.daily import DailyPlan
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.workload import Percentile, Workload
@@ -286,6 +287,9 @@ class Refused(Record):
     feasible: Literal[False] = False
     reason: Text
     alternatives: tuple[Alternative, ...]
+    daily: DailyPlan | None = Field(
+        default=None, description="of the closest split; None: the load is not that of a day"
+    )
 
 
 class DeploymentPlan(Record):
@@ -317,6 +321,9 @@ class DeploymentPlan(Record):
     )
     pareto: tuple[ParetoPoint, ...] = ()
     cost: Cost | None = None
+    daily: DailyPlan | None = Field(
+        default=None, description="None: the load is not that of a day, of which it is the peak"
+    )
 
     @model_validator(mode="after")
     def _placement_matches(self) -> "DeploymentPlan":

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tpdeploy.profiles.record import Dtype, Record
 
-Objective = Literal["throughput", "latency", "cost", "goodput", "fewest"]
+Objective = Literal["throughput", "latency", "cost", "goodput", "fewest", "daily"]
 
 
 class Request(Record):
@@ -21,7 +21,8 @@ class Request(Record):
     expert_parallel: bool | None = None
     replicas: int | None = Field(default=None, gt=0)
     optimize: Objective = Field(
-        default="throughput", description="fewest: the number of devices was left open"
+        default="throughput",
+        description="fewest: the number of devices was left open; daily: GPU-hours",
     )
     gpu_price_per_hour: float | None = Field(default=None, gt=0)
     dtype: Dtype | None = Field(default=None, description="None: as the checkpoint is")

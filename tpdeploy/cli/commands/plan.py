@@ -5,14 +5,16 @@ from typing import Any
 
 import typer
 
+from tpdeploy.api.daily import StatedDay
 from tpdeploy.api.decision import AUTO, Decision, decide
 from tpdeploy.cli.options import plan as given
 from tpdeploy.cli.options.devices import cluster_of, is_open
-from tpdeploy.cli.options.plan_request import assumed, load_of, request_of, trace_of
+from tpdeploy.cli.options.plan_request import assumed, day_of, load_of, request_of, trace_of
 from tpdeploy.cli.options.quiet import Quiet
 from tpdeploy.cli.output import err, out, print_json
 from tpdeploy.cli.planfile import keep_previous, write_plan
 from tpdeploy.cli.report.write import check_picture, check_report, write_plot, write_report
+from tpdeploy.cli.views.daily import show_daily
 from tpdeploy.cli.views.plan import show_plan
 from tpdeploy.cli.views.splits import show_alternatives, telling
 from tpdeploy.cli.views.timeline import over_time, show_timeline
@@ -43,6 +45,9 @@ def plan(
     trace_speed: given.TraceSpeed = None,
     trace_window: given.TraceWindow = None,
     trace_bad: given.TraceBad = None,
+    daily: given.Daily = None,
+    headroom: given.Headroom = None,
+    start_up_s: given.StartUp = None,
     concurrency: given.Concurrency = None,
     rate: given.Rate = None,
     ttft: given.Ttft = None,
@@ -82,9 +87,9 @@ def plan(
     check_picture("--plot", plot)
     cluster, stored = cluster_of(gpus, interconnect, network), load_model(model)
     no_gpu = gpus.strip().lower() == AUTO and cluster.accelerator.platform == "cpu"
-    recorded = trace_of(context.params, stored)
-    load = load_of(context.params, stored, recorded)
-    decision = _decide(context.params, stored, cluster, load, recorded)
+    recorded, day = trace_of(context.params, stored), day_of(context.params, stored)
+    load = load_of(context.params, stored, recorded, day)
+    decision = _decide(context.params, stored, cluster, load, trace=recorded, day=day)
     try:
         made = decision.plan(assumed=assumed(context.params, load), pareto=pareto)
     except InfeasibleError as refusal:
@@ -111,7 +116,9 @@ def _decide(
     stored: ModelShape,
     cluster: Cluster,
     load: Workload,
+    *,
     trace: Trace | None,
+    day: StatedDay | None,
 ) -> Decision:
     """The answer of the engine that was named, or of the best one."""
     return decide(
@@ -122,6 +129,7 @@ def _decide(
         load=load,
         backend=asked["backend"],
         trace=trace,
+        day=day.load if day else None,
     )
 
 
@@ -134,6 +142,8 @@ def _show_refused(
         print_json(refused)
         return refused.reason
     show_alternatives(out, refused.alternatives if everything else telling(refused.alternatives))
+    if refused.daily:
+        show_daily(out, refused.daily, decision.choice.solved[0].gpu_price_per_hour)
     closest = decision.outcome.ranked[:1]
     if closest and (told := closest[0].prediction.timeline):
         show_timeline(out, told, None)

@@ -8,6 +8,7 @@ import typer
 from tpdeploy.api.options import DEFAULT_CONCURRENCY
 from tpdeploy.cli.options import completion
 from tpdeploy.harness.traces.reading import BadLines
+from tpdeploy.planner.daily import HEADROOM, START_UP_S
 from tpdeploy.planner.workload import DRAFT_COST, INPUT_TOKENS, LENGTH_SPREAD, OUTPUT_TOKENS
 
 ModelName = Annotated[
@@ -74,6 +75,26 @@ TraceWindow = Annotated[
 TraceBad = Annotated[
     BadLines | None,
     typer.Option(help="Bad lines of the trace: stop at the first, or skip and name them."),
+]
+Daily = Annotated[
+    Path | None,
+    typer.Option(
+        help="A day of traffic: CSV with hour and requests_per_second, or a trace. Replicas by the "
+        "hour, GPU-hours, and what an autoscaler saves; needs --ttft or --tpot.",
+    ),
+]
+Headroom = Annotated[
+    float | None,
+    typer.Option(
+        help=f"With --daily: replicas for so much more than comes on average. [default: {HEADROOM}]"
+    ),
+]
+StartUp = Annotated[
+    float | None,
+    typer.Option(
+        "--start-up",
+        help=f"With --daily: seconds until a new replica answers. [default: {START_UP_S:g}]",
+    ),
 ]
 Concurrency = Annotated[
     int | None, typer.Option(help=f"Requests in flight. [default: {DEFAULT_CONCURRENCY}]")
@@ -184,7 +205,9 @@ Report = Annotated[
 Plot = Annotated[
     Path | None,
     typer.Option(
-        "--plot", help="Draw tokens/s against TPOT of the splits, over several loads: .svg or .png."
+        "--plot",
+        help="Draw tokens/s against TPOT of the splits, over several loads, or the day of "
+        "--daily: .svg or .png.",
     ),
 ]
 Everything = Annotated[

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tpdeploy.api.daily import StatedDay, stated_day
 from tpdeploy.api.lengths import Stated
 from tpdeploy.api.options import LENGTHS, TOLD_BY_TRACE, check_experts, check_load_is_open
 from tpdeploy.api.trace import as_recorded, check_planned, stated_trace
@@ -57,7 +58,18 @@ def trace_of(asked: Asked, stored: ModelShape) -> Trace | None:
     return stated.read(asked["max_model_len"] or stored.max_context) if stated else None
 
 
-def load_of(asked: Asked, stored: ModelShape, trace: Trace | None = None) -> Workload:
+def day_of(asked: Asked, stored: ModelShape) -> StatedDay | None:
+    """The day that was asked for, if one was.
+
+    Raises:
+        InputError: it cannot be read, or something else was stated that it tells already.
+    """
+    return stated_day(asked, asked["max_model_len"] or stored.max_context)
+
+
+def load_of(
+    asked: Asked, stored: ModelShape, trace: Trace | None = None, day: StatedDay | None = None
+) -> Workload:
     """The load, in requests that the model and a stated limit have room for."""
     check_load_is_open(asked["optimize"], asked["concurrency"], asked["rate"], trace)
     if trace:
@@ -68,11 +80,12 @@ def load_of(asked: Asked, stored: ModelShape, trace: Trace | None = None) -> Wor
         check_planned(trace, planned.prefix_hit_rate)
         return as_recorded(planned, trace)
     stated = Stated(**{name: asked[name] for name in LENGTHS})
+    given = {name: asked[name] for name in LOAD}
     return options.workload(
         longest=asked["max_model_len"] or stored.max_context,
-        lengths=stated.fields(stored),
+        lengths={**stated.fields(stored), **(day.lengths_fields if day else {})},
         spread_is_stated=asked["length_spread"] is not None,
-        **{name: asked[name] for name in LOAD},
+        **(given | day.at_peak if day else given),
     )
 
 
@@ -87,9 +100,12 @@ def assumed(asked: Asked, load: Workload) -> str:
         del words["length_spread"]
     if load.recording:
         return ""
-    if asked["workload"] or asked["lengths"]:
+    of_day = load.lengths and asked["daily"] and load.lengths.name == asked["daily"].name
+    if asked["workload"] or asked["lengths"] or of_day:
         words = {}
     parts = [said for name, said in words.items() if asked[name] is None]
-    if not any((asked["concurrency"], asked["rate"], asked["optimize"] == "goodput")):
+    if not any(
+        (asked["concurrency"], asked["rate"], asked["optimize"] == "goodput", asked["daily"])
+    ):
         parts.append(load.arriving)
     return f"Assumed: {', '.join(parts)}." if parts else ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from tpdeploy.cli.report.svg import COLOURS, STYLE, inline
 from tpdeploy.planner.plan import Estimate
@@ -77,6 +77,50 @@ class Stack:
     note: str = ""
 
 
+@dataclass(frozen=True)
+class Day:
+    """What comes and what is needed for it, between one hour and the next."""
+
+    hours: tuple[float, ...]  # one more than of the others: the end
+    requests_per_s: tuple[float, ...]
+    devices: tuple[int, ...]
+    device: str
+
+
+def day(name: str, shown: Day, description: str) -> str:
+    """Devices as steps over the hours, those of the peak as a line; requests/s above them."""
+    return _figure(name, _day(shown), description, FRONTIER_HEIGHT)
+
+
+def day_figure(shown: Day, title: str) -> Figure:
+    """The same figure by itself, with a title."""
+    return _titled(_day(shown), title)
+
+
+def _day(shown: Day) -> Drawing:
+    def draw(axes: Axes) -> None:
+        hours, devices = list(shown.hours), list(shown.devices)
+        most = max(devices)
+        axes.stairs(devices, hours, fill=True, color=COLOURS["predicted"], alpha=0.25)
+        axes.stairs(devices, hours, color=COLOURS["predicted"], label=f"{shown.device}s, scaled")
+        axes.hlines(most, hours[0], hours[-1], COLOURS["muted"], (0, (5, 3)), label="fixed")
+        rates = axes.twinx()
+        colour = COLOURS["measured"]
+        rates.stairs(list(shown.requests_per_s), hours, color=colour, baseline=None)
+        axes.plot([], [], color=colour, label="requests/s")
+        rates.set_ylim(0, 1.15 * max(shown.requests_per_s))
+        axes.set_ylim(0, 1.15 * most)
+        rates.set_ylabel("Requests/s")
+        rates.grid(visible=False)
+        axes.set_xlim(hours[0], hours[-1])
+        axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 3, 6, 10]))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlabel("Hour")
+        axes.set_ylabel(f"{shown.device}s")
+
+    return draw
+
+
 def against_load(name: str, axis: Axis, series: Series, description: str) -> str:
     """Predicted (line, and a bar for each range) and measured (points) against the load."""
 
@@ -106,7 +150,11 @@ def frontier(name: str, lines: Sequence[Line], device: str, description: str) ->
 
 def frontier_figure(lines: Sequence[Line], device: str, title: str) -> Figure:
     """The same figure by itself, with a title."""
-    figure = _drawn(_frontier(lines, device), FRONTIER_HEIGHT)
+    return _titled(_frontier(lines, device), title)
+
+
+def _titled(draw: Drawing, title: str) -> Figure:
+    figure = _drawn(draw, FRONTIER_HEIGHT)
     figure.axes[0].set_title(title, fontsize=9, loc="left")
     return figure
 

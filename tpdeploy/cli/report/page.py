@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from tpdeploy import __version__
 from tpdeploy.cli.report import plots, tables
 from tpdeploy.cli.report.content import Content
+from tpdeploy.cli.views.daily import scale_words
 from tpdeploy.cli.views.plan import warnings
 from tpdeploy.cli.views.plan_details import assumptions
 from tpdeploy.cli.views.plan_splits import shown_unit, split_rows
@@ -54,9 +55,11 @@ def render(content: Content, made_at: datetime) -> str:
         splits=split_rows(plan),
         splits_unit=shown_unit(plan),
         split_words=split_words,
+        scale_words=scale_words,
         number=number,
         in_ms=in_ms,
         legend=plots.legend(content),
+        day_plot=plots.day_plot(content),
         load_plots=plots.load_plots(content),
         memory_plot=plots.memory_plot(content),
         communication_plots=plots.communication_plots(content),

@@ -10,6 +10,7 @@ from tpdeploy.cli.views.splits import split_words
 from tpdeploy.harness.measure.metrics import Spread
 from tpdeploy.harness.measure.sweep import Point
 from tpdeploy.numbers import number
+from tpdeploy.planner.daily import HOUR_S, DailyPlan
 from tpdeploy.planner.memory.footprint import GIB
 from tpdeploy.planner.performance.step import StepTime
 from tpdeploy.planner.plan import Estimate, MemoryPerGpu, Prediction
@@ -45,6 +46,34 @@ def load_plots(content: Content) -> list[Plot]:
         _throughput(content),
         _frontier(content),
     ]
+
+
+def day_plot(content: Content) -> Plot | None:
+    """The GPUs of a day against those of its peak; None where the load is not that of a day."""
+    daily = content.plan.daily
+    if daily is None:
+        return None
+    return Plot(
+        "", figures.day("day", _day(daily, content.device), _day_words(daily, content.device))
+    )
+
+
+def _day(daily: DailyPlan, device: str) -> figures.Day:
+    load, each = daily.load, daily.peak_gpus // max(daily.replicas)
+    hours = [stretch.from_s / HOUR_S for stretch in load.stretches]
+    return figures.Day(
+        hours=(*hours, hours[0] + load.span_s / HOUR_S),
+        requests_per_s=load.rates,
+        devices=tuple(each * replicas for replicas in daily.replicas),
+        device=device,
+    )
+
+
+def _day_words(daily: DailyPlan, device: str) -> str:
+    return (
+        f"{daily.load.name}: {daily.peak_gpus:,} {device}s at the peak, {number(daily.mean_gpus)} on "
+        f"average; scaling saves {daily.saved:.0%}"
+    )
 
 
 def memory_plot(content: Content) -> Plot:
@@ -188,17 +217,20 @@ def _ends(series: figures.Series, unit: str) -> str:
     return f"{number(first)} {unit} at {loads[0]:g}, {number(last)} at {loads[-1]:g}"
 
 
-def save_frontier(content: Content, path: Path) -> None:
-    """Write the figure of throughput against TPOT to `path`, an SVG or a PNG.
+def save_plot(content: Content, path: Path) -> None:
+    """Write the figure of the day, or of throughput against TPOT, to `path`, an SVG or a PNG.
 
     Raises:
         TpdeployError: the file cannot be written.
     """
     model, cluster = content.plan.model.id, content.plan.cluster
     title = f"{model.rpartition('/')[2]} on {cluster.count}x {cluster.gpu}, predicted\n"
+    if daily := content.plan.daily:
+        day, words = _day(daily, content.device), f"{title}{_day_words(daily, content.device)}"
+        return save(lambda: figures.day_figure(day, words), path)
     title += f"Numbers: {content.load_axis.lower()}"
     lines = _frontier_lines(content)
-    save(lambda: figures.frontier_figure(lines, content.device, title), path)
+    return save(lambda: figures.frontier_figure(lines, content.device, title), path)
 
 
 def _frontier_lines(content: Content) -> list[figures.Line]:

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 from tpdeploy.cli.report.content import Content
 from tpdeploy.cli.report.plots import memory_parts, share
+from tpdeploy.cli.views import daily as daily_view
 from tpdeploy.cli.views.splits import split_words
 from tpdeploy.cli.views.sweep import shown_rows
 from tpdeploy.cli.views.timeline import HEAD, timeline_rows
 from tpdeploy.harness.measure.comparison import Row
 from tpdeploy.harness.measure.sweep import Point
 from tpdeploy.numbers import in_ms, number
+from tpdeploy.planner.daily import DailyPlan
 from tpdeploy.planner.memory.footprint import GIB
 from tpdeploy.planner.plan import Estimate, Prediction
 from tpdeploy.planner.search.replay import load_of
@@ -56,6 +58,22 @@ def timeline_table(content: Content) -> Table:
         predicted = content.points[0].prediction.timeline
         measured = content.points[0].measured.timeline
     return Table(HEAD, tuple(timeline_rows(predicted, measured)))
+
+
+def day_table(daily: DailyPlan) -> Table:
+    """Each hour of a day, and what it takes."""
+    return Table(daily_view.HEAD, tuple(daily_view.hour_rows(daily)))
+
+
+def day_figures(daily: DailyPlan, price: float | None) -> Table:
+    """What a day takes, and what scaling saves."""
+    rows = daily_view.figure_rows(daily, price)
+    return Table(("figure", "value", "in a day"), tuple(rows), frozenset({2}))
+
+
+def day_widths(daily: DailyPlan) -> Table:
+    """What each width takes for the day."""
+    return Table(daily_view.WIDTHS_HEAD, tuple(daily_view.width_rows(daily)))
 
 
 def memory_table(content: Content) -> Table:

@@ -69,15 +69,15 @@ def write_report(
 
 
 def write_plot(path: Path, question: Question, plan: DeploymentPlan) -> None:
-    """Write throughput against TPOT of `plan`, which answers `question`, as a picture.
+    """Write the day of `plan`, which answers `question`, or its throughput against TPOT.
 
     Raises:
         TpdeployError: the file cannot be written.
     """
     from tpdeploy.cli.report.content import gather  # noqa: PLC0415 - as above
-    from tpdeploy.cli.report.plots import save_frontier  # noqa: PLC0415
+    from tpdeploy.cli.report.plots import save_plot  # noqa: PLC0415
 
-    save_frontier(gather(question, plan), path)
+    save_plot(gather(question, plan), path)
 
 
 def write_layer(path: Path, split: LayerSplit) -> None:

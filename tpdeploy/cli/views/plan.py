@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tpdeploy.cli.planfile import current_plan_path
+from tpdeploy.cli.views.daily import show_daily
 from tpdeploy.cli.views.plan_details import show_details
 from tpdeploy.cli.views.plan_splits import show_splits
 from tpdeploy.cli.views.splits import show_pareto
@@ -33,6 +34,7 @@ def show_plan(
     if everything:
         _show_headline(console, plan)
         show_details(console, plan)
+        _show_day(console, plan)
     else:
         show_answer(console, plan)
     if pareto:
@@ -89,10 +91,17 @@ def show_answer(console: Console, plan: DeploymentPlan) -> None:
         console.print(line)
     if plan.prediction.timeline:
         console.print(over_time(plan.prediction.timeline))
+    _show_day(console, plan)
     console.print(Text.assemble(("\nWhy: ", "bold"), " ".join(plan.why)))
     show_splits(console, plan)
     for line in plan.depends_on:
         console.print(line)
+
+
+def _show_day(console: Console, plan: DeploymentPlan) -> None:
+    if plan.daily:
+        price = plan.cost.device_price_per_hour if plan.cost else None
+        show_daily(console, plan.daily, price)
 
 
 def _subject(plan: DeploymentPlan) -> str:

@@ -71,7 +71,7 @@ def split_rows(plan: DeploymentPlan) -> list[SplitRow]:
 
 
 def _per_device(plan: DeploymentPlan) -> bool:
-    return plan.request is not None and plan.request.optimize in {"cost", "fewest"}
+    return plan.request is not None and plan.request.optimize in {"cost", "fewest", "daily"}
 
 
 def shown_unit(plan: DeploymentPlan) -> str:

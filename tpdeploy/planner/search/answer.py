@@ -19,7 +19,7 @@ def answer_of(question: Question, best: Candidate) -> str:
     split, device = best.parallelism, question.device
     idle = question.cluster.count - split.devices
     verb = "is" if idle == 1 else "are"
-    spare = "not needed" if question.optimize == "cost" else "left idle"
+    spare = "not needed" if question.optimize in {"cost", "daily"} else "left idle"
     left = f"; {_count(idle, device)} {verb} {spare}" if idle else ""
     groups = _groups(split, device, whole=question.cluster.count)
     over = -(-split.stage_ranks // question.cluster.per_machine)
@@ -73,7 +73,7 @@ def _ways(split: Parallelism) -> list[str]:
 
 def _compared(question: Question, other: Candidate, best: Candidate) -> str:
     """What `other` would do instead, of what the question asks for first, and from what steps."""
-    if other.missed or question.optimize in {"cost", "goodput", "fewest"}:
+    if other.missed or question.optimize in {"cost", "goodput", "fewest", "daily"}:
         return f"{name(other)} instead: {reason_for_loser(question, other, best)}."
     slower = _longer("TPOT", other.prediction.tpot_ms.value, best.prediction.tpot_ms.value)
     if question.optimize == "latency":
@@ -117,7 +117,11 @@ def _requests(candidate: Candidate) -> int:
 
 def _tied(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
     """Which others are as good within the error of a comparison."""
-    others = [] if question.optimize == "fewest" else [name(c) for c in ties(question, ranked)]
+    others = (
+        []
+        if question.optimize in {"fewest", "daily"}
+        else [name(c) for c in ties(question, ranked)]
+    )
     if not others:
         return []
     verb = "is" if len(others) == 1 else "are"

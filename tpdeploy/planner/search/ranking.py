@@ -17,7 +17,7 @@ def score(question: Question, prepared: Prepared, steady: SteadyState) -> float:
     match question.optimize:
         case "throughput" | "goodput":
             return steady.tokens_per_s
-        case "cost" | "fewest":
+        case "cost" | "fewest" | "daily":
             return steady.tokens_per_s / prepared.parallelism.devices
         case "latency":
             return 1 / steady.latency_s
@@ -66,7 +66,7 @@ def objective(question: Question, candidate: Candidate) -> float:
     match question.optimize:
         case "throughput" | "goodput":
             return candidate.tokens_per_s
-        case "cost" | "fewest":
+        case "cost" | "fewest" | "daily":
             return candidate.tokens_per_s_per_device
         case "latency":
             return 1 / end_to_end_s(question, candidate)

@@ -20,6 +20,7 @@ RANKED_BY = {
     "cost": "tokens/s of each {device} in use",
     "goodput": "the highest rate within the targets",
     "fewest": "how few {device}s carry the load",
+    "daily": "the {device}-hours of the day",
 }
 # Differences smaller than this are none.
 NO_CHANGE = 0.005
@@ -125,7 +126,7 @@ def _changes(question: Question, other: Candidate, best: Candidate) -> str:
         return f"{count} {unit}, {latency}"
     if question.optimize == "goodput":
         return change(other.tokens_per_s / best.tokens_per_s - 1, "requests/s within the targets")
-    if question.optimize == "cost":
+    if question.optimize in {"cost", "daily"}:
         fewer = other.tokens_per_s_per_device / best.tokens_per_s_per_device - 1
         unit = f"tokens/s per {question.device}"
     else:
@@ -164,7 +165,7 @@ def _step_words(candidate: Candidate) -> str:
 
 def _tied(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
     """The splits that are equal within the error of a comparison."""
-    if question.optimize == "fewest":
+    if question.optimize in {"fewest", "daily"}:
         return []
     others = [name(c) for c in ties(question, ranked)]
     if not others:

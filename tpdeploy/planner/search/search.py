@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tpdeploy.errors import InfeasibleError, InputError
+from tpdeploy.planner.daily import DailyPlan
 from tpdeploy.planner.model.sharding import legal_widths, parameter_count
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import (
@@ -56,6 +57,7 @@ class Outcome:
     refused: tuple[Refusal, ...]
     estimated: tuple[Estimated, ...] = ()
     remarks: tuple[str, ...] = ()  # more reasons for the best
+    daily: DailyPlan | None = None  # of the first split, where the load is that of a day
 
     @property
     def best(self) -> Candidate | None:
@@ -232,6 +234,7 @@ def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
         alternatives=alternatives(question, outcome),
         pareto=frontier(question, outcome.ranked),
         cost=cost_of(question, best),
+        daily=outcome.daily,
     )
 
 

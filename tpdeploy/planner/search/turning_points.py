@@ -26,7 +26,7 @@ def turning_points(question: Question, ranked: Sequence[Candidate]) -> tuple[str
     A split is looked at with the replicas that it has in `ranked`.
     """
     contenders = _contenders(ranked)
-    if question.optimize in {"cost", "goodput", "fewest"} or len(contenders) < 2:
+    if question.optimize in {"cost", "goodput", "fewest", "daily"} or len(contenders) < 2:
         return ()
     chosen = [(load, _chosen(question, contenders, load)) for load in _loads(question.workload)]
     spans = [list(span) for _, span in groupby(chosen, key=lambda pair: pair[1])]

@@ -1,0 +1,123 @@
+"""Daily: the width that takes the fewest GPU-hours for a day, with the replicas of its peak."""
+
+from dataclasses import replace
+
+from tpdeploy.bounds import MOST_RATE
+from tpdeploy.planner.daily import (
+    HELD_S,
+    DailyLoad,
+    DailyPlan,
+    DailyWidth,
+    late_requests,
+    replica_hours,
+    replicas_needed,
+)
+from tpdeploy.planner.question import Question
+from tpdeploy.planner.search.evaluation import Candidate, evaluate
+from tpdeploy.planner.search.highest_rate import three_digits
+from tpdeploy.planner.search.search import Solved
+from tpdeploy.planner.search.token_budget import search_steps
+
+
+def search_day(question: Question, load: DailyLoad) -> Solved:
+    """The search at the peak of `load`, and the question of it; fewest GPU-hours of a day first.
+
+    Widths of which the devices hold too few replicas come last, and say how many are needed.
+
+    Raises:
+        InputError: as `search` does.
+    """
+    most = question.workload.at_rate(MOST_RATE)
+    asked, outcome = search_steps(replace(question, optimize="goodput", workload=most))
+    peak = question.workload.at_rate(load.peak.requests_per_s)
+    answered = replace(asked, optimize="daily", workload=peak)
+    able = [candidate for candidate in outcome.ranked if not candidate.missed]
+    if not able:
+        return answered, outcome
+    days = sorted(((_width(load, c), c) for c in able), key=lambda pair: pair[0].gpu_hours)
+    found = [(width, _at_peak(answered, load, width, c)) for width, c in days]
+    found.sort(
+        key=lambda pair: (bool(pair[1].missed), bool(pair[1].missed) * pair[0].parallelism.devices)
+    )
+    (chosen, best), *_ = found
+    daily = _plan(answered, load, chosen, best, tuple(width for width, _ in days))
+    ranked = tuple(candidate for _, candidate in found)
+    remarks = (_fewest(daily, chosen), *outcome.remarks)
+    return answered, replace(outcome, ranked=ranked, daily=daily, remarks=remarks)
+
+
+def _width(load: DailyLoad, candidate: Candidate) -> DailyWidth:
+    """What one width takes; `candidate` is it at its highest rate."""
+    split = candidate.parallelism
+    highest = three_digits(candidate.prediction.requests_per_s.value / split.replicas)
+    needed = replicas_needed(load, highest)
+    hours = replica_hours(load, needed, ahead_s=load.start_up_s, held_s=HELD_S) * split.ranks
+    return DailyWidth(
+        parallelism=split.with_replicas(max(needed)),
+        requests_per_s=highest,
+        mean_gpus=hours / 24,
+        gpu_hours=hours,
+    )
+
+
+def _at_peak(
+    question: Question, load: DailyLoad, width: DailyWidth, candidate: Candidate
+) -> Candidate:
+    """The width with the replicas of the peak; with what it lacks where they do not fit."""
+    split, here = width.parallelism, candidate.parallelism
+    if split.replicas <= here.replicas:
+        found = evaluate(question, split, candidate.replica.model)
+        if isinstance(found, Candidate):
+            return found
+    lacks = (
+        f"the peak of {load.peak.requests_per_s:g} requests/s with {load.headroom:.0%} headroom "
+        f"needs {split.replicas} replicas, {split.devices} {question.device}s; there is room for "
+        f"{here.replicas}"
+    )
+    return replace(candidate, missed=(lacks,))
+
+
+def _plan(
+    question: Question,
+    load: DailyLoad,
+    width: DailyWidth,
+    candidate: Candidate,
+    widths: tuple[DailyWidth, ...],
+) -> DailyPlan:
+    """The day of one width; the others stand beside it."""
+    highest, ranks = width.requests_per_s, width.parallelism.ranks
+    needed = replicas_needed(load, highest)
+    now = replica_hours(load, needed) * ranks
+    ahead = replica_hours(load, needed, ahead_s=load.start_up_s) * ranks
+    return DailyPlan(
+        load=load,
+        requests_per_s=highest,
+        in_flight=_in_flight(question, candidate, three_digits(highest / (1 + load.headroom))),
+        replicas=needed,
+        peak_gpus=width.parallelism.devices,
+        mean_gpus=width.mean_gpus,
+        needed_gpu_hours=now,
+        starting_gpu_hours=ahead - now,
+        held_gpu_hours=width.gpu_hours - ahead,
+        fixed_gpu_hours=width.parallelism.devices * 24,
+        late_requests=late_requests(load, needed, highest),
+        widths=widths,
+    )
+
+
+def _in_flight(question: Question, candidate: Candidate, rate: float) -> float:
+    """Requests in flight in one replica at `rate`: requests/s times how long one takes (Little)."""
+    one = replace(question, workload=question.workload.at_rate(rate))
+    split = candidate.parallelism.with_replicas(1)
+    found = evaluate(one, split, candidate.replica.model)
+    if not isinstance(found, Candidate) or found.prediction.e2e_distribution is None:
+        return 0.0
+    return rate * found.prediction.e2e_distribution.mean / 1e3
+
+
+def _fewest(daily: DailyPlan, chosen: DailyWidth) -> str:
+    """How many GPU-hours it takes, and what the other widths would."""
+    others = [w for w in daily.widths if w is not chosen]
+    told = ", ".join(f"{w.parallelism.words} {w.gpu_hours:,.0f}" for w in others)
+    instead = f"; {told}" if told else ""
+    return f"{chosen.parallelism.words} takes {chosen.gpu_hours:,.0f} GPU-hours a day{instead}."
