@@ -24,8 +24,8 @@ QUOTED: dict[str, list[list[str]]] = {}
 for text in TEXTS.values():
     for line, lines in commands(text):
         QUOTED.setdefault(line, []).append(lines)
-# Only this page's commands read files that stand on it.
-WITH_FILES = TEXTS[ROOT / "docs" / "traces.md"]
+# Only these pages' commands read files that stand on them.
+WITH_FILES = "\n".join(TEXTS[ROOT / "docs" / f"{name}.md"] for name in ("traces", "daily-load"))
 # Why commands that pages show without an answer are not run here, and what runs them.
 NOT_RUN = {
     "--install-completion": "tests/cli/test_completion.py, in a real bash",

@@ -11,6 +11,7 @@ import yaml
 
 from tests.launcher.plans import plan_for
 from tests.launcher.standin_ray import StandInRay
+from tests.planner.days import day, planned
 from tpdeploy.backends.base import Site
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError, TpdeployError
@@ -168,6 +169,8 @@ def test_the_users_arguments_win(plan: DeploymentPlan) -> None:
         ({"metrics": True}, "Ray exports"),
         ({"container": "image"}, "image of Ray's nodes"),
         ({"on_options": ("qos=high",)}, "qos=high"),
+        ({"on_options": ("autoscale=keda",)}, "known: serve"),
+        ({"on_options": ("autoscale=serve",)}, "plan with --daily"),
         ({"engine_args": ("-tp", "2")}, "--name value"),
         ({"engine_args": ("--compilation-config.level", "3")}, "--name value"),
         ({"on": "ray:head:lots"}, "ray:HOST:8265"),
@@ -181,6 +184,23 @@ def test_what_it_cannot_do_is_refused(
     """In one line that says what works."""
     with pytest.raises(InputError, match=words):
         RAY.check_plan(task_for(plan, **order))
+
+
+def test_replicas_are_scaled_as_the_day_needs(plan: DeploymentPlan) -> None:
+    """All of them to begin with; by requests in flight, as Serve counts them."""
+    daily = planned(day(2.0, 9.0, headroom=0.2), 8.0, plan.parallelism)
+    made = RAY.render(task_for(plan.changed(daily=daily), on_options=("autoscale=serve",)))
+    assert model_in(made)["deployment_config"] == {
+        "autoscaling_config": {
+            "min_replicas": 1,
+            "initial_replicas": 2,
+            "max_replicas": 2,
+            "target_ongoing_requests": 57.2,
+            "upscale_delay_s": 10,
+            "downscale_delay_s": 300,
+        }
+    }
+    assert any("From 1 to 2 replicas" in note for note in made.notes)
 
 
 def test_data_parallel_attention_is_refused(plan: DeploymentPlan) -> None:

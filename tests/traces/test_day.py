@@ -79,7 +79,7 @@ def test_a_part_of_a_trace_may_be_taken(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(1800, "an hour or more"), (90_000, "as --trace-window 24h..48h")],
+    [(1800, "50 min or more tell"), (90_000, "as --trace-window 24h..48h")],
 )
 def test_a_trace_that_is_no_day_is_refused(tmp_path: Path, seconds: float, said: str) -> None:
     """Too short to tell what rises, or longer than a day."""

@@ -25,6 +25,7 @@ METADATA: Json = {
         "annotations": LABELS,
     },
 }
+TEXT: Json = {"type": "string"}
 COUNT: Json = {"type": "integer", "minimum": 1}
 POD: Json = {"type": "object"}  # checked by itself
 
@@ -97,8 +98,37 @@ COMPUTE_DOMAIN = kind(
         ),
     ),
 )
+# Of KEDA 2.22, its pages on ScaledObject and on the scaler of Prometheus.
+TRIGGER = strict(
+    ["type", "metadata"],
+    type={"const": "prometheus"},
+    metricType={"enum": ["AverageValue", "Value"]},
+    metadata=strict(
+        ["serverAddress", "query", "threshold"],
+        serverAddress=TEXT,
+        query=TEXT,
+        threshold={"type": "string", "pattern": r"^\d+(\.\d+)?$"},
+        ignoreNullValues={"enum": ["true", "false"]},
+    ),
+)
+SCALED_OBJECT = kind(
+    "keda.sh/v1alpha1",
+    "ScaledObject",
+    strict(
+        ["scaleTargetRef", "triggers"],
+        scaleTargetRef=strict(["name"], apiVersion=TEXT, kind=TEXT, name=TEXT),
+        minReplicaCount={"type": "integer", "minimum": 0},
+        maxReplicaCount=COUNT,
+        advanced=strict(
+            ["horizontalPodAutoscalerConfig"],
+            horizontalPodAutoscalerConfig=strict(["behavior"], behavior={"type": "object"}),
+        ),
+        triggers={"type": "array", "minItems": 1, "items": TRIGGER},
+    ),
+)
 CUSTOM = {
     "ComputeDomain": COMPUTE_DOMAIN,
+    "ScaledObject": SCALED_OBJECT,
     "LeaderWorkerSet": LEADER_WORKER_SET,
     "LLMInferenceService": LLM_INFERENCE_SERVICE,
 }

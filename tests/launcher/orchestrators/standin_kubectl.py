@@ -2,10 +2,10 @@
 """A `kubectl` that is none: it keeps objects in a file, and refuses what a real one refuses.
 
 It lives in the folder STANDIN_KUBECTL: `objects.json` is the cluster. Files there change it:
-`unreachable`, `forbidden`, `no-lws`, `no-dra`; `pending`, `no-image` and `crashing` say what comes
-of pods; `slow` keeps them from getting ready, `no-client` those of clients from running. A pod is
-made, starts and is ready, a step each time that it is looked at. `endpoint` holds the port that
-forwarded connections lead to.
+`unreachable`, `forbidden`, `no-lws`, `no-dra`, `no-keda`; `pending`, `no-image` and `crashing` say
+what comes of pods; `slow` keeps them from getting ready, `no-client` those of clients from running.
+A pod is made, starts and is ready, a step each time that it is looked at. `endpoint` holds the port
+that forwarded connections lead to.
 """
 
 import argparse
@@ -36,9 +36,11 @@ NAMES = {
     "nodes": "Node",
     "leaderworkersets.leaderworkerset.x-k8s.io": "LeaderWorkerSet",
     "computedomains.resource.nvidia.com": "ComputeDomain",
+    "scaledobjects.keda.sh": "ScaledObject",
+    "horizontalpodautoscalers": "HorizontalPodAutoscaler",
 }
 # Kinds that somebody installs, and what says that nobody has.
-INSTALLED = {"LeaderWorkerSet": "no-lws", "ComputeDomain": "no-dra"}
+INSTALLED = {"LeaderWorkerSet": "no-lws", "ComputeDomain": "no-dra", "ScaledObject": "no-keda"}
 STEPS = ("made", "starts", "ready")
 GROUP = "leaderworkerset.sigs.k8s.io"
 

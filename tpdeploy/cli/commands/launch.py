@@ -69,6 +69,8 @@ def launch(
     namespace: given.Namespace = None,
     volume: given.Volume = None,
     format_: given.Format = None,
+    autoscale: given.Autoscale = None,
+    prometheus: given.Prometheus = None,
     engine_arg: given.EngineArg = None,
     startup_timeout: given.StartupTimeout = 1200.0,
     hang_timeout: given.HangTimeout = 120.0,
@@ -132,6 +134,7 @@ def _order_of(asked: Mapping[str, Any], backend: str, port: int) -> Order:
         "namespace": asked["namespace"],
         "volume": asked["volume"],
         "format": asked["format_"],
+        "prometheus": asked.get("prometheus"),
     }
     return Order(
         name=asked["name"],
@@ -142,7 +145,7 @@ def _order_of(asked: Mapping[str, Any], backend: str, port: int) -> Order:
         python=_whole(asked["python"]),
         container=asked["container"],
         on=asked["on"],
-        on_options=_on_options(asked["on"], asked["sbatch"], in_cluster),
+        on_options=_on_options(asked["on"], asked["sbatch"], in_cluster, asked.get("autoscale")),
         startup_timeout_s=asked["startup_timeout"],
         hang_timeout_s=asked["hang_timeout"],
         restarts=asked["restarts"],
@@ -161,7 +164,10 @@ def _order_of(asked: Mapping[str, Any], backend: str, port: int) -> Order:
 
 
 def _on_options(
-    on: str, sbatch: list[str] | None, in_cluster: Mapping[str, str | None]
+    on: str,
+    sbatch: list[str] | None,
+    in_cluster: Mapping[str, str | None],
+    autoscale: str | None,
 ) -> tuple[str, ...]:
     """What is passed to what runs it, which must be what the options are for."""
     name = on.partition(":")[0]
@@ -170,6 +176,10 @@ def _on_options(
     given_ = {option: value for option, value in in_cluster.items() if value is not None}
     if given_ and name != "kubernetes":
         raise InputError(f"--{min(given_)} is for --on kubernetes")
+    if autoscale is not None:
+        if name not in {"kubernetes", "ray"}:
+            raise InputError("--autoscale is for --on kubernetes or --on ray")
+        given_["autoscale"] = autoscale
     return (*(sbatch or ()), *(f"{option}={value}" for option, value in given_.items()))
 
 

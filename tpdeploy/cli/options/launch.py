@@ -59,6 +59,20 @@ Format = Annotated[
     str | None,
     typer.Option("--format", help="Of the manifest for --on kubernetes: plain (default), kserve."),
 ]
+Autoscale = Annotated[
+    str | None,
+    typer.Option(
+        help="Scale replicas as the plan's day needs (plan --daily): keda or hpa with --on "
+        "kubernetes, serve with --on ray."
+    ),
+]
+Prometheus = Annotated[
+    str | None,
+    typer.Option(
+        help="For --autoscale keda or hpa: where Prometheus answers, as "
+        "http://prometheus.monitoring.svc:9090."
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option("-o", "--output", help="Write what --dry-run prints to this file, and end."),

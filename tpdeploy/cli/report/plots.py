@@ -71,8 +71,8 @@ def _day(daily: DailyPlan, device: str) -> figures.Day:
 
 def _day_words(daily: DailyPlan, device: str) -> str:
     return (
-        f"{daily.load.name}: {daily.peak_gpus:,} {device}s at the peak, {number(daily.mean_gpus)} on "
-        f"average; scaling saves {daily.saved:.0%}"
+        f"{daily.load.name}: {daily.peak_gpus:,} {device}s at the peak, "
+        f"{number(daily.mean_gpus)} on average; scaling saves {daily.saved:.0%}"
     )
 
 

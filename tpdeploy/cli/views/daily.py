@@ -6,7 +6,7 @@ from rich.text import Text
 from tpdeploy.cli.views.splits import split_words
 from tpdeploy.cli.views.text import GAP, aligned, bar
 from tpdeploy.numbers import number
-from tpdeploy.planner.daily import HELD_S, DailyPlan
+from tpdeploy.planner.daily import DAY_S, HELD_S, HOUR_S, DailyPlan
 
 LEAST_BAR, MOST_BAR = 6, 40
 HEAD = ("from", "requests/s", "replicas", "GPUs")
@@ -16,8 +16,9 @@ WIDTHS_HEAD = ("split x replicas", "requests/s each", "GPUs", "mean", "GPU-hours
 def show_daily(console: Console, daily: DailyPlan, price: float | None) -> None:
     """All of it, with dollars where the `price` of a GPU-hour is known."""
     load = daily.load
+    again = "" if load.span_s == DAY_S else f", of which {load.span_s / HOUR_S:.3g} h come again"
     console.print(
-        f"\nThe day of {load.name}: {number(load.mean_per_s)} requests/s on average, "
+        f"\nThe day of {load.name}{again}: {number(load.mean_per_s)} requests/s on average, "
         f"{number(load.peak.requests_per_s)} at most (from {clock(load.peak.from_s)} on)."
     )
     _show_hours(console, daily)
@@ -64,7 +65,7 @@ def figure_rows(daily: DailyPlan, price: float | None) -> list[tuple[str, str, s
         ("GPUs on average", number(daily.mean_gpus), f"{hours(daily.gpu_hours)} if scaled"),
         ("Scaling saves", f"{daily.saved:.0%}", hours(saved)),
         (start_up, number(daily.starting_gpu_hours), "GPU-hours a day, started ahead of a rise"),
-        ("  after a rise instead", number(daily.late_requests), "requests a day above what runs"),
+        ("  after a rise instead", f"{daily.late_requests:,.0f}", "requests a day above what runs"),
         (f"Kept for {HELD_S:g} s", number(daily.held_gpu_hours), "GPU-hours a day, after a fall"),
     ]
 
@@ -89,7 +90,8 @@ def scale_words(daily: DailyPlan) -> str:
     return (
         f"A replica serves {number(daily.requests_per_s)} requests/s within the targets; "
         f"{daily.load.headroom:.0%} headroom. Scale from {least} to {most} replicas by requests in "
-        f"flight, {max(1, int(daily.in_flight))} a replica: tpdeploy launch --autoscale."
+        f"flight, {number(daily.in_flight)} a replica: launch --on kubernetes --autoscale "
+        "keda, or --on ray --autoscale serve."
     )
 
 

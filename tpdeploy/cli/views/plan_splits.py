@@ -63,7 +63,8 @@ def split_rows(plan: DeploymentPlan) -> list[SplitRow]:
     for other in plan.alternatives:
         if other.output_tokens_per_s is not None:
             shown = other.output_tokens_per_s / _devices(plan, other)
-            verdict = "misses a target" if other.feasible is False else ""
+            lacks = "too few GPUs" if plan.daily else "misses a target"
+            verdict = lacks if other.feasible is False else ""
             rows.append(SplitRow(other, other.ttft_ms, other.tpot_ms, shown, verdict))
     rows = rows[: 1 + MOST_OTHERS]
     most = max(row.shown for row in rows) or 1.0

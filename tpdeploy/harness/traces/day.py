@@ -20,7 +20,7 @@ CLOCK = re.compile(r"(\d{1,2}):(\d{2})|(\d{1,2}(?:\.\d+)?)")
 # Every quarter of an hour.
 MOST_STRETCHES = 96
 # A trace is counted by the longest of these of which it has so many.
-WIDTHS_S, FEWEST_STRETCHES = (3600, 1800, 900, 600, 300), 12
+WIDTHS_S, FEWEST_STRETCHES = (3600, 1800, 900, 600, 300), 10
 
 
 def is_trace(path: Path) -> bool:
@@ -76,8 +76,8 @@ def day_of(path: Path, trace: Trace) -> tuple[float, tuple[Stretch, ...]]:
     width = next((w for w in WIDTHS_S if round(seconds / w) >= FEWEST_STRETCHES), None)
     if width is None:
         raise InputError(
-            f"--daily {path}: its requests came within {seconds / 60:,.1f} min; an hour or more "
-            "tells how a load rises and falls"
+            f"--daily {path}: its requests came within {seconds / 60:,.1f} min; 50 min or more "
+            "tell how a load rises and falls"
         )
     last = round(seconds / width) - 1
     counted = Counter(min(last, int(request.at // width)) for request in trace.requests)

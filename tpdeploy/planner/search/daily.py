@@ -18,6 +18,8 @@ from tpdeploy.planner.search.highest_rate import three_digits
 from tpdeploy.planner.search.search import Solved
 from tpdeploy.planner.search.token_budget import search_steps
 
+MOST_WIDTHS = 4  # that are told beside one another
+
 
 def search_day(question: Question, load: DailyLoad) -> Solved:
     """The search at the peak of `load`, and the question of it; fewest GPU-hours of a day first.
@@ -40,7 +42,7 @@ def search_day(question: Question, load: DailyLoad) -> Solved:
         key=lambda pair: (bool(pair[1].missed), bool(pair[1].missed) * pair[0].parallelism.devices)
     )
     (chosen, best), *_ = found
-    daily = _plan(answered, load, chosen, best, tuple(width for width, _ in days))
+    daily = _plan(answered, load, chosen, best, tuple(width for width, _ in days[:MOST_WIDTHS]))
     ranked = tuple(candidate for _, candidate in found)
     remarks = (_fewest(daily, chosen), *outcome.remarks)
     return answered, replace(outcome, ranked=ranked, daily=daily, remarks=remarks)

@@ -26,8 +26,14 @@ COMPLAINTS = ("Error", "error", "The ")
 NO_KIND = "doesn't have a resource type"
 TAKEN = "(AlreadyExists)"
 FORBIDDEN = "(Forbidden)"
-NO_DOMAIN = 'no matches for kind "ComputeDomain"'
-NO_LWS = 'no matches for kind "LeaderWorkerSet"'
+# Kinds that somebody has to install.
+LACKING = {
+    "LeaderWorkerSet": "(leaderworkerset.x-k8s.io/v1), which replicas over several machines need; "
+    "its administrator installs it",
+    "ComputeDomain": "(resource.nvidia.com/v1beta1), which replicas on several trays of an NVL72 "
+    "need; NVIDIA's DRA driver for GPUs brings it",
+    "ScaledObject": "(keda.sh/v1alpha1), which --autoscale keda needs; KEDA brings it",
+}
 
 
 class NoKindError(TpdeployError):
@@ -99,16 +105,9 @@ class Kubectl:
         where = f"context {self.context}" if self.context else "kubectl's current context"
         if any(word in stderr for word in UNREACHABLE):
             return f"the cluster of {where} cannot be reached: {one_line(lines[-1])}"
-        if NO_LWS in stderr:
-            return (
-                "the cluster has no LeaderWorkerSet (leaderworkerset.x-k8s.io/v1), which replicas "
-                "over several machines need; its administrator installs it"
-            )
-        if NO_DOMAIN in stderr:
-            return (
-                "the cluster has no ComputeDomain (resource.nvidia.com/v1beta1), which replicas on "
-                "several trays of an NVL72 need; NVIDIA's DRA driver for GPUs brings it"
-            )
+        for kind, words in LACKING.items():
+            if f'no matches for kind "{kind}"' in stderr:
+                return f"the cluster has no {kind} {words}"
         if FORBIDDEN in stderr:
             return f"the cluster forbids it: {told}"
         if "namespaces" in stderr and "not found" in stderr:

@@ -6,7 +6,7 @@ import yaml
 
 from tpdeploy.launcher.multi_node_nvlink import needs_imex
 from tpdeploy.launcher.orchestrators.base import Manifest, Task
-from tpdeploy.launcher.orchestrators.kubernetes import compute_domain, front
+from tpdeploy.launcher.orchestrators.kubernetes import autoscale, compute_domain, front
 from tpdeploy.launcher.orchestrators.kubernetes.objects import (
     FRONT,
     REPLICA,
@@ -88,6 +88,7 @@ def objects(task: Task, settings: Settings) -> list[Json]:
         *compute_domain.domains(task, settings),
         replicas,
         front.deployment(task, settings),
+        *autoscale.scalers(task, settings),
     ]
 
 
@@ -145,6 +146,7 @@ def _notes(task: Task, settings: Settings) -> list[str]:
                 "only if the cluster gives it to them."
             )
     found += _node_notes(task, settings)
+    found += autoscale.notes(task, settings)
     if not front.is_open(task.order):
         found.append("Without a key it is reached by kubectl port-forward alone.")
     return found

@@ -95,7 +95,7 @@ def front_service(settings: Settings, port: int) -> Json:
 
 
 def replicas_policy(settings: Settings, *, groups: bool) -> Json:
-    """The front alone reaches replicas, and the ranks of groups one another."""
+    """The front alone reaches replicas, Prometheus if it scales them, and ranks one another."""
 
     def pods(component: str) -> list[Json]:
         return [{"podSelector": {"matchLabels": match(settings.name, component)}}]
@@ -103,6 +103,9 @@ def replicas_policy(settings: Settings, *, groups: bool) -> Json:
     ingress: list[Json] = [
         {"from": pods(FRONT), "ports": [{"protocol": "TCP", "port": ENGINE_PORT}]}
     ]
+    if namespace := settings.prometheus_namespace:
+        there = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+        ingress.append({"from": [there], "ports": [{"protocol": "TCP", "port": ENGINE_PORT}]})
     if groups:
         ingress.append({"from": pods(REPLICA)})
     return {

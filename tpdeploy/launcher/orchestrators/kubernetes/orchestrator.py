@@ -14,7 +14,7 @@ from tpdeploy.launcher.access import API_KEY, INNER_KEY
 from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.offers import Offer
 from tpdeploy.launcher.orchestrators.base import Client, Manifest, Orchestrator, Task, View
-from tpdeploy.launcher.orchestrators.kubernetes import front, kserve
+from tpdeploy.launcher.orchestrators.kubernetes import autoscale, front, kserve
 from tpdeploy.launcher.orchestrators.kubernetes.client import client_pod
 from tpdeploy.launcher.orchestrators.kubernetes.compute_domain import API
 from tpdeploy.launcher.orchestrators.kubernetes.kubectl import (
@@ -59,7 +59,8 @@ Json = dict[str, Any]
 
 KINDS = "deployments,services,configmaps,secrets,networkpolicies,poddisruptionbudgets"
 GROUPS = f"leaderworkersets.{LWS}"
-DOMAINS = f"computedomains.{API}"
+SCALED = f"scaledobjects.{autoscale.KEDA}"
+SOMETIMES = (f"computedomains.{API}", SCALED, "horizontalpodautoscalers")
 # Engines get a while to finish, and groups are taken down member by member.
 DELETE_TIMEOUT_S, POLL_S = 180.0, 1.0
 FIELDS = {CLIENTS: API_KEY, INNER: INNER_KEY, HUB_TOKEN: "HF_TOKEN"}
@@ -98,6 +99,7 @@ class Kubernetes(Orchestrator):
                 f"the plan's model is the folder {shown(task.plan.model.path)}; say where the "
                 "cluster has it: --volume pvc:NAME/FOLDER"
             )
+        autoscale.check(task, settings)
         if settings.format == "kserve":
             kserve.check(task, settings)
 
@@ -229,8 +231,9 @@ class Kubernetes(Orchestrator):
             with suppress(NoKindError):
                 asked = ("delete", kinds, f"--selector={chosen}", *how)
                 kubectl.told(*asked, timeout_s=DELETE_TIMEOUT_S + TIMEOUT_S)
-        with suppress(NoKindError, ForbiddenError):  # who may not delete one has made none
-            kubectl.told("delete", DOMAINS, f"--selector={chosen}", "--ignore-not-found")
+        for kinds in SOMETIMES:
+            with suppress(NoKindError, ForbiddenError):  # who may not delete one has made none
+                kubectl.told("delete", kinds, f"--selector={chosen}", "--ignore-not-found")
         deadline = time.monotonic() + DELETE_TIMEOUT_S
         while left := kubectl.items("pods", chosen):
             if time.monotonic() > deadline:

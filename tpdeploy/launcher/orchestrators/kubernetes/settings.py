@@ -1,6 +1,7 @@
 """What the user says of a deployment in Kubernetes, and what one is found by again."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,8 +11,13 @@ from tpdeploy.launcher.commands import Order
 # RFC 1123 labels; Services and what belongs to them get endings besides.
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 MOST_NAME, MOST_LABEL = 40, 63
-OPTIONS = ("namespace", "volume", "format")
+OPTIONS = ("namespace", "volume", "format", "autoscale", "prometheus")
 FORMATS = ("plain", "kserve")
+AUTOSCALERS = ("keda", "hpa")
+# A Service, whose namespace is let in to read metrics.
+ADDRESS = re.compile(
+    r"https?://[a-z0-9][-a-z0-9]*\.([a-z0-9][-a-z0-9]*)(\.svc[-.a-z0-9]*)?(:\d+)?(/\S*)?"
+)
 VOLUME_FORMS = "pvc:NAME, pvc:NAME/FOLDER or a path of the nodes, as /data/models"
 
 Format = Literal["plain", "kserve"]
@@ -34,6 +40,14 @@ class Settings:
     namespace: str
     volume: Volume | None
     format: str
+    autoscale: str = ""
+    prometheus: str = ""
+
+    @property
+    def prometheus_namespace(self) -> str:
+        """Where Prometheus runs; empty: nothing is scaled by it."""
+        match = ADDRESS.fullmatch(self.prometheus)
+        return match[1] if match else ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,27 @@ def settings_of(order: Order) -> Settings:
         namespace=namespace,
         volume=_volume(given["volume"]) if "volume" in given else None,
         format=given.get("format", "plain"),
+        autoscale=given.get("autoscale", ""),
+        prometheus=_prometheus(given),
     )
+
+
+def _prometheus(given: Mapping[str, str]) -> str:
+    """Where Prometheus answers, which an autoscaler needs.
+
+    Raises:
+        InputError: it is not said, or is no Service, or nothing needs it.
+    """
+    address, example = given.get("prometheus"), "http://prometheus.monitoring.svc:9090"
+    if address is None and "autoscale" in given:
+        raise InputError(f"--autoscale: say where Prometheus answers, as --prometheus {example}")
+    if address is not None and "autoscale" not in given:
+        raise InputError("--prometheus: is for --autoscale; leave it out, or give --autoscale keda")
+    if address is not None and not ADDRESS.fullmatch(address):
+        raise InputError(
+            f"--prometheus {shown(address)}: give a Service with its namespace, as {example}"
+        )
+    return address or ""
 
 
 def _volume(text: str) -> Volume:

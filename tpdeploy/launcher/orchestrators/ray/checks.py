@@ -8,6 +8,7 @@ from tpdeploy.launcher.orchestrators.ray.config import ENGINE, application_of
 from tpdeploy.launcher.orchestrators.ray.dashboard import Dashboard, address_of
 from tpdeploy.launcher.orchestrators.ray.details import Details
 from tpdeploy.launcher.orchestrators.ray.endpoint import LOOPBACKS
+from tpdeploy.launcher.orchestrators.scaling import OPTION
 
 
 def refusals(task: Task) -> Iterator[str]:
@@ -28,8 +29,9 @@ def refusals(task: Task) -> Iterator[str]:
         yield "no --metrics; Ray exports those of the engines itself, at each node's metrics port"
     if order.container:
         yield "no --container; replicas run in the environment or image of Ray's nodes"
-    if order.on_options:
-        yield f"no options for it, here {' '.join(order.on_options)}"
+    others = [o for o in order.on_options if not o.startswith(f"{OPTION}=")]
+    if others:
+        yield f"no options for it, here {' '.join(others)}"
 
 
 def check_names(task: Task, details: Details) -> None:

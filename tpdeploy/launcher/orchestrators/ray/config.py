@@ -7,11 +7,15 @@ from tpdeploy.backends.base import Site
 from tpdeploy.launcher.commands import Order
 from tpdeploy.launcher.orchestrators.base import Task
 from tpdeploy.launcher.orchestrators.ray.arguments import engine_kwargs
+from tpdeploy.launcher.orchestrators.scaling import scaling_of
 from tpdeploy.profiles.machine.cores import cores_in
 
 ENGINE = "vllm"  # the one that Ray Serve LLM runs from a configuration
 BUILDER = "ray.serve.llm:build_openai_app"
 PREFIX = "tpdeploy-"
+AUTOSCALERS = ("serve",)
+# Serve looks every 10 s; its own 30 s would come on top of a replica's start.
+UPSCALE_DELAY_S = 10
 # GPUs as ray.util.accelerators of 2.60 has them. Ray finds the name of a node's GPU by itself, and
 # tells no SXM from PCIe, nor a size of memory from another.
 ACCELERATORS = (
@@ -50,18 +54,34 @@ def serve_config(task: Task) -> dict[str, Any]:
 
 def llm_config(task: Task) -> dict[str, Any]:
     """The model, its engine and its replicas: schema LLMConfig of ray.serve.llm."""
-    model, parallelism = task.plan.model, task.plan.parallelism
+    model = task.plan.model
     kwargs, env = _engine(task)
     return {
         "model_loading_config": {"model_id": model.id, "model_source": model.path or model.id},
         **_devices(task),
         "deployment_config": {
-            "num_replicas": parallelism.replicas,
+            **_replicas(task),
             **({"ray_actor_options": {"num_cpus": 0}} if _cores(task) else {}),
         },
         "engine_kwargs": kwargs,
         "runtime_env": {"env_vars": env},
     }
+
+
+def _replicas(task: Task) -> dict[str, Any]:
+    """How many: as many as planned, or as Serve finds by their requests."""
+    scaling = scaling_of(task, AUTOSCALERS)
+    if scaling is None:
+        return {"num_replicas": task.plan.parallelism.replicas}
+    asked = {
+        "min_replicas": scaling.least,
+        "initial_replicas": scaling.most,
+        "max_replicas": scaling.most,
+        "target_ongoing_requests": scaling.in_flight,
+        "upscale_delay_s": UPSCALE_DELAY_S,
+        "downscale_delay_s": scaling.held_s,
+    }
+    return {"autoscaling_config": asked}
 
 
 def accelerator_type(gpu: str) -> str | None:

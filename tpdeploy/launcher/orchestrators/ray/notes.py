@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from tpdeploy.launcher.environments import version_in
 from tpdeploy.launcher.multi_node_nvlink import needs_imex
 from tpdeploy.launcher.orchestrators.base import Task
+from tpdeploy.launcher.orchestrators.ray.config import AUTOSCALERS
 from tpdeploy.launcher.orchestrators.ray.endpoint import LOOPBACKS
 from tpdeploy.launcher.orchestrators.ray.environment import environment_with_ray, made_for
+from tpdeploy.launcher.orchestrators.scaling import scaling_of
 
 
 def notes(task: Task) -> Iterator[str]:
@@ -28,6 +30,8 @@ def notes(task: Task) -> Iterator[str]:
         )
     if order.host not in LOOPBACKS:
         yield f"Whoever reaches {order.host}:{order.port} on the head is let in: there is no key."
+    if scaling := scaling_of(task, AUTOSCALERS):
+        yield scaling.words
     yield _release_note(task)
 
 
