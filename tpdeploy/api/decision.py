@@ -97,6 +97,8 @@ def decide(
     Raises:
         InputError: what was asked cannot be had here, from any engine.
     """
+    if day:
+        request = request.changed(optimize="daily")
     if trace and count_is_open:
         raise InputError("--trace: give the number of GPUs, as 8xH100; it is not searched for")
 

@@ -72,7 +72,7 @@ def _at_peak(
         if isinstance(found, Candidate):
             return found
     lacks = (
-        f"the peak of {load.peak.requests_per_s:g} requests/s with {load.headroom:.0%} headroom "
+        f"the peak of {load.peak.requests_per_s:.3g} requests/s with {load.headroom:.0%} headroom "
         f"needs {split.replicas} replicas, {split.devices} {question.device}s; there is room for "
         f"{here.replicas}"
     )
