@@ -173,6 +173,12 @@ def test_gpus_that_are_too_few_for_the_peak_are_told() -> None:
     assert outcome.daily.peak_gpus == 18
 
 
+def test_a_rate_that_no_site_serves_is_refused() -> None:
+    """In a line, not by what records hold."""
+    with pytest.raises(InputError, match="1e\\+06 requests/s need more than 100,000 GPUs"):
+        searched(day(1e6))
+
+
 def test_a_plan_keeps_its_day() -> None:
     """With the reason for its width first."""
     made = plan(ASKED, searched(day(1.0, 7.0)))

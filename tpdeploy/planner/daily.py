@@ -99,7 +99,7 @@ class DailyPlan(Record):
     late_requests: Figure = Field(
         description="of a day, above what runs, if replicas start only once a rate has risen"
     )
-    widths: tuple[DailyWidth, ...] = Field(description="fewest GPU-hours first")
+    widths: tuple[DailyWidth, ...] = Field(description="the chosen one first, others by GPU-hours")
 
     @property
     def gpu_hours(self) -> float:

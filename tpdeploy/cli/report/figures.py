@@ -79,16 +79,17 @@ class Stack:
 
 @dataclass(frozen=True)
 class Day:
-    """What comes and what is needed for it, between one hour and the next."""
+    """What comes and what is needed for it, between one time and the next."""
 
-    hours: tuple[float, ...]  # one more than of the others: the end
+    times: tuple[float, ...]  # one more than of the others: the end
+    unit: str  # of them
     requests_per_s: tuple[float, ...]
     devices: tuple[int, ...]
     device: str
 
 
 def day(name: str, shown: Day, description: str) -> str:
-    """Devices as steps over the hours, those of the peak as a line; requests/s above them."""
+    """Devices as steps over the day, those of the peak as a line; requests/s above them."""
     return _figure(name, _day(shown), description, FRONTIER_HEIGHT)
 
 
@@ -99,23 +100,23 @@ def day_figure(shown: Day, title: str) -> Figure:
 
 def _day(shown: Day) -> Drawing:
     def draw(axes: Axes) -> None:
-        hours, devices = list(shown.hours), list(shown.devices)
+        times, devices = list(shown.times), list(shown.devices)
         most = max(devices)
-        axes.stairs(devices, hours, fill=True, color=COLOURS["predicted"], alpha=0.25)
-        axes.stairs(devices, hours, color=COLOURS["predicted"], label=f"{shown.device}s, scaled")
-        axes.hlines(most, hours[0], hours[-1], COLOURS["muted"], (0, (5, 3)), label="fixed")
+        axes.stairs(devices, times, fill=True, color=COLOURS["predicted"], alpha=0.25)
+        axes.stairs(devices, times, color=COLOURS["predicted"], label=f"{shown.device}s, scaled")
+        axes.hlines(most, times[0], times[-1], COLOURS["muted"], (0, (5, 3)), label="fixed")
         rates = axes.twinx()
         colour = COLOURS["measured"]
-        rates.stairs(list(shown.requests_per_s), hours, color=colour, baseline=None)
+        rates.stairs(list(shown.requests_per_s), times, color=colour, baseline=None)
         axes.plot([], [], color=colour, label="requests/s")
         rates.set_ylim(0, 1.15 * max(shown.requests_per_s))
         axes.set_ylim(0, 1.15 * most)
         rates.set_ylabel("Requests/s")
         rates.grid(visible=False)
-        axes.set_xlim(hours[0], hours[-1])
+        axes.set_xlim(times[0], times[-1])
         axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 3, 6, 10]))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("Hour")
+        axes.set_xlabel(shown.unit)
         axes.set_ylabel(f"{shown.device}s")
 
     return draw

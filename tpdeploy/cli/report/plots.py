@@ -24,6 +24,8 @@ QUANTITIES = {
     "throughput": ("Output tokens per second", ""),
 }
 LEAST_SHOWN = 0.05 * GIB
+# A part of a day that is counted in minutes.
+SHORT_S = 3 * HOUR_S
 # A target that many times above everything else would press the curves to the ground.
 FAR = 2.5
 
@@ -60,9 +62,11 @@ def day_plot(content: Content) -> Plot | None:
 
 def _day(daily: DailyPlan, device: str) -> figures.Day:
     load, each = daily.load, daily.peak_gpus // max(daily.replicas)
-    hours = [stretch.from_s / HOUR_S for stretch in load.stretches]
+    unit, seconds = ("Hour", HOUR_S) if load.span_s > SHORT_S else ("Minute", 60)
+    times = [stretch.from_s / seconds for stretch in load.stretches]
     return figures.Day(
-        hours=(*hours, hours[0] + load.span_s / HOUR_S),
+        times=(*times, times[0] + load.span_s / seconds),
+        unit=unit,
         requests_per_s=load.rates,
         devices=tuple(each * replicas for replicas in daily.replicas),
         device=device,
@@ -226,8 +230,8 @@ def save_plot(content: Content, path: Path) -> None:
     model, cluster = content.plan.model.id, content.plan.cluster
     title = f"{model.rpartition('/')[2]} on {cluster.count}x {cluster.gpu}, predicted\n"
     if daily := content.plan.daily:
-        day, words = _day(daily, content.device), f"{title}{_day_words(daily, content.device)}"
-        return save(lambda: figures.day_figure(day, words), path)
+        title += f"{daily.load.name}: scaling saves {daily.saved:.0%}"
+        return save(lambda: figures.day_figure(_day(daily, content.device), title), path)
     title += f"Numbers: {content.load_axis.lower()}"
     lines = _frontier_lines(content)
     return save(lambda: figures.frontier_figure(lines, content.device, title), path)

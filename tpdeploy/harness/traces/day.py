@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from math import inf
 from pathlib import Path
 
-from tpdeploy.bounds import MOST_RATE
+from tpdeploy.bounds import LEAST_RATE, MOST_RATE
 from tpdeploy.errors import InputError, shown
 from tpdeploy.files import MOST_TABLE_BYTES, read_text
 from tpdeploy.harness.load.lengths import PROMPTS
 from tpdeploy.planner.daily import DAY_S, HOUR_S, Stretch
 from tpdeploy.planner.trace import Trace
 
-HOURS, RATES = ("hour", "time"), ("requests_per_second", "requests_per_s", "rate")
+HOUR, RATE = "hour", "requests_per_second"
 CLOCK = re.compile(r"(\d{1,2}):(\d{2})|(\d{1,2}(?:\.\d+)?)")
 # Every quarter of an hour.
 MOST_STRETCHES = 96
@@ -41,22 +41,23 @@ def read_day(path: Path) -> tuple[Stretch, ...]:
     """
     table = csv.DictReader(io.StringIO(_text(path), newline=""), skipinitialspace=True)
     table.fieldnames = names = [name.strip() for name in table.fieldnames or ()]
-    hour, rate = (next((n for n in kind if n in names), None) for kind in (HOURS, RATES))
-    if hour is None or rate is None:
+    if HOUR not in names or RATE not in names:
         raise InputError(
-            f"--daily {path}: need the columns hour and requests_per_second, or a trace; there "
-            f"are {shown(', '.join(names)) or 'none'}"
+            f"--daily {path}: need the columns {HOUR} and {RATE}, or a trace; there are "
+            f"{shown(', '.join(names)) or 'none'}"
         )
     found: list[Stretch] = []
     for number, row in _rows(path, table):
         where = f"--daily {path}, line {number}"
-        from_s = _time(where, row[hour] or "")
+        from_s = _time(where, row[HOUR] or "")
         if found and from_s <= found[-1].from_s:
-            raise InputError(f"{where}: hour {shown(row[hour] or '')} is not after the one before")
-        found.append(Stretch(from_s=from_s, requests_per_s=_rate(where, rate, row[rate] or "")))
+            raise InputError(
+                f"{where}: {HOUR} {shown(row[HOUR] or '')} is not after the one before"
+            )
+        found.append(Stretch(from_s=from_s, requests_per_s=_rate(where, row[RATE] or "")))
     if not found or len(found) > MOST_STRETCHES:
         raise InputError(f"--daily {path}: need 1 to {MOST_STRETCHES} rows, not {len(found):,}")
-    if not any(stretch.requests_per_s for stretch in found):
+    if max(stretch.requests_per_s for stretch in found) < LEAST_RATE:
         raise InputError(f"--daily {path}: no request all day")
     return tuple(found)
 
@@ -108,15 +109,15 @@ def _time(where: str, text: str) -> float:
         minutes = int(match[2] or 0)
         hours = float(match[1] or match[3]) + minutes / 60 if minutes < 60 else inf
     if hours >= 24:
-        raise InputError(f"{where}: hour {shown(text)}: need 0 to 23, 7.5 or 07:30")
+        raise InputError(f"{where}: {HOUR} {shown(text)}: need 0 to 23, 7.5 or 07:30")
     return hours * HOUR_S
 
 
-def _rate(where: str, name: str, text: str) -> float:
+def _rate(where: str, text: str) -> float:
     try:
         rate = float(text)
     except ValueError:
         rate = -1.0
     if not 0 <= rate <= MOST_RATE:
-        raise InputError(f"{where}: {name} {shown(text)}: need 0 to {MOST_RATE:,.0f} requests/s")
+        raise InputError(f"{where}: {RATE} {shown(text)}: need 0 to {MOST_RATE:,.0f} requests/s")
     return rate

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from tpdeploy.bounds import MOST_RATE
+from tpdeploy.bounds import MOST_DEVICES, MOST_RATE
+from tpdeploy.errors import InputError
 from tpdeploy.planner.daily import (
     HELD_S,
     DailyLoad,
@@ -18,7 +19,7 @@ from tpdeploy.planner.search.highest_rate import three_digits
 from tpdeploy.planner.search.search import Solved
 from tpdeploy.planner.search.token_budget import search_steps
 
-MOST_WIDTHS = 4  # that are told beside one another
+MOST_OTHERS = 3  # widths that are told beside the chosen one
 
 
 def search_day(question: Question, load: DailyLoad) -> Solved:
@@ -27,7 +28,7 @@ def search_day(question: Question, load: DailyLoad) -> Solved:
     Widths of which the devices hold too few replicas come last, and say how many are needed.
 
     Raises:
-        InputError: as `search` does.
+        InputError: as `search` does; or no number of devices is enough.
     """
     most = question.workload.at_rate(MOST_RATE)
     asked, outcome = search_steps(replace(question, optimize="goodput", workload=most))
@@ -36,15 +37,23 @@ def search_day(question: Question, load: DailyLoad) -> Solved:
     able = [candidate for candidate in outcome.ranked if not candidate.missed]
     if not able:
         return answered, outcome
-    days = sorted(((_width(load, c), c) for c in able), key=lambda pair: pair[0].gpu_hours)
+    days = [(_width(load, candidate), candidate) for candidate in able]
+    days = [day for day in days if day[0].parallelism.devices <= MOST_DEVICES]
+    if not days:
+        raise InputError(
+            f"--daily: {load.peak.requests_per_s:g} requests/s need more than {MOST_DEVICES:,} "
+            f"{question.device}s"
+        )
+    days.sort(key=lambda day: day[0].gpu_hours)
     found = [(width, _at_peak(answered, load, width, c)) for width, c in days]
     found.sort(
         key=lambda pair: (bool(pair[1].missed), bool(pair[1].missed) * pair[0].parallelism.devices)
     )
     (chosen, best), *_ = found
-    daily = _plan(answered, load, chosen, best, tuple(width for width, _ in days[:MOST_WIDTHS]))
+    others = [width for width, _ in days if width is not chosen][:MOST_OTHERS]
+    daily = _plan(answered, load, best, (chosen, *others))
     ranked = tuple(candidate for _, candidate in found)
-    remarks = (_fewest(daily, chosen), *outcome.remarks)
+    remarks = (_fewest(daily), *outcome.remarks)
     return answered, replace(outcome, ranked=ranked, daily=daily, remarks=remarks)
 
 
@@ -82,11 +91,11 @@ def _at_peak(
 def _plan(
     question: Question,
     load: DailyLoad,
-    width: DailyWidth,
     candidate: Candidate,
     widths: tuple[DailyWidth, ...],
 ) -> DailyPlan:
-    """The day of one width; the others stand beside it."""
+    """The day of the first width, which `candidate` is; the others stand beside it."""
+    width = widths[0]
     highest, ranks = width.requests_per_s, width.parallelism.ranks
     needed = replicas_needed(load, highest)
     now = replica_hours(load, needed) * ranks
@@ -117,9 +126,9 @@ def _in_flight(question: Question, candidate: Candidate, rate: float) -> float:
     return rate * found.prediction.e2e_distribution.mean / 1e3
 
 
-def _fewest(daily: DailyPlan, chosen: DailyWidth) -> str:
+def _fewest(daily: DailyPlan) -> str:
     """How many GPU-hours it takes, and what the other widths would."""
-    others = [w for w in daily.widths if w is not chosen]
+    chosen, *others = daily.widths
     told = ", ".join(f"{w.parallelism.words} {w.gpu_hours:,.0f}" for w in others)
     instead = f"; {told}" if told else ""
     return f"{chosen.parallelism.words} takes {chosen.gpu_hours:,.0f} GPU-hours a day{instead}."
