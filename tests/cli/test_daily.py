@@ -65,7 +65,10 @@ def test_gpu_hours_are_told_in_dollars_too() -> None:
     assert "GPUs at the peak 4 96.0 GPU-hours a day, $192 if fixed" in lines
     assert "GPUs on average 2.0 48.0 GPU-hours a day, $96 if scaled" in lines
     assert "Scaling saves 50% 48.0 GPU-hours a day, $96" in lines
-    assert "Scale from 1 to 4 replicas by requests in flight, 57.2 a replica" in lines
+    assert (
+        "3.3 with 20% headroom. Scale from 1 to 4 replicas by that rate, and by 57.2 requests"
+        in lines
+    )
 
 
 def test_bars_are_drawn_in_any_encoding() -> None:

@@ -195,7 +195,7 @@ def test_replicas_are_scaled_as_the_day_needs(plan: DeploymentPlan) -> None:
             "min_replicas": 1,
             "initial_replicas": 2,
             "max_replicas": 2,
-            "target_ongoing_requests": 57.2,
+            "target_ongoing_requests": 28.2,
             "upscale_delay_s": 10,
             "downscale_delay_s": 300,
         }

@@ -39,7 +39,8 @@ def planned(load: DailyLoad, requests_per_s: float, split: Parallelism) -> Daily
     return DailyPlan(
         load=load,
         requests_per_s=requests_per_s,
-        in_flight=57.2,
+        most_in_flight=57.24,
+        in_flight=28.16,
         replicas=needed,
         peak_gpus=most,
         mean_gpus=hours / 24,

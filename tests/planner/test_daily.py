@@ -1,6 +1,8 @@
 """A day: the replicas of every hour, the GPU-hours, and the width that takes the fewest."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from unittest import mock
 
@@ -105,7 +107,7 @@ def test_stretches_are_in_order_and_within_the_span(starts: tuple[float, float])
         )
 
 
-def found_at(question: Question, rates: dict[int, float]) -> Solved:
+def found_at(question: Question, rates: Mapping[int, float]) -> Solved:
     """What the search for the highest rate finds, of these requests/s a replica by width."""
     found = []
     for tensor, each in rates.items():
@@ -127,9 +129,9 @@ ASKED = ask(
 )
 
 
-def searched(load: DailyLoad) -> Outcome:
-    """The search for `load` if a replica of TP 1 serves 2 requests/s and one of TP 2 serves 3."""
-    solved = found_at(ASKED, {1: 2.0, 2: 3.0})
+def searched(load: DailyLoad, rates: Mapping[int, float] = {1: 2.0, 2: 3.0}) -> Outcome:
+    """The search for `load` if replicas serve so many requests/s, by width."""
+    solved = found_at(ASKED, rates)
     with mock.patch.object(searching, "search_steps", return_value=solved):
         return search_day(ASKED, load)[1]
 
@@ -148,8 +150,9 @@ def test_the_width_with_the_fewest_gpu_hours_has_the_replicas_of_the_peak() -> N
     assert 0 < daily.starting_gpu_hours < daily.held_gpu_hours < 1
     assert daily.saved == pytest.approx(1 - daily.gpu_hours / 96)
     assert [width.parallelism.tensor for width in daily.widths] == [1, 2]
-    # Little: 1.67 requests/s and the 0.4 s or so that one takes.
-    assert 0.1 < daily.in_flight < 3
+    # Little: 2 requests/s and the 0.4 s or so that one takes; where all replicas share them, less.
+    assert 0.1 < daily.in_flight <= daily.most_in_flight < 3
+    assert daily.target_per_s == 2.0
 
 
 def test_a_finer_step_is_worth_a_lower_rate() -> None:
@@ -214,6 +217,39 @@ def test_headroom_without_a_day_is_refused() -> None:
     """There is nothing that it could be of."""
     with pytest.raises(InputError, match=r"headroom 0\.1: give daily too"):
         tpdeploy.plan("llama-8b", "1xL40S", headroom=0.1)
+
+
+@pytest.mark.properties
+@pytest.mark.parametrize("total", [6.0, 22.0, 26.0, 44.0, 64.0, 76.0])
+@pytest.mark.parametrize("start", [1, 4])
+def test_autoscalers_settle_where_the_rate_is_served(total: float, start: int) -> None:
+    """By the rate at what is needed; by requests in flight alone never at replicas too busy.
+
+    From few replicas and from many; each serves 24 requests/s, and is quicker with fewer.
+    """
+    daily = searched(day(76.0, headroom=0.2), {1: 24.0}).daily
+    assert daily
+    needed = replicas_needed(day(total, headroom=0.2), 24.0)[0]
+
+    def in_flight(replicas: int) -> float:
+        load = ASKED.workload.at_rate(total / replicas)
+        found = evaluate(replace(ASKED, workload=load), Parallelism(tensor=1))
+        assert isinstance(found, Candidate)
+        assert found.prediction.e2e_distribution
+        return total * found.prediction.e2e_distribution.mean / 1e3
+
+    def settled(wanted: Callable[[int], float]) -> set[int]:
+        """The replicas between which it goes, in the end."""
+        seen, now = list[int](), start
+        while now not in seen:
+            seen.append(now)
+            now = max(1, min(4, ceil(wanted(now) - 1e-9)))
+        return set(seen[seen.index(now) :])
+
+    both = settled(lambda n: max(total / daily.target_per_s, in_flight(n) / daily.most_in_flight))
+    alone = settled(lambda n: in_flight(n) / daily.in_flight)
+    assert both == {needed}
+    assert min(alone) * 24.0 >= total * 0.97  # as exactly as the highest rate is known
 
 
 @pytest.mark.properties

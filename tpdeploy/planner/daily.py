@@ -86,8 +86,10 @@ class DailyPlan(Record):
 
     load: DailyLoad
     requests_per_s: Figure = Field(description="the most one replica serves within the targets")
+    most_in_flight: Figure = Field(description="requests of one replica that serves so many")
     in_flight: Figure = Field(
-        description="requests of one replica, on average, that serves so many less the headroom"
+        description="requests of one replica above which one more is needed, for autoscalers that "
+        "see nothing else"
     )
     replicas: tuple[Devices, ...] = Field(description="needed in each stretch")
     peak_gpus: Devices
@@ -100,6 +102,11 @@ class DailyPlan(Record):
         description="of a day, above what runs, if replicas start only once a rate has risen"
     )
     widths: tuple[DailyWidth, ...] = Field(description="the chosen one first, others by GPU-hours")
+
+    @property
+    def target_per_s(self) -> float:
+        """Requests/s of one replica that leave the headroom."""
+        return self.requests_per_s / (1 + self.load.headroom)
 
     @property
     def gpu_hours(self) -> float:

@@ -18,7 +18,7 @@ KEDA = ("--autoscale", "keda", *PROMETHEUS)
 
 
 def for_a_day(plan: DeploymentPlan) -> DeploymentPlan:
-    """From one to two replicas of eight requests/s, of 57 in flight each."""
+    """From one to two replicas of eight requests/s, at which each has 57 in flight."""
     return plan.changed(daily=planned(day(2.0, 9.0, headroom=0.2), 8.0, plan.parallelism))
 
 
@@ -40,21 +40,23 @@ def only(objects: list[Json], kind: str) -> Json:
     return found
 
 
-def test_keda_scales_by_requests_in_flight(daily: Cluster) -> None:
-    """All of them, by the engine's own names; where Prometheus tells nothing nothing changes."""
+def test_keda_scales_by_the_rate_and_by_requests_in_flight(daily: Cluster) -> None:
+    """By the engine's own names; where Prometheus tells nothing, nothing changes."""
     objects = rendered(daily, *KEDA, "--namespace", "serving")
     scaler = only(objects, "ScaledObject")
     check(scaler)
-    spec, (trigger,) = scaler["spec"], scaler["spec"]["triggers"]
+    spec, (rate, flight) = scaler["spec"], scaler["spec"]["triggers"]
     assert spec["scaleTargetRef"]["name"] == "tpdeploy-default-replica"
     assert spec["scaleTargetRef"]["kind"] == "Deployment"
     assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (1, 2)
-    assert trigger["metadata"]["threshold"] == "57.2"
-    assert trigger["metadata"]["ignoreNullValues"] == "false"
+    assert (rate["metadata"]["threshold"], flight["metadata"]["threshold"]) == ("6.67", "57.2")
+    assert rate["metadata"]["ignoreNullValues"] == "false"
     names = load_backend("vllm").metrics
     assert names
     where = '{pod=~"tpdeploy-default-replica-.*",namespace="serving"}'
-    assert trigger["metadata"]["query"] == " + ".join(
+    ended = f"{names.histograms['e2e']}_count{where}"
+    assert rate["metadata"]["query"] == f"sum(rate({ended}[2m]))"
+    assert flight["metadata"]["query"] == " + ".join(
         f"sum(avg_over_time({names.values[each]}{where}[1m]))" for each in ("running", "waiting")
     )
 
@@ -62,22 +64,23 @@ def test_keda_scales_by_requests_in_flight(daily: Cluster) -> None:
 def test_a_prefix_that_some_releases_have_may_be_there(daily: Cluster) -> None:
     """TensorRT-LLM's."""
     query = only(rendered(daily, *KEDA, "--backend", "tensorrt-llm"), "ScaledObject")
-    told = query["spec"]["triggers"][0]["metadata"]["query"]
+    told = query["spec"]["triggers"][1]["metadata"]["query"]
     running, waiting = re.findall(r'__name__=~"([^"]*)"', told)
     for prefix in ("", "trtllm_"):
         assert re.fullmatch(running, f"{prefix}num_requests_running")
         assert re.fullmatch(waiting, f"{prefix}num_requests_waiting")
 
 
-def test_the_autoscaler_of_kubernetes_asks_for_an_external_metric(daily: Cluster) -> None:
-    """Which stderr says how to make."""
+def test_the_autoscaler_of_kubernetes_asks_for_external_metrics(daily: Cluster) -> None:
+    """Stderr says how to make them."""
     done = daily.launch("--dry-run", "--autoscale", "hpa", *PROMETHEUS)
     scaler = only(list(yaml.safe_load_all(done.stdout)), "HorizontalPodAutoscaler")
     check(scaler)
-    (metric,) = scaler["spec"]["metrics"]
-    assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "57.2"}
-    name = metric["external"]["metric"]["name"]
-    assert f"the external metric {name} as sum(" in " ".join(done.stderr.split())
+    for metric, threshold in zip(scaler["spec"]["metrics"], ("6.67", "57.2"), strict=True):
+        target = {"type": "AverageValue", "averageValue": threshold}
+        assert metric["external"]["target"] == target
+        name = metric["external"]["metric"]["name"]
+        assert f"the external metric {name} as sum(" in " ".join(done.stderr.split())
 
 
 def test_prometheus_reaches_replicas_of_a_scaled_deployment_alone(daily: Cluster) -> None:
@@ -120,7 +123,7 @@ def test_what_is_launched_is_deleted(daily: Cluster) -> None:
         (PROMETHEUS, "--prometheus: is for --autoscale"),
         (("--autoscale", "keda", "--prometheus", "prom:9090"), "give a Service with its namespace"),
         ((*KEDA, "--format", "kserve"), "--autoscale: not with --format kserve"),
-        ((*KEDA, "--backend", "deepspeed-mii"), "does not tell its requests in flight"),
+        ((*KEDA, "--backend", "deepspeed-mii"), "deepspeed-mii does not tell its requests"),
     ],
 )
 def test_what_cannot_be_scaled_is_refused(daily: Cluster, args: tuple[str, ...], said: str) -> None:

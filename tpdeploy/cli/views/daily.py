@@ -88,10 +88,10 @@ def scale_words(daily: DailyPlan) -> str:
     """What one replica serves, and by what an autoscaler can tell how many are needed."""
     least, most = min(daily.replicas), max(daily.replicas)
     return (
-        f"A replica serves {number(daily.requests_per_s)} requests/s within the targets; "
-        f"{daily.load.headroom:.0%} headroom. Scale from {least} to {most} replicas by requests in "
-        f"flight, {number(daily.in_flight)} a replica: launch --on kubernetes --autoscale "
-        "keda, or --on ray --autoscale serve."
+        f"A replica serves {number(daily.requests_per_s)} requests/s within the targets, "
+        f"{number(daily.target_per_s)} with {daily.load.headroom:.0%} headroom. Scale from {least} "
+        f"to {most} replicas by that rate, and by {number(daily.most_in_flight)} requests in "
+        "flight: launch --on kubernetes --autoscale keda, or --on ray --autoscale serve."
     )
 
 

@@ -1,4 +1,4 @@
-"""Scaling: between which numbers of replicas, and by how many requests in flight in each."""
+"""Scaling: between which numbers of replicas, and at what load of each there is one more."""
 
 from dataclasses import dataclass
 
@@ -16,16 +16,17 @@ class Scaling:
     by: str  # the autoscaler
     least: int
     most: int
-    in_flight: float  # requests in flight in each replica, above which there is one more
+    requests_per_s: float  # of each replica, with headroom
+    most_in_flight: float  # in each replica, at the highest rate within the targets
+    in_flight: float  # where nothing but requests in flight is seen
     held_s: int = round(HELD_S)  # after a fall
 
     @property
     def words(self) -> str:
         """What it does, in a sentence."""
         return (
-            f"From {self.least} to {self.most} replicas, of {self.in_flight:g} requests in flight "
-            "each; an autoscaler reacts to a rise and does not foresee it, which the headroom of "
-            "the plan has to carry."
+            f"From {self.least} to {self.most} replicas; an autoscaler reacts to a rise and does "
+            "not foresee it, which the headroom of the plan has to carry."
         )
 
 
@@ -43,5 +44,15 @@ def scaling_of(task: Task, known: tuple[str, ...]) -> Scaling | None:
         raise InputError(f"--{OPTION} {shown(name)}: {nearest(name, known)}")
     if daily is None:
         raise InputError(f"--{OPTION} {name}: the plan is not for a day; plan with --daily FILE")
-    least, most = min(daily.replicas), max(daily.replicas)
-    return Scaling(name, least, most, float(f"{daily.in_flight:.3g}"))
+    return Scaling(
+        by=name,
+        least=min(daily.replicas),
+        most=max(daily.replicas),
+        requests_per_s=_rounded(daily.target_per_s),
+        most_in_flight=_rounded(daily.most_in_flight),
+        in_flight=_rounded(daily.in_flight),
+    )
+
+
+def _rounded(load: float) -> float:
+    return float(f"{load:.3g}")

@@ -103,7 +103,8 @@ def _plan(
     return DailyPlan(
         load=load,
         requests_per_s=highest,
-        in_flight=_in_flight(question, candidate, three_digits(highest / (1 + load.headroom))),
+        most_in_flight=_in_flight(question, candidate, highest),
+        in_flight=_least_in_flight(question, candidate, highest, max(needed)),
         replicas=needed,
         peak_gpus=width.parallelism.devices,
         mean_gpus=width.mean_gpus,
@@ -124,6 +125,19 @@ def _in_flight(question: Question, candidate: Candidate, rate: float) -> float:
     if not isinstance(found, Candidate) or found.prediction.e2e_distribution is None:
         return 0.0
     return rate * found.prediction.e2e_distribution.mean / 1e3
+
+
+def _least_in_flight(
+    question: Question, candidate: Candidate, highest: float, replicas: int
+) -> float:
+    """Requests in flight in a replica at which taking others away never overloads it.
+
+    Answers are quicker where replicas have less to do, so that fewer requests are in flight: an
+    autoscaler that divides them by what a busy replica has takes away too many, and adds them
+    again. If all `replicas` share the highest rate of one, as many are in flight as are safe in
+    one. Fewer replicas lie between, since requests in flight grow faster than the rate.
+    """
+    return replicas * _in_flight(question, candidate, three_digits(highest / replicas))
 
 
 def _fewest(daily: DailyPlan) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tpdeploy.backends.metrics import MetricNames
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.orchestrators.base import Task
 from tpdeploy.launcher.orchestrators.kubernetes.objects import REPLICA, metadata, whole_name
@@ -14,6 +13,7 @@ from tpdeploy.launcher.orchestrators.scaling import Scaling, scaling_of
 Json = dict[str, Any]
 
 KEDA = "keda.sh"
+NEEDED = {"running", "waiting", "e2e"}
 
 
 def check(task: Task, settings: Settings) -> None:
@@ -25,7 +25,7 @@ def check(task: Task, settings: Settings) -> None:
     if scaling_of(task, AUTOSCALERS) and settings.format != "plain":
         raise InputError(f"--autoscale: not with --format {settings.format}; leave one out")
     if settings.autoscale:
-        query(task, settings)
+        queries(task, settings)
 
 
 def scalers(task: Task, settings: Settings) -> list[Json]:
@@ -49,37 +49,53 @@ def notes(task: Task, settings: Settings) -> Iterator[str]:
     if scaling.by == "keda":
         yield f"The cluster needs KEDA ({KEDA}/v1alpha1)."
     else:
-        yield (
-            f"prometheus-adapter has to give the external metric {_metric(settings)} as "
-            f"{query(task, settings)}"
-        )
+        for name, query in queries(task, settings).items():
+            yield (
+                "prometheus-adapter has to give the external metric "
+                f"{_metric(settings, name)} as {query}"
+            )
 
 
-def query(task: Task, settings: Settings) -> str:
-    """Requests in all replicas, running and waiting, as PromQL: the mean of a minute.
+def queries(task: Task, settings: Settings) -> dict[str, str]:
+    """Of all replicas together, as PromQL: requests/s, and requests in flight.
+
+    The rate alone tells how many replicas are needed for requests as planned; more of them make it
+    no lower. Requests in flight tell that they are longer, or that what runs is overloaded.
 
     Raises:
         InputError: the engine does not show them.
     """
     names = task.backend.metrics
-    if names is None or not {"running", "waiting"} <= names.values.keys():
-        raise InputError(f"--autoscale: {task.backend.name} does not tell its requests in flight")
+    if names is None or NEEDED - names.values.keys() - names.histograms.keys():
+        raise InputError(f"--autoscale: {task.backend.name} does not tell its requests")
     pods = f'pod=~"{whole_name(settings.name, REPLICA)}-.*"'
     where = f'{pods},namespace="{settings.namespace}"' if settings.namespace else pods
-    found = [_named(names, each, where) for each in ("running", "waiting")]
-    return " + ".join(f"sum(avg_over_time({each}[1m]))" for each in found)
+
+    def named(name: str) -> str:
+        # Some releases put the prefix before its name, and others do not.
+        if not names.prefix:
+            return f"{name}{{{where}}}"
+        return f'{{__name__=~"({names.prefix})?{name}",{where}}}'
+
+    running, waiting = (named(names.values[each]) for each in ("running", "waiting"))
+    ended = named(f"{names.histograms['e2e']}_count")
+    return {
+        "requests_per_second": f"sum(rate({ended}[2m]))",
+        "requests_in_flight": f"sum(avg_over_time({running}[1m])) + "
+        f"sum(avg_over_time({waiting}[1m]))",
+    }
 
 
-def _named(names: MetricNames, which: str, where: str) -> str:
-    """A metric; some releases put the prefix before its name, and others do not."""
-    name = names.values[which]
-    if not names.prefix:
-        return f"{name}{{{where}}}"
-    return f'{{__name__=~"({names.prefix})?{name}",{where}}}'
+def _thresholds(scaling: Scaling) -> dict[str, str]:
+    """Of each replica, by the names of the queries."""
+    return {
+        "requests_per_second": f"{scaling.requests_per_s:g}",
+        "requests_in_flight": f"{scaling.most_in_flight:g}",
+    }
 
 
-def _metric(settings: Settings) -> str:
-    return whole_name(settings.name, "in", "flight").replace("-", "_")
+def _metric(settings: Settings, query: str) -> str:
+    return whole_name(settings.name, query).replace("-", "_")
 
 
 def _target(task: Task, settings: Settings) -> Json:
@@ -97,13 +113,11 @@ def _behavior(scaling: Scaling) -> Json:
 
 
 def _keda(task: Task, settings: Settings, scaling: Scaling) -> Json:
-    """Where Prometheus does not answer, replicas stay as they are (`ignoreNullValues`)."""
-    trigger = {
-        "serverAddress": settings.prometheus,
-        "query": query(task, settings),
-        "threshold": f"{scaling.in_flight:g}",
-        "ignoreNullValues": "false",
-    }
+    """The trigger that asks for the most replicas decides."""
+    triggers = [
+        _trigger(settings, query, _thresholds(scaling)[name])
+        for name, query in queries(task, settings).items()
+    ]
     return {
         "apiVersion": f"{KEDA}/v1alpha1",
         "kind": "ScaledObject",
@@ -113,14 +127,24 @@ def _keda(task: Task, settings: Settings, scaling: Scaling) -> Json:
             "minReplicaCount": scaling.least,
             "maxReplicaCount": scaling.most,
             "advanced": {"horizontalPodAutoscalerConfig": {"behavior": _behavior(scaling)}},
-            "triggers": [{"type": "prometheus", "metricType": "AverageValue", "metadata": trigger}],
+            "triggers": triggers,
         },
     }
 
 
+def _trigger(settings: Settings, query: str, threshold: str) -> Json:
+    """Where Prometheus tells nothing, replicas stay as they are (`ignoreNullValues`)."""
+    asked = {
+        "serverAddress": settings.prometheus,
+        "query": query,
+        "threshold": threshold,
+        "ignoreNullValues": "false",
+    }
+    return {"type": "prometheus", "metricType": "AverageValue", "metadata": asked}
+
+
 def _hpa(task: Task, settings: Settings, scaling: Scaling) -> Json:
-    in_flight = {"type": "AverageValue", "averageValue": f"{scaling.in_flight:g}"}
-    external = {"metric": {"name": _metric(settings)}, "target": in_flight}
+    """The metric that asks for the most replicas decides."""
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -129,7 +153,15 @@ def _hpa(task: Task, settings: Settings, scaling: Scaling) -> Json:
             "scaleTargetRef": _target(task, settings),
             "minReplicas": scaling.least,
             "maxReplicas": scaling.most,
-            "metrics": [{"type": "External", "external": external}],
+            "metrics": [
+                _external(_metric(settings, name), threshold)
+                for name, threshold in _thresholds(scaling).items()
+            ],
             "behavior": _behavior(scaling),
         },
     }
+
+
+def _external(name: str, threshold: str) -> Json:
+    target = {"type": "AverageValue", "averageValue": threshold}
+    return {"type": "External", "external": {"metric": {"name": name}, "target": target}}
