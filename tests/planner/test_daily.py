@@ -219,7 +219,7 @@ def test_headroom_without_a_day_is_refused() -> None:
         tpdeploy.plan("llama-8b", "1xL40S", headroom=0.1)
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 @pytest.mark.parametrize("total", [6.0, 22.0, 26.0, 44.0, 64.0, 76.0])
 @pytest.mark.parametrize("start", [1, 4])
 def test_autoscalers_settle_where_the_rate_is_served(total: float, start: int) -> None:
@@ -252,7 +252,7 @@ def test_autoscalers_settle_where_the_rate_is_served(total: float, start: int) -
     assert min(alone) * 24.0 >= total * 0.97  # as exactly as the highest rate is known
 
 
-@pytest.mark.properties
+@pytest.mark.slow
 def test_a_plan_for_a_day_meets_the_targets_at_its_peak(tmp_path: Path) -> None:
     """From the command's options to the plan; the highest rate is searched for."""
     path = tmp_path / "day.csv"

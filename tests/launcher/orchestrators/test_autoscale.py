@@ -105,6 +105,7 @@ def test_groups_of_machines_are_scaled_whole(
     assert scaler["spec"]["scaleTargetRef"]["kind"] == "LeaderWorkerSet"
 
 
+@pytest.mark.slow
 def test_what_is_launched_is_deleted(daily: Cluster) -> None:
     """The autoscaler too, of either kind."""
     done = daily.launch("--detach", *KEDA)
@@ -141,6 +142,7 @@ def test_a_plan_for_no_day_is_refused(cluster: Cluster) -> None:
     assert "the plan is not for a day; plan with --daily FILE" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_cluster_without_keda_is_told(daily: Cluster) -> None:
     """Before anything is made."""
     daily.set("no-keda")
