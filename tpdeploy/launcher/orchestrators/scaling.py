@@ -49,8 +49,9 @@ def scaling_of(task: Task, known: tuple[str, ...]) -> Scaling | None:
         least=min(daily.replicas),
         most=max(daily.replicas),
         requests_per_s=_rounded(daily.target_per_s),
-        most_in_flight=_rounded(daily.most_in_flight),
-        in_flight=_rounded(daily.in_flight),
+        # Below one, a single request would ask for several replicas.
+        most_in_flight=max(1.0, _rounded(daily.most_in_flight)),
+        in_flight=max(1.0, _rounded(daily.in_flight)),
     )
 
 

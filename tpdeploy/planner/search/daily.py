@@ -1,6 +1,7 @@
 """Daily: the width that takes the fewest GPU-hours for a day, with the replicas of its peak."""
 
 from dataclasses import replace
+from statistics import fmean
 
 from tpdeploy.bounds import MOST_DEVICES, MOST_RATE
 from tpdeploy.errors import InputError
@@ -46,9 +47,9 @@ def search_day(question: Question, load: DailyLoad) -> Solved:
         )
     days.sort(key=lambda day: day[0].gpu_hours)
     found = [(width, _at_peak(answered, load, width, c)) for width, c in days]
-    found.sort(
-        key=lambda pair: (bool(pair[1].missed), bool(pair[1].missed) * pair[0].parallelism.devices)
-    )
+    fitting = [pair for pair in found if not pair[1].missed]
+    lacking = sorted((p for p in found if p[1].missed), key=lambda p: p[0].parallelism.devices)
+    found = fitting + lacking
     (chosen, best), *_ = found
     others = [width for width, _ in days if width is not chosen][:MOST_OTHERS]
     daily = _plan(answered, load, best, (chosen, *others))
@@ -122,9 +123,8 @@ def _in_flight(question: Question, candidate: Candidate, rate: float) -> float:
     one = replace(question, workload=question.workload.at_rate(rate))
     split = candidate.parallelism.with_replicas(1)
     found = evaluate(one, split, candidate.replica.model)
-    if not isinstance(found, Candidate) or found.prediction.e2e_distribution is None:
-        return 0.0
-    return rate * found.prediction.e2e_distribution.mean / 1e3
+    assert isinstance(found, Candidate)  # noqa: S101 - it fitted under the highest rate
+    return rate * fmean(found.served.e2e_s)
 
 
 def _least_in_flight(

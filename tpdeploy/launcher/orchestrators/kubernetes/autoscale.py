@@ -100,12 +100,10 @@ def _metric(settings: Settings, query: str) -> str:
 
 def _target(task: Task, settings: Settings) -> Json:
     """What is scaled: both kinds have the subresource scale."""
-    groups = machines_of(task) > 1
-    kind = (
-        ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet") if groups else ("apps/v1", "Deployment")
-    )
-    version, name = kind
-    return {"apiVersion": version, "kind": name, "name": whole_name(settings.name, REPLICA)}
+    version, kind = "apps/v1", "Deployment"
+    if machines_of(task) > 1:
+        version, kind = "leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet"
+    return {"apiVersion": version, "kind": kind, "name": whole_name(settings.name, REPLICA)}
 
 
 def _behavior(scaling: Scaling) -> Json:
