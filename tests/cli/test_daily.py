@@ -12,6 +12,7 @@ from tests.planner.questions import ask
 from tpdeploy.cli.output import PlainConsole
 from tpdeploy.cli.report import plots, tables
 from tpdeploy.cli.report.content import Content
+from tpdeploy.cli.views.daily import scale_words
 from tpdeploy.cli.views.plan import show_plan
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.search.search import plan, search
@@ -69,6 +70,12 @@ def test_gpu_hours_are_told_in_dollars_too() -> None:
         "3.3 with 20% headroom. Scale from 1 to 4 replicas by that rate, and by 57.2 requests"
         in lines
     )
+
+
+def test_a_flat_day_needs_no_autoscaler() -> None:
+    """It is said in place of how to scale."""
+    split = made().parallelism
+    assert scale_words(planned(day(4.0, 4.0), 4.0, split)).endswith("there is nothing to scale.")
 
 
 def test_bars_are_drawn_in_any_encoding() -> None:

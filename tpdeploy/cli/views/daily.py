@@ -87,11 +87,16 @@ def width_rows(daily: DailyPlan) -> list[tuple[str, ...]]:
 def scale_words(daily: DailyPlan) -> str:
     """What one replica serves, and by what an autoscaler can tell how many are needed."""
     least, most = min(daily.replicas), max(daily.replicas)
-    return (
+    serves = (
         f"A replica serves {number(daily.requests_per_s)} requests/s within the targets, "
-        f"{number(daily.target_per_s)} with {daily.load.headroom:.0%} headroom. Scale from {least} "
-        f"to {most} replicas by that rate, and by {number(daily.most_in_flight)} requests in "
-        "flight: launch --on kubernetes --autoscale keda, or --on ray --autoscale serve."
+        f"{number(daily.target_per_s)} with {daily.load.headroom:.0%} headroom."
+    )
+    if least == most:
+        return f"{serves} The same number runs all day: there is nothing to scale."
+    return (
+        f"{serves} Scale from {least} to {most} replicas by that rate, and by "
+        f"{number(daily.most_in_flight)} requests in flight: launch --on kubernetes --autoscale "
+        "keda, or --on ray --autoscale serve."
     )
 
 
