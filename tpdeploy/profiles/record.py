@@ -13,7 +13,9 @@ Confidence = Literal["high", "medium", "low"]
 class Record(BaseModel):
     """A strict, immutable record: no unknown key, no wrong type, no number that is not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=False, allow_inf_nan=False, defer_build=True
+    )
 
     def changed(self, **values: Any) -> Self:
         """A copy with other `values`, names and all checked as those of a new record.
