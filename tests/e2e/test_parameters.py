@@ -26,7 +26,9 @@ ALSO_KNOWN_AS = {
 }
 # Model types that only stand in a multimodal model; what transformers counts of them or of their
 # like is in tests/profiles/configs.
-NOT_THERE = {*KIN, "glm4v_text", "glm4v_moe_text", "paddleocr_vl_text"}
+NOT_THERE = {*KIN, "glm4v_text", "glm4v_moe_text", "paddleocr_vl_text", "qwen3_omni_moe_text"}
+# transformers 5.23 has it, vLLM 0.32's 5.19 not yet.
+NOT_THERE |= {"bailing_hybrid"}
 # What a default config of transformers leaves out, but its modules or its shape need.
 NEEDED: dict[str, dict[str, object]] = {
     "deepseek_v2": {"num_experts_per_tok": 6},
@@ -42,6 +44,13 @@ NEEDED: dict[str, dict[str, object]] = {
         "swa_v_head_dim": 128,
     },
     "hunyuan_v1_dense": {"head_dim": 128},
+    "hunyuan_v1_moe": {"head_dim": 128, "num_experts": 16, "moe_topk": 2},
+    "cohere_compass_text": {
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 10000.0}
+            for kind in ("full_attention", "sliding_attention")
+        }
+    },
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
     "nemotron": {"num_key_value_heads": 8},
     "lfm2_moe": {"layer_types": (["conv"] * 3 + ["full_attention"]) * 8},
@@ -106,6 +115,18 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
             "hidden_size": 4096,
             "num_attention_heads": 64,
         },
+    ),
+    "Cohere Compass with windows": (
+        "cohere_compass_text",
+        {
+            "num_hidden_layers": 4,
+            "num_key_value_heads": 8,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+        },
+    ),
+    "Hunyuan-A13B's biases": (
+        "hunyuan_v1_moe",
+        {"attention_bias": True, "moe_topk": [2, 2], "num_hidden_layers": 2},
     ),
     "Command-R+'s norms": ("cohere", {"use_qk_norm": True}),
     "Gemma 4 with values": ("gemma4_text", {"hidden_size_per_layer_input": 0}),
@@ -183,8 +204,8 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 # Multimodal models whose default config transformers refuses itself (a padding token outside the
-# vocabulary), or is one of heads that do not divide the hidden size.
-REFUSED = {"idefics3", "smolvlm", "glm4v_moe"}
+# vocabulary, no rotary parameters), or is one of heads that do not divide the hidden size.
+REFUSED = {"idefics3", "smolvlm", "glm4v_moe", "cohere_compass", "qwen3_omni_moe_thinker"}
 # Those whose classes come with their checkpoints, or need a package that vLLM does not bring.
 REFUSED |= {"phi3_v", "kimi_k3", "step3_vl", "gemma3n"}
 

@@ -58,6 +58,7 @@ class LatentAttention(Record):
     qk_rope_size: int = Field(ge=0)
     v_size: int = Field(gt=0)
     output_gate: bool = Field(default=False, description="a gate for each value of the output")
+    head_gate: bool = Field(default=False, description="a gate for each head")
     sinks: bool = Field(default=False, description="one learned logit per head")
     layers: int | None = Field(
         default=None, gt=0, description="layers with it; None: all that have no other kind"
@@ -119,6 +120,7 @@ class LinearAttention(Record):
     output_norm: bool = Field(default=True, description="of what mamba selects: B, C and step size")
     rank: int | None = Field(default=None, gt=0, description="of what decay and gate come from")
     full_gate: bool = Field(default=False, description="the gate comes from the hidden state")
+    full_decay: bool = Field(default=False, description="the decay comes from the hidden state")
     state_dtype: Dtype | None = Field(
         default=Dtype.FP32, description="of the state engines keep; None: the model's"
     )

@@ -57,6 +57,8 @@ class MultiHeadLatent(AttentionMixer):
         values = mla.heads * mla.v_size
         if mla.output_gate:
             yield from make.linear("output gate", values, hidden, Split.COLUMN, n)
+        if mla.head_gate:
+            yield from make.linear("head gate", mla.heads, hidden, Split.COLUMN, n)
         if mla.sinks:
             yield make.vector("sinks", mla.heads, n, Split.COLUMN)
         yield from make.linear("output", hidden, values, Split.ROW, n)

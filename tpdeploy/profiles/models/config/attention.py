@@ -159,6 +159,7 @@ def _latent(keys: ConfigKeys, family: Family, layers: int | None) -> LatentAtten
         qk_rope_size=keys.whole("qk_rope_head_dim", least=0),
         v_size=keys.whole("v_head_dim"),
         output_gate=switched(keys, family.output_gate),
+        head_gate=family.head_gate,
         sinks=family.sinks,
         layers=layers,
     )

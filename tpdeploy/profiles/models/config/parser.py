@@ -11,7 +11,7 @@ from tpdeploy.profiles.models.config.attention import (
     switched,
     windowed_from_config,
 )
-from tpdeploy.profiles.models.config.encoders.wrappers import beside_the_text
+from tpdeploy.profiles.models.config.encoders.wrappers import UNSTATED, beside_the_text
 from tpdeploy.profiles.models.config.families.family import Family
 from tpdeploy.profiles.models.config.families.known import FAMILIES
 from tpdeploy.profiles.models.config.families.unplanned import ENCODER_DECODER, UNPLANNED
@@ -53,6 +53,7 @@ def shape_from_config(
         InputError: an architecture or format that is not known, a key that is missing or has an
             impossible value.
     """
+    config = {**UNSTATED.get(str(config.get("model_type")), {}), **_served_part(config)}
     language = _language_part(config)
     kind = ConfigKeys(language, id).text("model_type")
     family = FAMILIES.get(kind)
@@ -94,6 +95,18 @@ def _beside(config: Mapping[str, object], text: ConfigKeys) -> Mapping[str, obje
     if found is None:
         return {"uncounted": parts}
     return {"encoders": Encoders(split=found.split, whole=found.whole)}
+
+
+def _served_part(config: Mapping[str, object]) -> Mapping[str, object]:
+    """Of a model that speaks too, the part that reads and writes: its thinker (Qwen Omni).
+
+    Engines serve that part alone, and load no other weights.
+    """
+    thinker = config.get("thinker_config")
+    if not isinstance(thinker, Mapping):
+        return config
+    shared = {key: config[key] for key in SHARED_KEYS if key in config}
+    return {"model_type": f"{config.get('model_type')}_thinker", **shared, **thinker}
 
 
 def _language_part(config: Mapping[str, object]) -> Mapping[str, object]:

@@ -115,6 +115,13 @@ _WHISPER = {
     "num_hidden_layers": 32,
     "num_mel_bins": 128,
 }
+_QWEN = {
+    "d_model": 1280,
+    "encoder_ffn_dim": 5120,
+    "encoder_layers": 32,
+    "num_mel_bins": 128,
+    "output_dim": 3584,
+}
 _GRANITE_SPEECH = {
     "hidden_dim": 1024,
     "num_layers": 10,
@@ -132,16 +139,8 @@ SOUND_TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     "voxtral_encoder": (voxtral, {**_WHISPER, "max_source_positions": 1500}),
     "glmasr_encoder": (glm_asr, _WHISPER),
     "qwen3_asr_encoder": (qwen3_asr, {}),
-    "qwen2_5_omni_audio_encoder": (
-        qwen2_5_omni,
-        {
-            "d_model": 1280,
-            "encoder_ffn_dim": 5120,
-            "encoder_layers": 32,
-            "num_mel_bins": 128,
-            "output_dim": 3584,
-        },
-    ),
+    "qwen3_omni_moe_audio_encoder": (qwen3_asr, {**_QWEN, "downsample_hidden_size": 480}),
+    "qwen2_5_omni_audio_encoder": (qwen2_5_omni, _QWEN),
     "gemma4_audio": (
         gemma4,
         {

@@ -241,6 +241,8 @@ TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     "exaone4_5_vision": (qwen2_5_vl, _QWEN_FRAMES),
     "qwen3_vl_vision": (qwen3_vl, _DEEPSTACK),
     "qwen3_vl_moe_vision": (qwen3_vl, _DEEPSTACK),
+    "qwen3_omni_moe_vision_encoder": (qwen3_vl, _DEEPSTACK),
+    "cohere_compass_vision": (qwen3_vl, _DEEPSTACK),
     "qwen3_5_vision": (qwen3_vl, _QWEN3),
     "qwen3_5_moe_vision": (qwen3_vl, _QWEN3),
     "qwen4_exp_vision": (qwen3_vl, _QWEN3),

@@ -79,6 +79,10 @@ WRAPPERS: Mapping[str, Kind] = {
         "qwen2_5_vl_vision",
         beside=(Kind("qwen2_5_omni_audio_encoder", part="audio_config"),),
     ),
+    "qwen3_omni_moe_thinker": Kind(
+        "qwen3_omni_moe_vision_encoder",
+        beside=(Kind("qwen3_omni_moe_audio_encoder", projectors.qwen3_asr, part="audio_config"),),
+    ),
     "granite_speech": Kind("granite_speech_encoder", queries.granite_speech, part="encoder_config"),
     "granite_speech_plus": Kind(
         "granite_speech_plus_encoder", queries.granite_speech, part="encoder_config"
@@ -89,6 +93,7 @@ WRAPPERS: Mapping[str, Kind] = {
     "qwen2_vl": Kind("qwen2_vl_vision"),
     "qwen2_5_vl": Kind("qwen2_5_vl_vision"),
     "hyperclovax_vision_v2": Kind("qwen2_5_vl_vision", projectors.hyperclovax),
+    "cohere_compass": Kind("cohere_compass_vision"),
     "exaone4_5": Kind("exaone4_5_vision"),
     "qwen3_vl": Kind("qwen3_vl_vision"),
     "qwen3_vl_moe": Kind("qwen3_vl_moe_vision"),
@@ -101,6 +106,11 @@ WRAPPERS: Mapping[str, Kind] = {
     "voxtral": Kind("voxtral_encoder", projectors.voxtral, part="audio_config"),
     "glmasr": Kind("glmasr_encoder", projectors.glm_asr, part="audio_config"),
     "qwen3_asr": Kind("qwen3_asr_encoder", projectors.qwen3_asr, part="audio_config"),
+}
+
+# Parts that a model has by its class's defaults where config.json leaves them out.
+UNSTATED: Mapping[str, Mapping[str, object]] = {
+    "step3p7": {"vision_config": {"model_type": "step3p5_vision"}},
 }
 
 

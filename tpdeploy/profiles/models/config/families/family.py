@@ -36,6 +36,7 @@ class Family:
         "ernie",
         "jamba",
         "granite",
+        "hunyuan",
         "listed",
     ] = "none"
     gated_experts: bool = True
