@@ -355,6 +355,7 @@ def test_defaults_are_those_of_transformers_configs() -> None:
         "glm4_moe_lite": {"first_k_dense_replace"},
         "laguna": {"first_k_dense_replace", "n_shared_experts"},
         "hy_v4": {"first_k_dense_replace"},
+        "axk2": {"first_k_dense_replace"},
         "minimax_m3_vl_text": {"n_shared_experts"},
         "glm5_next_text": {"first_k_dense_replace"},
     }

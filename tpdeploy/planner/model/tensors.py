@@ -136,8 +136,20 @@ class _Builder(TensorMaker):
             yield from _in("dense", [self.vector("MLP norms", per_norm, mlps)])
         elif self.shape.norms_per_layer:
             yield self.vector("norms", self.shape.norms_per_layer * per_norm, self.shape.layers)
+        if rank := self.shape.norm_gate_rank:
+            yield from self._norm_gates(rank)
         if self.shape.final_norm:
             yield from _in("behind the last", [self.vector("final norm", per_norm, 1)])
+
+    def _norm_gates(self, rank: int) -> Iterator[Tensor]:
+        """A gate of low rank on each layer's first norm, and on the one before its experts."""
+        sparse = self.shape.experts.layers if self.shape.experts else 0
+        placed: tuple[tuple[Part, int], ...] = (("layer", self.shape.layers), ("sparse", sparse))
+        for part, count in placed:
+            down = self.matrix("norm gate down", rank, Split.REPLICATED, count=count, matmul=True)
+            yield from _in(
+                part, [down, replace(down, name="norm gate up", outputs=self.hidden, inputs=rank)]
+            )
 
     def _mlp(self, mlp: DenseMlp, layers: int, prefix: str = "") -> Iterator[Tensor]:
         wide = mlp.intermediate

@@ -59,6 +59,9 @@ class LatentAttention(Record):
     v_size: int = Field(gt=0)
     output_gate: bool = Field(default=False, description="a gate for each value of the output")
     head_gate: bool = Field(default=False, description="a gate for each head")
+    latent_gate: bool = Field(
+        default=False, description="Q and a gate come from Q's latent, normed and not (A.X K2)"
+    )
     sinks: bool = Field(default=False, description="one learned logit per head")
     layers: int | None = Field(
         default=None, gt=0, description="layers with it; None: all that have no other kind"
@@ -312,6 +315,9 @@ class ModelShape(Record):
     norms_per_layer: int = Field(default=2, ge=0)
     norms_by_block: bool = Field(
         default=False, description="one for each mixer and MLP that is there, not for each layer"
+    )
+    norm_gate_rank: int | None = Field(
+        default=None, gt=0, description="of a gate on norms before mixers and experts (A.X K2)"
     )
     final_norm: bool = True
     norm_bias: bool = False

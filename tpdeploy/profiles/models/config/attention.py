@@ -160,6 +160,7 @@ def _latent(keys: ConfigKeys, family: Family, layers: int | None) -> LatentAtten
         v_size=keys.whole("v_head_dim"),
         output_gate=switched(keys, family.output_gate),
         head_gate=family.head_gate,
+        latent_gate=family.latent_gate,
         sinks=family.sinks,
         layers=layers,
     )

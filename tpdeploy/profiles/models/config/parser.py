@@ -149,6 +149,7 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         depth_attention=keys.optional("attn_res_block_size"),
         norms_per_layer=_norms(keys, family, kinds),
         norms_by_block=family.searched,
+        norm_gate_rank=keys.optional("gated_norm_rank"),
         final_norm=family.final_norm,
         norm_bias=family.norm_bias,
         embedding_norm=family.embedding_norm,

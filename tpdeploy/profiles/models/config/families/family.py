@@ -59,6 +59,7 @@ class Family:
     streams: Literal["mixed", "apart", "averaged"] = "mixed"
     output_gate: Switch = False
     head_gate: bool = False
+    latent_gate: bool = False  # of MLA, from the latent of Q (A.X K2)
     sinks: bool = False
     # Keys of windowed layers whose heads differ: "swa_" before a key, Gemma 4's for global ones,
     # Step's for windowed ones, or the heads of each layer listed (Laguna).

@@ -90,6 +90,17 @@ MIXED_FAMILIES: Mapping[str, Family] = {
     "qwen3_5_moe_text": _QWEN3_5_MOE,
     "deepseek_v32": _SPARSE_DEEPSEEK,
     "glm_moe_dsa": replace(_SPARSE_DEEPSEEK, defaults={**DEEPSEEK.defaults, "q_lora_rank": 2048}),
+    "axk2": replace(
+        _SPARSE_DEEPSEEK,
+        latent_gate=True,
+        modules={"q up": "self_attn.q_gate_proj"},
+        defaults={
+            **DEEPSEEK.defaults,
+            "first_k_dense_replace": 1,
+            "q_lora_rank": 384,
+            "gated_norm_rank": 16,
+        },
+    ),
     "hy_v4": replace(
         _SPARSE_DEEPSEEK,
         indexed_every=4,
