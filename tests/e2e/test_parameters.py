@@ -44,6 +44,13 @@ NEEDED: dict[str, dict[str, object]] = {
         "swa_v_head_dim": 128,
     },
     "hunyuan_v1_dense": {"head_dim": 128},
+    "qwen4_exp_text": {
+        "indexer_n_heads": 4,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 256,
+        "indexer_budget": 2048,
+        "indexer_compress_ratio": 4,
+    },
     "hunyuan_v1_moe": {"head_dim": 128, "num_experts": 16, "moe_topk": 2},
     "cohere_compass_text": {
         "rope_parameters": {
@@ -195,6 +202,19 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
         "qwen3_next",
         {"mlp_only_layers": [0, 1], "intermediate_size": 5120},
     ),
+    "Qwen4-Exp with n-grams in two layers": (
+        "qwen4_exp_text",
+        {
+            "num_hidden_layers": 4,
+            "num_experts": 16,
+            "hc_count": 2,
+            "ple_layer_ids": [3, 1],
+            "ple_embed_dim": 1536,
+            "ngram_size": 4,
+            "ngram_vocab_size_base": 30000,
+            "eos_token_id": 1,
+        },
+    ),
     "StarCoder2 without biases": ("starcoder2", {"use_bias": False}),
     "MLA without a latent of Q": ("deepseek_v3", {"q_lora_rank": None}),
     "GLM-5 with shared indexers": (
@@ -204,8 +224,10 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 # Multimodal models whose default config transformers refuses itself (a padding token outside the
-# vocabulary, no rotary parameters), or is one of heads that do not divide the hidden size.
-REFUSED = {"idefics3", "smolvlm", "glm4v_moe", "cohere_compass", "qwen3_omni_moe_thinker"}
+# vocabulary, no rotary parameters, no indexer), or is one of heads that do not divide the hidden
+# size.
+REFUSED = {"idefics3", "smolvlm", "glm4v_moe", "cohere_compass"}
+REFUSED |= {"qwen3_omni_moe_thinker", "qwen4_exp"}
 # Those whose classes come with their checkpoints, or need a package that vLLM does not bring.
 REFUSED |= {"phi3_v", "kimi_k3", "step3_vl", "gemma3n"}
 

@@ -145,10 +145,11 @@ class Indexer(Record):
 
     `latent` indexers (DeepSeek-V3.2, GLM-5) read MLA's latent of Q; `hidden` ones (MiniMax-M3)
     the hidden state, and pick whole blocks. `compressed` ones (DeepSeek-V4) make keys of several
-    tokens each, and so do `pooled` ones (GLM-5.3-Flash), which read MLA's latent.
+    tokens each, and so do `pooled` ones (GLM-5.3-Flash), which read MLA's latent, and `averaged`
+    ones (Qwen4-Exp), which read the hidden state and have no weights for it.
     """
 
-    kind: Literal["latent", "pooled", "hidden", "compressed"]
+    kind: Literal["latent", "pooled", "hidden", "compressed", "averaged"]
     tokens_per_key: int = Field(default=1, gt=0)
     heads: int = Field(gt=0)
     head_size: int = Field(gt=0)
@@ -264,12 +265,29 @@ class LayerInputs(Record):
     copies: int = Field(default=1, gt=0, description="of the hidden state")
 
 
+class NgramInputs(Record):
+    """Qwen4-Exp: what some layers add of the last few tokens, from tables of hashes."""
+
+    rows: tuple[int, ...] = Field(min_length=1, description="of the table of each such layer")
+    row_size: int = Field(gt=0, description="values of one row")
+    rows_per_token: int = Field(gt=0)
+    convolution: int = Field(gt=0, description="tokens that the convolution behind it spans")
+
+    @property
+    def values(self) -> int:
+        """Values that a token takes of a table."""
+        return self.row_size * self.rows_per_token
+
+
 class Streams(Record):
     """Hyper-connections: each mixer and MLP reads a mixture of several residual streams."""
 
     count: int = Field(gt=1)
     mixed: bool = Field(default=True, description="with each other too (DeepSeek-V4); Hy4: not")
     merged: bool = Field(default=True, description="by weights in the end; False: their mean")
+    rank: int | None = Field(
+        default=None, gt=0, description="of gates that mix every value of them (Qwen4-Exp)"
+    )
 
 
 class LayerGroup(Record):
@@ -325,6 +343,7 @@ class ModelShape(Record):
     head_bias: bool = False
     learned_positions: int = Field(default=0, ge=0, description="rows of a position embedding")
     layer_inputs: LayerInputs | None = None
+    ngrams: NgramInputs | None = None
     quantization: Quantization | None = None
     encoders: Encoders | None = Field(default=None, description="of a multimodal model")
     uncounted: tuple[Text, ...] = Field(

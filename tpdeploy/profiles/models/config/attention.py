@@ -118,6 +118,8 @@ def indexer_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> 
         return _on_latent(keys, family, kinds)
     if family.indexer == "compressed":
         return _compressed_indexer(keys, kinds.layers)
+    if family.indexer == "averaged":
+        return _averaging(keys, kinds)
     sparse = keys.part("sparse_attention_config")
     if family.indexer == "none" or sparse is None:
         return None
@@ -129,6 +131,22 @@ def indexer_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> 
         most_tokens=sparse.whole("sparse_topk_blocks") * sparse.whole("sparse_block_size"),
         layers=layers,
         sparse_layers=layers,
+    )
+
+
+def _averaging(keys: ConfigKeys, kinds: LayerKinds) -> Indexer | None:
+    """Qwen4-Exp's, which picks blocks of tokens by the average of their keys; optional."""
+    heads = keys.optional("indexer_n_heads")
+    if heads is None:
+        return None
+    return Indexer(
+        kind="averaged",
+        tokens_per_key=keys.whole("indexer_compress_ratio"),
+        heads=heads,
+        head_size=keys.whole("indexer_head_dim"),
+        most_tokens=keys.whole("indexer_budget"),
+        layers=kinds.mixing("full"),
+        sparse_layers=kinds.mixing("full"),
     )
 
 

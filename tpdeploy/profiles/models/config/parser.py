@@ -23,6 +23,7 @@ from tpdeploy.profiles.models.config.mlp import (
     mlp_from_config,
     narrower_mlps,
 )
+from tpdeploy.profiles.models.config.ngrams import ngrams_from_config
 from tpdeploy.profiles.models.config.quantization import quantization_from_config
 from tpdeploy.profiles.models.config.recurrent import linear_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
@@ -156,6 +157,7 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         head_bias=switched(keys, family.head_bias),
         learned_positions=0 if extra is None else context + extra,
         layer_inputs=layer_inputs_from_config(keys),
+        ngrams=ngrams_from_config(keys),
         quantization=quantization_from_config(keys, family, kinds),
     )
 
@@ -166,7 +168,12 @@ def _streams(keys: ConfigKeys, family: Family) -> Streams | None:
     if count == 1:
         return None
     kind = family.streams
-    return Streams(count=count, mixed=kind != "apart", merged=kind != "averaged")
+    return Streams(
+        count=count,
+        mixed=kind != "apart",
+        merged=kind != "averaged",
+        rank=keys.optional("hc_lowrank"),
+    )
 
 
 def _norms(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> int:

@@ -99,6 +99,7 @@ WRAPPERS: Mapping[str, Kind] = {
     "qwen3_vl_moe": Kind("qwen3_vl_moe_vision"),
     "qwen3_5": Kind("qwen3_5_vision"),
     "qwen3_5_moe": Kind("qwen3_5_moe_vision"),
+    "qwen4_exp": Kind("qwen4_exp_vision"),
     "glm4v": Kind("glm4v_vision"),
     "glm4v_moe": Kind("glm4v_moe_vision"),
     "glm46v": Kind("glm4v_vision"),

@@ -17,7 +17,7 @@ class Family:
     # What tells the layers with full attention from recurrent ones: each has both, or one in a few
     # ("interval": the last of each; "period": at an offset), or they are listed.
     hybrid: Literal["interval", "period", "listed", "both"] = "interval"
-    indexer: Literal["none", "latent", "pooled", "hidden", "compressed"] = "none"
+    indexer: Literal["none", "latent", "pooled", "hidden", "compressed", "averaged"] = "none"
     # Layers with an indexer of their own, where none are listed: the first, and one in so many
     # of the others (Hy4).
     indexed_every: int = 1
