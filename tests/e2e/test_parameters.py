@@ -27,6 +27,7 @@ ALSO_KNOWN_AS = {
 # Model types that only stand in a multimodal model; what transformers counts of them or of their
 # like is in tests/profiles/configs.
 NOT_THERE = {*KIN, "glm4v_text", "glm4v_moe_text", "paddleocr_vl_text", "qwen3_omni_moe_text"}
+NOT_THERE |= {"inkling_model", "inkling_mm_model_text"}
 # transformers 5.23 has it, vLLM 0.32's 5.19 not yet.
 NOT_THERE |= {"bailing_hybrid"}
 # What a default config of transformers leaves out, but its modules or its shape need.
@@ -215,6 +216,16 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
             "eos_token_id": 1,
         },
     ),
+    "Inkling, dense first": (
+        "inkling_text",
+        {
+            "num_hidden_layers": 4,
+            "local_layer_ids": [0, 2],
+            "mlp_layer_types": ["dense"] * 2 + ["sparse"] * 2,
+            "swa_num_attention_heads": 32,
+            "n_routed_experts": 16,
+        },
+    ),
     "StarCoder2 without biases": ("starcoder2", {"use_bias": False}),
     "MLA without a latent of Q": ("deepseek_v3", {"q_lora_rank": None}),
     "GLM-5 with shared indexers": (
@@ -228,6 +239,8 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 # size.
 REFUSED = {"idefics3", "smolvlm", "glm4v_moe", "cohere_compass"}
 REFUSED |= {"qwen3_omni_moe_thinker", "qwen4_exp"}
+# One whose default tower transformers gives a width that no checkpoint has, 614,400.
+REFUSED |= {"inkling_mm_model"}
 # Those whose classes come with their checkpoints, or need a package that vLLM does not bring.
 REFUSED |= {"phi3_v", "kimi_k3", "step3_vl", "gemma3n"}
 
@@ -390,9 +403,11 @@ def test_defaults_are_those_of_transformers_configs() -> None:
         for kind, family in FAMILIES.items()
         if kind not in {*ALSO_KNOWN_AS, *NOT_THERE}
     }
-    # Whether the head is tied is for the multimodal config around a text model to say.
+    # Whether the head is tied is for the multimodal config around a text model to say, or never.
     ours = {
-        kind: defaults if "_vl_" in kind else {"tie_word_embeddings": False, **defaults}
+        kind: defaults
+        if "_vl_" in kind or kind == "inkling_text"
+        else {"tie_word_embeddings": False, **defaults}
         for kind, defaults in ours.items()
     }
     theirs = ask_transformers(READ_DEFAULTS, {kind: list(keys) for kind, keys in ours.items()})

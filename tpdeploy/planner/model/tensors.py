@@ -79,6 +79,8 @@ class _Builder(TensorMaker):
             yield from _in("before the first", ngram_tensors(shape.ngrams, self))
         for attention in attentions(shape):
             yield from _in(attention.part, attention.tensors(self))
+        if taps := shape.short_convolution:
+            yield self.vector("convolutions", self.hidden, 2 * shape.layers, inputs=taps)
         if shape.linear:
             mixer = RECURRENT[shape.linear.kind]
             yield from _in("linear", mixer.tensors(shape.linear, self))
@@ -148,6 +150,8 @@ class _Builder(TensorMaker):
         yield from self.linear(f"{prefix}down", self.hidden, wide, Split.ROW, layers)
         if mlp.bias:
             yield self.vector(f"{prefix}down bias", self.hidden, layers)
+        if mlp.scaled:
+            yield self.vector(f"{prefix}scale", 1, layers)
         if mlp.activation:
             yield self.vector(f"{prefix}activation", mlp.activation, layers)
 
@@ -155,7 +159,7 @@ class _Builder(TensorMaker):
         layers, wide = experts.layers, experts.intermediate
         inner = experts.latent or self.hidden
         each = layers * experts.count
-        routed = experts.count + experts.weightless
+        routed = experts.count + experts.weightless + experts.routed_shared
         yield self.matrix("router", routed, Split.REPLICATED, count=layers, matmul=True)
         if experts.router_bias:
             yield self.vector("router bias", experts.count, layers)
@@ -179,6 +183,8 @@ class _Builder(TensorMaker):
             yield from self._mlp(shared, layers, "shared expert ")
         if experts.shared_gate:
             yield self.vector("gate of the shared expert", self.hidden, layers)
+        if experts.scaled:
+            yield self.vector("experts' scale", 1, layers)
         if experts.output_norm:
             yield self.vector("experts' norm", self._per_norm, layers)
 

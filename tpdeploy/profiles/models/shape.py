@@ -11,6 +11,13 @@ Mixer = Literal["full", "sliding", "linear", "both", "none"]
 Mlp = Literal["dense", "sparse", "both", "none"]
 
 
+class RelativeBias(Record):
+    """Inkling: what attention adds to scores by distance, in place of rotary positions."""
+
+    size: int = Field(gt=0, description="values of each head that it comes from")
+    extent: int = Field(gt=0, description="tokens; those further back have none")
+
+
 class Attention(Record):
     """Multi-head attention with grouped KV heads (MHA when `kv_heads == heads`)."""
 
@@ -35,6 +42,7 @@ class Attention(Record):
         "each its own ('heads'), or over all heads at once ('projection')",
     )
     sinks: bool = Field(default=False, description="one learned logit per head (gpt-oss)")
+    relative: RelativeBias | None = None
     sliding_window: int | None = Field(default=None, gt=0, description="tokens")
     sliding_layers: int = Field(default=0, ge=0, description="layers that use sliding_window")
     borrowing: int = Field(
@@ -165,6 +173,7 @@ class DenseMlp(Record):
     gated: bool = True
     bias: bool = False
     activation: int = Field(default=0, ge=0, description="parameters of its activation (xIELU)")
+    scaled: bool = Field(default=False, description="one scale of what it gives (Inkling)")
     layers: int | None = Field(
         default=None, gt=0, description="layers with it; None: all without experts"
     )
@@ -189,6 +198,10 @@ class Experts(Record):
     router_scales: bool = Field(default=False, description="a scale for each input and each expert")
     shared_intermediate: int = Field(default=0, ge=0, description="width of the shared expert(s)")
     shared_gate: bool = Field(default=False, description="a learned gate on the shared expert")
+    routed_shared: int = Field(
+        default=0, ge=0, description="shared experts that the router scores too (Inkling)"
+    )
+    scaled: bool = Field(default=False, description="one scale of what all give (Inkling)")
     output_norm: bool = Field(default=False, description="a norm behind them (A.X K1)")
     layers: int = Field(gt=0, description="layers with experts; the others use the dense MLP")
 
@@ -344,6 +357,11 @@ class ModelShape(Record):
     learned_positions: int = Field(default=0, ge=0, description="rows of a position embedding")
     layer_inputs: LayerInputs | None = None
     ngrams: NgramInputs | None = None
+    short_convolution: int | None = Field(
+        default=None,
+        gt=1,
+        description="tokens that convolutions of K, of V and of what each mixer and MLP gives span",
+    )
     quantization: Quantization | None = None
     encoders: Encoders | None = Field(default=None, description="of a multimodal model")
     uncounted: tuple[Text, ...] = Field(

@@ -12,6 +12,7 @@ from tpdeploy.profiles.models.shape import (
     Indexer,
     LatentAttention,
     Mixer,
+    RelativeBias,
     SharedAttention,
 )
 
@@ -78,7 +79,7 @@ def windowed_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) ->
         sliding_window=window(keys, family),
         sliding_layers=sliding,
         borrowing=(0, _borrowing(keys, kinds).count("sliding")),
-        sinks=keys.flag("add_swa_attention_sink_bias", default=bool(swa)),
+        sinks=keys.flag("add_swa_attention_sink_bias", default=bool(swa) and not family.relative),
     )
 
 
@@ -275,6 +276,10 @@ def _grouped(
     keys_are_values: bool = False,
 ) -> Attention:
     heads = heads or keys.whole("num_attention_heads")
+    relative = None
+    if family.relative:
+        extent = sliding_window or keys.whole("rel_extent")
+        relative = RelativeBias(size=keys.whole("d_rel"), extent=extent)
     if heads % kv_heads:
         raise keys.refused("num_key_value_heads", f"need a divisor of the {heads} heads")
     head_gate = family.head_gate and keys.value("gating") in (None, True, "per-head")
@@ -293,6 +298,7 @@ def _grouped(
         output_bias=switched(keys, family.output_bias),
         qk_norm=family.qk_norm if has_norm else "none",
         sinks=sinks,
+        relative=relative,
         sliding_window=sliding_window,
         sliding_layers=sliding_layers,
         borrowing=borrowing[0],

@@ -23,6 +23,7 @@ def mlp_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Dens
         gated=family.gated,
         bias=switched(keys, family.mlp_bias),
         activation=family.activation_parameters,
+        scaled=family.scaled_mlps,
         layers=None if kinds.dense == usual else kinds.dense,
     )
 
@@ -119,6 +120,8 @@ def _apart(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
         router_bias=family.router_bias,
         shared_intermediate=_shared_width(keys, family),
         shared_gate=family.shared_gate,
+        routed_shared=keys.whole("n_shared_experts", least=0) if family.scaled_mlps else 0,
+        scaled=family.scaled_mlps,
         output_norm=family.experts_norm,
         layers=kinds.sparse,
     )

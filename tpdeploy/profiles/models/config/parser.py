@@ -158,6 +158,7 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         learned_positions=0 if extra is None else context + extra,
         layer_inputs=layer_inputs_from_config(keys),
         ngrams=ngrams_from_config(keys),
+        short_convolution=keys.whole("sconv_kernel_size", least=2) if family.relative else None,
         quantization=quantization_from_config(keys, family, kinds),
     )
 

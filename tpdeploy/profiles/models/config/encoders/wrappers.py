@@ -42,6 +42,9 @@ WRAPPERS: Mapping[str, Kind] = {
     "smolvlm": Kind("smolvlm_vision", projectors.smolvlm),
     "idefics3": Kind("idefics3_vision", projectors.smolvlm),
     "idefics2": Kind("idefics2_vision", queries.idefics2),
+    "inkling_mm_model": Kind(
+        "inkling_vision", beside=(Kind("inkling_audio", part="audio_config"),)
+    ),
     "internvl": Kind("internvl_vision", projectors.internvl),
     "qianfan_ocr": Kind("qianfan_ocr_vision", projectors.internvl),
     "paddleocr_vl": Kind("paddleocr_vl_vision", projectors.paddleocr_vl),

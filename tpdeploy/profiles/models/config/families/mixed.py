@@ -75,6 +75,65 @@ _GEMMA_4 = Family(
     },
 )
 
+# Checkpoints name keys otherwise than transformers: there, intermediate_size is the experts'.
+_INKLING = Family(
+    qk_norm="head",
+    relative=True,
+    windows="pattern",
+    other_heads="swa",
+    experts="deepseek",
+    scaled_mlps=True,
+    embedding_norm=True,
+    renamed={
+        "sliding_window": "sliding_window_size",
+        "first_k_dense_replace": "dense_mlp_idx",
+        "max_position_embeddings": "model_max_length",
+        "sconv_kernel_size": "conv_kernel_size",
+    },
+    only={
+        "q_bias": False,
+        "o_bias": False,
+        "use_sconv": True,
+        "use_embed_norm": True,
+        "use_global_scale": True,
+        "shared_expert_sink": True,
+        "shared_experts_size": 1,
+    },
+    modules={
+        "q": "attn.wq_du",
+        "k": "attn.wk_dv",
+        "v": "attn.wv_dv",
+        "output": "attn.wo_ud",
+        "windowed q": "attn.wq_du",
+        "windowed k": "attn.wk_dv",
+        "windowed v": "attn.wv_dv",
+        "windowed output": "attn.wo_ud",
+        "relative": "attn.wr_du",
+        "gate": "mlp.w13_dn",
+        "up": "mlp.w13_dn",
+        "down": "mlp.w2_md",
+        "expert gate": "mlp.experts.w13_weight",
+        "expert up": "mlp.experts.w13_weight",
+        "expert down": "mlp.experts.w2_weight",
+        "shared expert gate": "mlp.shared_experts.shared_w13_weight",
+        "shared expert up": "mlp.shared_experts.shared_w13_weight",
+        "shared expert down": "mlp.shared_experts.shared_w2_weight",
+    },
+    defaults={
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "swa_num_attention_heads": 64,
+        "swa_num_key_value_heads": 16,
+        "swa_head_dim": 128,
+        "sliding_window_size": 512,
+        "sliding_window_pattern": 6,
+        "d_rel": 16,
+        "rel_extent": 1024,
+        "conv_kernel_size": 4,
+        "n_shared_experts": 2,
+    },
+)
+
 MIXED_FAMILIES: Mapping[str, Family] = {
     "nemotron-nas": replace(LLAMA, searched=True),
     "qwen3_next": replace(
@@ -88,6 +147,10 @@ MIXED_FAMILIES: Mapping[str, Family] = {
     ),
     "qwen3_5_text": _QWEN3_5,
     "qwen3_5_moe_text": _QWEN3_5_MOE,
+    "inkling_text": _INKLING,
+    # As its checkpoints call it, or would if they did.
+    "inkling_model": _INKLING,
+    "inkling_mm_model_text": _INKLING,
     "qwen4_exp_text": replace(
         _QWEN3_5_MOE,
         indexer="averaged",
