@@ -178,7 +178,7 @@ def take_over_orphans() -> list[str]:
 
 
 @contextmanager
-def reached(name: str) -> Iterator[state.Endpoint]:
+def endpoint_of(name: str) -> Iterator[state.Endpoint]:
     """The endpoint of the running deployment called `name`, as it is reached from here.
 
     Raises:
