@@ -10,6 +10,7 @@ from tpdeploy.files import write_whole
 from tpdeploy.profiles.models.config.encoders.wrappers import WRAPPERS, Kind
 from tpdeploy.profiles.models.config.families.family import Family
 from tpdeploy.profiles.models.config.families.known import FAMILIES, KIN
+from tpdeploy.profiles.models.config.families.unplanned import UNPLANNED
 
 PAGE = Path(__file__).parents[1] / "docs" / "architectures.md"
 ATTENTION = {
@@ -63,6 +64,22 @@ def _lines() -> Iterator[str]:
     yield "| `model_type` | encoders |"
     yield "|---|---|"
     yield from (_multimodal(name, WRAPPERS[name]) for name in sorted(WRAPPERS))
+    yield ""
+    yield f"## Refused ({len(UNPLANNED)})"
+    yield ""
+    yield "With this reason. Any other name is refused as unknown, with the names nearest to it."
+    yield ""
+    yield "| `model_type` | why |"
+    yield "|---|---|"
+    yield from _refused()
+
+
+def _refused() -> Iterator[str]:
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in UNPLANNED.items():
+        by_reason.setdefault(reason.removeprefix("which "), []).append(f"`{name}`")
+    for reason, names in by_reason.items():
+        yield f"| {', '.join(sorted(names))} | {reason} |"
 
 
 def _text_model(name: str, family: Family) -> str:

@@ -26,7 +26,10 @@ ALSO_KNOWN_AS = {
 }
 # Model types that only stand in a multimodal model; what transformers counts of them or of their
 # like is in tests/profiles/configs.
-NOT_THERE = {*KIN, "glm4v_text", "glm4v_moe_text", "paddleocr_vl_text"}
+NOT_THERE = {*KIN, "glm4v_text", "glm4v_moe_text", "paddleocr_vl_text", "qwen3_omni_moe_text"}
+NOT_THERE |= {"inkling_model", "inkling_mm_model_text"}
+# transformers 5.23 has it, vLLM 0.32's 5.19 not yet.
+NOT_THERE |= {"bailing_hybrid"}
 # What a default config of transformers leaves out, but its modules or its shape need.
 NEEDED: dict[str, dict[str, object]] = {
     "deepseek_v2": {"num_experts_per_tok": 6},
@@ -42,6 +45,20 @@ NEEDED: dict[str, dict[str, object]] = {
         "swa_v_head_dim": 128,
     },
     "hunyuan_v1_dense": {"head_dim": 128},
+    "qwen4_exp_text": {
+        "indexer_n_heads": 4,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 256,
+        "indexer_budget": 2048,
+        "indexer_compress_ratio": 4,
+    },
+    "hunyuan_v1_moe": {"head_dim": 128, "num_experts": 16, "moe_topk": 2},
+    "cohere_compass_text": {
+        "rope_parameters": {
+            kind: {"rope_type": "default", "rope_theta": 10000.0}
+            for kind in ("full_attention", "sliding_attention")
+        }
+    },
     "dots1": {"n_routed_experts": 128, "n_shared_experts": 2, "num_experts_per_tok": 6},
     "nemotron": {"num_key_value_heads": 8},
     "lfm2_moe": {"layer_types": (["conv"] * 3 + ["full_attention"]) * 8},
@@ -106,6 +123,18 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
             "hidden_size": 4096,
             "num_attention_heads": 64,
         },
+    ),
+    "Cohere Compass with windows": (
+        "cohere_compass_text",
+        {
+            "num_hidden_layers": 4,
+            "num_key_value_heads": 8,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
+        },
+    ),
+    "Hunyuan-A13B's biases": (
+        "hunyuan_v1_moe",
+        {"attention_bias": True, "moe_topk": [2, 2], "num_hidden_layers": 2},
     ),
     "Command-R+'s norms": ("cohere", {"use_qk_norm": True}),
     "Gemma 4 with values": ("gemma4_text", {"hidden_size_per_layer_input": 0}),
@@ -174,6 +203,29 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
         "qwen3_next",
         {"mlp_only_layers": [0, 1], "intermediate_size": 5120},
     ),
+    "Qwen4-Exp with n-grams in two layers": (
+        "qwen4_exp_text",
+        {
+            "num_hidden_layers": 4,
+            "num_experts": 16,
+            "hc_count": 2,
+            "ple_layer_ids": [3, 1],
+            "ple_embed_dim": 1536,
+            "ngram_size": 4,
+            "ngram_vocab_size_base": 30000,
+            "eos_token_id": 1,
+        },
+    ),
+    "Inkling, dense first": (
+        "inkling_text",
+        {
+            "num_hidden_layers": 4,
+            "local_layer_ids": [0, 2],
+            "mlp_layer_types": ["dense"] * 2 + ["sparse"] * 2,
+            "swa_num_attention_heads": 32,
+            "n_routed_experts": 16,
+        },
+    ),
     "StarCoder2 without biases": ("starcoder2", {"use_bias": False}),
     "MLA without a latent of Q": ("deepseek_v3", {"q_lora_rank": None}),
     "GLM-5 with shared indexers": (
@@ -183,8 +235,12 @@ VARIANTS: dict[str, tuple[str, dict[str, object]]] = {
 }
 
 # Multimodal models whose default config transformers refuses itself (a padding token outside the
-# vocabulary), or is one of heads that do not divide the hidden size.
-REFUSED = {"idefics3", "smolvlm", "glm4v_moe"}
+# vocabulary, no rotary parameters, no indexer), or is one of heads that do not divide the hidden
+# size.
+REFUSED = {"idefics3", "smolvlm", "glm4v_moe", "cohere_compass"}
+REFUSED |= {"qwen3_omni_moe_thinker", "qwen4_exp"}
+# One whose default tower transformers gives a width that no checkpoint has, 614,400.
+REFUSED |= {"inkling_mm_model"}
 # Those whose classes come with their checkpoints, or need a package that vLLM does not bring.
 REFUSED |= {"phi3_v", "kimi_k3", "step3_vl", "gemma3n"}
 
@@ -334,6 +390,7 @@ def test_defaults_are_those_of_transformers_configs() -> None:
         "glm4_moe_lite": {"first_k_dense_replace"},
         "laguna": {"first_k_dense_replace", "n_shared_experts"},
         "hy_v4": {"first_k_dense_replace"},
+        "axk2": {"first_k_dense_replace"},
         "minimax_m3_vl_text": {"n_shared_experts"},
         "glm5_next_text": {"first_k_dense_replace"},
     }
@@ -346,9 +403,11 @@ def test_defaults_are_those_of_transformers_configs() -> None:
         for kind, family in FAMILIES.items()
         if kind not in {*ALSO_KNOWN_AS, *NOT_THERE}
     }
-    # Whether the head is tied is for the multimodal config around a text model to say.
+    # Whether the head is tied is for the multimodal config around a text model to say, or never.
     ours = {
-        kind: defaults if "_vl_" in kind else {"tie_word_embeddings": False, **defaults}
+        kind: defaults
+        if "_vl_" in kind or kind == "inkling_text"
+        else {"tie_word_embeddings": False, **defaults}
         for kind, defaults in ours.items()
     }
     theirs = ask_transformers(READ_DEFAULTS, {kind: list(keys) for kind, keys in ours.items()})

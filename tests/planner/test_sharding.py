@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.profiles.public import NAMES, public
+from tests.profiles.public import NAMES, public, record
 from tpdeploy.planner.model.sharding import (
     Split,
     Tensor,
@@ -307,6 +307,26 @@ def test_experts_without_weights_have_a_place_in_the_router_alone() -> None:
     assert found["router"].outputs == 768
     assert found["expert up"].count == 28 * 512
     assert (found["q up"].count, found["gate"].count) == (56, 56)
+
+
+@pytest.mark.parametrize(
+    ("stated", "bits"),
+    [
+        (None, 16),
+        ({"quant_method": "fp8"}, 8),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["model.layers.1.ple"]}, 16),
+    ],
+)
+def test_a_table_of_ngrams_is_shared_by_ranks_and_never_multiplied(
+    stated: dict[str, object] | None, bits: int
+) -> None:
+    """Qwen4-Exp's, in FP8 where the checkpoint's linear layers are and no list leaves it out."""
+    config = {**record("qwen4_exp")["config"], "quantization_config": stated}
+    found = [t for t in tensors(shape_from_config(config, id="x")) if "n-gram emb" in t.name]
+    assert [(t.count, t.outputs, t.inputs) for t in found] == [(1, 320_001_536, 160)]
+    assert math.isclose(found[0].bits, bits, rel_tol=1e-6)
+    assert rank_elements(found[0], 8) == 320_001_536 * 160 / 8
+    assert not found[0].matmul
 
 
 def test_every_name_is_used_once() -> None:

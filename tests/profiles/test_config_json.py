@@ -348,6 +348,38 @@ def test_impossible_experts_are_refused(changes: dict[str, object], words: str) 
     assert words in refusal(**{**QWEN_MOE, **changes})
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("hunyuan_v1_moe", {"moe_topk": [8] * 31 + [4]}, "need the same number of at least 1"),
+        ("bailing_hybrid", {"short_conv_kernel_size": None}, "lacks short_conv_kernel_size"),
+        ("bailing_hybrid", {"no_kda_lora": False}, "only true is known here for bailing_hybrid"),
+    ],
+)
+def test_kin_of_a_known_model_that_differ_are_refused(
+    name: str, changes: dict[str, object], words: str
+) -> None:
+    """Layers that choose other numbers of experts, and Ling 2.5, which has Lightning attention."""
+    with pytest.raises(InputError, match=words):
+        shape_from_config({**record(name)["config"], **changes}, id="x")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ple_embed_dim": 2561}, "ple_embed_dim = 2561: need a multiple of the 16 hashes"),
+        ({"heads_per_ngram": 1000}, "heads_per_ngram = 1000: need at most 1024 tables in all"),
+        ({"ngram_vocab_size_base": 2**40}, "need a whole number of at most 2147483648"),
+        ({"indexer_kv_heads": 2}, "indexer_kv_heads = 2: only 1 is known here"),
+    ],
+)
+def test_impossible_tables_of_ngrams_are_refused(changes: dict[str, object], words: str) -> None:
+    """Before a prime is looked for."""
+    config = record("qwen4_exp")["config"]
+    with pytest.raises(InputError, match=words):
+        shape_from_config({**config, "text_config": {**config["text_config"], **changes}}, id="x")
+
+
 def test_experts_in_some_layers_leave_a_dense_mlp_in_the_others() -> None:
     """mlp_only_layers names dense layers; the rest have experts."""
     shape = shape_from_config({**QWEN_MOE, "mlp_only_layers": [0]}, id="x")

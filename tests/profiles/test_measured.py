@@ -10,8 +10,8 @@ from tpdeploy.errors import InputError
 from tpdeploy.learning import calibrations as measured
 from tpdeploy.learning.applied import with_engine_here, with_engine_measured
 from tpdeploy.learning.calibrations import (
+    FittedRates,
     MeasuredMachine,
-    Reached,
     Sample,
     measured_here,
     shares_of,
@@ -41,8 +41,10 @@ def cpu() -> Cluster:
     return with_engine(parse_gpus("1xCPU"), "vllm")
 
 
-def rates(flops: float, moved: float, start: float = 0.0, kernel: str = "vLLM") -> Reached:
-    return Reached(kernel=kernel, flops_per_s=flops, bytes_per_s=moved, start_s=start, error=0.1)
+def rates(flops: float, moved: float, start: float = 0.0, kernel: str = "vLLM") -> FittedRates:
+    return FittedRates(
+        kernel=kernel, flops_per_s=flops, bytes_per_s=moved, start_s=start, error=0.1
+    )
 
 
 def machine(cluster: Cluster, **changes: object) -> MeasuredMachine:

@@ -144,7 +144,7 @@ def stated(function: str, options: Common) -> Options:
 
 
 def check_type(name: str, value: object, kind: Any) -> None:
-    """Nothing, if `value` can be had as a `kind`.
+    """Check that `value` can be converted to `kind`.
 
     Raises:
         InputError: it cannot.
@@ -157,7 +157,7 @@ def check_type(name: str, value: object, kind: Any) -> None:
 
 
 def check_experts(model: ModelShape, data: int | None, *, asked: bool | None) -> None:
-    """Nothing, if the model has experts, or nobody asks how they are split.
+    """Check that the model has experts if their split is stated.
 
     Raises:
         InputError: it has none to be parallel, or for data ranks to share.
@@ -226,7 +226,7 @@ def load_of(
 
 
 def check_load_is_open(optimize: object, *loads: object) -> None:
-    """Nothing, unless a load was stated where the highest one is looked for.
+    """Check that no load is stated where the highest one is looked for.
 
     Raises:
         InputError: it was.

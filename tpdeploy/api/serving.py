@@ -22,7 +22,7 @@ from tpdeploy.harness.measure.teaching import Launched
 from tpdeploy.harness.measure.validation import expected_latency_s, measurement, replay_of
 from tpdeploy.launcher.access import client_key
 from tpdeploy.launcher.commands import Order, order_of
-from tpdeploy.launcher.control import reached, refuse_parts, stop, take_over_orphans
+from tpdeploy.launcher.control import endpoint_of, refuse_parts, stop, take_over_orphans
 from tpdeploy.launcher.launch import (
     begin,
     check,
@@ -148,7 +148,7 @@ def validate(
     name = target if isinstance(target, str) else target.name
     take_over_orphans()
     refuse_parts(name)
-    with reached(name) as found:
+    with endpoint_of(name) as found:
         launched = Launched(found.plan, order_of(name).backend, order_of(name).engine_args)
         endpoint = found.changed(plan=stated) if stated else found
         load = _load(endpoint.plan.workload, concurrency, rate)

@@ -79,7 +79,7 @@ def load_fields(trace: Trace) -> dict[str, Any]:
 
 
 def check_planned(trace: Trace, hit_rate: float) -> None:
-    """Nothing, if `trace` can be planned for.
+    """Check that `trace` can be planned for.
 
     Raises:
         InputError: it would take minutes, or a `hit_rate` is stated that its hashes tell.

@@ -62,7 +62,7 @@ def generate_key(folder: Path) -> None:
 
 
 def check_certificate(certificate: Path, key: Path) -> None:
-    """Nothing, if a server can show `certificate` and has its `key`.
+    """Check that a server can use `certificate` with `key`.
 
     Raises:
         InputError: it cannot; one of the files is missing or broken, or they are no pair.
@@ -93,7 +93,7 @@ def inner_key(folder: Path) -> str:
 
 
 def check_host(host: str, *, insecure: bool) -> None:
-    """Nothing, if an endpoint without a key may listen on `host`.
+    """Check that an endpoint without a key may listen on `host`.
 
     Raises:
         InputError: others than this machine's users would reach it.

@@ -1,4 +1,4 @@
-"""What commands ask of the supervisor of a deployment: a file in its folder, taken when read."""
+"""What commands ask of a deployment's supervisor: a file in its folder, removed when read."""
 
 import secrets
 from pathlib import Path
@@ -15,7 +15,7 @@ from tpdeploy.records import dump_record, read_record
 
 
 class Ask(Record):
-    """One thing to be done, after which the supervisor takes the next."""
+    """One request to the supervisor, which handles one after another."""
 
     action: Literal["stop", "restart", "scale"]
     drain_s: float = Field(ge=0, description="allowed for requests in flight")
@@ -30,7 +30,7 @@ def put(name: str, ask: Ask) -> None:
 
 
 def pending(name: str) -> Ask | None:
-    """What was asked and was not taken yet."""
+    """The request that the supervisor has not taken yet."""
     if not kind_of(_path(name)):
         return None
     try:
@@ -41,7 +41,7 @@ def pending(name: str) -> Ask | None:
 
 
 def taken(name: str) -> None:
-    """It is in good hands: nobody else is to find it."""
+    """The request is taken: remove it, so that nobody else takes it."""
     _path(name).unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""What is done to a deployment by its name: followed, asked, taken over, and stopped."""
+"""Follow, instruct, take over and stop a deployment, by its name."""
 
 import fcntl
 import sys
@@ -98,7 +98,7 @@ def claimed(name: str) -> Iterator[int]:
 
 
 def refusal(name: str) -> InputError:
-    """That of a second deployment of the same name."""
+    """The error for a second deployment of the same name."""
     where = ""
     with suppress(InputError):
         existing = state.load(name)
@@ -139,7 +139,7 @@ def follow(
 
 
 def ask(name: str, asked: Ask, show: Callable[[state.Deployment], None]) -> state.Deployment:
-    """Have the supervisor of the running deployment called `name` do something; wait until it has.
+    """Ask the supervisor of the running deployment called `name` for something, and wait for it.
 
     Raises:
         InputError: nothing of that name is running, or it is busy.
@@ -178,7 +178,7 @@ def take_over_orphans() -> list[str]:
 
 
 @contextmanager
-def reached(name: str) -> Iterator[state.Endpoint]:
+def endpoint_of(name: str) -> Iterator[state.Endpoint]:
     """The endpoint of the running deployment called `name`, as it is reached from here.
 
     Raises:
@@ -202,7 +202,7 @@ def seen_now(name: str) -> state.Deployment:
 
 
 def refuse_parts(name: str) -> None:
-    """Nothing, if all of the deployment called `name` serves: its plan is for all of it.
+    """Check that every member of the deployment called `name` serves, as its plan assumes.
 
     Raises:
         InputError: a member does not.

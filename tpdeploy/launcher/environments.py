@@ -30,7 +30,7 @@ PIP_TO_UV = {"PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_IND
 
 
 class UnresolvableError(TpdeployError):
-    """No release that can be had fulfils what is required."""
+    """No available release meets the requirement."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def version_in(environment: Environment, distribution: str) -> str | None:
 
 
 def missing_libraries(spec: EnvironmentSpec) -> tuple[str, ...]:
-    """Who has each shared library that no package brings and this machine lacks."""
+    """The system packages of shared libraries that this machine lacks and no wheel brings."""
     return tuple(who for name, who in spec.system_needs.items() if find_library(name) is None)
 
 
@@ -155,7 +155,7 @@ def _is_whole(folder: Path) -> bool:
 
 @contextmanager
 def _alone(spec: EnvironmentSpec) -> Iterator[None]:
-    """While nobody else installs the same engine."""
+    """Hold a lock, so that nobody else installs the same engine meanwhile."""
     _home().mkdir(parents=True, exist_ok=True)
     with (_home() / f"{spec.name}.lock").open("w") as lock:
         try:

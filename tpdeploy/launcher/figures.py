@@ -1,4 +1,4 @@
-"""What the engines of a deployment tell of their work, and a record of the recent past.
+"""What the engines of a deployment report of their work, and a record of the recent past.
 
 The record is a file of the deployment's folder, one line for each look, bounded in size.
 """
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class Look(Record):
-    """What each replica that answered told at one moment; its counts begin with its start."""
+    """What each replica that answered reported at one moment; counts begin when it starts."""
 
     at: AwareDatetime
     replicas: dict[str, EngineMetrics]
@@ -59,13 +59,13 @@ class Load(Record):
 
 
 def look(deployment: Deployment, backend: Backend) -> Look:
-    """Ask every replica; within TIMEOUT_S, and without those that do not tell by then."""
+    """The figures of every replica that answers within TIMEOUT_S."""
     at = datetime.now(UTC)
     return parsed(at, fetched(deployment, backend), backend)
 
 
 def fetched(deployment: Deployment, backend: Backend) -> dict[str, str]:
-    """The metrics of every replica as they come, of those that tell within TIMEOUT_S."""
+    """The metrics of every replica that answers within TIMEOUT_S, as they arrive."""
     names = backend.metrics
     replicas = [member for member in deployment.members if member.label != FRONT]
     if names is None or not replicas:

@@ -60,7 +60,7 @@ def choose_port(host: str, asked: int | None) -> tuple[int, socket.socket]:
 
 
 def check(plan: DeploymentPlan, backend: Backend, order: Order) -> None:
-    """Nothing, if this plan can be launched.
+    """Check that this plan can be launched.
 
     Raises:
         InputError: the engine cannot run it, or an engine argument contradicts it.
@@ -156,7 +156,7 @@ def _made_up(order: Order) -> bool:
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """No other launch is between its checks and its state: each sees what the other takes."""
+    """Hold a lock from a launch's checks to its state, so that each sees what others take."""
     folder = data_home() / "locks"
     make_private(folder)
     with append_privately(folder / "launch") as lock:

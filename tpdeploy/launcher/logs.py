@@ -34,7 +34,7 @@ class LogReader:
         self.copied = self._copied()
 
     def skip(self) -> None:
-        """A new writer begins: what is written by now is of no interest."""
+        """Skip what is in the log so far: a new writer starts."""
         with suppress(FileNotFoundError):
             self.begun = self.position = self.path.stat().st_size
 

@@ -16,7 +16,7 @@ from tpdeploy.launcher.runtimes.base import Engine
 from tpdeploy.launcher.runtimes.processes import reading
 from tpdeploy.launcher.runtimes.registry import runtime_for
 from tpdeploy.learning.calibrations import MeasuredMachine, Sample, shares_of
-from tpdeploy.learning.roofline_fit import curves, reached, read_rate
+from tpdeploy.learning.roofline_fit import curves, fit_rates, read_rate
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.machine.cores import cores_in
 from tpdeploy.profiles.machine.nvml import driver_version
@@ -134,10 +134,10 @@ def _machine(
         versions=versions,
         measured_at=now,
         read_bytes_per_s=read_rate(samples),
-        matmul=reached(samples, "product"),
-        small=reached(samples, "small") if cluster.cpus else None,
-        prefill_attention=reached(samples, "prompt"),
-        decode_attention=reached(samples, "context"),
+        matmul=fit_rates(samples, "product"),
+        small=fit_rates(samples, "small") if cluster.cpus else None,
+        prefill_attention=fit_rates(samples, "prompt"),
+        decode_attention=fit_rates(samples, "context"),
         curves=curves(samples, "this machine", told),
         remarks=_remarks(lines, samples),
         samples=tuple(samples),

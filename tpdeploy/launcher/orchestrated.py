@@ -65,7 +65,7 @@ def within_reach(endpoint: Endpoint, deployment: Deployment | None) -> Iterator[
 
 
 def refuse(deployment: Deployment, what: str) -> None:
-    """Nothing, unless a cluster supervises it: then `what` is not tpdeploy's to do.
+    """Refuse `what` if a cluster supervises the deployment: it is the cluster's to do.
 
     Raises:
         InputError: a cluster does.

@@ -1,4 +1,4 @@
-"""What is deployed: one folder a deployment, written by its supervisor, read by every command."""
+"""What is deployed: one folder per deployment, written by its supervisor, read by commands."""
 
 import re
 from collections.abc import Iterator

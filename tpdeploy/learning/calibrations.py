@@ -39,7 +39,7 @@ class Sample(Record):
     spread: Figure = Field(description="width of the middle half of the repeats / median")
 
 
-class Reached(Record):
+class FittedRates(Record):
     """What one kind of kernel reaches: seconds = start + hypot(FLOPs / rate, bytes / rate)."""
 
     kernel: Text
@@ -61,10 +61,12 @@ class MeasuredMachine(Record):
     versions: dict[str, str]
     measured_at: datetime
     read_bytes_per_s: BytesPerS = Field(description="of one device, all of them reading")
-    matmul: Reached
-    small: Reached | None = Field(description="norms and activations; None: not measured on GPUs")
-    prefill_attention: Reached
-    decode_attention: Reached
+    matmul: FittedRates
+    small: FittedRates | None = Field(
+        description="norms and activations; None: not measured on GPUs"
+    )
+    prefill_attention: FittedRates
+    decode_attention: FittedRates
     curves: tuple[Curve, ...] = Field(default=(), description="all-reduces")
     remarks: tuple[str, ...] = ()
     samples: tuple[Sample, ...]
@@ -176,15 +178,15 @@ def _efficiency(
     )
 
 
-def _formats(known: Formats, peaks: Peaks, reached: Reached) -> Formats:
+def _formats(known: Formats, peaks: Peaks, fitted: FittedRates) -> Formats:
     """The 16-bit kernels as measured, those of other formats as they were."""
-    if reached.kernel == NOT_SERVED:
+    if fitted.kernel == NOT_SERVED:
         return known
     peak = peaks.flops_per_s.get(Dtype.BF16) or max(peaks.flops_per_s.values())
     kernel = Kernel(
-        compute=min(1.0, reached.flops_per_s / peak),
-        memory=min(1.0, reached.bytes_per_s / peaks.memory_bytes_per_s),
-        start_s=reached.start_s,
+        compute=min(1.0, fitted.flops_per_s / peak),
+        memory=min(1.0, fitted.bytes_per_s / peaks.memory_bytes_per_s),
+        start_s=fitted.start_s,
     )
     return {**known, "bf16": kernel}
 

@@ -164,9 +164,9 @@ def confidence(correction: Correction, before: Confidence, *, known: bool) -> Co
     """
     shown = (correction.runs, correction.loads, correction.span_s)
     levels: tuple[Confidence, ...] = ("low", "medium", "high")
-    reached = sum(all(map(ge, shown, needed)) for needed in (MEDIUM, HIGH))
+    level = sum(all(map(ge, shown, needed)) for needed in (MEDIUM, HIGH))
     least = min(levels.index(before), 1)
-    return levels[max(least, reached if known else reached - 1)]
+    return levels[max(least, level if known else level - 1)]
 
 
 def learned_here(cluster: Cluster, shape: ModelShape, correction: Correction) -> Cluster:

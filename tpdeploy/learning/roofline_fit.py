@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import exp, log
 from statistics import median
 
-from tpdeploy.learning.calibrations import Operation, Reached, Sample
+from tpdeploy.learning.calibrations import FittedRates, Operation, Sample
 from tpdeploy.planner.performance.assembly import small_values
 from tpdeploy.planner.performance.kernels import Roofline
 from tpdeploy.profiles.devices.fabric import Algorithm, Curve
@@ -68,7 +68,7 @@ def read_rate(samples: Sequence[Sample]) -> float:
     return max(s.shape["bytes"] / s.seconds for s in samples if s.operation == "read")
 
 
-def reached(samples: Sequence[Sample], operation: Operation) -> Reached:
+def fit_rates(samples: Sequence[Sample], operation: Operation) -> FittedRates:
     """The roofline nearest the samples of `operation`: least squares of log(fitted / measured).
 
     Of several samples of one shape the quickest counts: what else a machine does only slows it.
@@ -99,7 +99,7 @@ def reached(samples: Sequence[Sample], operation: Operation) -> Reached:
         f_scale=0.2,
     )
     flops_per_s, bytes_per_s, start_s = map(exp, found.x)
-    return Reached(
+    return FittedRates(
         kernel=chosen[0].kernel,
         flops_per_s=flops_per_s,
         bytes_per_s=bytes_per_s,

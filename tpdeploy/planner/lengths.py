@@ -106,7 +106,7 @@ class Lengths(Record):
 
 
 def check_left_out(name: str, share: float, tokens: int) -> None:
-    """Nothing, unless too large a share of the requests of `name` is longer than `tokens`.
+    """Check that not too many of the requests of `name` are longer than `tokens`.
 
     Raises:
         InputError: more than one in ten are.

@@ -58,7 +58,7 @@ def free_port() -> int:
 
 
 def say(**what: object) -> None:
-    """One object a line, written at once: the ranks share the pipe."""
+    """One object per line, written at once: the ranks share the pipe."""
     sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 

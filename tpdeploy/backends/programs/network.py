@@ -190,7 +190,7 @@ def timed(rank: Rank, group: Any, run: Callable[[], object], row: int) -> list[f
 
 
 def check(rank: Rank, group: Any, group_size: int) -> None:
-    """Nothing, if ones are added up to their number."""
+    """Check that ones add up to their number."""
     values = torch.ones(1024, device=rank.where)
     dist.all_reduce(values, group=group)
     if not bool((values == group_size).all()):

@@ -13,7 +13,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def client() -> None:
-    """Measure what a line on standard input says, and print what came of it, a line each.
+    """Run the measurement that standard input describes, and print progress and result.
 
     It ends when the input does: whoever asked is gone.
     """

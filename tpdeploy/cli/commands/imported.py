@@ -21,7 +21,7 @@ SENDING = (
 
 
 def check_alone(context: typer.Context) -> None:
-    """That --from stands without the options that say what to send.
+    """Check that --from is used without the options that say what to send.
 
     Raises:
         InputError: it does not; the first of them is named.

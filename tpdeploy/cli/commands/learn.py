@@ -1,4 +1,4 @@
-"""What validations teach, told on the way."""
+"""What plans learn from validations, reported on stderr."""
 
 from functools import partial
 

@@ -15,7 +15,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.harness.load.chat import Answer, Question, ask
 from tpdeploy.harness.load.client import key_from_environment, open_client, served_models
 from tpdeploy.launcher.choice import chosen
-from tpdeploy.launcher.control import reached, take_over_orphans
+from tpdeploy.launcher.control import endpoint_of, take_over_orphans
 from tpdeploy.launcher.state import Endpoint
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -46,7 +46,7 @@ def query(
     if not url:
         take_over_orphans()
     asked = Question(text=text, system=system, max_tokens=max_tokens, temperature=temperature)
-    with nullcontext() if url else reached(chosen(name)) as running:
+    with nullcontext() if url else endpoint_of(chosen(name)) as running:
         answer = asyncio.run(_ask(url or "", running, asked, _ignore if json else _write))
     if json:
         print_json(answer)
@@ -61,7 +61,7 @@ def answer_of(name: str, asked: Question) -> Answer:
     Raises:
         RequestError: it refused, or its answer was not whole.
     """
-    with reached(name) as running:
+    with endpoint_of(name) as running:
         return asyncio.run(_ask("", running, asked, _ignore))
 
 

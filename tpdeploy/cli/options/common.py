@@ -1,4 +1,4 @@
-"""Turning words of the command line into records, with one clear line when they cannot be."""
+"""Turn command-line values into records, or refuse them in one clear line."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a shell offers when Tab is pressed behind an option: names that are known."""
+"""Shell completion: the known names that Tab offers behind an option."""
 
 from collections.abc import Iterable
 

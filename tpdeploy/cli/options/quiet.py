@@ -1,4 +1,4 @@
-"""The option of all commands that tell how they go on."""
+"""The option --quiet, of all commands that report progress."""
 
 from typing import Annotated
 

@@ -145,7 +145,7 @@ def against_load(name: str, axis: Axis, series: Series, description: str) -> str
 
 
 def frontier(name: str, lines: Sequence[Line], device: str, description: str) -> str:
-    """Throughput of a device against the time per output token, one line a split."""
+    """Throughput per device against the time per output token, one line per split."""
     return _figure(name, _frontier(lines, device), description, FRONTIER_HEIGHT)
 
 

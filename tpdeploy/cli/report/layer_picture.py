@@ -74,7 +74,7 @@ def _matrix(
     *,
     upright: bool = True,
 ) -> None:
-    """A rectangle, cut into a stripe a GPU: side by side, or one above the other."""
+    """A rectangle, cut into one stripe per GPU: side by side, or one above the other."""
     (left, bottom), (width, height) = corner, size
     for number, colour in enumerate(colours or ("muted",)):
         part = 1 / max(1, len(colours))

@@ -20,7 +20,7 @@ PICTURES = (".svg", ".png")
 
 
 def check_report(path: Path | None) -> None:
-    """Nothing, if a report can be written to `path`, or none is wanted.
+    """Check that a report can be written to `path`, if one is wanted.
 
     Raises:
         InputError: a library is missing, or `path` is a folder or no possible name.
@@ -31,7 +31,7 @@ def check_report(path: Path | None) -> None:
 
 
 def check_picture(option: str, path: Path | None, kinds: Sequence[str] = PICTURES) -> None:
-    """Nothing, if a picture can be written to `path`, or none is wanted.
+    """Check that a picture can be written to `path`, if one is wanted.
 
     Raises:
         InputError: the library is missing, or `path` is a folder or of another kind.

@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
         return self._send(HTTPStatus.OK, "application/json", content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: whoever moves a slider asks ten times a second."""
+        """Log nothing: a slider that moves sends ten requests per second."""
 
     def _send(self, status: HTTPStatus, kind: str, content: bytes) -> None:
         self.send_response(status)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tpdeploy.backends.registry import load_backend
-from tpdeploy.learning.calibrations import MeasuredMachine, Reached, measured_here
+from tpdeploy.learning.calibrations import FittedRates, MeasuredMachine, measured_here
 from tpdeploy.planner.performance.collectives import all_reduce
 from tpdeploy.planner.performance.kernels import Roofline, Workshop
 from tpdeploy.profiles.devices.cluster import Cluster
@@ -43,7 +43,7 @@ def show_machine(console: Console, machine: MeasuredMachine, catalog: Cluster, p
     console.print(f"Kept, and used by plans for this machine: {path}", soft_wrap=True)
 
 
-def _add_kind(table: Table, name: str, found: Reached, known: Roofline) -> None:
+def _add_kind(table: Table, name: str, found: FittedRates, known: Roofline) -> None:
     error = f"{found.error:.0%}"
     table.add_row(name, *_pair(found.flops_per_s, known.flops_per_s, 1e9), "GFLOP/s", error)
     table.add_row(
@@ -52,7 +52,7 @@ def _add_kind(table: Table, name: str, found: Reached, known: Roofline) -> None:
     table.add_row("", *_pair(found.start_s, known.start_s, 1e-6), "us to start", "")
 
 
-def _add_small(table: Table, found: Reached, catalog: Cluster) -> None:
+def _add_small(table: Table, found: FittedRates, catalog: Cluster) -> None:
     known = Workshop(catalog.accelerator, catalog.efficiency).small_bytes_per_s
     start = _pair(found.start_s, catalog.efficiency.serving.layer_s, 1e-6)
     rate = _pair(found.bytes_per_s, known, 1e9)

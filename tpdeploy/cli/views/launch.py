@@ -1,4 +1,4 @@
-"""How a launch looks while it starts: one line a member, its stage and the time so far."""
+"""How a launch looks while it starts: one line per member, with its stage and the time so far."""
 
 import time
 from types import TracebackType

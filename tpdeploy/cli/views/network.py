@@ -13,7 +13,7 @@ BUSY_SPREAD = 0.4
 
 
 def show_network(console: Console, measured: MeasuredNetwork, path: Path) -> None:
-    """A row a figure, the link that explains them, and how plans take it."""
+    """One row per figure, the link fitted to them, and how plans use it."""
     network = measured.network
     console.print(Text(network.link.source))
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

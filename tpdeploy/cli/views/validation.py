@@ -133,7 +133,7 @@ def _tails(measured: Measured) -> Iterator[str]:
 
 
 def facts(report: ValidationReport) -> list[str]:
-    """What there is to know beside the tables, a sentence a line."""
+    """What there is to know beside the tables, one sentence per line."""
     measured, lag = report.measured, report.measured.client_lag_ms
     late = "" if lag is None else f"; requests were sent at most {lag:.1f} ms late"
     if measured.timeline and measured.client_lag_p99_ms is not None:
@@ -164,7 +164,7 @@ def facts(report: ValidationReport) -> list[str]:
 def why_lines(
     not_learned: Sequence[Reason | None], not_comparable: Sequence[Reason | None]
 ) -> list[str]:
-    """Each reason once, a sentence a line."""
+    """Each reason once, one sentence per line."""
     other = dict.fromkeys(each.why for each in not_comparable if each)
     unlearned = dict.fromkeys(each.why for each in not_learned if each and each != NOT_KNOWN)
     lines = [f"Not comparable with the prediction: {why}." for why in other]

@@ -73,7 +73,7 @@ def predict_row(row: Row) -> Result:
 
 
 def predict_case(case: Case) -> Result:
-    """The mean TTFT and TPOT of the first reading of a run that can be; else why the first not."""
+    """The mean TTFT and TPOT of the first reading that can be predicted; else why none can."""
     reasons = []
     for reading in case.readings:
         answer = evaluate(reading.question, reading.parallelism)
@@ -102,7 +102,7 @@ def predict_rows(
 
 
 def _rows_a_turn(rows: int) -> int:
-    """Few, so that no process is left with the last ones; of many rows more, to hand out less."""
+    """Rows per task: few, so that no process works on alone; more where there are many rows."""
     return max(ROWS_A_TURN, min(MOST_ROWS_A_TURN, rows // 1000))
 
 

@@ -40,7 +40,7 @@ class Table:
 
 
 def usable(row: Row) -> bool:
-    """Whether nothing speaks against a row: its note begins with neither of LEFT_OUT."""
+    """Whether a row counts: its note begins with neither of LEFT_OUT."""
     return not row.get("note", "").startswith(LEFT_OUT)
 
 

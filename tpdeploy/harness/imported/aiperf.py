@@ -69,7 +69,7 @@ class AiperfResult(ForeignFile):
 
     @property
     def tool(self) -> str:
-        """Which tool wrote it; genai-perf says no version."""
+        """Which tool wrote it; genai-perf states no version."""
         if "perf_analyzer" in self.input_config:
             return "genai-perf"
         return f"aiperf {self.aiperf_version}" if self.aiperf_version else "aiperf"
@@ -214,7 +214,7 @@ def _within(config: Mapping[str, object], *path: str) -> object:
 
 
 def _only(value: object) -> object:
-    """genai-perf has some of its values as a list of one."""
+    """The value itself, which genai-perf writes as a list of one in places."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 

@@ -52,7 +52,7 @@ def imported_report(path: Path, plan: DeploymentPlan) -> ValidationReport:
 
 
 def _read(path: Path, planned: Workload) -> ImportedRun:
-    """The run in `path`, by whichever tool its keys are of."""
+    """The run in `path`; its keys tell which tool wrote it."""
     content = _content(path)
     try:
         if "total_input_tokens" in content:

@@ -53,7 +53,7 @@ class VllmResult(ForeignFile):
     total_input_tokens: Whole
     total_output_tokens: Whole
     latencies: tuple[Latency, ...] = ()
-    # With --save-detailed, one of each a request.
+    # With --save-detailed, one of each per request.
     ttfts: tuple[Latency, ...] = ()
     itls: tuple[tuple[Latency, ...], ...] = ()
     input_lens: tuple[Count, ...] = ()
@@ -119,7 +119,7 @@ def _workload(result: VllmResult, planned: Workload) -> Workload:
 
 
 def _started(result: VllmResult) -> datetime:
-    """The file has its end, in the local time of where it was written."""
+    """When the run began: the file states when it ended, in the local time of its machine."""
     try:
         ended = datetime.strptime(result.date, DATE).astimezone(UTC)
         return ended - timedelta(seconds=result.duration)

@@ -1,4 +1,4 @@
-"""What the requests of a measurement ask: drawn at random, or read from a file of real prompts."""
+"""The requests of a measurement: drawn at random, or read from a file of real prompts."""
 
 import random
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Draw:
 
 
 def random_requests(vocab: int, load: Workload, how: Draw) -> Iterator[Asked]:
-    """Endless requests of the load's lengths in random token ids below `vocab`.
+    """Endless requests of random token ids below `vocab`, of the load's lengths.
 
     Lengths that were planned one by one are sent in that order, whatever the seed.
 
@@ -92,7 +92,7 @@ def _usual_ids(vocab: int) -> range:
 
 
 def read_requests(path: Path, output_tokens: int) -> Iterator[Asked]:
-    """Endlessly the requests of a JSON Lines file, in order and again.
+    """The requests of a JSON Lines file in order, repeated endlessly.
 
     A line is {"prompt": text or token ids, "output_tokens": number}; the second is `output_tokens`
     where it is left out.

@@ -11,7 +11,7 @@ FILE = "tokenizer.json"
 
 
 def counter(shape: ModelShape) -> Callable[[str], int]:
-    """What counts the tokens of a text, special ones that a prompt begins with included.
+    """A function that counts the tokens of a text, including special ones at its start.
 
     The tokenizer lies in the model's folder, or is downloaded from the hub.
 

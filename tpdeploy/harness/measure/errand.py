@@ -1,4 +1,4 @@
-"""One measurement that is done by another tpdeploy, nearer to the engines, and told in lines."""
+"""A measurement made by another tpdeploy, nearer to the engines, and reported in lines."""
 
 import asyncio
 import tempfile
@@ -19,7 +19,7 @@ from tpdeploy.planner.plan import DeploymentPlan
 
 @dataclass(frozen=True)
 class Errand:
-    """What to measure where, as one line of JSON; it holds the endpoint's key."""
+    """What to measure, and where, as one line of JSON; it holds the endpoint's key."""
 
     plan: DeploymentPlan
     url: str
@@ -39,7 +39,7 @@ TOLD: TypeAdapter[Progress | ValidationReport] = TypeAdapter(Progress | Validati
 
 
 def told(line: str) -> Progress | ValidationReport | None:
-    """What whoever does it says in a line; None for what is said by others."""
+    """What the measuring tpdeploy reports in a line; None for lines of other programs."""
     try:
         return TOLD.validate_json(line)
     except ValidationError:
@@ -47,7 +47,7 @@ def told(line: str) -> Progress | ValidationReport | None:
 
 
 def run(line: str, say: Callable[[str], None]) -> None:
-    """Do the errand in `line`, and say how far it is and what came of it, a line each.
+    """Run the measurement in `line`, and print its progress and its result, one per line.
 
     Raises:
         InputError: it is not an errand, or one of another version of tpdeploy.
@@ -76,7 +76,7 @@ def run(line: str, say: Callable[[str], None]) -> None:
 
 
 def _read(line: str) -> Errand:
-    """The errand in a line; what is wrong with it is told without the key that it holds."""
+    """The measurement in a line; an error does not show the key that the line holds."""
     try:
         errand = ERRAND.validate_json(line)
     except ValidationError:

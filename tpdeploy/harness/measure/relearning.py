@@ -46,7 +46,7 @@ class Taught:
 def relearn(engine: str, device: str, ask: Ask) -> list[Taught]:
     """Fit `engine` on `device` again to the validations that are kept, and store the result.
 
-    One correction a class of models and way of sharing a CPU's cores. `ask` gives the question
+    One correction per class of models and way of sharing a CPU's cores. `ask` gives the question
     that a plan answers, counted without correction; runs of models that are gone are left out.
     """
     groups: dict[tuple[ModelClass, tuple[int, ...]], list[Lesson]] = defaultdict(list)

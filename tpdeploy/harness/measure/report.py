@@ -70,7 +70,7 @@ class ValidationReport(Record):
     @model_validator(mode="before")
     @classmethod
     def _of_an_earlier_version(cls, content: object) -> object:
-        """Earlier versions said `learnable` without having looked at what ran: it is not known."""
+        """Earlier versions wrote `learnable` without checking what ran: taken as not known."""
         if isinstance(content, dict) and "learnable" in content:
             return {name: value for name, value in content.items() if name != "learnable"}
         return content

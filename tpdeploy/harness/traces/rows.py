@@ -11,7 +11,7 @@ from tpdeploy.errors import InputError, shown
 Row = Mapping[str, Any]
 # A row, or what is wrong with its line.
 Line = tuple[int, Row | InputError]
-# Of `vllm bench serve --save-detailed`, one number a request each.
+# Of `vllm bench serve --save-detailed`, one number per request each.
 OF_VLLM = ("start_times", "input_lens", "output_lens")
 
 
@@ -70,6 +70,6 @@ def _of_result(result: Row) -> Iterator[Line]:
     counts = [len(each) if isinstance(each, list) else 0 for each in lists]
     if len(set(counts)) > 1 or not counts[0]:
         told = ", ".join(f"{n} {name}" for n, name in zip(counts, OF_VLLM, strict=True))
-        raise InputError(f"{shown(told)}: need one of each a request, as --save-detailed writes")
+        raise InputError(f"{shown(told)}: need one of each per request, as --save-detailed writes")
     for number, values in enumerate(zip(*lists, strict=True), start=1):
         yield number, dict(zip(OF_VLLM, values, strict=True))

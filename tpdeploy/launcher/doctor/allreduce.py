@@ -79,7 +79,7 @@ class Tried:
         return f"rank {rank}" + (f" of group {group}" if max(self.steps)[0] else "")
 
     def take(self, line: Mapping[str, Any]) -> None:
-        """Keep what a rank told."""
+        """Record what a rank reported."""
         if "error" in line:
             who = self.name(line["group"], line["rank"])
             self.error = self.error or f"{who}: {line['error']}"
@@ -91,7 +91,7 @@ class Tried:
 
 
 def all_reduce(case: Case) -> Iterator[Finding]:
-    """Ranks that never meet are found in seconds, and told before an engine waits for them."""
+    """Find ranks that never meet in seconds, before an engine waits for them."""
     groups = groups_to_try(case)
     if not groups:
         yield ok("all-reduce", "no group of several ranks to try")

@@ -65,7 +65,7 @@ def _of_machine(case: Case) -> Finding:
 def _verdict(
     plan: DeploymentPlan, where: str, free: int, least: int, *, ranks: int
 ) -> Iterator[Finding]:
-    """Nothing where `free` is enough for the `ranks` there."""
+    """A finding if `free` is not enough for the `ranks` there."""
     needed = ranks * needed_bytes(plan.memory_per_gpu)
     option = SMALLER.get(plan.cluster.platform, "--memory-fraction")
     remedy = f"end what uses it, or plan with a smaller {option}"

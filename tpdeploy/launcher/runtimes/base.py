@@ -100,7 +100,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def check_plan(self, plan: DeploymentPlan, engine: Engine) -> None:
-        """Nothing, if this runtime can run such a plan.
+        """Check that this runtime can run such a plan.
 
         Raises:
             InputError: it cannot; the message says what would work.
@@ -108,7 +108,7 @@ class Runtime(ABC):
 
     @abstractmethod
     def check(self, plan: DeploymentPlan, engine: Engine) -> None:
-        """Nothing, if `plan` can be run from here, now, with `engine`.
+        """Check that `plan` can be run from here, now, with `engine`.
 
         Raises:
             InputError: it cannot; the message says what would work.

@@ -76,7 +76,7 @@ class Container(Local):
         return Rendered(member.changed(reference=name), argv, variables, files)
 
     def listens(self, member: Member) -> bool:
-        """What runs in a container is not of the client's session: whoever answers is taken."""
+        """Whether it answers: what runs in a container is not in its client's session."""
         return True
 
     def stop(self, members: Sequence[Member], grace_s: float) -> None:

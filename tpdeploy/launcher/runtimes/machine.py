@@ -6,7 +6,7 @@ from tpdeploy.profiles.machine.detect import detect
 
 
 def check_machine(plan: DeploymentPlan) -> None:
-    """Nothing, if this machine has the devices of the plan.
+    """Check that this machine has the devices of the plan.
 
     Raises:
         InputError: it has fewer, or none of their kind; the engine would say so much later.

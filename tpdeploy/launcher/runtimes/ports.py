@@ -54,7 +54,7 @@ def claim(port: int) -> socket.socket | None:
 
 
 def check_port(host: str, port: int) -> None:
-    """Nothing, if `host`:`port` is free.
+    """Check that `host`:`port` is free.
 
     Raises:
         InputError: it is taken, or cannot be; the message names the holder and a free port.

@@ -52,7 +52,7 @@ STOP_TIMEOUT_S = 90.0
 
 
 class Slurm(Runtime):
-    """Submits a job a replica, and asks the controller about all of them at once."""
+    """Submits one job per replica, and asks the controller about all of them at once."""
 
     name: ClassVar[str] = "slurm"
     here: ClassVar[bool] = False
@@ -101,7 +101,7 @@ class Slurm(Runtime):
         return ("srun", *(f"--{option}" for option in options), *program)
 
     def site(self, replica: Replica) -> Site:
-        """All of it is known in the job alone."""
+        """Ports and devices are known only once the job runs."""
         spare = (MEETING_PORT,) * replica.engine.backend.spare_ports
         return Site(
             host=ADDRESS,
@@ -149,7 +149,7 @@ class Slurm(Runtime):
         return Observed(runs=job.state in RUNNING, end=job.end)
 
     def listens(self, member: Member) -> bool:
-        """Whoever answers there is taken; others on that node have not our key."""
+        """Whether it answers: no other process on that node has our key."""
         return True
 
     def address(self, member: Member) -> str:

@@ -159,7 +159,7 @@ class Ssh(Local):
         return Rendered(member, tuple(argv), {}, files)
 
     def listens(self, member: Member) -> bool:
-        """Whoever answers there is taken; other users of that machine have not our key."""
+        """Whether it answers: no other user of that machine has our key."""
         return True
 
     def address(self, member: Member) -> str:
@@ -250,7 +250,7 @@ def _search_path(engine: Engine) -> str:
 
 
 def _check_host(host: Host, engine: Engine, program: str, gpus: int) -> None:
-    """Nothing, if that host answers and has what is needed.
+    """Check that this host answers and has what is needed.
 
     Raises:
         InputError: it does not; the message says what would work.

@@ -47,7 +47,7 @@ def delay_s(failures: int) -> float:
 
 
 class Life:
-    """A member, and what is done about it: `look` again and again, which returns soon."""
+    """A member and its supervision: call `look` repeatedly; it returns soon."""
 
     def __init__(self, member: Member, runtime: Runtime, kind: Kind, rules: Rules) -> None:
         self.member, self.runtime, self.kind, self.rules = member, runtime, kind, rules
@@ -59,7 +59,7 @@ class Life:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it showed no life when it was last looked for."""
+        """Whether it showed no sign of life when last checked."""
         return self.liveness is not None and self.liveness.silent_s > 0
 
     def start(self) -> None:
@@ -79,7 +79,7 @@ class Life:
         self._enter("starting", "starting")
 
     def look(self) -> None:
-        """See how it fares, and do what has to be done about it."""
+        """Check on it, and start, restart or end it as needed."""
         match self.member.phase:
             case "starting":
                 self._look_at_start()
@@ -89,7 +89,7 @@ class Life:
                 self.start()
 
     def check(self) -> None:
-        """Nothing, if it has not failed since it was wanted last.
+        """Check that it has not failed since it was last wanted.
 
         Raises:
             TpdeployError: it has.
@@ -98,7 +98,7 @@ class Life:
             raise TpdeployError(f"{self.member.label} {self.member.last_end}")
 
     def end(self, grace_s: float) -> None:
-        """End it, because somebody wants it."""
+        """End it on request."""
         self._end(grace_s)
         self.failures = 0
         self._enter("stopped", "")

@@ -35,7 +35,7 @@ class Liveness:
         Thread(target=self._look, daemon=True).start()
 
     def end(self) -> None:
-        """Look no longer; does not wait for the look that is under way."""
+        """Stop checking, without waiting for a check that is under way."""
         self.over.set()
 
     def _look(self) -> None:
@@ -62,7 +62,7 @@ class EngineLife:
         self.before: tuple[float, ...] | None = None
 
     def __call__(self) -> bool:
-        """Takes up to twice PROBE_TIMEOUT_S."""
+        """Check once; takes up to twice PROBE_TIMEOUT_S."""
         with suppress(httpx.HTTPError):
             if self.backend.metrics is None:  # its load cannot be seen: a probe might have to queue
                 return self.client.get(self.url + self.backend.health_path).is_success

@@ -22,7 +22,11 @@ def kv_bytes(shape: ModelShape, tokens: float, tp: int, dtype: Dtype) -> float:
 
 def request_parts(shape: ModelShape, tokens: float, tp: int, dtype: Dtype) -> Mapping[Part, float]:
     """Bytes that one request of `tokens` of context holds on one rank, by kind of layer."""
-    return {**_kv_parts(shape, tokens, tp, dtype), "linear": sequence_bytes(shape, tp)}
+    states: Mapping[Part, float] = {
+        "linear": _recurrent_bytes(shape, tp),
+        "layer": _convolution_bytes(shape, tp),
+    }
+    return {**_kv_parts(shape, tokens, tp, dtype), **states}
 
 
 def _kv_parts(shape: ModelShape, tokens: float, tp: int, dtype: Dtype) -> dict[Part, float]:
@@ -47,7 +51,18 @@ def state_bytes(linear: LinearAttention, tp: int, dtype: Dtype) -> float:
 
 
 def sequence_bytes(shape: ModelShape, tp: int) -> float:
-    """Bytes that every sequence holds on one rank besides its KV: the states of linear layers."""
+    """Bytes that every sequence holds on one rank besides its KV.
+
+    The states of linear layers, and what short convolutions saw last.
+    """
+    return _recurrent_bytes(shape, tp) + _convolution_bytes(shape, tp)
+
+
+def _convolution_bytes(shape: ModelShape, tp: int) -> float:
+    return sum(attention.state_bytes(shape, tp) for attention in attentions(shape))
+
+
+def _recurrent_bytes(shape: ModelShape, tp: int) -> float:
     if shape.linear is None:
         return 0.0
     return shape.linear.layers * state_bytes(shape.linear, tp, shape.dtype)

@@ -74,6 +74,7 @@ class TensorMaker:
         kept = dict(stored.partly_excluded).get(name, 0) if stored else 0
         # Each layer has as many of them as there are experts, or one.
         kept *= self.shape.experts.count if routed and self.shape.experts else 1
+        kept = min(kept, count)
         format_ = linear_format(stored, name)
         packed = Tensor(
             name,

@@ -10,13 +10,14 @@ from tpdeploy.planner.model.layer_inputs import (
     behind_the_layers,
     in_the_layers,
 )
+from tpdeploy.planner.model.ngrams import ngram_tensors
 from tpdeploy.planner.model.parts import Part
 from tpdeploy.planner.model.recurrent.kinds import RECURRENT
+from tpdeploy.planner.model.streams import stream_tensors
 from tpdeploy.planner.model.tensor import Split, Tensor, TensorMaker
 from tpdeploy.planner.model.weight_formats import linear_format, stored_bits
 from tpdeploy.profiles.models.config.linear_layers import HEAD
-from tpdeploy.profiles.models.shape import DenseMlp, Experts, ModelShape, Streams
-from tpdeploy.profiles.record import Dtype
+from tpdeploy.profiles.models.shape import DenseMlp, Experts, ModelShape
 
 # One 32-bit sum of squares each of Q and of K, where their norms span the heads of all ranks.
 QK_NORM_BYTES = 8
@@ -74,8 +75,12 @@ class _Builder(TensorMaker):
             yield from _in("before the first", before_the_layers(shape.layer_inputs, self))
             yield from in_the_layers(shape.layer_inputs, self)
             yield from _in("behind the last", behind_the_layers(shape.layer_inputs, self))
+        if shape.ngrams:
+            yield from _in("before the first", ngram_tensors(shape.ngrams, self))
         for attention in attentions(shape):
             yield from _in(attention.part, attention.tensors(self))
+        if taps := shape.short_convolution:
+            yield self.vector("convolutions", self.hidden, 2 * shape.layers, inputs=taps)
         if shape.linear:
             mixer = RECURRENT[shape.linear.kind]
             yield from _in("linear", mixer.tensors(shape.linear, self))
@@ -101,22 +106,6 @@ class _Builder(TensorMaker):
         if self.shape.embedding_norm:
             yield self.vector("embedding norm", self._per_norm, 1)
 
-    def _streams(self, streams: Streams) -> Iterator[Tensor]:
-        """Hyper-connections read the residual streams before each mixer and MLP, and write them."""
-        m = streams.count
-        mixed = m * m if streams.mixed else 0
-        wide, mixes, ends = m * self.hidden, 2 * m + mixed, 2 * self.shape.layers
-        fp32 = Dtype.FP32
-        plain = Tensor("streams", ends, mixes, wide, Split.REPLICATED, fp32, fp32.bits)
-        last = replace(plain, name="last streams", count=1, outputs=m, part="behind the last")
-        scalars = {plain: mixes + (3 if streams.mixed else 2)}
-        if streams.merged:
-            scalars[last] = m + 1
-        yield from scalars
-        for each, outputs in scalars.items():
-            name = f"{each.name}: scalars"
-            yield replace(each, name=name, outputs=outputs, inputs=1, matmul=False)
-
     def _over_depth(self) -> Iterator[Tensor]:
         """Attention over the sums of earlier layers: a norm and a query each time."""
         yield self.vector("norms and queries over depth", 4 * self.hidden, self.shape.layers)
@@ -125,7 +114,7 @@ class _Builder(TensorMaker):
 
     def _norms(self) -> Iterator[Tensor]:
         if self.shape.streams:
-            yield from self._streams(self.shape.streams)
+            yield from stream_tensors(self.shape.streams, self)
         if self.shape.depth_attention:
             yield from self._over_depth()
         per_norm = self._per_norm
@@ -136,8 +125,20 @@ class _Builder(TensorMaker):
             yield from _in("dense", [self.vector("MLP norms", per_norm, mlps)])
         elif self.shape.norms_per_layer:
             yield self.vector("norms", self.shape.norms_per_layer * per_norm, self.shape.layers)
+        if rank := self.shape.norm_gate_rank:
+            yield from self._norm_gates(rank)
         if self.shape.final_norm:
             yield from _in("behind the last", [self.vector("final norm", per_norm, 1)])
+
+    def _norm_gates(self, rank: int) -> Iterator[Tensor]:
+        """A gate of low rank on each layer's first norm, and on the one before its experts."""
+        sparse = self.shape.experts.layers if self.shape.experts else 0
+        placed: tuple[tuple[Part, int], ...] = (("layer", self.shape.layers), ("sparse", sparse))
+        for part, count in placed:
+            down = self.matrix("norm gate down", rank, Split.REPLICATED, count=count, matmul=True)
+            yield from _in(
+                part, [down, replace(down, name="norm gate up", outputs=self.hidden, inputs=rank)]
+            )
 
     def _mlp(self, mlp: DenseMlp, layers: int, prefix: str = "") -> Iterator[Tensor]:
         wide = mlp.intermediate
@@ -149,6 +150,8 @@ class _Builder(TensorMaker):
         yield from self.linear(f"{prefix}down", self.hidden, wide, Split.ROW, layers)
         if mlp.bias:
             yield self.vector(f"{prefix}down bias", self.hidden, layers)
+        if mlp.scaled:
+            yield self.vector(f"{prefix}scale", 1, layers)
         if mlp.activation:
             yield self.vector(f"{prefix}activation", mlp.activation, layers)
 
@@ -156,7 +159,7 @@ class _Builder(TensorMaker):
         layers, wide = experts.layers, experts.intermediate
         inner = experts.latent or self.hidden
         each = layers * experts.count
-        routed = experts.count + experts.weightless
+        routed = experts.count + experts.weightless + experts.routed_shared
         yield self.matrix("router", routed, Split.REPLICATED, count=layers, matmul=True)
         if experts.router_bias:
             yield self.vector("router bias", experts.count, layers)
@@ -180,6 +183,8 @@ class _Builder(TensorMaker):
             yield from self._mlp(shared, layers, "shared expert ")
         if experts.shared_gate:
             yield self.vector("gate of the shared expert", self.hidden, layers)
+        if experts.scaled:
+            yield self.vector("experts' scale", 1, layers)
         if experts.output_norm:
             yield self.vector("experts' norm", self._per_norm, layers)
 

@@ -11,6 +11,13 @@ Mixer = Literal["full", "sliding", "linear", "both", "none"]
 Mlp = Literal["dense", "sparse", "both", "none"]
 
 
+class RelativeBias(Record):
+    """Inkling: what attention adds to scores by distance, in place of rotary positions."""
+
+    size: int = Field(gt=0, description="values of each head that it comes from")
+    extent: int = Field(gt=0, description="tokens; those further back have none")
+
+
 class Attention(Record):
     """Multi-head attention with grouped KV heads (MHA when `kv_heads == heads`)."""
 
@@ -35,6 +42,7 @@ class Attention(Record):
         "each its own ('heads'), or over all heads at once ('projection')",
     )
     sinks: bool = Field(default=False, description="one learned logit per head (gpt-oss)")
+    relative: RelativeBias | None = None
     sliding_window: int | None = Field(default=None, gt=0, description="tokens")
     sliding_layers: int = Field(default=0, ge=0, description="layers that use sliding_window")
     borrowing: int = Field(
@@ -58,6 +66,10 @@ class LatentAttention(Record):
     qk_rope_size: int = Field(ge=0)
     v_size: int = Field(gt=0)
     output_gate: bool = Field(default=False, description="a gate for each value of the output")
+    head_gate: bool = Field(default=False, description="a gate for each head")
+    latent_gate: bool = Field(
+        default=False, description="Q and a gate come from Q's latent, normed and not (A.X K2)"
+    )
     sinks: bool = Field(default=False, description="one learned logit per head")
     layers: int | None = Field(
         default=None, gt=0, description="layers with it; None: all that have no other kind"
@@ -119,6 +131,7 @@ class LinearAttention(Record):
     output_norm: bool = Field(default=True, description="of what mamba selects: B, C and step size")
     rank: int | None = Field(default=None, gt=0, description="of what decay and gate come from")
     full_gate: bool = Field(default=False, description="the gate comes from the hidden state")
+    full_decay: bool = Field(default=False, description="the decay comes from the hidden state")
     state_dtype: Dtype | None = Field(
         default=Dtype.FP32, description="of the state engines keep; None: the model's"
     )
@@ -140,10 +153,11 @@ class Indexer(Record):
 
     `latent` indexers (DeepSeek-V3.2, GLM-5) read MLA's latent of Q; `hidden` ones (MiniMax-M3)
     the hidden state, and pick whole blocks. `compressed` ones (DeepSeek-V4) make keys of several
-    tokens each, and so do `pooled` ones (GLM-5.3-Flash), which read MLA's latent.
+    tokens each, and so do `pooled` ones (GLM-5.3-Flash), which read MLA's latent, and `averaged`
+    ones (Qwen4-Exp), which read the hidden state and have no weights for it.
     """
 
-    kind: Literal["latent", "pooled", "hidden", "compressed"]
+    kind: Literal["latent", "pooled", "hidden", "compressed", "averaged"]
     tokens_per_key: int = Field(default=1, gt=0)
     heads: int = Field(gt=0)
     head_size: int = Field(gt=0)
@@ -159,6 +173,7 @@ class DenseMlp(Record):
     gated: bool = True
     bias: bool = False
     activation: int = Field(default=0, ge=0, description="parameters of its activation (xIELU)")
+    scaled: bool = Field(default=False, description="one scale of what it gives (Inkling)")
     layers: int | None = Field(
         default=None, gt=0, description="layers with it; None: all without experts"
     )
@@ -183,6 +198,10 @@ class Experts(Record):
     router_scales: bool = Field(default=False, description="a scale for each input and each expert")
     shared_intermediate: int = Field(default=0, ge=0, description="width of the shared expert(s)")
     shared_gate: bool = Field(default=False, description="a learned gate on the shared expert")
+    routed_shared: int = Field(
+        default=0, ge=0, description="shared experts that the router scores too (Inkling)"
+    )
+    scaled: bool = Field(default=False, description="one scale of what all give (Inkling)")
     output_norm: bool = Field(default=False, description="a norm behind them (A.X K1)")
     layers: int = Field(gt=0, description="layers with experts; the others use the dense MLP")
 
@@ -259,12 +278,29 @@ class LayerInputs(Record):
     copies: int = Field(default=1, gt=0, description="of the hidden state")
 
 
+class NgramInputs(Record):
+    """Qwen4-Exp: what some layers add of the last few tokens, from tables of hashes."""
+
+    rows: tuple[int, ...] = Field(min_length=1, description="of the table of each such layer")
+    row_size: int = Field(gt=0, description="values of one row")
+    rows_per_token: int = Field(gt=0)
+    convolution: int = Field(gt=0, description="tokens that the convolution behind it spans")
+
+    @property
+    def values(self) -> int:
+        """Values that a token takes of a table."""
+        return self.row_size * self.rows_per_token
+
+
 class Streams(Record):
     """Hyper-connections: each mixer and MLP reads a mixture of several residual streams."""
 
     count: int = Field(gt=1)
     mixed: bool = Field(default=True, description="with each other too (DeepSeek-V4); Hy4: not")
     merged: bool = Field(default=True, description="by weights in the end; False: their mean")
+    rank: int | None = Field(
+        default=None, gt=0, description="of gates that mix every value of them (Qwen4-Exp)"
+    )
 
 
 class LayerGroup(Record):
@@ -311,12 +347,21 @@ class ModelShape(Record):
     norms_by_block: bool = Field(
         default=False, description="one for each mixer and MLP that is there, not for each layer"
     )
+    norm_gate_rank: int | None = Field(
+        default=None, gt=0, description="of a gate on norms before mixers and experts (A.X K2)"
+    )
     final_norm: bool = True
     norm_bias: bool = False
     embedding_norm: bool = Field(default=False, description="a norm behind the embedding (Bloom)")
     head_bias: bool = False
     learned_positions: int = Field(default=0, ge=0, description="rows of a position embedding")
     layer_inputs: LayerInputs | None = None
+    ngrams: NgramInputs | None = None
+    short_convolution: int | None = Field(
+        default=None,
+        gt=1,
+        description="tokens that convolutions of K, of V and of what each mixer and MLP gives span",
+    )
     quantization: Quantization | None = None
     encoders: Encoders | None = Field(default=None, description="of a multimodal model")
     uncounted: tuple[Text, ...] = Field(

@@ -35,7 +35,7 @@ THEIRS = frozenset(
 
 
 def check(task: Task, settings: Settings) -> None:
-    """Nothing, if KServe's templates can run such a plan.
+    """Check that KServe's templates can run such a plan.
 
     Raises:
         InputError: they cannot.

@@ -209,7 +209,7 @@ def contexts() -> Sequence[str]:
 
 
 def check_context(context: str) -> None:
-    """Nothing, if kubectl knows it.
+    """Check that kubectl knows it.
 
     Raises:
         InputError: it does not.

@@ -93,7 +93,7 @@ def objects(task: Task, settings: Settings) -> list[Json]:
 
 
 def _single(task: Task, settings: Settings, parts: Parts) -> Json:
-    """A pod a replica; one gives way before its successor comes: there are no spare devices."""
+    """One pod per replica; the old one ends before the new one starts: no devices are spare."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -111,7 +111,7 @@ def _single(task: Task, settings: Settings, parts: Parts) -> Json:
 
 
 def _groups(task: Task, settings: Settings, parts: Parts) -> Json:
-    """A group of pods a replica, which end and begin together."""
+    """One group of pods per replica, which start and end together."""
     return {
         "apiVersion": f"{LWS}/v1",
         "kind": "LeaderWorkerSet",

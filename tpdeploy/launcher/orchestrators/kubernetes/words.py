@@ -1,4 +1,4 @@
-"""What only a pod knows, as words of a command: the kubelet replaces $(NAME) by the variable NAME.
+"""What only a pod knows, in a command: the kubelet replaces $(NAME) by the variable NAME.
 
 Backends take them for ordinary words; `written` makes them what the kubelet replaces, and keeps
 it from replacing anything else.

@@ -35,7 +35,7 @@ def refusals(task: Task) -> Iterator[str]:
 
 
 def check_names(task: Task, details: Details) -> None:
-    """Nothing, if neither the name nor the path is in use."""
+    """Check that neither the name nor the path is in use."""
     name, path = application_of(task.order), f"/{task.order.name}"
     if name in details.applications:
         raise InputError(
@@ -47,7 +47,7 @@ def check_names(task: Task, details: Details) -> None:
 
 
 def check_proxy(task: Task, details: Details) -> None:
-    """Nothing, if Serve listens, or can listen, where it is asked to and is reached from here."""
+    """Check that Serve listens, or can listen, where it was asked to, within reach from here."""
     order, there, url = task.order, details.http_options, address_of(task.order.on)
     if order.host in LOOPBACKS and Dashboard(url).host not in LOOPBACKS:
         raise InputError(

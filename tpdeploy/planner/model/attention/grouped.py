@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
+from tpdeploy.planner.model.attention.convolved import convolution_bytes, convolution_tensors
 from tpdeploy.planner.model.attention.cost import ContextLayers
 from tpdeploy.planner.model.attention.mixer import AttentionMixer, Projections
+from tpdeploy.planner.model.attention.relative import relative_tensors
 from tpdeploy.planner.model.parts import Part
 from tpdeploy.planner.model.tensor import Split, Tensor, TensorMaker, kv_heads_per_rank
-from tpdeploy.profiles.models.shape import Attention, Indexer
+from tpdeploy.profiles.models.shape import Attention, Indexer, ModelShape
 from tpdeploy.profiles.record import Dtype
 
 
@@ -61,6 +63,8 @@ class GroupedAttention(AttentionMixer):
             yield make.vector(f"{prefix}output bias", hidden, n)
         yield from self._norms(make)
         yield from self._of_heads(make)
+        yield from relative_tensors(attention, n, prefix, make)
+        yield from convolution_tensors(attention, n, prefix, make)
 
     def kv_bytes(self, tokens: float, tp: int, dtype: Dtype) -> Mapping[Part, float]:
         """Layers with a window hold no more than it, those that borrow nothing."""
@@ -69,6 +73,10 @@ class GroupedAttention(AttentionMixer):
         sliding = self._sliding - self.attention.borrowing_sliding
         full = self.layers - self._sliding - self.attention.borrowing
         return {"full": full * tokens * token, "sliding": sliding * inside * token}
+
+    def state_bytes(self, shape: ModelShape, tp: int) -> float:
+        """What short convolutions saw last, if there are any."""
+        return self.layers * convolution_bytes(self.attention, shape, tp)
 
     def context(self, tp: int, dtype: Dtype) -> Iterator[ContextLayers]:
         """In full, within a window, or to what an indexer picks."""

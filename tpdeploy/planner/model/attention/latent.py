@@ -48,7 +48,7 @@ class MultiHeadLatent(AttentionMixer):
         else:
             yield from make.linear("q down", mla.q_lora_rank, hidden, Split.REPLICATED, n)
             yield make.vector("q norm", mla.q_lora_rank, n)
-            yield from make.linear("q up", query, mla.q_lora_rank, Split.COLUMN, n)
+            yield from make.linear("q up", *self._from_latent(query), Split.COLUMN, n)
         latent = mla.kv_lora_rank + mla.qk_rope_size
         yield from make.linear("kv down", latent, hidden, Split.REPLICATED, n)
         yield make.vector("kv norm", mla.kv_lora_rank, n)
@@ -57,6 +57,8 @@ class MultiHeadLatent(AttentionMixer):
         values = mla.heads * mla.v_size
         if mla.output_gate:
             yield from make.linear("output gate", values, hidden, Split.COLUMN, n)
+        if mla.head_gate:
+            yield from make.linear("head gate", mla.heads, hidden, Split.COLUMN, n)
         if mla.sinks:
             yield make.vector("sinks", mla.heads, n, Split.COLUMN)
         yield from make.linear("output", hidden, values, Split.ROW, n)
@@ -87,6 +89,11 @@ class MultiHeadLatent(AttentionMixer):
         heads = f"{mla.heads // tp} of {mla.heads} heads"
         whole = f"{heads}, the {latent}-wide KV latent whole on every GPU"
         return Projections("per-head V of MLA", values, whole, values)
+
+    def _from_latent(self, query: int) -> tuple[int, int]:
+        """Outputs and inputs of what makes Q, and A.X K2's gate, of Q's latent."""
+        mla, rank = self.attention, self.attention.q_lora_rank or 1
+        return (query + mla.heads * mla.v_size, 2 * rank) if mla.latent_gate else (query, rank)
 
     def _token_bytes(self, dtype: Dtype) -> float:
         """Bytes of one token's latent in one layer.

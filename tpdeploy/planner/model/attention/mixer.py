@@ -8,6 +8,7 @@ from typing import ClassVar
 from tpdeploy.planner.model.attention.cost import ContextLayers
 from tpdeploy.planner.model.parts import Part
 from tpdeploy.planner.model.tensor import Tensor, TensorMaker
+from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
 # One FP32 scale stands for so many FP8 values, in an indexer's keys and in the latent that sparse
@@ -55,6 +56,10 @@ class AttentionMixer(ABC):
     @abstractmethod
     def kv_bytes(self, tokens: float, tp: int, dtype: Dtype) -> Mapping[Part, float]:
         """Bytes of `tokens` of context in all of its layers on one rank, by part."""
+
+    def state_bytes(self, shape: ModelShape, tp: int) -> float:
+        """Bytes that a sequence holds on one rank in all of its layers, whatever its context."""
+        return 0.0
 
     @abstractmethod
     def context(self, tp: int, dtype: Dtype) -> Iterator[ContextLayers]:

@@ -26,8 +26,9 @@ class Picking:
             q = ("index q", queries, hidden, Split.KV, n)
             yield from make.linear(*q, kv_heads=indexer.heads)
         else:
-            weights = ("index weights", indexer.heads, Split.REPLICATED)
-            yield make.matrix(*weights, count=n, matmul=True)
+            if indexer.kind != "averaged":
+                weights = ("index weights", indexer.heads, Split.REPLICATED)
+                yield make.matrix(*weights, count=n, matmul=True)
             rank = self.query_rank or hidden
             yield from make.linear("index q", queries, rank, Split.REPLICATED, n)
         if indexer.kind == "compressed":
@@ -42,8 +43,13 @@ class Picking:
 
     @property
     def token_bytes(self) -> float:
-        """Bytes of one token's key in one layer, in FP8 with its scales, on every rank."""
+        """Bytes of one token's key in one layer, on every rank: in FP8 with its scales.
+
+        Qwen4-Exp's keys are in 16 bits, unless vLLM is told otherwise.
+        """
         size = self.indexer.head_size
+        if self.indexer.kind == "averaged":
+            return 2 * size / self.indexer.tokens_per_key
         key = size + ceil(size / SCALED_VALUES) * SCALE_BYTES
         return key / self.indexer.tokens_per_key
 

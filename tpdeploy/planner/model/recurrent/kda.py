@@ -9,7 +9,10 @@ from tpdeploy.profiles.models.shape import LinearAttention
 
 
 class KimiDelta(DeltaNet):
-    """Decay and output gate come from projections of low rank, but for Kimi-K3's gate."""
+    """Decay and output gate come from projections of low rank, or from the hidden state.
+
+    The latter is so of Kimi-K3's gate, and of both in Ling 3.0.
+    """
 
     name = "Kimi delta attention"
     column_parallel = "V of QKV"
@@ -21,9 +24,10 @@ class KimiDelta(DeltaNet):
         wide, heads = linear.values, linear.value_heads
         yield from make.linear("linear q and k", 2 * linear.keys, hidden, Split.COLUMN, n)
         yield from make.linear("linear v", wide, hidden, Split.COLUMN, n)
-        if linear.full_gate:
-            yield from make.linear("linear gate", wide, hidden, Split.COLUMN, n)
-        for name in ("decay",) if linear.full_gate else ("decay", "gate"):
+        full = {"gate": linear.full_gate, "decay": linear.full_decay}
+        for name in (name for name in full if full[name]):
+            yield from make.linear(f"linear {name}", wide, hidden, Split.COLUMN, n)
+        for name in (name for name in ("decay", "gate") if not full[name]):
             yield from make.linear(f"linear {name} down", rank, hidden, Split.REPLICATED, n)
             yield from make.linear(f"linear {name}", wide, rank, Split.COLUMN, n)
         yield from make.linear("linear strength", heads, hidden, Split.COLUMN, n)

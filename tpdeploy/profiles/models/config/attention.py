@@ -12,6 +12,7 @@ from tpdeploy.profiles.models.shape import (
     Indexer,
     LatentAttention,
     Mixer,
+    RelativeBias,
     SharedAttention,
 )
 
@@ -78,7 +79,7 @@ def windowed_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) ->
         sliding_window=window(keys, family),
         sliding_layers=sliding,
         borrowing=(0, _borrowing(keys, kinds).count("sliding")),
-        sinks=keys.flag("add_swa_attention_sink_bias", default=bool(swa)),
+        sinks=keys.flag("add_swa_attention_sink_bias", default=bool(swa) and not family.relative),
     )
 
 
@@ -118,6 +119,8 @@ def indexer_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> 
         return _on_latent(keys, family, kinds)
     if family.indexer == "compressed":
         return _compressed_indexer(keys, kinds.layers)
+    if family.indexer == "averaged":
+        return _averaging(keys, kinds)
     sparse = keys.part("sparse_attention_config")
     if family.indexer == "none" or sparse is None:
         return None
@@ -129,6 +132,22 @@ def indexer_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> 
         most_tokens=sparse.whole("sparse_topk_blocks") * sparse.whole("sparse_block_size"),
         layers=layers,
         sparse_layers=layers,
+    )
+
+
+def _averaging(keys: ConfigKeys, kinds: LayerKinds) -> Indexer | None:
+    """Qwen4-Exp's, which picks blocks of tokens by the average of their keys; optional."""
+    heads = keys.optional("indexer_n_heads")
+    if heads is None:
+        return None
+    return Indexer(
+        kind="averaged",
+        tokens_per_key=keys.whole("indexer_compress_ratio"),
+        heads=heads,
+        head_size=keys.whole("indexer_head_dim"),
+        most_tokens=keys.whole("indexer_budget"),
+        layers=kinds.mixing("full"),
+        sparse_layers=kinds.mixing("full"),
     )
 
 
@@ -159,6 +178,8 @@ def _latent(keys: ConfigKeys, family: Family, layers: int | None) -> LatentAtten
         qk_rope_size=keys.whole("qk_rope_head_dim", least=0),
         v_size=keys.whole("v_head_dim"),
         output_gate=switched(keys, family.output_gate),
+        head_gate=family.head_gate,
+        latent_gate=family.latent_gate,
         sinks=family.sinks,
         layers=layers,
     )
@@ -255,6 +276,10 @@ def _grouped(
     keys_are_values: bool = False,
 ) -> Attention:
     heads = heads or keys.whole("num_attention_heads")
+    relative = None
+    if family.relative:
+        extent = sliding_window or keys.whole("rel_extent")
+        relative = RelativeBias(size=keys.whole("d_rel"), extent=extent)
     if heads % kv_heads:
         raise keys.refused("num_key_value_heads", f"need a divisor of the {heads} heads")
     head_gate = family.head_gate and keys.value("gating") in (None, True, "per-head")
@@ -273,6 +298,7 @@ def _grouped(
         output_bias=switched(keys, family.output_bias),
         qk_norm=family.qk_norm if has_norm else "none",
         sinks=sinks,
+        relative=relative,
         sliding_window=sliding_window,
         sliding_layers=sliding_layers,
         borrowing=borrowing[0],

@@ -19,6 +19,20 @@ def listed_kinds(keys: ConfigKeys, name: str, layers: int) -> list[str]:
     return kinds
 
 
+def alike(keys: ConfigKeys, name: str, default: int | None = None) -> int:
+    """A whole number, or the one that a list repeats for every layer.
+
+    Raises:
+        InputError: the numbers of the list differ.
+    """
+    if not isinstance(keys.value(name), list):
+        return keys.whole(name, default=default)
+    numbers = set(keys.numbers(name))
+    if len(numbers) != 1 or min(numbers) < 1:
+        raise keys.refused(name, "need the same number of at least 1 for all layers")
+    return numbers.pop()
+
+
 def need_each(keys: ConfigKeys, name: str, found: int, layers: int) -> None:
     """Refuse a list that has not one for each layer."""
     if found != layers:

@@ -23,6 +23,9 @@ MIXERS: Mapping[str, Mixer] = {
     "hybrid": "both",
 }
 
+# Inkling's attention, with short convolutions.
+CONVOLVED: Mapping[str, Mixer] = {"hybrid": "full", "hybrid_sliding": "sliding"}
+
 # Windowed layers: of so many the last one has no window.
 EVERY = {"alternate": 2, "chunked": 4}
 
@@ -35,7 +38,10 @@ def mixers_of(keys: ConfigKeys, family: Family, layers: int) -> Iterable[Mixer]:
     """
     has_window = window(keys, family) is not None
     if kinds := listed_kinds(keys, "layer_types", layers):
-        return _listed(keys, kinds, has_window=has_window)
+        return _listed(keys, family, kinds, has_window=has_window)
+    if family.relative and keys.value("local_layer_ids") is not None:
+        local = set(keys.numbers("local_layer_ids"))
+        return ["sliding" if i in local else "full" for i in range(layers)]
     pattern = keys.numbers("hybrid_layer_pattern")  # MiMo-V2: 1 slides
     if pattern and has_window:
         need_each(keys, "hybrid_layer_pattern", len(pattern), layers)
@@ -72,11 +78,14 @@ def _attention_indices(keys: ConfigKeys) -> set[int]:
     return {*keys.numbers("attn_layer_indices"), *keys.numbers("full_attn_idxs")}
 
 
-def _listed(keys: ConfigKeys, kinds: list[str], *, has_window: bool) -> Iterable[Mixer]:
-    unknown = set(kinds) - MIXERS.keys()
+def _listed(
+    keys: ConfigKeys, family: Family, kinds: list[str], *, has_window: bool
+) -> Iterable[Mixer]:
+    known = {**MIXERS, **CONVOLVED} if family.relative else MIXERS
+    unknown = set(kinds) - known.keys()
     if unknown:
-        raise keys.refused("layer_types", f"known here: {', '.join(MIXERS)}")
-    mixers = [MIXERS[kind] for kind in kinds]
+        raise keys.refused("layer_types", f"known here: {', '.join(known)}")
+    mixers = [known[kind] for kind in kinds]
     return [m if has_window or m != "sliding" else "full" for m in mixers]
 
 

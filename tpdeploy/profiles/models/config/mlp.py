@@ -7,6 +7,7 @@ from tpdeploy.profiles.models.config.attention import switched
 from tpdeploy.profiles.models.config.families.family import Family
 from tpdeploy.profiles.models.config.keys import ConfigKeys
 from tpdeploy.profiles.models.config.layer_kinds import LayerKinds
+from tpdeploy.profiles.models.config.listed import alike
 from tpdeploy.profiles.models.shape import DenseMlp, Experts
 
 
@@ -22,6 +23,7 @@ def mlp_from_config(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Dens
         gated=family.gated,
         bias=switched(keys, family.mlp_bias),
         activation=family.activation_parameters,
+        scaled=family.scaled_mlps,
         layers=None if kinds.dense == usual else kinds.dense,
     )
 
@@ -81,21 +83,24 @@ def _adjusted_width(keys: ConfigKeys) -> int:
 
 
 def _is_mixtral(family: Family) -> bool:
-    return family.experts in {"mixtral", "gpt-oss", "llama4", "granite"}
+    return family.experts in {"mixtral", "gpt-oss", "llama4", "granite", "hunyuan"}
 
 
 def _in_line(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
-    """Experts as wide as `intermediate_size`: Mixtral, MiniMax-M2, gpt-oss, Granite and Llama 4."""
+    """Experts as wide as `intermediate_size`, from Mixtral to Llama 4.
+
+    In Llama 4 and Hunyuan the shared one is as wide.
+    """
     width = keys.whole("intermediate_size")
     has_bias = family.experts == "gpt-oss"
     stated = keys.whole("shared_intermediate_size", default=0, least=0)  # Granite
     return Experts(
-        count=keys.whole("num_local_experts"),
-        per_token=keys.whole("num_experts_per_tok"),
+        count=alike(keys, "num_local_experts"),
+        per_token=alike(keys, "num_experts_per_tok"),
         intermediate=width,
         bias=has_bias,
         router_bias=has_bias,
-        shared_intermediate=width if family.experts == "llama4" else stated,
+        shared_intermediate=width if family.experts in {"llama4", "hunyuan"} else stated,
         layers=kinds.sparse,
     )
 
@@ -115,6 +120,8 @@ def _apart(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> Experts:
         router_bias=family.router_bias,
         shared_intermediate=_shared_width(keys, family),
         shared_gate=family.shared_gate,
+        routed_shared=keys.whole("n_shared_experts", least=0) if family.scaled_mlps else 0,
+        scaled=family.scaled_mlps,
         output_norm=family.experts_norm,
         layers=kinds.sparse,
     )

@@ -11,7 +11,7 @@ from tpdeploy.profiles.models.config.attention import (
     switched,
     windowed_from_config,
 )
-from tpdeploy.profiles.models.config.encoders.wrappers import beside_the_text
+from tpdeploy.profiles.models.config.encoders.wrappers import UNSTATED, beside_the_text
 from tpdeploy.profiles.models.config.families.family import Family
 from tpdeploy.profiles.models.config.families.known import FAMILIES
 from tpdeploy.profiles.models.config.families.unplanned import ENCODER_DECODER, UNPLANNED
@@ -23,6 +23,7 @@ from tpdeploy.profiles.models.config.mlp import (
     mlp_from_config,
     narrower_mlps,
 )
+from tpdeploy.profiles.models.config.ngrams import ngrams_from_config
 from tpdeploy.profiles.models.config.quantization import quantization_from_config
 from tpdeploy.profiles.models.config.recurrent import linear_from_config
 from tpdeploy.profiles.models.config.text_defaults import TEXT_DEFAULTS
@@ -53,6 +54,7 @@ def shape_from_config(
         InputError: an architecture or format that is not known, a key that is missing or has an
             impossible value.
     """
+    config = {**UNSTATED.get(str(config.get("model_type")), {}), **_served_part(config)}
     language = _language_part(config)
     kind = ConfigKeys(language, id).text("model_type")
     family = FAMILIES.get(kind)
@@ -96,6 +98,18 @@ def _beside(config: Mapping[str, object], text: ConfigKeys) -> Mapping[str, obje
     return {"encoders": Encoders(split=found.split, whole=found.whole)}
 
 
+def _served_part(config: Mapping[str, object]) -> Mapping[str, object]:
+    """Of a model that speaks too, the part that reads and writes: its thinker (Qwen Omni).
+
+    Engines serve that part alone, and load no other weights.
+    """
+    thinker = config.get("thinker_config")
+    if not isinstance(thinker, Mapping):
+        return config
+    shared = {key: config[key] for key in SHARED_KEYS if key in config}
+    return {"model_type": f"{config.get('model_type')}_thinker", **shared, **thinker}
+
+
 def _language_part(config: Mapping[str, object]) -> Mapping[str, object]:
     """The text model's config inside a multimodal one, else the config itself."""
     inner = config.get("text_config")
@@ -136,12 +150,15 @@ def _shape(keys: ConfigKeys, family: Family, path: str | None) -> ModelShape:
         depth_attention=keys.optional("attn_res_block_size"),
         norms_per_layer=_norms(keys, family, kinds),
         norms_by_block=family.searched,
+        norm_gate_rank=keys.optional("gated_norm_rank"),
         final_norm=family.final_norm,
         norm_bias=family.norm_bias,
         embedding_norm=family.embedding_norm,
         head_bias=switched(keys, family.head_bias),
         learned_positions=0 if extra is None else context + extra,
         layer_inputs=layer_inputs_from_config(keys),
+        ngrams=ngrams_from_config(keys),
+        short_convolution=keys.whole("sconv_kernel_size", least=2) if family.relative else None,
         quantization=quantization_from_config(keys, family, kinds),
     )
 
@@ -152,7 +169,12 @@ def _streams(keys: ConfigKeys, family: Family) -> Streams | None:
     if count == 1:
         return None
     kind = family.streams
-    return Streams(count=count, mixed=kind != "apart", merged=kind != "averaged")
+    return Streams(
+        count=count,
+        mixed=kind != "apart",
+        merged=kind != "averaged",
+        rank=keys.optional("hc_lowrank"),
+    )
 
 
 def _norms(keys: ConfigKeys, family: Family, kinds: LayerKinds) -> int:

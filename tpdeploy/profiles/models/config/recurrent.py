@@ -83,10 +83,13 @@ def _mamba(keys: ConfigKeys, layers: int) -> LinearAttention:
 
 
 def _kda(keys: ConfigKeys, layers: int) -> LinearAttention:
-    """Kimi delta attention; published configs keep its keys in a part of their own."""
+    """Kimi delta attention; Kimi's configs keep its keys in a part of their own.
+
+    Ling's heads are as many, and have the size, that its config states of all attention.
+    """
     own = keys.part("linear_attn_config") or keys
-    heads = own.whole("num_heads", "linear_num_heads")
-    size = own.whole("head_dim" if own is not keys else "linear_head_dim")
+    heads = own.whole("num_heads", "linear_num_heads", "num_attention_heads")
+    size = own.whole("linear_head_dim", "head_dim")
     return LinearAttention(
         kind="kda",
         key_heads=heads,
@@ -95,6 +98,7 @@ def _kda(keys: ConfigKeys, layers: int) -> LinearAttention:
         value_size=size,
         rank=size,
         full_gate=own.flag("use_full_rank_gate"),
+        full_decay=own.flag("no_kda_lora"),
         convolution=own.whole("short_conv_kernel_size", "linear_conv_kernel_dim", least=2),
         layers=layers,
     )

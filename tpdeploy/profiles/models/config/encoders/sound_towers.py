@@ -55,6 +55,13 @@ def qwen2_5_omni(keys: ConfigKeys) -> Parameters:
     return glm_asr(ConfigKeys(whisper, keys.id, keys.where)) + marks + linear(out, hidden)
 
 
+def inkling(keys: ConfigKeys) -> Parameters:
+    """Inkling: an embedding of each level of each pitch, and a norm."""
+    hidden = keys.whole("decoder_dmodel", "text_hidden_size")
+    rows = keys.whole("n_mel_bins") * keys.whole("mel_vocab_size")
+    return Parameters(whole=rows * hidden) + norm(hidden, bias=False)
+
+
 def gemma4(keys: ConfigKeys) -> Parameters:
     """A Conformer: two MLPs, attention and a convolution in each layer."""
     hidden, heads = keys.whole("hidden_size"), keys.whole("num_attention_heads")
@@ -115,6 +122,13 @@ _WHISPER = {
     "num_hidden_layers": 32,
     "num_mel_bins": 128,
 }
+_QWEN = {
+    "d_model": 1280,
+    "encoder_ffn_dim": 5120,
+    "encoder_layers": 32,
+    "num_mel_bins": 128,
+    "output_dim": 3584,
+}
 _GRANITE_SPEECH = {
     "hidden_dim": 1024,
     "num_layers": 10,
@@ -131,17 +145,11 @@ _GRANITE_SPEECH = {
 SOUND_TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     "voxtral_encoder": (voxtral, {**_WHISPER, "max_source_positions": 1500}),
     "glmasr_encoder": (glm_asr, _WHISPER),
+    "inkling_audio": (inkling, {"n_mel_bins": 80, "mel_vocab_size": 256}),
+    "inkling_audio_model": (inkling, {}),
     "qwen3_asr_encoder": (qwen3_asr, {}),
-    "qwen2_5_omni_audio_encoder": (
-        qwen2_5_omni,
-        {
-            "d_model": 1280,
-            "encoder_ffn_dim": 5120,
-            "encoder_layers": 32,
-            "num_mel_bins": 128,
-            "output_dim": 3584,
-        },
-    ),
+    "qwen3_omni_moe_audio_encoder": (qwen3_asr, {**_QWEN, "downsample_hidden_size": 480}),
+    "qwen2_5_omni_audio_encoder": (qwen2_5_omni, _QWEN),
     "gemma4_audio": (
         gemma4,
         {

@@ -6,6 +6,7 @@ with --mm-encoder-tp-mode weights, its default. Each function counts the tower t
 
 from collections.abc import Mapping
 
+from tpdeploy.profiles.models.config.encoders.folded_patches import folded_patches
 from tpdeploy.profiles.models.config.encoders.images import (
     BASE,
     LARGE,
@@ -241,6 +242,8 @@ TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     "exaone4_5_vision": (qwen2_5_vl, _QWEN_FRAMES),
     "qwen3_vl_vision": (qwen3_vl, _DEEPSTACK),
     "qwen3_vl_moe_vision": (qwen3_vl, _DEEPSTACK),
+    "qwen3_omni_moe_vision_encoder": (qwen3_vl, _DEEPSTACK),
+    "cohere_compass_vision": (qwen3_vl, _DEEPSTACK),
     "qwen3_5_vision": (qwen3_vl, _QWEN3),
     "qwen3_5_moe_vision": (qwen3_vl, _QWEN3),
     "qwen4_exp_vision": (qwen3_vl, _QWEN3),
@@ -284,6 +287,11 @@ TOWERS: Mapping[str, tuple[Tower, Mapping[str, object]]] = {
     "blip_2_vision_model": (blip2, _BLIP),
     "instructblip_vision_model": (blip2, _BLIP),
     "instructblipvideo_vision_model": (blip2, _BLIP),
+    "inkling_vision": (
+        folded_patches,
+        {"n_layers": 24, "num_channels": 3, "patch_size": 40, "temporal_patch_size": 2},
+    ),
+    "inkling_vision_model": (folded_patches, {}),
     **SPECIAL_TOWERS,
     **SOUND_TOWERS,
 }

@@ -42,6 +42,9 @@ WRAPPERS: Mapping[str, Kind] = {
     "smolvlm": Kind("smolvlm_vision", projectors.smolvlm),
     "idefics3": Kind("idefics3_vision", projectors.smolvlm),
     "idefics2": Kind("idefics2_vision", queries.idefics2),
+    "inkling_mm_model": Kind(
+        "inkling_vision", beside=(Kind("inkling_audio", part="audio_config"),)
+    ),
     "internvl": Kind("internvl_vision", projectors.internvl),
     "qianfan_ocr": Kind("qianfan_ocr_vision", projectors.internvl),
     "paddleocr_vl": Kind("paddleocr_vl_vision", projectors.paddleocr_vl),
@@ -79,6 +82,10 @@ WRAPPERS: Mapping[str, Kind] = {
         "qwen2_5_vl_vision",
         beside=(Kind("qwen2_5_omni_audio_encoder", part="audio_config"),),
     ),
+    "qwen3_omni_moe_thinker": Kind(
+        "qwen3_omni_moe_vision_encoder",
+        beside=(Kind("qwen3_omni_moe_audio_encoder", projectors.qwen3_asr, part="audio_config"),),
+    ),
     "granite_speech": Kind("granite_speech_encoder", queries.granite_speech, part="encoder_config"),
     "granite_speech_plus": Kind(
         "granite_speech_plus_encoder", queries.granite_speech, part="encoder_config"
@@ -89,11 +96,13 @@ WRAPPERS: Mapping[str, Kind] = {
     "qwen2_vl": Kind("qwen2_vl_vision"),
     "qwen2_5_vl": Kind("qwen2_5_vl_vision"),
     "hyperclovax_vision_v2": Kind("qwen2_5_vl_vision", projectors.hyperclovax),
+    "cohere_compass": Kind("cohere_compass_vision"),
     "exaone4_5": Kind("exaone4_5_vision"),
     "qwen3_vl": Kind("qwen3_vl_vision"),
     "qwen3_vl_moe": Kind("qwen3_vl_moe_vision"),
     "qwen3_5": Kind("qwen3_5_vision"),
     "qwen3_5_moe": Kind("qwen3_5_moe_vision"),
+    "qwen4_exp": Kind("qwen4_exp_vision"),
     "glm4v": Kind("glm4v_vision"),
     "glm4v_moe": Kind("glm4v_moe_vision"),
     "glm46v": Kind("glm4v_vision"),
@@ -101,6 +110,11 @@ WRAPPERS: Mapping[str, Kind] = {
     "voxtral": Kind("voxtral_encoder", projectors.voxtral, part="audio_config"),
     "glmasr": Kind("glmasr_encoder", projectors.glm_asr, part="audio_config"),
     "qwen3_asr": Kind("qwen3_asr_encoder", projectors.qwen3_asr, part="audio_config"),
+}
+
+# Parts that a model has by its class's defaults where config.json leaves them out.
+UNSTATED: Mapping[str, Mapping[str, object]] = {
+    "step3p7": {"vision_config": {"model_type": "step3p5_vision"}},
 }
 
 

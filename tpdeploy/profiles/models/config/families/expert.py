@@ -24,6 +24,22 @@ _STEP = Family(
         "n_shared_experts": 1,
     },
 )
+# Ling 1 and 2.
+_BAILING = Family(
+    qkv_bias="use_qkv_bias",
+    qk_norm="head",
+    qk_norm_key="use_qk_norm",
+    experts="deepseek",
+    only={"use_bias": False, "use_rmsnorm": True},
+    renamed=NUM_EXPERTS,
+    defaults={"num_shared_experts": 0},
+    modules={
+        "q": "attention.query_key_value",
+        "k": "attention.query_key_value",
+        "v": "attention.query_key_value",
+        "output": "attention.dense",
+    },
+)
 
 EXPERT_FAMILIES: Mapping[str, Family] = {
     "afmoe": Family(
@@ -74,6 +90,19 @@ EXPERT_FAMILIES: Mapping[str, Family] = {
         renamed={"n_routed_experts": "num_local_experts"},
         defaults={"num_key_value_heads": 4, "head_dim": 128, "sliding_window": 1024},
     ),
+    "hunyuan_v1_moe": Family(
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        qk_norm="head",
+        experts="hunyuan",
+        renamed={"num_local_experts": "num_experts", "num_experts_per_tok": "moe_topk"},
+        only={"use_cla": False, "moe_layer_num_skipped": 0},
+        modules={
+            "shared expert gate": "mlp.shared_mlp.gate_proj",
+            "shared expert up": "mlp.shared_mlp.up_proj",
+            "shared expert down": "mlp.shared_mlp.down_proj",
+        },
+    ),
     "step3_text": Family(
         experts="listed",
         renamed={
@@ -95,6 +124,8 @@ EXPERT_FAMILIES: Mapping[str, Family] = {
     ),
     "step3p5": _STEP,
     "step3p7": _STEP,
+    "bailing_moe": _BAILING,
+    "bailing_moe_v2": _BAILING,
     "cohere2_moe": Family(
         qkv_bias=ATTENTION_BIAS,
         output_bias=ATTENTION_BIAS,

@@ -17,7 +17,7 @@ class Family:
     # What tells the layers with full attention from recurrent ones: each has both, or one in a few
     # ("interval": the last of each; "period": at an offset), or they are listed.
     hybrid: Literal["interval", "period", "listed", "both"] = "interval"
-    indexer: Literal["none", "latent", "pooled", "hidden", "compressed"] = "none"
+    indexer: Literal["none", "latent", "pooled", "hidden", "compressed", "averaged"] = "none"
     # Layers with an indexer of their own, where none are listed: the first, and one in so many
     # of the others (Hy4).
     indexed_every: int = 1
@@ -36,6 +36,7 @@ class Family:
         "ernie",
         "jamba",
         "granite",
+        "hunyuan",
         "listed",
     ] = "none"
     gated_experts: bool = True
@@ -58,6 +59,8 @@ class Family:
     streams: Literal["mixed", "apart", "averaged"] = "mixed"
     output_gate: Switch = False
     head_gate: bool = False
+    relative: bool = False  # biases by distance, in place of rotary positions (Inkling)
+    latent_gate: bool = False  # of MLA, from the latent of Q (A.X K2)
     sinks: bool = False
     # Keys of windowed layers whose heads differ: "swa_" before a key, Gemma 4's for global ones,
     # Step's for windowed ones, or the heads of each layer listed (Laguna).
@@ -71,6 +74,7 @@ class Family:
     adjusted_mlp: bool = False  # two thirds of the stated width, rounded up (LFM2)
     extra_positions: int | None = None  # rows of the position table beyond the context
     activation_parameters: int = 0  # of each dense MLP's activation
+    scaled_mlps: bool = False  # one scale each, and shared experts that the router scores (Inkling)
     # "leading": the first of each four layers sees everything; "pattern": the last of each.
     # "listed": where layer_types says so, and nowhere else.
     windows: Literal[

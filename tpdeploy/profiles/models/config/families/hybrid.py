@@ -52,6 +52,21 @@ _MAMBA_ALONE = Family(
     },
     defaults={"tie_word_embeddings": True},
 )
+_LING_MODULES = {
+    "q": "attention.q_proj",
+    "q down": "attention.q_a_proj",
+    "q up": "attention.q_b_proj",
+    "kv down": "attention.kv_a_proj_with_mqa",
+    "kv up": "attention.kv_b_proj",
+    "head gate": "attention.g_proj",
+    "output": "attention.dense",
+    "linear q and k": "attention.q_proj",
+    "linear v": "attention.v_proj",
+    "linear gate": "attention.g_proj",
+    "linear decay": "attention.f_proj",
+    "linear strength": "attention.b_proj",
+    "linear output": "attention.o_proj",
+}
 _FEED_FORWARD = {name: f"feed_forward.{name}_proj" for name in ("gate", "up", "down")}
 _MAMBA2 = {
     "mamba_n_groups": 1,
@@ -216,6 +231,33 @@ HYBRID_FAMILIES: Mapping[str, Family] = {
         output_gate="mla_use_output_gate",
         only={ATTENTION_BIAS: False},
         defaults={"num_shared_experts": 1},
+    ),
+    # Ling 3.0. Ling 2.5 shares its model_type and has Lightning attention, without a convolution:
+    # short_conv_kernel_size has no default here.
+    "bailing_hybrid": replace(
+        DEEPSEEK,
+        linear="kda",
+        head_gate=True,
+        renamed={
+            **NUM_EXPERTS,
+            "num_experts_per_tok": "num_experts_per_token",
+            "max_position_embeddings": "model_max_length",
+            "full_attention_interval": "layer_group_size",
+        },
+        modules=_LING_MODULES,
+        only={
+            ATTENTION_BIAS: False,
+            "use_bias": False,
+            "no_kda_lora": True,
+            "gated_attention_proj_granularity_type": "head_wise",
+        },
+        defaults={
+            "first_k_dense_replace": 2,
+            "num_shared_experts": 1,
+            "layer_group_size": 6,
+            "use_full_rank_gate": True,
+            "no_kda_lora": True,
+        },
     ),
     "glm5_next_text": replace(
         DEEPSEEK,

@@ -39,6 +39,15 @@ KIN_FAMILIES: Mapping[str, Family] = {
         },
     ),
     "helium": replace(LLAMA, output_bias=False, defaults={"head_dim": 128}),
+    # Parallel blocks of Cohere, in a multimodal model.
+    "cohere_compass_text": Family(
+        qkv_bias=ATTENTION_BIAS,
+        output_bias=ATTENTION_BIAS,
+        parallel_blocks=True,
+        norms_per_layer=1,
+        windows="listed",
+        defaults={"tie_word_embeddings": True, "sliding_window": 4096},
+    ),
     "hyperclovax": replace(LLAMA, post_norms="use_post_norm", defaults={"use_post_norm": True}),
     # Gemma 2 without the norms behind its mixers and MLPs.
     "vaultgemma": replace(GEMMA_2, norms_per_layer=2),

@@ -56,6 +56,7 @@ _ERNIE_MOE = Family(
 # weights of experts that have none.
 KIN = frozenset(
     {
+        *("bailing_moe", "bailing_moe_v2"),
         *("chatglm", "deepseek", "ernie4_5_vl_moe_text", "exaone", "internlm2", "internlm3"),
         *("iquestcoder", "longcat_flash", "mimo", "minicpm", "nemotron-nas", "orion", "phi3_v"),
         *("qwen2_5_omni_text", "sarvam_mla", "step3_text", "step3p5", "step3p7"),
@@ -114,6 +115,7 @@ FAMILIES: Mapping[str, Family] = {
     "qwen3_moe": _QWEN3_MOE,
     "qwen3_vl_text": replace(_QWEN3, windows="none"),
     "qwen3_vl_moe_text": replace(_QWEN3_MOE, windows="none", defaults={"num_key_value_heads": 16}),
+    "qwen3_omni_moe_text": replace(_QWEN3_MOE, windows="none", defaults={"num_key_value_heads": 4}),
     "deepseek_v2": Family(
         attention="latent",
         experts="deepseek",

@@ -51,5 +51,10 @@ UNPLANNED: Mapping[str, str] = {
         kind: f"which vLLM served until {last}, and no engine here does now"
         for kind, last in _LAST.items()
     },
+    **dict.fromkeys(
+        ("inkling2_text", "inkling2_loop_text"),
+        "which no engine here serves yet: transformers 5.23 has it, the 5.19 of vLLM 0.32 has not",
+    ),
+    "bailing_moe_linear": "Ling with Lightning attention, whose state and cost are not known here",
     "phi-msft": "an early form of 'phi': use the checkpoint's newer config.json",
 }

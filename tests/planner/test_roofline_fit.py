@@ -3,7 +3,7 @@
 import pytest
 
 from tpdeploy.learning.calibrations import Operation, Sample
-from tpdeploy.learning.roofline_fit import curves, reached, read_rate, work
+from tpdeploy.learning.roofline_fit import curves, fit_rates, read_rate, work
 from tpdeploy.planner.performance.kernels import Roofline
 
 TRUTH = Roofline(flops_per_s=400e9, bytes_per_s=20e9, start_s=5e-6)
@@ -42,7 +42,7 @@ def test_work_is_counted_as_the_step_model_counts_it() -> None:
 
 def test_the_roofline_behind_the_samples_is_found() -> None:
     """Both rates and the start come back from times that follow them."""
-    found = reached([timed("product", shape) for shape in PRODUCTS], "product")
+    found = fit_rates([timed("product", shape) for shape in PRODUCTS], "product")
     assert found.flops_per_s == pytest.approx(TRUTH.flops_per_s, rel=0.02)
     assert found.bytes_per_s == pytest.approx(TRUTH.bytes_per_s, rel=0.02)
     assert found.start_s == pytest.approx(TRUTH.start_s, rel=0.1)
@@ -52,7 +52,7 @@ def test_the_roofline_behind_the_samples_is_found() -> None:
 def test_a_disturbed_sample_does_not_spoil_the_fit() -> None:
     """One shape measured three times too slow moves the rates by less than a tenth."""
     samples = [timed("product", shape, 3 if i == 4 else 1) for i, shape in enumerate(PRODUCTS)]
-    found = reached(samples, "product")
+    found = fit_rates(samples, "product")
     assert found.flops_per_s == pytest.approx(TRUTH.flops_per_s, rel=0.1)
     assert found.bytes_per_s == pytest.approx(TRUTH.bytes_per_s, rel=0.1)
 
@@ -60,14 +60,14 @@ def test_a_disturbed_sample_does_not_spoil_the_fit() -> None:
 def test_the_quicker_of_two_passes_counts() -> None:
     """A machine that was busy in the first pass is measured as it was in the second."""
     slow = [timed("product", shape, slower=2) for shape in PRODUCTS]
-    found = reached([*slow, *(timed("product", shape) for shape in PRODUCTS)], "product")
+    found = fit_rates([*slow, *(timed("product", shape) for shape in PRODUCTS)], "product")
     assert found.bytes_per_s == pytest.approx(TRUTH.bytes_per_s, rel=0.02)
 
 
 def test_a_rate_that_no_sample_shows_stays_near_the_best_seen() -> None:
     """Products of one row tell nothing of arithmetic: it gets at most three times theirs."""
     samples = [timed("product", shape) for shape in PRODUCTS if shape["rows"] == 1]
-    found = reached(samples, "product")
+    found = fit_rates(samples, "product")
     best = max(work(s).flops / s.seconds for s in samples)
     assert best <= found.flops_per_s <= 3 * best * 1.001
     assert found.bytes_per_s == pytest.approx(TRUTH.bytes_per_s, rel=0.25)
