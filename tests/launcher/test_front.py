@@ -17,6 +17,7 @@ from tpdeploy.files import write_whole
 from tpdeploy.launcher.access import inner_key
 from tpdeploy.launcher.front import CLIENT_PATHS, Front, config
 from tpdeploy.launcher.state import Deployment
+from tpdeploy.planner.request import Router
 
 KEY = "sk-of-clients"
 
@@ -165,6 +166,21 @@ def test_metrics_are_shown_where_the_user_asks_for_it(tmp_path: Path) -> None:
     assert known(one, tmp_path)[-2:] == ["/metrics/0", "/metrics"]
     two = replace(one, replicas=("127.0.0.1:9", "127.0.0.1:10"))
     assert known(two, tmp_path)[-2:] == ["/metrics/0", "/metrics/1"]
+
+
+@pytest.mark.parametrize(
+    ("router", "policy"),
+    [
+        ("least-in-flight", "least_conn"),
+        ("round-robin", "round_robin"),
+        ("power-of-two", "random_choose"),
+        ("cache-aware", "least_conn"),  # its plan says that a router of its own is needed
+    ],
+)
+def test_requests_are_shared_out_as_planned(router: Router, policy: str, tmp_path: Path) -> None:
+    two = ("127.0.0.1:9", "127.0.0.1:10")
+    front = Front("127.0.0.1", 8000, two, "/health", keyed=True, router=router)
+    assert f'"policy": "{policy}"' in json.dumps(config(front, tmp_path))
 
 
 def test_the_configuration_holds_no_key_and_opens_no_other_port(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from tests.cli.commands import answered, refused
 from tests.planner.questions import ask
 from tests.traces.recordings import mooncake, recorded, written
 from tpdeploy.api.trace import as_recorded
+from tpdeploy.cli.planfile import read_plan
 from tpdeploy.errors import InputError
 from tpdeploy.harness.measure.errand import Errand, _read
 from tpdeploy.harness.measure.validation import replay_of
@@ -109,6 +110,30 @@ def test_more_requests_than_can_be_simulated_are_refused(tmp_path: Path) -> None
     many = [Recorded(n / 100, 9, 9) for n in range(100_001)]
     said = refused("plan", *MODEL, "--trace", str(written(tmp_path, many, "own")))
     assert "100,001 requests take minutes to simulate; give a part" in said
+
+
+def test_a_plan_behind_a_cache_aware_router_says_what_it_needs(tmp_path: Path) -> None:
+    """What the caches of each split hold, and that our own front is no such router."""
+    path, plan = str(written(tmp_path, REQUESTS)), tmp_path / "plan.yaml"
+    options = ("--trace", path, "--replicas", "2", "-o", str(plan), "--tp", "1")
+    usual = answered("plan", *MODEL, *options, width=400)
+    aware = answered("plan", *MODEL, *options, "--router", "cache-aware", width=400)
+    unaware = "does not know what caches hold"
+    assert "% with TP 1 x 2, behind a least-in-flight router." in usual
+    assert "% with TP 1 x 2, behind a cache-aware router." in aware
+    assert (unaware in usual, unaware in aware) == (False, True)
+    assert read_plan(plan).router == "cache-aware"
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [("", "--router cache-aware: give --trace too"), ("own", "own.trace does not say which")],
+)
+def test_a_router_needs_requests_that_it_can_tell_apart(
+    form: str, said: str, tmp_path: Path
+) -> None:
+    trace = ("--trace", str(written(tmp_path, REQUESTS, form))) if form else ()
+    assert said in refused("plan", *MODEL, *trace, "--router", "cache-aware")
 
 
 def test_an_open_count_of_gpus_is_refused(tmp_path: Path) -> None:

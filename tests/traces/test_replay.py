@@ -1,6 +1,8 @@
 """Recorded requests simulated: every one of them when it came, shared out and cached as stated."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -8,16 +10,19 @@ from tests.planner.questions import ask
 from tests.traces.recordings import BLOCK, recorded, trace_of
 from tpdeploy.api.trace import as_recorded
 from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.request import Router
 from tpdeploy.planner.search.evaluation import Prepared, prepare
 from tpdeploy.planner.search.recorded import MOST_REPLAYED, under_recording
 from tpdeploy.planner.search.search import search
 from tpdeploy.planner.serving.over_time import Answered, timeline
 from tpdeploy.planner.serving.prefix_cache import PrefixCache, shared_share
 from tpdeploy.planner.serving.replay import replay
+from tpdeploy.planner.serving.router import POLICIES
 from tpdeploy.planner.serving.scheduler import Engine
 from tpdeploy.planner.trace import Recorded, Recording, Trace
 from tpdeploy.planner.workload import Target, Workload
 
+CHANCE = Random(1)  # noqa: S311 - the same each time
 TARGETS = Workload(concurrency=1, ttft=Target(ms=200, at="p99"), tpot=Target(ms=50))
 
 
@@ -98,6 +103,54 @@ def test_replicas_split_the_cache_and_tensor_parallelism_does_not() -> None:
     _, two = replay(engine_of(load), load, both, 2)
     assert (one.cached or 0) > 0.4
     assert two.cached == 0
+
+
+@pytest.mark.parametrize(("router", "hits"), [("cache-aware", 0.4), ("least-in-flight", 0.0)])
+def test_a_cache_aware_router_finds_what_one_replica_holds(router: Router, hits: float) -> None:
+    """The second of two equal prompts goes to where the first one is, else to the idle replica."""
+    blocks = tuple(range(16))
+    both = _recording([Recorded(0.01 * n, 16 * BLOCK, 200, blocks) for n in range(2)], BLOCK)
+    load = as_recorded(TARGETS, both)
+    _, found = replay(engine_of(load), load, both, 2, router)
+    assert found.cached == pytest.approx(hits, abs=0.1)
+
+
+@dataclass
+class Behind:
+    """A replica that holds so many tokens of every prompt."""
+
+    in_flight: int
+    had: int = 0
+    held: int = 0
+
+    def holds(self, _: Recorded) -> int:
+        return self.held
+
+
+@pytest.mark.parametrize(
+    ("replicas", "chosen"),
+    [
+        ([Behind(9, held=31), Behind(0)], 0),  # holds more than LEAST_CACHED of the prompt
+        ([Behind(9, held=30), Behind(0)], 1),  # not more than that
+        ([Behind(65, held=90), Behind(0)], 1),  # overloaded: more than MOST_APART more
+        ([Behind(64, held=90), Behind(0)], 0),
+        ([Behind(195, held=90), Behind(130)], 0),  # not MOST_TIMES as many
+        ([Behind(9, held=50), Behind(3, held=50), Behind(0)], 1),  # of equals the least busy
+    ],
+)
+def test_cache_aware_as_published(replicas: list[Behind], chosen: int) -> None:
+    """The thresholds of SGLang's router, each from both sides."""
+    assert POLICIES["cache-aware"](replicas, Recorded(0.0, 100, 1), CHANCE) == chosen
+
+
+def test_round_robin_takes_turns_and_power_of_two_the_less_busy_of_its_two() -> None:
+    """Whatever is in flight; of two replicas power of two sees both, of many it may miss some."""
+    request = Recorded(0.0, 100, 1)
+    assert POLICIES["round-robin"]([Behind(0, 2), Behind(9, 1)], request, CHANCE) == 1
+    assert POLICIES["power-of-two"]([Behind(3), Behind(1)], request, CHANCE) == 1
+    many = [Behind(number) for number in range(8)]
+    taken = {POLICIES["power-of-two"](many, request, CHANCE) for _ in range(200)}
+    assert taken == set(range(7))  # the busiest is never the less busy of two
 
 
 def test_the_least_recently_used_blocks_go_first() -> None:

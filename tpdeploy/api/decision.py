@@ -16,7 +16,7 @@ from tpdeploy.planner.request import Request
 from tpdeploy.planner.search.daily import search_day
 from tpdeploy.planner.search.goodput import search_goodput
 from tpdeploy.planner.search.pareto import sweep
-from tpdeploy.planner.search.recorded import under_recording
+from tpdeploy.planner.search.recorded import cache_words, under_recording
 from tpdeploy.planner.search.remedies import remedies
 from tpdeploy.planner.search.search import Outcome, Solved, alternatives
 from tpdeploy.planner.search.search import plan as make_plan
@@ -58,7 +58,8 @@ class Decision:
         # Recorded requests are one load: there are no others to turn at.
         turns = () if recording else turning_points(question, outcome.ranked)
         source = recording or lengths
-        told = (source.words if source else "", assumed)
+        caches = cache_words(question, outcome.ranked)
+        told = (source.words if source else "", caches, assumed)
         depends_on = (*turns, *(words for words in told if words))
         made = made.changed(engines=self.choice.engines, depends_on=depends_on)
         return made.changed(pareto=sweep(question, outcome.ranked)) if pareto else made

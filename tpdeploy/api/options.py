@@ -8,10 +8,10 @@ from pydantic import TypeAdapter, ValidationError
 from tpdeploy.api.daily import StatedDay, stated_day
 from tpdeploy.api.lengths import Stated
 from tpdeploy.api.naming import option_of
-from tpdeploy.api.trace import OF_TRACE, as_recorded, check_planned, stated_trace
+from tpdeploy.api.trace import OF_TRACE, as_recorded, check_planned, check_router, stated_trace
 from tpdeploy.errors import InputError, plainly, shown
 from tpdeploy.harness.traces.reading import BadLines
-from tpdeploy.planner.request import Objective, Request
+from tpdeploy.planner.request import Objective, Request, Router
 from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Percentile, Target, Workload
 from tpdeploy.profiles.models.shape import ModelShape
@@ -49,6 +49,8 @@ class Common(TypedDict, total=False):
     """With `daily`: replicas for so much more than comes. Default: 0.2."""
     start_up_s: float
     """With `daily`: seconds until a new replica answers. Default: 120."""
+    router: Router
+    """How the requests of the trace are shared out among replicas. Default: least-in-flight."""
     concurrency: int
     """Requests in flight. Default: 32."""
     rate: float
@@ -111,7 +113,7 @@ OF_REQUEST = {
         for name in (
             *("replicas", "quantization", "kv_cache", "max_model_len", "max_num_batched_tokens"),
             *("max_num_seqs", "memory_fraction", "enforce_eager", "interconnect", "network"),
-            "optimize",
+            *("optimize", "router"),
         )
     },
 }
@@ -183,7 +185,9 @@ def trace_of(options: Options, model: ModelShape) -> Trace | None:
     """
     given = {name: options.get(name) for name in ("trace", "daily", *OF_TRACE, *TOLD_BY_TRACE)}
     stated = stated_trace(given, TOLD_BY_TRACE)
-    return stated.read(options.get("max_model_len", model.max_context)) if stated else None
+    found = stated.read(options.get("max_model_len", model.max_context)) if stated else None
+    check_router(options.get("router"), found)
+    return found
 
 
 def day_of(options: Options, model: ModelShape) -> StatedDay | None:

@@ -9,6 +9,7 @@ from tpdeploy.api.naming import option_of
 from tpdeploy.errors import InputError
 from tpdeploy.harness.traces.reading import BadLines, Part, part_of, read_trace, without_longer
 from tpdeploy.planner.lengths import representative
+from tpdeploy.planner.request import Router
 from tpdeploy.planner.trace import Recording, Trace
 from tpdeploy.planner.workload import Workload, fields_of
 
@@ -94,6 +95,21 @@ def check_planned(trace: Trace, hit_rate: float) -> None:
         raise InputError(
             f"--prefix-cache-hit-rate {hit_rate:g}: the trace has the hashes of its prompts, which "
             "tell the hits; leave it out"
+        )
+
+
+def check_router(router: Router | None, trace: Trace | None) -> None:
+    """Nothing, if the requests of `trace` can be shared out so, or no `router` is named.
+
+    Raises:
+        InputError: there is no trace, or it has no hashes to tell what a cache holds.
+    """
+    if router and trace is None:
+        raise InputError(f"--router {router}: give --trace too, a file")
+    if router == "cache-aware" and trace and not trace.recording.block_tokens:
+        raise InputError(
+            f"--router {router}: {trace.recording.name} does not say which prompts begin alike; "
+            "give a trace with hash_ids"
         )
 
 

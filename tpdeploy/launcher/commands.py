@@ -114,7 +114,11 @@ def front_member(order: Order) -> Member:
 
 
 def front_command(
-    order: Order, backend: Backend, replicas: Sequence[Member], resting: Container[str] = ()
+    plan: DeploymentPlan,
+    backend: Backend,
+    order: Order,
+    replicas: Sequence[Member],
+    resting: Container[str] = (),
 ) -> Rendered:
     """The command of the front before `replicas`; those whose labels rest get no requests."""
     asked = front.Front(
@@ -126,6 +130,7 @@ def front_command(
         key_file=order.key_file,
         tls=(order.tls_cert, order.tls_key) if order.tls_cert and order.tls_key else None,
         metrics_path=backend.metrics.path if order.metrics and backend.metrics else "",
+        router=plan.router,
     )
     folder = state.folder_of(order.name) / FRONT
     command = front.command(asked, folder)

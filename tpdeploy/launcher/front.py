@@ -14,6 +14,7 @@ from typing import Any
 from tpdeploy.backends.base import Command
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.access import API_KEY, INNER_KEY
+from tpdeploy.planner.request import DEFAULT_ROUTER, Router
 
 CONFIG, ADDRESS = "caddy.json", "replica-"
 # Where no replica is: a dial there fails at once.
@@ -47,6 +48,14 @@ MOST_IDLE = 4096
 LOOK_UP_EVERY = "5s"
 
 Json = dict[str, Any]
+LEAST_BUSY: Json = {"policy": "least_conn"}
+# Caddy's own. It has none that knows what caches hold; a plan for such a router says so.
+POLICIES: Mapping[Router, Json] = {
+    "least-in-flight": LEAST_BUSY,
+    "round-robin": {"policy": "round_robin"},
+    "power-of-two": {"policy": "random_choose", "choose": 2},
+    "cache-aware": LEAST_BUSY,
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,7 @@ class Front:
     metrics_path: str = ""  # of the replicas, if clients may see them
     # NAME:PORT, in place of `replicas`: every address that a name service has for it is one.
     service: str = ""
+    router: Router = DEFAULT_ROUTER
 
 
 def program() -> Path:
@@ -131,7 +141,7 @@ def _routes(front: Front, folder: Path) -> list[Json]:
     health = {"handler": "rewrite", "uri": front.health_path}
     rewritten = {"match": [{"path": [HEALTH_PATH]}], "handle": [health]}
     numbers = range(len(front.replicas))
-    to_all = _proxy_to_service(front.service) if front.service else _proxy(folder, numbers)
+    to_all = _proxy_to_service(front) if front.service else _proxy(folder, numbers, front.router)
     proxy = [{"handler": "subroute", "routes": [rewritten]}, to_all]
     known = [{"path": [*CLIENT_PATHS, HEALTH_PATH]}]
     routes.append({"match": known, "handle": proxy, "terminal": True})
@@ -178,18 +188,19 @@ def _lines(placeholders: Sequence[str]) -> str:
     return r'("\n" + ' + r' + "\n" + '.join(values) + r' + "\n")'
 
 
-def _proxy(folder: Path, numbers: Sequence[int]) -> Json:
+def _proxy(folder: Path, numbers: Sequence[int], router: Router = DEFAULT_ROUTER) -> Json:
     upstreams = [{"dial": f"{{file.{folder / f'{ADDRESS}{n}'}}}"} for n in numbers]
     found = {**_reverse_proxy(), "upstreams": upstreams}
     # Of a single replica that is slow to answer, every client would be turned away.
-    return {**found, **_sharing(len(numbers))} if len(numbers) > 1 else found
+    return {**found, **_sharing(len(numbers), router)} if len(numbers) > 1 else found
 
 
-def _proxy_to_service(service: str) -> Json:
+def _proxy_to_service(front: Front) -> Json:
     """To all who have a name together, as many as they are now."""
-    name, _, port = service.rpartition(":")
+    name, _, port = front.service.rpartition(":")
     source = {"source": "a", "name": name, "port": port, "refresh": LOOK_UP_EVERY}
-    return {**_reverse_proxy(), "dynamic_upstreams": source, **_sharing(LEAST_RETRIES)}
+    shared = _sharing(LEAST_RETRIES, front.router)
+    return {**_reverse_proxy(), "dynamic_upstreams": source, **shared}
 
 
 def _reverse_proxy() -> Json:
@@ -209,11 +220,11 @@ def _reverse_proxy() -> Json:
     }
 
 
-def _sharing(replicas: int) -> Json:
-    """To whom the next request goes: the least busy of those that have not failed just now."""
+def _sharing(replicas: int, router: Router) -> Json:
+    """To whom the next request goes, of those that have not failed just now."""
     return {
         "load_balancing": {
-            "selection_policy": {"policy": "least_conn"},
+            "selection_policy": POLICIES[router],
             "retries": max(LEAST_RETRIES, replicas),
             "try_interval": RETRY_INTERVAL,
             # Before the first byte of an answer; a request that was begun has left nothing behind.

@@ -17,7 +17,7 @@ from tpdeploy.bounds import (
 )
 from tpdeploy.planner.daily import DailyPlan
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.request import Request
+from tpdeploy.planner.request import DEFAULT_ROUTER, Request, Router
 from tpdeploy.planner.workload import Percentile, Workload
 from tpdeploy.profiles.record import Confidence, Dtype, Record, Text
 
@@ -324,6 +324,11 @@ class DeploymentPlan(Record):
     daily: DailyPlan | None = Field(
         default=None, description="None: the load is not that of a day, of which it is the peak"
     )
+
+    @property
+    def router(self) -> Router:
+        """How requests are shared out among its replicas."""
+        return self.request.router if self.request else DEFAULT_ROUTER
 
     @model_validator(mode="after")
     def _placement_matches(self) -> "DeploymentPlan":

@@ -5,7 +5,7 @@ from math import ceil
 
 from tpdeploy.planner.engine_rules import EngineRules
 from tpdeploy.planner.protocol import STEADY, Protocol
-from tpdeploy.planner.request import Objective, Request
+from tpdeploy.planner.request import DEFAULT_ROUTER, Objective, Request, Router
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.models.shape import ModelShape
@@ -39,6 +39,7 @@ class Question:
     gpu_price_per_hour: float | None = None
     interconnect: str | None = None
     network: str | None = None
+    router: Router = DEFAULT_ROUTER
     settled: tuple[str, ...] = ()  # what of all this the user left open, and the planner filled
     protocol: Protocol = STEADY
 

@@ -7,6 +7,9 @@ from pydantic import Field
 from tpdeploy.profiles.record import Dtype, Record
 
 Objective = Literal["throughput", "latency", "cost", "goodput", "fewest", "daily"]
+Router = Literal["least-in-flight", "round-robin", "power-of-two", "cache-aware"]
+# That of the front which `launch` starts.
+DEFAULT_ROUTER: Router = "least-in-flight"
 
 
 class Request(Record):
@@ -37,6 +40,9 @@ class Request(Record):
     enforce_eager: bool = Field(default=False, description="without CUDA graphs")
     interconnect: str | None = Field(default=None, description="None: the usual one, or as found")
     network: str | None = Field(default=None, description="None: the usual one")
+    router: Router = Field(
+        default=DEFAULT_ROUTER, description="how requests are shared out among replicas"
+    )
     settled: tuple[str, ...] = Field(
         default=(), description="fields that were left open, and that the planner filled"
     )

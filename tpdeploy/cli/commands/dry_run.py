@@ -41,7 +41,7 @@ def show_commands(
 ) -> None:
     """Print them, or write them to `output`."""
     replicas = replica_commands(plan, engine, order)
-    front = front_command(order, engine, [r.member for r in replicas])
+    front = front_command(plan, engine, order, [r.member for r in replicas])
     found = [
         DryCommand(
             member=c.member.label,

@@ -48,6 +48,7 @@ def plan(
     daily: given.Daily = None,
     headroom: given.Headroom = None,
     start_up_s: given.StartUp = None,
+    router: given.RouterName = None,
     concurrency: given.Concurrency = None,
     rate: given.Rate = None,
     ttft: given.Ttft = None,

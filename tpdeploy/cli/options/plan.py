@@ -9,6 +9,7 @@ from tpdeploy.api.options import DEFAULT_CONCURRENCY
 from tpdeploy.cli.options import completion
 from tpdeploy.harness.traces.reading import BadLines
 from tpdeploy.planner.daily import HEADROOM, START_UP_S
+from tpdeploy.planner.request import Router
 from tpdeploy.planner.workload import DRAFT_COST, INPUT_TOKENS, LENGTH_SPREAD, OUTPUT_TOKENS
 
 ModelName = Annotated[
@@ -94,6 +95,14 @@ StartUp = Annotated[
     typer.Option(
         "--start-up",
         help=f"With --daily: seconds until a new replica answers. [default: {START_UP_S:g}]",
+    ),
+]
+RouterName = Annotated[
+    Router | None,
+    typer.Option(
+        "--router",
+        help="How the requests of the trace are shared out among replicas; cache-aware: by the "
+        "longest beginning that one holds. [default: least-in-flight, as tpdeploy's own front]",
     ),
 ]
 Concurrency = Annotated[

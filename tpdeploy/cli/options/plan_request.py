@@ -6,9 +6,9 @@ from typing import Any
 from tpdeploy.api.daily import StatedDay, stated_day
 from tpdeploy.api.lengths import Stated
 from tpdeploy.api.options import LENGTHS, TOLD_BY_TRACE, check_experts, check_load_is_open
-from tpdeploy.api.trace import as_recorded, check_planned, stated_trace
+from tpdeploy.api.trace import as_recorded, check_planned, check_router, stated_trace
 from tpdeploy.cli.options import common as options
-from tpdeploy.planner.request import Request
+from tpdeploy.planner.request import DEFAULT_ROUTER, Request
 from tpdeploy.planner.trace import Trace
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.models.shape import ModelShape
@@ -44,18 +44,21 @@ def request_of(asked: Asked, stored: ModelShape) -> Request:
         max_num_batched_tokens=tokens("max_num_batched_tokens"),
         max_num_seqs=tokens("max_num_seqs"),
         memory_fraction=options.share("--memory-fraction", asked["memory_fraction"]),
+        router=asked["router"] or DEFAULT_ROUTER,
         **{name: asked[name] for name in UNCHANGED},
     )
 
 
-def trace_of(asked: Asked, stored: ModelShape) -> Trace | None:
+def trace_of(asked: Asked, model: ModelShape) -> Trace | None:
     """The trace that was asked for, in requests that the model and a stated limit have room for.
 
     Raises:
         InputError: it cannot be read, or something else was stated that it tells already.
     """
     stated = stated_trace(asked, (*TOLD_BY_TRACE, "pareto"))
-    return stated.read(asked["max_model_len"] or stored.max_context) if stated else None
+    found = stated.read(asked["max_model_len"] or model.max_context) if stated else None
+    check_router(asked["router"], found)
+    return found
 
 
 def day_of(asked: Asked, stored: ModelShape) -> StatedDay | None:

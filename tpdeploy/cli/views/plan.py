@@ -72,6 +72,13 @@ def warnings(plan: DeploymentPlan) -> Iterator[str]:
             f"{', '.join(plan.model.uncounted)} of config.json is not counted in memory. What "
             "helps: a lower --memory-fraction leaves room for it."
         )
+    if plan.router == "cache-aware" and plan.parallelism.replicas > 1:
+        yield (
+            "The front that tpdeploy launch starts does not know what caches hold: it sends each "
+            "request to the replica with the fewest in flight. What helps: a router with a "
+            "cache-aware policy before the replicas, as those of SGLang, vLLM, NVIDIA Dynamo or "
+            "llm-d."
+        )
     chosen = plan.engines[0] if plan.engines else None
     if chosen and chosen.legacy:
         yield f"{chosen.name} is legacy: {chosen.legacy}. What helps: --backend vllm."

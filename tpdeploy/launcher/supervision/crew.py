@@ -136,7 +136,7 @@ class Crew:
         if self.order.keyed and not self.keys[API_KEY]:
             raise TpdeployError(f"the key of its clients is lost; set {API_KEY} and launch again")
         replicas = [life.member for life in self.replicas]
-        return front_command(self.order, self.backend, replicas, self._away())
+        return front_command(self.plan, self.backend, self.order, replicas, self._away())
 
     def _watch(self, member: Member) -> Liveness:
         life = next(life for life in self.replicas if life.member.label == member.label)

@@ -1,5 +1,6 @@
 """Recorded: the splits that are best at the mean rate, simulated under the requests themselves."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
@@ -41,6 +42,24 @@ def under_recording(question: Question, outcome: Outcome, trace: Trace) -> Outco
     return replace(outcome, ranked=tuple(ranked), estimated=(*rest, *outcome.estimated))
 
 
+def cache_words(question: Question, ranked: Sequence[Candidate]) -> str:
+    """What the prefix caches of each split held, in a sentence; nothing without hashes.
+
+    Replicas split the cache, tensor parallelism keeps it whole.
+    """
+    parts = [
+        f"{told.cached:.1%} with {c.parallelism.words} x {c.replicas}"
+        for c in ranked
+        if (told := c.prediction.timeline) and told.cached is not None
+    ]
+    if not parts:
+        return ""
+    return (
+        "Of all prompt tokens, prefix caches (each replica has its own) hold "
+        f"{', '.join(parts)}, behind a {question.router} router."
+    )
+
+
 def predict_recorded(
     question: Question, plan: DeploymentPlan, load: Workload, trace: Trace
 ) -> Prediction:
@@ -56,7 +75,7 @@ def predict_recorded(
 def _told(
     question: Question, replica: Engine, replicas: int, trace: Trace
 ) -> tuple[Served, Prediction]:
-    served, over_time = replay(replica, question.workload, trace, replicas)
+    served, over_time = replay(replica, question.workload, trace, replicas, question.router)
     told = predict(question, replica.model, served, replicas)
     return served, told.changed(timeline=over_time)
 

@@ -18,10 +18,14 @@ class PrefixCache:
         self._held = OrderedDict[int, None]()
         self._answers = -1  # the next block of an answer, which no prompt names
 
+    def holds(self, blocks: Sequence[int]) -> int:
+        """How many of a prompt's first `blocks` are held."""
+        held = self._held
+        return next((n for n, block in enumerate(blocks) if block not in held), len(blocks))
+
     def take(self, blocks: Sequence[int], of_answer: int = 0) -> int:
         """How many of a prompt's first `blocks` are held; they all are from now on."""
-        held = self._held
-        hits = next((n for n, block in enumerate(blocks) if block not in held), len(blocks))
+        held, hits = self._held, self.holds(blocks)
         answer = range(self._answers, self._answers - of_answer, -1)
         self._answers -= of_answer
         # The first blocks are of use to most others: they are let go last.

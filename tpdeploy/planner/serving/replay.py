@@ -1,20 +1,22 @@
-"""Replay: all replicas under requests as they were recorded, behind the front that shares them out.
+"""Replay: all replicas under requests as they were recorded, behind a router that shares them out.
 
-Each request goes to the replica with the fewest in flight, as the front sends it; of equals, to the
-one that has had the fewest. Where prompts have blocks, each data rank of a replica has a prefix
-cache as large as its KV cache, and a prompt's held blocks are not computed again.
+Where prompts have blocks, each data rank of a replica has a prefix cache as large as its KV cache,
+and a prompt's held blocks are not computed again.
 """
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from math import inf
+from random import Random
 
 from tpdeploy.planner.plan import Timeline
+from tpdeploy.planner.request import DEFAULT_ROUTER, Router
 from tpdeploy.planner.serving.lanes import Request
 from tpdeploy.planner.serving.over_time import Answered, timeline
 from tpdeploy.planner.serving.prefix_cache import PrefixCache, cached_tokens
+from tpdeploy.planner.serving.router import POLICIES
 from tpdeploy.planner.serving.scheduler import Engine, Scheduler, Seen
-from tpdeploy.planner.serving.simulation import Served, served_of
+from tpdeploy.planner.serving.simulation import SEED, Served, served_of
 from tpdeploy.planner.trace import Recorded, Trace
 from tpdeploy.planner.workload import Workload
 
@@ -25,6 +27,7 @@ class _Replica:
 
     scheduler: Scheduler
     caches: tuple[PrefixCache, ...]
+    block_tokens: int | None
     done: list[Request] = field(default_factory=list)
     in_flight: int = 0
     had: int = 0
@@ -36,11 +39,20 @@ class _Replica:
             self.in_flight -= len(ended)
             self.done += ended
 
-    def take(self, request: Recorded, outside: float, block_tokens: int | None) -> int | None:
+    @property
+    def _cache(self) -> PrefixCache:
+        """That of the data rank which is next."""
+        return self.caches[self.had % len(self.caches)]
+
+    def holds(self, request: Recorded) -> int:
+        """Prompt tokens of `request` that its prefix cache holds."""
+        return self._cache.holds(request.blocks) * (self.block_tokens or 0)
+
+    def take(self, request: Recorded, outside: float) -> int | None:
         """Queue `request`; how many of its tokens are cached, None without blocks."""
-        cached = None
-        if block_tokens:
-            cached = cached_tokens(self.caches[self.had % len(self.caches)], request, block_tokens)
+        each, cached = self.block_tokens, None
+        if each:
+            cached = cached_tokens(self._cache, request, each)
         at = request.at + outside
         if self.scheduler.idle:
             self.scheduler.skip_to(at)
@@ -51,20 +63,25 @@ class _Replica:
 
 
 def replay(
-    engine: Engine, workload: Workload, trace: Trace, replicas: int
+    engine: Engine,
+    workload: Workload,
+    trace: Trace,
+    replicas: int,
+    router: Router = DEFAULT_ROUTER,
 ) -> tuple[Served, Timeline]:
-    """What each of `replicas` serves on average, and all of them over time."""
+    """What each of `replicas` serves on average behind `router`, and all of them over time."""
     crew = [_replica(engine, workload, trace) for _ in range(replicas)]
-    block_tokens, cached = trace.recording.block_tokens, 0
+    pick, chance, cached = POLICIES[router], Random(SEED), 0  # noqa: S311 - reproducible load
     for request in trace.requests:
         for replica in crew:
             replica.run_until(request.at + engine.request_s)
-        chosen = min(crew, key=lambda r: (r.in_flight, r.had))
-        cached += chosen.take(request, engine.request_s, block_tokens) or 0
+        chosen = crew[pick(crew, request, chance)]
+        cached += chosen.take(request, engine.request_s) or 0
     for replica in crew:
         replica.run_until(inf)
     done = [request for replica in crew for request in replica.done]
-    hits = cached / sum(r.prompt for r in trace.requests) if block_tokens else None
+    asked = sum(r.prompt for r in trace.requests)
+    hits = cached / asked if trace.recording.block_tokens else None
     answered = [_answered(request) for request in done]
     over_time = timeline(answered, trace.recording.seconds, workload, hits)
     return _served(crew, done, replicas), over_time
@@ -73,7 +90,7 @@ def replay(
 def _replica(engine: Engine, workload: Workload, trace: Trace) -> _Replica:
     blocks = int(engine.kv_tokens // (trace.recording.block_tokens or 1))
     caches = tuple(PrefixCache(blocks) for _ in range(engine.data))
-    return _Replica(Scheduler(engine, workload), caches)
+    return _Replica(Scheduler(engine, workload), caches, trace.recording.block_tokens)
 
 
 def _answered(request: Request) -> Answered:

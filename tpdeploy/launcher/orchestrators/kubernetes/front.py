@@ -58,6 +58,7 @@ def config(task: Task, settings: Settings) -> dict[str, str]:
         keyed=False,
         key_file=KEYS / CLIENTS if is_keyed(task.order) else None,
         service=f"{whole_name(settings.name, 'replicas')}:{ENGINE_PORT}",
+        router=task.plan.router,
     )
     found = front.config(asked, DATA)
     alive = {"handle": [{"handler": "static_response", "status_code": 200}]}
