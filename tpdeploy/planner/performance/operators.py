@@ -1,7 +1,7 @@
 """The parts of a step: kernels and collectives of one rank, each with its time in seconds."""
 
 from dataclasses import dataclass
-from math import inf, log, sqrt
+from math import hypot, inf, log, sqrt
 
 from tpdeploy.planner.model.attention.cost import ContextLayers
 from tpdeploy.planner.performance.attention import StateLayers
@@ -87,11 +87,15 @@ class Attention:
             pairs = tokens * cost.attended(step.prefill_context)
             seconds = self.prefill.seconds(pairs * cost.pair_flops, tokens * self.prompt_bytes)
         if sequences := step.decode_sequences:
-            contexts = sequences * cost.attended(step.decode_context)
+            # ContextLayers.attended and Roofline.seconds, spelled out: simulations do little else.
+            entries, most = step.decode_context / cost.tokens_per_entry, cost.most_tokens
+            contexts = sequences * (entries if most is None or entries < most else most)
             flops = contexts * step.verified * cost.decode_pair_flops
             alone = sequences > self.alone_above
-            read = cost.decode_pair_flops if alone else cost.token_bytes
-            seconds += self.decode.seconds(flops, contexts * read)
+            read = contexts * (cost.decode_pair_flops if alone else cost.token_bytes)
+            kernel = self.decode
+            alike = hypot(flops / kernel.flops_per_s, read / kernel.bytes_per_s)
+            seconds += kernel.start_s + alike
         return cost.layers * seconds
 
 

@@ -26,6 +26,7 @@ class Request:
     prompt_left: int = 0  # tokens to compute before the next one
     lane: Optional["Lane"] = None  # while it runs
     joined: int = -1  # decode steps of its lane when it began to decode; -1: it is being read
+    phase: int = 0  # of Lane.phases, then
     grown: float = 0.0  # context at its end: its prompt, and what its decode steps added
     preemptions: int = 0
     holds: int = 0  # blocks, while it is being read
@@ -70,6 +71,8 @@ class Rank:
 
         Alone one always has them.
         """
+        if self.blocks - self.used >= self.most_grown * self.running + self.most_read:
+            return False  # as _has_free would find
         return self.running > 1 and not self._has_free(0)
 
     def has_room(self, request: Request) -> bool:
@@ -81,9 +84,19 @@ class Rank:
         free = self.blocks - self.used - blocks
         if free < 0 or self.whole_requests:
             return free >= 0
-        if free >= self.most_grown * self.running + self.most_read:
+        # What it takes at most, which is quicker to tell.
+        most = self.most_grown * self.running
+        if free >= most + self.most_read:
             return True
-        return sum([lane.growth(1) + lane.reading() for lane in self.lanes]) <= free
+        taken = 0
+        for lane in self.lanes:
+            if lane.prefilling:
+                taken += lane.reading()
+        if free >= most + taken:
+            return True
+        for lane in self.lanes:
+            taken += lane.growth(1)
+        return taken <= free
 
     def admit(self, request: Request, lane: "Lane", *, reuses: bool) -> None:
         """Give it a place in `lane`; with `reuses` it finds what is left of its own blocks."""
@@ -93,16 +106,17 @@ class Rank:
             found = max(0, self.blocks_of(request.kept) - lost)
             kept = min(request.kept, found * self.block_tokens)
             request.cached = max(request.cached, kept - kept % self.block_tokens)
-        request.prompt_left = request.prompt - min(request.cached, request.prompt - 1)
-        read = request.prompt - request.prompt_left + min(request.prompt_left, lane.room())
-        request.holds = self.blocks_of(request.context if self.whole_requests else read)
+        cached = min(request.cached, request.prompt - 1)
+        left = request.prompt_left = request.prompt - cached
+        read = request.context if self.whole_requests else cached + min(left, lane.room())
+        request.holds = self.blocks_of(read)
         self.used += request.holds
         self.taken += max(0, request.holds - found)
         self.running += 1
         request.lane = lane
         self.admitted.append(request)
         lane.prefilling.append(request)
-        lane.unread += request.prompt_left
+        lane.unread += left
 
     def preempt(self) -> Request:
         """Take the place of the request that was admitted last; all its blocks are free again.
@@ -120,13 +134,16 @@ class Rank:
 
     def steps_to_full(self, steps: int, gain: float) -> int:
         """Of the next so many decode steps of all lanes, those that there are free blocks for."""
-        free, sequences = self.blocks - self.used, sum([len(lane.decoding) for lane in self.lanes])
+        free, sequences = self.blocks - self.used, 0
+        for lane in self.lanes:
+            sequences += len(lane.decoding)
         if (steps * gain / self.block_tokens + 1) * sequences <= free or self.running == 1:
             return steps
         whole = max(0, free) // sequences  # each sequence takes one block in so many tokens
         left, tokens = free - whole * sequences, whole * self.block_tokens
         for further in range(self.block_tokens):
-            left -= sum([lane.boundaries(further) for lane in self.lanes])
+            for lane in self.lanes:
+                left -= lane.boundaries(further)
             if left < 0:
                 break
             tokens += 1
@@ -149,6 +166,7 @@ class Lane:
     decoding: list[tuple[int, int, Request]] = field(default_factory=list)  # heap by last step
     chunks: Chunks = ()  # that the coming step reads
     step: Step = field(default_factory=Step)  # the coming one
+    decode: Step = field(default_factory=Step)  # the one of its decoding sequences alone
     # Decoding sequences by how many tokens the lane has decoded, modulo those of a block, when
     # they take their next one.
     phases: list[int] = field(default_factory=list)
@@ -179,6 +197,13 @@ class Lane:
             self.rank.taken += blocks
         return blocks
 
+    def decode_step(self) -> Step:
+        """The coming step, if it reads nothing: always the same object."""
+        step, sequences = self.decode, len(self.decoding)
+        step.decode_sequences, step.elsewhere = sequences, 0
+        step.decode_context = self.context / sequences if sequences else 0.0
+        return step
+
     def boundaries(self, tokens: int) -> int:
         """Blocks that are taken with the token after so many further ones of each sequence."""
         return self.phases[(int(self.gain * self.steps) + tokens) % self.rank.block_tokens]
@@ -187,17 +212,21 @@ class Lane:
         """Blocks that the next so many decode steps take."""
         at = int(self.gain * self.steps)
         tokens, size = int(self.gain * (self.steps + steps)) - at, self.rank.block_tokens
+        first, phases = at % size, self.phases
+        if tokens == 1:
+            return phases[first]
         whole, rest = divmod(tokens, size)
-        first = at % size
-        taken = whole * len(self.decoding) + sum(self.phases[first : first + rest])
-        return taken + sum(self.phases[: max(0, first + rest - size)])
+        taken = whole * len(self.decoding) + sum(phases[first : first + rest])
+        beyond = first + rest - size
+        return taken + sum(phases[:beyond]) if beyond > 0 else taken
 
     def decoded(self, steps: int) -> None:
         """So many steps have decoded all its sequences."""
-        if not self.rank.whole_requests:
+        rank = self.rank
+        if not rank.whole_requests:
             grown = self.growth(steps)
-            self.rank.used += grown
-            self.rank.taken += grown
+            rank.used += grown
+            rank.taken += grown
         self.context += steps * self.gain * len(self.decoding)
         self.steps += steps
 
@@ -208,7 +237,9 @@ class Lane:
         request.grown = request.prompt + 1 + steps * self.gain
         heapq.heappush(self.decoding, (self.steps + steps, order, request))
         self.context += request.prompt + 1
-        self.phases[self._phase(request)] += 1
+        fixed, size = self.rank.fixed_tokens, self.rank.block_tokens
+        request.phase = (int(self.gain * self.steps) - request.prompt - fixed) % size
+        self.phases[request.phase] += 1
 
     def finish_decodes(self) -> list[Request]:
         """The requests whose last token this step was."""
@@ -225,7 +256,7 @@ class Lane:
         rank, tokens = self.rank, request.prompt - request.prompt_left
         if request.joined >= 0:
             tokens += int(self.gain * self.steps) - int(self.gain * request.joined)
-            self.phases[self._phase(request)] -= 1
+            self.phases[request.phase] -= 1
             if not rank.whole_requests:
                 request.holds = rank.blocks_of(tokens)
         rank.used -= request.holds
@@ -248,7 +279,3 @@ class Lane:
         request.prompt += given
         request.left -= given
         return tokens
-
-    def _phase(self, request: Request) -> int:
-        begun = int(self.gain * request.joined)
-        return (begun - request.prompt - self.rank.fixed_tokens) % self.rank.block_tokens

@@ -115,6 +115,7 @@ class Scheduler:
         self._stages = engine.stages
         self._ranks = [self._rank(engine) for _ in range(engine.data)]
         self._lanes = tuple(lane for rank in self._ranks for lane in rank.lanes)
+        self._single = len(self._lanes) == 1
         self._order: Iterator[int] = count()
 
     def _rank(self, engine: Engine) -> Rank:
@@ -129,13 +130,17 @@ class Scheduler:
         )
         beside = 0 if self._prompts_first else self.verified
         for stage in range(engine.stages):
-            lane = Lane(rank, stage, self.gain, self._budget, beside, phases=[0] * size)
+            alone = Step(verified=self.verified)
+            phases = [0] * size
+            lane = Lane(rank, stage, self.gain, self._budget, beside, decode=alone, phases=phases)
             rank.lanes.append(lane)
         return rank
 
     @property
     def running(self) -> int:
         """Requests with a place."""
+        if self._single:
+            return self._ranks[0].running
         return sum([rank.running for rank in self._ranks])
 
     @property
@@ -151,7 +156,7 @@ class Scheduler:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do."""
-        return not self._waiting and not self.running
+        return not (self._waiting or self.running)
 
     def skip_to(self, when: float) -> None:
         """Advance the clock while there is nothing to do."""
@@ -173,16 +178,18 @@ class Scheduler:
 
         `until` is when the next request arrives.
         """
-        preempts = self._make_room()
+        engine, preempts, reads = self.engine, False, False
+        if not engine.whole_requests:
+            preempts = self._make_room()
         if self._waiting and not preempts:
             self._admit()
-        lanes, reads = self._busy(), False
-        wait = self._prompt_wait(lanes) if self.engine.prompt_wait_steps else 0
+        lanes = self._lanes if self._single else self._busy()
+        wait = self._prompt_wait(lanes) if engine.prompt_wait_steps else 0
         for lane in lanes:
             if lane.prefilling and not wait and self._read(lane):
                 reads = True
             else:
-                lane.step = self._decode_step(lane)
+                lane.step = lane.decode_step()
         seconds = self._seconds(lanes)
         repeats = 1 if reads or preempts else self._repeats(lanes, seconds, until)
         if wait:
@@ -194,13 +201,11 @@ class Scheduler:
                 lane.step.decode_context += grown
             seconds = self._seconds(lanes)
         self.now += repeats * seconds
-        self.ready = self.now - seconds if self.engine.async_scheduling else self.now
+        self.ready = self.now - seconds if engine.async_scheduling else self.now
         return self._finish(lanes, repeats)
 
     def _make_room(self) -> bool:
         """Preempt until the running requests have blocks for the coming step; whether any was."""
-        if self.engine.whole_requests:
-            return False
         before = self.preemptions
         for rank in self._ranks:
             while rank.is_full():
@@ -237,9 +242,7 @@ class Scheduler:
         return begins and lane.rank.has_room(request)
 
     def _busy(self) -> Sequence[Lane]:
-        """The lanes that have something to do: the only one has."""
-        if len(self._lanes) == 1:
-            return self._lanes
+        """The lanes that have something to do."""
         return [lane for lane in self._lanes if lane.decoding or lane.prefilling]
 
     def _prompt_wait(self, lanes: Sequence[Lane]) -> int:
@@ -255,7 +258,9 @@ class Scheduler:
 
         It reads them beside its decoding sequences, or before they go on.
         """
-        step = Step(verified=self.verified) if self._prompts_first else self._decode_step(lane)
+        step = Step(verified=self.verified)
+        if not self._prompts_first and (decodes := len(lane.decoding)):
+            step.decode_sequences, step.decode_context = decodes, lane.context / decodes
         budget = self._budget - step.decode_sequences * self.verified
         chunks: list[tuple[Request, int]] = []
         tokens, pairs = 0, 0.0
@@ -276,12 +281,6 @@ class Scheduler:
         step.prefill_tokens, step.prefill_context = tokens, pairs / tokens
         lane.chunks, lane.step = chunks, step
         return True
-
-    def _decode_step(self, lane: Lane) -> Step:
-        decodes = len(lane.decoding)
-        if not decodes:
-            return Step(verified=self.verified)
-        return Step(decodes, lane.context / decodes, 0, 0.0, 0, self.verified)
 
     def _seconds(self, lanes: Sequence[Lane]) -> float:
         """Seconds of a cycle in which each of `lanes` takes its step."""
@@ -338,11 +337,15 @@ class Scheduler:
 
     def _repeats(self, lanes: Sequence[Lane], seconds: float, until: float) -> int:
         """Decode steps before a sequence ends, the next request arrives or the KV cache is full."""
-        steps = min([lane.decoding[0][0] - lane.steps for lane in lanes])
+        if len(lanes) == 1:
+            steps = lanes[0].decoding[0][0] - lanes[0].steps
+        else:
+            steps = min([lane.decoding[0][0] - lane.steps for lane in lanes])
         if until != inf and steps > 1:
             steps = min(steps, ceil((until - self.now) / seconds))
         if steps > 1 and not self.engine.whole_requests:
-            steps = min([rank.steps_to_full(steps, self.gain) for rank in self._ranks])
+            for rank in self._ranks:
+                steps = min(steps, rank.steps_to_full(steps, self.gain))
         return max(1, steps)
 
     def _finish(self, lanes: Sequence[Lane], repeats: int) -> list[Request]:
@@ -352,9 +355,10 @@ class Scheduler:
             step, decoding = lane.step, lane.decoding
             if sequences := step.decode_sequences:
                 lane.decoded(repeats)
+                decoded = repeats * sequences
                 seen.steps += repeats
-                seen.sequences += repeats * sequences
-                seen.context += repeats * sequences * step.decode_context
+                seen.sequences += decoded
+                seen.context += decoded * step.decode_context
             if lane.chunks or (decoding and decoding[0][0] <= lane.steps):
                 finished += self._ended(lane)
         return finished
