@@ -1,10 +1,12 @@
 """How right the planner is on the published runs, held against the figures that are committed.
 
-Usage: python -m benchmarks.accuracy [--write]
+Usage: python -m benchmarks.accuracy [--write [--others RUNS.csv]]
 
 Predicts every run of benchmarks/published/*.csv, a minute or two. Fails where an error is larger,
-or a share smaller, than accuracy.yaml beside the tables says. `--write` commits to what is found:
-it writes that file and the rows of docs/backtest.md that show it.
+or a share smaller, than accuracy.yaml beside the tables says, and where of a class of runs too few
+or too many lie in their ranges (`benchmarks/coverage.py`). `--write` commits to what is found: it
+writes that file and the rows of docs/backtest.md that show it. `--others` does so for runs that are
+not in the repository; without it, their figures stay.
 """
 
 import argparse
@@ -14,8 +16,9 @@ from pathlib import Path
 
 from benchmarks.blind import usable
 from benchmarks.choice import Case, cases, ours, usable_runs
+from benchmarks.coverage import Covered, Pair, covered, lines, out_of_band
 from tpdeploy.files import write_whole
-from tpdeploy.harness.backtest.prediction import Result, predict_rows
+from tpdeploy.harness.backtest.prediction import Predicted, Result, predict_rows
 from tpdeploy.harness.backtest.summary import Errors, summarise
 from tpdeploy.harness.backtest.table import Row, read_rows
 from tpdeploy.profiles.record import Record
@@ -32,6 +35,7 @@ TABLES: Mapping[str, int] = {
     "tensorrt-llm-static.csv": 1,
     "deepspeed-mii.csv": 4,
 }
+BEGIN, END = "<!-- classes -->", "<!-- end of classes -->"
 DIGITS = 2
 ROUNDING_PERCENT = 0.05  # rounding of the figures, and of arithmetic on other processors
 MEANT_IN_RANGE_PERCENT = 80.0  # a range is meant to hold four of five
@@ -71,42 +75,63 @@ class Shown(Record):
 
 
 class Accuracy(Record):
-    """The figures of every table."""
+    """The figures of every table, and how often ranges held, by class."""
 
     tables: dict[str, Shown]
+    classes: dict[str, Covered]
+    others: dict[str, Covered]  # of runs that are not in the repository
 
 
 def main() -> None:
     """Predict, then compare or write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="renew the committed figures")
-    write = parser.parse_args().write
-    found = Accuracy(tables={name: measured(name, every) for name, every in TABLES.items()})
-    for name, shown in found.tables.items():
-        print(row(name, shown))
-    if write:
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--others", type=Path, metavar="RUNS.csv", help="with --write")
+    asked = parser.parse_args()
+    told = {name: predicted(PUBLISHED / name) for name in TABLES}
+    committed = read_record(COMMITTED, Accuracy)
+    others = committed.others
+    if asked.others:
+        others = covered({asked.others.stem: pairs(*predicted(asked.others))})
+    found = Accuracy(
+        tables={name: shown(*told[name], every) for name, every in TABLES.items()},
+        classes=covered({name: pairs(*both) for name, both in told.items()}),
+        others=others,
+    )
+    for name, figures_of in found.tables.items():
+        print(row(name, figures_of))
+    problems = list(out_of_band(found.classes))
+    if asked.write:
         write_whole(COMMITTED, dump_record(found))
         write_whole(PAGE, page(PAGE.read_text(encoding="utf-8"), found))
-        return
-    committed = read_record(COMMITTED, Accuracy)
-    problems = [
-        f"{name}: {problem}"
-        for name, shown in found.tables.items()
-        for problem in worse_table(shown, committed.tables[name])
-    ]
+    else:
+        for name, figures_of in found.tables.items():
+            was = committed.tables[name]
+            problems += [f"{name}: {problem}" for problem in worse_table(figures_of, was)]
     if problems:
-        told = "\n".join(f"  {problem}" for problem in problems)
+        words = "\n".join(f"  {problem}" for problem in problems)
         sys.exit(
-            f"Error: worse than {COMMITTED.name} says:\n{told}\n"
-            "If that is meant, say why in the changelog and run: "
-            "python -m benchmarks.accuracy --write"
+            f"Error: worse than {COMMITTED.name} says, or ranges that do not hold:\n{words}\n"
+            "If errors are meant to grow, say why in the changelog and run: "
+            "python -m benchmarks.accuracy --write\n"
+            "Ranges are learned by: python scripts/fit_ranges.py"
         )
 
 
-def measured(name: str, every: int) -> Shown:
-    """The figures of the table called `name`."""
-    rows = _rows(name)
-    results = predict_rows(rows)
+def predicted(path: Path) -> tuple[list[Row], Sequence[Result]]:
+    """The rows of a table that nothing speaks against, and their predictions."""
+    rows = _rows(path)
+    return rows, predict_rows(rows)
+
+
+def pairs(rows: Sequence[Row], results: Sequence[Result]) -> list[Pair]:
+    """The rows that could be predicted, each with its prediction."""
+    both = zip(rows, results, strict=True)
+    return [(row, told) for row, told in both if isinstance(told, Predicted)]
+
+
+def shown(rows: Sequence[Row], results: Sequence[Result], every: int) -> Shown:
+    """The figures of a table, and of a sample of it."""
     free, limited = cases(usable_runs(rows, results))
     return Shown(
         groups=figures(rows, results),
@@ -118,7 +143,7 @@ def measured(name: str, every: int) -> Shown:
 
 def sampled(name: str) -> dict[str, Figures]:
     """The figures of the sample alone."""
-    rows = _rows(name)[:: TABLES[name]]
+    rows = _rows(PUBLISHED / name)[:: TABLES[name]]
     return figures(rows, predict_rows(rows))
 
 
@@ -157,10 +182,13 @@ def worse(now: Mapping[str, Figures], was: Mapping[str, Figures]) -> Iterator[st
 
 
 def page(text: str, accuracy: Accuracy) -> str:
-    """`text`, which has one row for each table, with rows that say what `accuracy` says."""
+    """`text`, with the row of each table and the table of classes that say what `accuracy` says."""
+    before, _, rest = text.partition(BEGIN)
+    after = rest.partition(END)[2]
+    classes = "\n".join(lines(accuracy.classes, accuracy.others))
+    text = f"{before}{BEGIN}\n\n{classes}\n\n{END}{after}"
     rows = {f"| `{name}` |": row(name, shown) for name, shown in accuracy.tables.items()}
-    lines = [rows.get(line[: line.find("|", 1) + 1], line) for line in text.split("\n")]
-    return "\n".join(lines)
+    return "\n".join(rows.get(line[: line.find("|", 1) + 1], line) for line in text.split("\n"))
 
 
 def row(name: str, shown: Shown) -> str:
@@ -174,9 +202,8 @@ def row(name: str, shown: Shown) -> str:
     return "|" + "".join(f" {cell} |" if cell else " |" for cell in told)
 
 
-def _rows(name: str) -> list[Row]:
-    """The rows of a table that nothing speaks against."""
-    return [row for row in read_rows(PUBLISHED / name).rows if usable(row)]
+def _rows(path: Path) -> list[Row]:
+    return [row for row in read_rows(path).rows if usable(row)]
 
 
 def _worse_group(now: Figures, was: Figures) -> Iterator[str]:

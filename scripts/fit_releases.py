@@ -52,8 +52,6 @@ NOISE = 0.03
 # Weight of a parameter's squared log distance from where the fit begins.
 PRIOR = 0.001
 EVALUATIONS = 400
-# A judgement: by how much another lab's runs may be off when those of one are not.
-ONE_SOURCE = 0.3
 SEED = 1
 SAME = ("model", "gpu", "precision", "input_tokens", "output_tokens", "concurrency", "family")
 HEADER = "# yaml-language-server: $schema=../schemas/releases.schema.json\n"
@@ -221,11 +219,9 @@ def summary(earlier: Earlier | None, runs: Sequence[Run]) -> str:
 
 
 def within(earlier: Earlier, runs: Sequence[Run]) -> float:
-    """The error that four of five of `runs` stay under; of one source no less than ONE_SOURCE."""
+    """The error that four of five of `runs` stay under."""
     sizes = sorted(map(abs, errors_of(earlier, runs)))
-    error = float(f"{expm1(sizes[int(COVERAGE * len(sizes))]):.3g}")
-    sources = {run.row.get("family", "") for run in runs}
-    return error if len(sources) > 1 else max(error, ONE_SOURCE)
+    return float(f"{expm1(sizes[int(COVERAGE * len(sizes))]):.3g}")
 
 
 def described(found: Earlier, runs: Sequence[Run], table: str, error: float) -> Earlier:

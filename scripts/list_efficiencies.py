@@ -66,6 +66,14 @@ def _section(architecture: str, known: Efficiency) -> Iterator[str]:
     yield f"{1 + errors.ttft:.2f} (TTFT), {errors.confidence} confidence: {errors.source}"
     if errors.note:
         yield f"({errors.note})."
+    if errors.parts:
+        yield ""
+        yield "| four of five within a factor of | runs | TPOT | TTFT | tokens/s without a server |"
+        yield "|---|---:|---:|---:|---:|"
+    for part in errors.parts:
+        factors = " | ".join(f"{1 + each:.2f}" for each in (part.tpot, part.ttft, part.offline))
+        width = "several GPUs" if part.joined else "one GPU"
+        yield f"| {part.model}, {width} | {part.rows} | {factors} |"
 
 
 def _told(kernels: Kernels) -> Iterator[str]:

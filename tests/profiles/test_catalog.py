@@ -91,6 +91,23 @@ def test_an_accelerator_is_plausible_and_complete(device: Accelerator) -> None:
         find_fabric(name)
 
 
+def test_ranges_are_of_the_kind_of_model_and_width() -> None:
+    """Experts on several GPUs are missed by more than dense models; without a server by less.
+
+    What no part speaks of, and all on a class without runs, has the range of the class.
+    """
+    known = efficiency_of("hopper")
+    dense, experts = (known.errors.of(kind, joined=True) for kind in ("dense", "experts"))
+    assert dense.tpot < experts.tpot
+    ours = efficiency_of("hopper", "tensorrt-llm")
+    offline = ours.errors.of("dense", joined=False).offline
+    assert ours.without_server().errors.of("dense", joined=False).tpot == offline
+    none = efficiency_of("cdna2").errors
+    assert none.of("latent", joined=True).tpot == none.of("dense", joined=False).tpot == none.tpot
+    borrowed = efficiency_of("cdna3", "sglang").errors
+    assert borrowed.parts == ()
+
+
 @pytest.mark.parametrize("fabric", FABRICS, ids=lambda f: f.name)
 def test_a_fabric_leads_somewhere(fabric: Fabric) -> None:
     """Bridges have a fabric beyond them, and machines a network."""

@@ -49,11 +49,13 @@ def test_an_engine_measured_alone_keeps_what_its_core_takes() -> None:
 
 
 def test_an_earlier_release_has_a_range_of_its_own() -> None:
-    """Of TPOT and rates; that of TTFT is today's."""
-    (before,) = (e for e in earlier_releases("vllm", "cuda") if (e.major, e.minor) == (0, 8))
+    """Of TPOT and rates; that of TTFT is today's unless runs tell. Kinds make no difference."""
+    oldest, before = earlier_releases("vllm", "cuda")
     today = efficiency_of("hopper")
     assert before.of(today).errors.tpot == before.error != today.errors.tpot
-    assert before.of(today).errors.ttft == today.errors.ttft
+    assert before.of(today).errors.ttft == before.ttft_error
+    assert oldest.of(today).errors.ttft == today.errors.ttft
+    assert oldest.of(today).errors.of("latent", joined=True).tpot == oldest.error
 
 
 def test_platforms_have_histories_of_their_own() -> None:

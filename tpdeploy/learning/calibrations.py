@@ -164,6 +164,7 @@ def _efficiency(
     narrowed = {
         "tpot": min(errors.tpot, CALIBRATED_ERROR),
         "ttft": min(errors.ttft, CALIBRATED_ERROR),
+        "parts": (),
         "confidence": "medium",
         **told,
     }

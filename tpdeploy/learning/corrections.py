@@ -177,6 +177,7 @@ def learned_here(cluster: Cluster, shape: ModelShape, correction: Correction) ->
     shown = errors.changed(
         ttft=range_error(errors.ttft, correction.ttft_left_out, correction.runs, least),
         tpot=range_error(errors.tpot, correction.tpot_left_out, correction.runs, least),
+        parts=(),
         confidence=confidence(correction, errors.confidence, known=known),
     )
     runs = f"{correction.runs} run{'s' if correction.runs > 1 else ''}"

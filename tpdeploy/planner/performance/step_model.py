@@ -74,6 +74,11 @@ class StepModel:
         main = (self.exchanges[0], *self.expert_exchanges)
         return tuple(e.collective.source for e in main if e.collective.group > 1)
 
+    @property
+    def joined(self) -> bool:
+        """Whether several devices hold the model together."""
+        return self.stages > 1 or bool(self._shared)
+
     def time(self, step: Step) -> StepTime:
         """Seconds of `step`, by cause."""
         counted = step.tokens, step.sampled, step.prefill_tokens > 0, step.elsewhere

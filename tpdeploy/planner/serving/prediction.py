@@ -3,12 +3,15 @@
 from math import inf
 from statistics import fmean
 
+from tpdeploy.planner.model.attention.kinds import main_attention
 from tpdeploy.planner.performance.step_model import StepModel
 from tpdeploy.planner.plan import Distribution, Estimate, Prediction
 from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.serving.percentiles import requests_needed, statistics_ms
 from tpdeploy.planner.serving.simulation import Served
 from tpdeploy.planner.workload import Workload
+from tpdeploy.profiles.devices.accelerator import ModelKind
+from tpdeploy.profiles.models.shape import ModelShape
 
 # A judgement: what engines lose without CUDA graphs is estimated from two reports (step_model.py).
 EAGER_ERROR = 1.0
@@ -19,10 +22,10 @@ def predict(question: Question, model: StepModel, served: Served, replicas: int)
     workload = question.workload
     efficiency = question.cluster.efficiency
     least = EAGER_ERROR if question.graphless else 0.0
-    error = max(efficiency.errors.tpot, least)
+    known = efficiency.errors.of(kind_of_model(question.shape), joined=model.joined)
+    first, error = max(known.ttft, least), max(known.tpot, least)
     source = _source(question, model)
     busy = _busy_replicas(question, replicas)
-    first = max(efficiency.errors.ttft, least)
     ttft_at = workload.ttft.at if workload.ttft else "p50"
     tpot_at = workload.tpot.at if workload.tpot else "p50"
     return Prediction(
@@ -36,6 +39,16 @@ def predict(question: Question, model: StepModel, served: Served, replicas: int)
         e2e_distribution=distribution(served.e2e_s),
         confidence="low" if question.graphless else question.cluster.efficiency.errors.confidence,
     )
+
+
+def kind_of_model(shape: ModelShape) -> ModelKind:
+    """What ranges distinguish: attention on a latent, else experts or none.
+
+    The kernels and the balance of each are measured apart, and missed by different amounts.
+    """
+    if main_attention(shape).on_latent:
+        return "latent"
+    return "experts" if shape.experts else "dense"
 
 
 def estimate(value: float, error: float, source: str) -> Estimate:

@@ -108,11 +108,40 @@ class Serving(Provenance):
     )
 
 
+ModelKind = Literal["dense", "experts", "latent"]
+
+
+class Spread(Record):
+    """Errors of the runs of one kind of model, on one device or several."""
+
+    model: ModelKind = Field(description="latent: attention on a latent (MLA)")
+    joined: bool = Field(description="several devices hold one copy of the model")
+    tpot: float = Field(gt=0, description="four of five lie within a factor of 1 + this")
+    ttft: float = Field(gt=0, description="the same for TTFT")
+    offline: float = Field(gt=0, description="the same for tokens/s without a server")
+    rows: int = Field(ge=0, description="runs of this kind; few: as wide as what it is part of")
+
+    def without_server(self) -> "Spread":
+        """The same of the engine alone."""
+        return self.changed(tpot=self.offline)
+
+
 class Errors(Provenance):
     """Errors of predictions against measured runs."""
 
     tpot: float = Field(gt=0, description="four of five lie within a factor of 1 + this")
     ttft: float = Field(gt=0, description="the same for TTFT")
+    parts: tuple[Spread, ...] = Field(
+        default=(), description="the same for kinds of models and widths, where runs tell"
+    )
+
+    def of(self, model: ModelKind, *, joined: bool) -> Spread:
+        """The errors for models of a kind on one device or several."""
+        for part in self.parts:
+            if (part.model, part.joined) == (model, joined):
+                return part
+        tpot, ttft = self.tpot, self.ttft
+        return Spread(model=model, joined=joined, tpot=tpot, ttft=ttft, offline=tpot, rows=0)
 
 
 class Efficiency(Record):
@@ -126,7 +155,9 @@ class Efficiency(Record):
     def without_server(self) -> "Efficiency":
         """The same engine without a server, which adds to each token and request."""
         serving = self.serving.model_copy(update={"sequence_s": 0.0, "request_s": 0.0})
-        return self.model_copy(update={"serving": serving})
+        parts = tuple(part.without_server() for part in self.errors.parts)
+        errors = self.errors.model_copy(update={"parts": parts})
+        return self.model_copy(update={"serving": serving, "errors": errors})
 
 
 class Slices(Provenance):

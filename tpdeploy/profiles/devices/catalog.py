@@ -97,6 +97,7 @@ def efficiency_of(architecture: str, engine: str = DEFAULT_ENGINE) -> Efficiency
         "note": f"taken over from {DEFAULT_ENGINE}: no public runs of {engine}",
         "tpot": max(found.errors.tpot, BORROWED_TPOT),
         "ttft": max(found.errors.ttft, BORROWED_TTFT),
+        "parts": (),
     }
     return found.changed(errors=found.errors.changed(**wide))
 

@@ -40,6 +40,7 @@ class Earlier(Provenance):
         description="of TPOT and tokens/s: four of five runs lie within a factor of 1 + this; "
         "None: today's",
     )
+    ttft_error: float | None = Field(default=None, gt=0, description="the same of TTFT")
 
     def of(self, today: Efficiency) -> Efficiency:
         """The engine as it was, from how it is today."""
@@ -55,7 +56,8 @@ class Earlier(Provenance):
         }
         found = today.changed(serving=serving.changed(**changed))
         if self.error:
-            found = found.changed(errors=today.errors.changed(tpot=self.error))
+            ranges = {"tpot": self.error, "ttft": self.ttft_error or today.errors.ttft, "parts": ()}
+            found = found.changed(errors=today.errors.changed(**ranges))
         if self.alone_above is not None:
             found = found.changed(kernels=today.kernels.alone_above(self.alone_above))
         return found
