@@ -83,7 +83,6 @@ def with_ranges(known: Efficiency, runs: Sequence[Run], mine: Sequence[Run]) -> 
         source=f"scripts/fit_ranges.py: four of five of {len(mine)} public runs of {sources} "
         f"source{'s' * (sources > 1)}{left_out}",
         date=date.today(),
-        confidence="medium" if len(mine) >= FEW else "low",
         note="",
     )
     kinds = [

@@ -81,6 +81,17 @@ def test_narrow_formats_are_multiplied_as_such_where_the_device_can() -> None:
     assert peak_flops(b200, "fp4") == b200.peaks.flops_per_s[Dtype.FP4]
 
 
+def test_a_factor_lifts_no_kernel_above_what_products_reach() -> None:
+    """vLLM's factor on Hopper is above 1: FP8 products gain by it, BF16 ones were at their best."""
+    card, known = find_accelerator("H100"), efficiency_of("hopper", "vllm")
+    factor, kernels = known.serving.compute, known.kernels.matmul
+    shop = Workshop(card, known)
+    shares = {kind: shop.matmul(kind).flops_per_s / peak_flops(card, kind) for kind in kernels}
+    assert factor > 1
+    assert shares["bf16"] == pytest.approx(kernels["bf16"].compute)
+    assert shares["fp8"] == pytest.approx(kernels["fp8"].compute * factor)
+
+
 def test_formats_follow_the_checkpoint() -> None:
     """Block scales and MXFP4 have kernels of their own; the KV cache has two."""
     block = Quantization(method="fp8", weights=Dtype.FP8, output_block=128, input_block=128)

@@ -16,7 +16,7 @@ from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 
 SHORT = Workload(input_tokens=128, output_tokens=8, concurrency=1)
-SEVERAL = Factors(memory=0.8, compute=1.3, overhead=2.0)
+SEVERAL = Factors(memory=0.8, compute=0.7, overhead=2.0)
 LONG = Workload(input_tokens=2048, output_tokens=8, concurrency=1)
 
 

@@ -37,11 +37,11 @@ def predicted(row: Row) -> Prediction:
 
 @pytest.mark.parametrize("row", SETTLED, ids=lambda row: row["id"])
 def test_steps_are_as_measured(row: Row) -> None:
-    """TPOT is right within 14 %, tokens/s within 18 %, without anything fitted to them."""
+    """TPOT is right within 15 %, tokens/s too, without anything fitted to them."""
     told = predicted(row)
-    assert told.tpot_distribution.mean == pytest.approx(float(row["tpot_ms"]), rel=0.14)
+    assert told.tpot_distribution.mean == pytest.approx(float(row["tpot_ms"]), rel=0.15)
     served = float(row["output_tokens_per_s"])
-    assert told.output_tokens_per_s.value == pytest.approx(served, rel=0.18)
+    assert told.output_tokens_per_s.value == pytest.approx(served, rel=0.15)
 
 
 def test_first_tokens_are_as_measured() -> None:

