@@ -58,7 +58,7 @@ def test_enough_requests_are_simulated(name: str, monkeypatch: pytest.MonkeyPatc
     simulation.serve.cache_clear()
     for figure in ("output_tokens_per_s", "ttft_ms", "tpot_ms"):
         one, other = (getattr(each, figure).value for each in (usual, many))
-        assert one == pytest.approx(other, rel=0.06)
+        assert one == pytest.approx(other, rel=0.07)
 
 
 def test_recorded_lengths_are_planned_pair_by_pair(tmp_path: Path) -> None:
