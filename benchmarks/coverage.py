@@ -66,8 +66,8 @@ def kind_of_run(row: Row) -> Kind:
     reading = case_of(row).readings[0]
     return Kind(
         adapter_of(row["engine"]),
-        reading.question.cluster.accelerator.architecture,
-        kind_of_model(reading.question.shape),
+        reading.inputs.cluster.accelerator.architecture,
+        kind_of_model(reading.inputs.shape),
         reading.parallelism.ranks > 1,
     )
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tpdeploy.backends.question import question_of
+from tpdeploy.backends.inputs import inputs_of
 from tpdeploy.cli.commands.learn import learn_and_tell
 from tpdeploy.files import data_home
 from tpdeploy.harness.measure.report import ValidationReport
@@ -186,7 +186,7 @@ def table(stages: Sequence[Stage], measured: Sequence[ValidationReport]) -> Tabl
 def error(stage: Stage, report: ValidationReport) -> tuple[float, float]:
     """Of mean TTFT and TPOT, as predicted with what `stage` knows."""
     os.environ["TPDEPLOY_HOME"] = str(stage.home)
-    found = replay(question_of(report.plan), report.plan, report.workload)
+    found = replay(inputs_of(report.plan), report.plan, report.workload)
     tpot = report.measured.tpot_ms.mean if report.measured.tpot_ms else 0.0
     return (
         found.ttft_distribution.mean / report.measured.ttft_ms.mean - 1,

@@ -163,7 +163,7 @@ def _best(submitted: Submitted) -> tuple[Candidate | None, str]:
         # A model with experts is also tried as replicas, which do not exchange tokens.
         replicas = Parallelism(tensor=width, replicas=submitted.gpu_count // width)
         for parallelism in dict.fromkeys([reading.parallelism, replicas]):
-            prepared = prepare(reading.question, parallelism)
+            prepared = prepare(reading.inputs, parallelism)
             if not isinstance(prepared, Prepared):
                 reasons.append(prepared.reason)
                 continue
@@ -177,10 +177,10 @@ def _best(submitted: Submitted) -> tuple[Candidate | None, str]:
 
 def _served(submitted: Submitted, reading: Reading, prepared: Prepared) -> Candidate:
     if submitted.limits_ms is None:
-        return simulate(replace(reading.question, protocol=FULL), prepared)
+        return simulate(replace(reading.inputs, protocol=FULL), prepared)
     ttft, tpot = (Target(ms=ms, at="p99") for ms in submitted.limits_ms)
-    load = reading.question.workload.at_rate(1.0).changed(ttft=ttft, tpot=tpot)
-    return at_highest_rate(replace(reading.question, workload=load), prepared)
+    load = reading.inputs.workload.at_rate(1.0).changed(ttft=ttft, tpot=tpot)
+    return at_highest_rate(replace(reading.inputs, workload=load), prepared)
 
 
 def _reading(submitted: Submitted, width: int) -> Reading:

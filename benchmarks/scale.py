@@ -30,13 +30,13 @@ from rich.table import Table
 from benchmarks.faults.home import Home
 from benchmarks.front import KEY, fronting
 from benchmarks.generator import ITL_S, TOKENS, measured, serving
-from tests.planner.questions import VLLM
+from tests.planner.inputs import VLLM
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import TpdeployError
 from tpdeploy.launcher import state
 from tpdeploy.launcher.commands import Order, replica_commands
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -94,8 +94,8 @@ def plan_for(count: int) -> DeploymentPlan:
     shape = load_model("llama-8b")
     cluster = parse_gpus(f"{count // GPUS_A_MACHINE}x{GPUS_A_MACHINE}xH100")
     load = Workload(concurrency=4 * count)
-    question = Question(shape, cluster, load, VLLM, shape.dtype, replicas=count, tensor=1)
-    return plan(question, search(question))
+    inputs = PlanInputs(shape, cluster, load, VLLM, shape.dtype, replicas=count, tensor=1)
+    return plan(inputs, search(inputs))
 
 
 def added_by_front(count: int) -> float:

@@ -20,9 +20,9 @@ from rich.table import Table
 
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.backends.rules import rules_on
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.lengths import named
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Prepared, prepare
 from tpdeploy.planner.serving.lanes import Request
 from tpdeploy.planner.serving.scheduler import Engine, Scheduler
@@ -68,8 +68,8 @@ def replica(workload: Workload) -> Engine:
     cluster = parse_gpus("1xH100")
     shape = load_model("llama-8b")
     rules = rules_on(load_backend("vllm"), cluster.accelerator)
-    question = Question(shape, cluster, workload, rules, kv_cache_dtype=shape.dtype)
-    found = prepare(question, Parallelism(tensor=1))
+    inputs = PlanInputs(shape, cluster, workload, rules, kv_cache_dtype=shape.dtype)
+    found = prepare(inputs, Parallelism(tensor=1))
     assert isinstance(found, Prepared)  # noqa: S101 - it fits
     return found.replica
 

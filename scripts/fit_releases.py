@@ -124,7 +124,7 @@ def read(path: Path, engine: str, ended: Earlier) -> list[Run]:
             mine = adapter_of(row["engine"]) == engine
         except TpdeployError:
             continue
-        device = case.readings[0].question.cluster.accelerator
+        device = case.readings[0].inputs.cluster.accelerator
         rate = case.output_tokens_per_s or (1 / case.tpot_ms if case.tpot_ms else None)
         if mine and device.platform == ended.platform and rate and all_at_once(case):
             found.append(Run(row, case, rate))
@@ -136,7 +136,7 @@ def all_at_once(case: Case) -> bool:
     told = predict_case(case)
     if isinstance(told, Failed):
         return False
-    tokens = case.readings[0].question.workload.output_tokens
+    tokens = case.readings[0].inputs.workload.output_tokens
     return told.ttft.predicted < 0.35 * told.tpot.predicted * tokens
 
 
@@ -177,10 +177,10 @@ def error_of(earlier: Earlier | None, run: Run) -> float:
         readings = tuple(
             replace(
                 r,
-                question=replace(
-                    r.question,
-                    cluster=r.question.cluster.model_copy(
-                        update={"efficiency": earlier.of(r.question.cluster.efficiency)}
+                inputs=replace(
+                    r.inputs,
+                    cluster=r.inputs.cluster.model_copy(
+                        update={"efficiency": earlier.of(r.inputs.cluster.efficiency)}
                     ),
                 ),
             )

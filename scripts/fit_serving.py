@@ -146,9 +146,9 @@ def read(path: Path, engine: str, architecture: str) -> list[Run]:
             case = case_of(row)
         except InputError:
             continue
-        question = case.readings[0].question
-        fits = question.cluster.accelerator.architecture == architecture
-        if not (fits and question.engine.name == engine and row["dp"].strip() == "1"):
+        inputs = case.readings[0].inputs
+        fits = inputs.cluster.accelerator.architecture == architecture
+        if not (fits and inputs.engine.name == engine and row["dp"].strip() == "1"):
             continue
         if answered(case):
             figures = ("ttft_ms", "tpot_ms", "output_tokens_per_s", "concurrency")
@@ -161,7 +161,7 @@ def answered(case: Case) -> bool:
     """Whether the run states what can be fitted."""
     if not case.served:
         return case.output_tokens_per_s is not None
-    few = (case.readings[0].question.workload.concurrency or 0) <= LARGEST_CONCURRENCY
+    few = (case.readings[0].inputs.workload.concurrency or 0) <= LARGEST_CONCURRENCY
     return few and case.ttft_ms is not None and case.tpot_ms is not None
 
 
@@ -195,12 +195,12 @@ def judge(
 
 def timed(case: Case) -> bool:
     """Whether it is known how a run was measured, which its TTFT depends on."""
-    return case.readings[0].question.workload.length_spread > 0
+    return case.readings[0].inputs.workload.length_spread > 0
 
 
 def small(case: Case) -> bool:
     """Whether a run is quick to simulate, as those of equal lengths all at once are."""
-    clients = case.readings[0].question.workload.concurrency or 0
+    clients = case.readings[0].inputs.workload.concurrency or 0
     return not case.served or clients <= LARGEST_FITTED
 
 
@@ -292,8 +292,8 @@ def with_efficiency(case: Case, efficiency: Efficiency) -> Case:
 
 
 def _with(reading: Reading, efficiency: Efficiency) -> Reading:
-    cluster = reading.question.cluster.model_copy(update={"efficiency": efficiency})
-    return replace(reading, question=replace(reading.question, cluster=cluster))
+    cluster = reading.inputs.cluster.model_copy(update={"efficiency": efficiency})
+    return replace(reading, inputs=replace(reading.inputs, cluster=cluster))
 
 
 def summary(errors: Sequence[Errors]) -> str:

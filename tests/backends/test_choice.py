@@ -12,8 +12,8 @@ from tpdeploy.backends.choice import ask_one, choose
 from tpdeploy.backends.rules import engine_rules
 from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.errors import InputError
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import Solved, search
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.catalog import with_engine
@@ -53,7 +53,7 @@ class Elsewhere(StandinBackend):
         return None
 
 
-def ask(engine: Backend, gpus: str = "1xH100", speed: float = 1.0, **load: int) -> Question:
+def ask(engine: Backend, gpus: str = "1xH100", speed: float = 1.0, **load: int) -> PlanInputs:
     """Llama 8B; `speed` divides what the engines called quick and old add to a step."""
     shape, cluster = load_model("llama-8b"), parse_gpus(gpus)
     if isinstance(engine, Quick):
@@ -77,11 +77,11 @@ def ask(engine: Backend, gpus: str = "1xH100", speed: float = 1.0, **load: int) 
         cluster = with_engine(cluster, engine.name)
     workload = Workload(concurrency=load.get("concurrency", 8))
     rules = engine_rules(engine, shape, cluster)
-    return Question(shape, cluster, workload, rules, shape.dtype)
+    return PlanInputs(shape, cluster, workload, rules, shape.dtype)
 
 
-def solve(question: Question) -> Solved:
-    return question, search(question)
+def solve(inputs: PlanInputs) -> Solved:
+    return inputs, search(inputs)
 
 
 def test_a_difference_within_the_error_recommends_nothing() -> None:
@@ -128,7 +128,7 @@ def test_figures_that_are_another_engines_are_called_so() -> None:
 def test_a_question_that_is_wrong_for_all_is_refused_once() -> None:
     """The first engine's words."""
 
-    def wrong(engine: Backend) -> Question:
+    def wrong(engine: Backend) -> PlanInputs:
         return replace(ask(engine), max_model_len=10**9)
 
     with pytest.raises(InputError, match="--max-model-len 1000000000"):

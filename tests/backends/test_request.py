@@ -9,11 +9,11 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from tpdeploy.backends.choice import ask_one
-from tpdeploy.backends.question import pose, question_of, request_behind
+from tpdeploy.backends.inputs import inputs_of, pose, request_behind
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InfeasibleError, InputError
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.search.evaluation import Refusal, evaluate
 from tpdeploy.planner.search.replay import at_load, replay
@@ -34,8 +34,8 @@ def asked_and_planned(
     request: Request,
     load: Workload = LOAD,
     engine: str = "vllm",
-    solve: Callable[[Question], Solved] = search_steps,
-) -> tuple[Question, DeploymentPlan]:
+    solve: Callable[[PlanInputs], Solved] = search_steps,
+) -> tuple[PlanInputs, DeploymentPlan]:
     """The question that was answered, and the plan as it is read from its file."""
     cluster = parse_gpus(gpus, request.interconnect, network=request.network)
     stored, backend = load_model(model), load_backend(engine)
@@ -44,10 +44,10 @@ def asked_and_planned(
     return choice.solved[0], parse_record(dump_record(made), DeploymentPlan, "plan.yaml")
 
 
-def assert_the_same(asked: Question, made: DeploymentPlan) -> None:
+def assert_the_same(asked: PlanInputs, made: DeploymentPlan) -> None:
     """Field by field, and with it the plan's own prediction."""
-    again = question_of(made)
-    for field in fields(Question):
+    again = inputs_of(made)
+    for field in fields(PlanInputs):
         assert getattr(again, field.name) == getattr(asked, field.name), field.name
     assert replay(again, made, made.workload) == made.prediction
 
@@ -162,7 +162,7 @@ def test_a_plan_that_barely_fits_is_predicted_under_other_loads() -> None:
     asked, made = asked_and_planned("llama-70b", "1xH100", request, load)
     usual = evaluate(replace(asked, max_num_batched_tokens=None), made.parallelism)
     assert isinstance(usual, Refusal)
-    prediction = replay(question_of(made), made, at_load(load, 4))
+    prediction = replay(inputs_of(made), made, at_load(load, 4))
     assert prediction.output_tokens_per_s.value > 0
 
 
@@ -174,9 +174,9 @@ def test_an_old_plan_is_read_and_predicted_with_its_own_answer() -> None:
     assert "request:" not in text
     old = parse_record(text, DeploymentPlan, "old.yaml")
     assert request_behind(old).max_num_batched_tokens == 1024
-    assert replay(question_of(old), old, old.workload) == made.prediction
+    assert replay(inputs_of(old), old, old.workload) == made.prediction
 
 
 def test_every_field_of_a_request_is_one_of_a_question() -> None:
     """So that none is asked for and then lost."""
-    assert set(Request.model_fields) <= {field.name for field in fields(Question)}
+    assert set(Request.model_fields) <= {field.name for field in fields(PlanInputs)}

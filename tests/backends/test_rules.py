@@ -3,7 +3,7 @@
 from tests.launcher.standin_backend import StandinBackend
 from tpdeploy.backends.rules import engine_rules
 from tpdeploy.backends.vllm import VllmBackend
-from tpdeploy.planner.question import Question
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -32,7 +32,7 @@ def test_a_width_that_not_every_release_runs_says_so() -> None:
     rules = engine_rules(VllmBackend(), shape, cluster)
     assert set(rules.width_needs) & {1, 2, 4, 8} == {8}
     for expert_parallel in (False, True):
-        question = Question(
+        inputs = PlanInputs(
             shape=shape,
             cluster=cluster,
             workload=Workload(concurrency=8),
@@ -41,6 +41,6 @@ def test_a_width_that_not_every_release_runs_says_so() -> None:
             tensor=8,
             expert_parallel=expert_parallel,
         )
-        reasons = plan(question, search(question)).reasons
+        reasons = plan(inputs, search(inputs)).reasons
         told = [reason for reason in reasons if reason.startswith("TP 8 needs vLLM 0.32 or later")]
         assert len(told) == (not expert_parallel)

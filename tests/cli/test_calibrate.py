@@ -63,10 +63,10 @@ def test_two_shares_are_measured_together(python: str) -> None:
 def test_plans_use_it_from_then_on(python: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """On this processor; the source of the prediction names it."""
     monkeypatch.setattr("tpdeploy.learning.calibrations.processor", lambda: "Test CPU")
-    question = ("plan", MODEL, "--gpus", "1xCPU", "--json")
-    before = json.loads(answered(*question))["prediction"]["tpot_ms"]
+    inputs = ("plan", MODEL, "--gpus", "1xCPU", "--json")
+    before = json.loads(answered(*inputs))["prediction"]["tpot_ms"]
     calibrate(python)
-    after = json.loads(answered(*question))["prediction"]["tpot_ms"]
+    after = json.loads(answered(*inputs))["prediction"]["tpot_ms"]
     assert "measured on this machine by tpdeploy calibrate" in after["source"]
     assert after["value"] != before["value"]
     assert processor() != "Test CPU"

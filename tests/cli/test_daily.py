@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.commands import refused
 from tests.planner.days import day, planned
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.cli.output import PlainConsole
 from tpdeploy.cli.report import plots, tables
 from tpdeploy.cli.report.content import Content
@@ -26,8 +26,8 @@ ASKED = ("plan", "llama-8b", "--gpus", "4xL40S", "--ttft", "500", "--daily")
 def made() -> DeploymentPlan:
     """A plan for a day of six rates, at two dollars for a GPU-hour."""
     load = Workload(output_tokens=16, concurrency=2)
-    question = ask("llama-8b", "4xL40S", workload=load, tensor=1, gpu_price_per_hour=2.0)
-    found = plan(question, search(question))
+    inputs = ask("llama-8b", "4xL40S", workload=load, tensor=1, gpu_price_per_hour=2.0)
+    found = plan(inputs, search(inputs))
     daily = planned(day(*RATES, headroom=0.2), 4.0, found.parallelism)
     return found.changed(daily=daily)
 

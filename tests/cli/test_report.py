@@ -11,14 +11,14 @@ import pytest
 
 from tests.cli.commands import tpdeploy
 from tests.harness.sweeps import sweep
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.cli.report import write
 from tpdeploy.cli.report.content import gather
 from tpdeploy.cli.report.page import render
 from tpdeploy.errors import InputError
 from tpdeploy.harness.measure.sweep import SweepReport
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Target, Workload
 
@@ -61,24 +61,24 @@ class Page(HTMLParser):
 @cache
 def planned(
     load: Workload = LOAD, model: str = "llama-8b", gpus: str = "2xH100"
-) -> tuple[Question, DeploymentPlan]:
-    question = ask(model, gpus, workload=load)
-    return question, plan(question, search(question))
+) -> tuple[PlanInputs, DeploymentPlan]:
+    inputs = ask(model, gpus, workload=load)
+    return inputs, plan(inputs, search(inputs))
 
 
 def page(
-    question: Question, made: DeploymentPlan, measured: SweepReport | None = None
+    inputs: PlanInputs, made: DeploymentPlan, measured: SweepReport | None = None
 ) -> tuple[str, Page]:
-    text = render(gather(question, made, measured), datetime(2026, 1, 2, tzinfo=UTC))
+    text = render(gather(inputs, made, measured), datetime(2026, 1, 2, tzinfo=UTC))
     return text, Page(text)
 
 
 @cache
 def swept() -> tuple[str, Page]:
-    question, made = planned()
+    inputs, made = planned()
     named = made.model.model_copy(update={"id": "<script>alert(1)</script>&co"})
     made = made.model_copy(update={"model": named})
-    return page(question, made, sweep([(1, 0.1, 100), (2, 0.15, 190), (4, 0.3, 300)], made))
+    return page(inputs, made, sweep([(1, 0.1, 100), (2, 0.15, 190), (4, 0.3, 300)], made))
 
 
 def test_a_page_needs_nothing_else() -> None:
@@ -120,8 +120,8 @@ def test_figures_take_their_colours_from_the_page() -> None:
 
 def test_a_plan_alone_has_its_curve_and_nothing_measured() -> None:
     """Prediction at every load, memory, splits and reasons; no verdict."""
-    question, made = planned()
-    _, found = page(question, made)
+    inputs, made = planned()
+    _, found = page(inputs, made)
     assert "Deployment plan" in found.text
     for load in ("1", "2", "4", "8", "16"):
         assert load in found.text.split()
@@ -144,8 +144,8 @@ def test_a_sweep_is_shown_with_its_verdicts() -> None:
 
 def test_one_measured_load_stands_beside_the_whole_curve() -> None:
     """Without a sweep the measured point is at the plan's load, the prediction at all of them."""
-    question, made = planned()
-    _, found = page(question, made, sweep([(2, 0.1, 190)], made))
+    inputs, made = planned()
+    _, found = page(inputs, made, sweep([(2, 0.1, 190)], made))
     assert "measured; predicted" in found.text
     assert "The prediction at each load" in found.text
     assert "Every target is met" in found.text
@@ -169,35 +169,35 @@ def test_plans_of_every_kind_have_a_page(load: Workload, model: str, gpus: str) 
 
 def test_one_output_token_has_no_time_per_token() -> None:
     """Nothing is measured of it, and nothing is drawn."""
-    question, made = planned(Workload(output_tokens=1, concurrency=1), gpus="1xH100")
+    inputs, made = planned(Workload(output_tokens=1, concurrency=1), gpus="1xH100")
     found = sweep([(1, 0.1, 10), (2, 0.2, 10)], made)
     bare = [p.measured.model_copy(update={"tpot_ms": None, "itl_ms": None}) for p in found.points]
     points = tuple(
         p.model_copy(update={"measured": m}) for p, m in zip(found.points, bare, strict=True)
     )
-    text, _ = page(question, made, found.model_copy(update={"points": points}))
+    text, _ = page(inputs, made, found.model_copy(update={"points": points}))
     (figure,) = re.findall(r"aria-label=.(Time per output token[^>]*)", text)
     assert "Measured" not in figure
 
 
 def test_what_was_measured_is_shown_with_its_confidence() -> None:
     """Beside each measured latency stands its interval; a rate has none."""
-    question, made = planned()
+    inputs, made = planned()
     found = sweep([(2, 0.15, 190)], made)
     (point,) = found.points
     interval = {**point.measured.ttft_ms.confidence, "p50": (140.0, 171.0)}
     spread = point.measured.ttft_ms.model_copy(update={"confidence": interval})
     measured = point.measured.model_copy(update={"ttft_ms": spread})
     points = (point.model_copy(update={"measured": measured}),)
-    _, shown = page(question, made, found.model_copy(update={"points": points}))
+    _, shown = page(inputs, made, found.model_copy(update={"points": points}))
     assert "150 (140 to 171)" in shown.text
     assert " 190 " in shown.text
 
 
 def test_a_target_far_above_is_said_and_not_drawn() -> None:
     """A minute beside milliseconds would press the curve to the ground."""
-    question, made = planned(LOAD.model_copy(update={"ttft": Target(ms=60_000)}))
-    text, found = page(question, made)
+    inputs, made = planned(LOAD.model_copy(update={"ttft": Target(ms=60_000)}))
+    text, found = page(inputs, made)
     assert "The target of 60,000 ms is far above." in found.text
     assert "60,000" not in "".join(re.findall(r"<svg.*?</svg>", text, re.DOTALL))
 

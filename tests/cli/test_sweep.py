@@ -10,11 +10,11 @@ import pytest
 from tests.cli.commands import tpdeploy
 from tests.harness.plans import MODEL
 from tests.harness.standin import Behaviour, StandIn, serving
-from tests.planner.questions import VLLM
+from tests.planner.inputs import VLLM
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.harness.measure.sweep import SweepReport
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Target, Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -36,8 +36,8 @@ def planned(folder: Path) -> DeploymentPlan:
     shape = load_model(str(home))
     cluster = parse_gpus("1xCPU")
     engine = replace(VLLM, memory_fraction=0.9)
-    question = Question(shape, cluster, LOAD, engine, kv_cache_dtype=shape.dtype)
-    return plan(question, search(question))
+    inputs = PlanInputs(shape, cluster, LOAD, engine, kv_cache_dtype=shape.dtype)
+    return plan(inputs, search(inputs))
 
 
 def plan_file(folder: Path, load: Workload = LOAD) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.tiny import make_tiny_model
 from tests.traces.recordings import recorded, written
-from tpdeploy.backends.question import question_of
+from tpdeploy.backends.inputs import inputs_of
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.launcher.runtimes.ports import free_ports
@@ -85,7 +85,7 @@ def found_in_cache() -> float:
 def predicted_ends(path: Path) -> list[int]:
     """The burst by the simulated scheduler of the plan."""
     plan = read_plan(path)
-    _, ready = prepared_as(question_of(plan), plan)
+    _, ready = prepared_as(inputs_of(plan), plan)
     arrivals = [(r.at, r.prompt, r.answer, 0.0) for r in BURST]
     return [r.answer for r in follow(Scheduler(ready.replica, plan.workload), arrivals)]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.mutants import as_json, files, mutants
 from tests.fuzz.promise import fuzzed, kept
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.planner.model.precision import served_shape
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.search.evaluation import Candidate, evaluate
@@ -51,8 +51,8 @@ def planned(shape: ModelShape) -> object:
     """What a split of the model is predicted to do."""
     asked = ask("llama-8b", "8xH100", workload=Workload(input_tokens=256, concurrency=4))
     served = served_shape(shape, asked.cluster.accelerator, None, None)
-    question = replace(asked, shape=served, kv_cache_dtype=served.dtype)
-    answers = [evaluate(question, Parallelism(tensor=tensor)) for tensor in (1, 8)]
+    inputs = replace(asked, shape=served, kv_cache_dtype=served.dtype)
+    answers = [evaluate(inputs, Parallelism(tensor=tensor)) for tensor in (1, 8)]
     return [answer.prediction for answer in answers if isinstance(answer, Candidate)]
 
 

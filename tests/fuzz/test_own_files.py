@@ -14,7 +14,7 @@ from tests.fuzz.mutants import files, mutants
 from tests.fuzz.promise import fuzzed, kept, ran
 from tests.harness.plans import small_plan
 from tests.harness.sweeps import measured as run_of
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tests.profiles.test_measured import machine
 from tpdeploy.cli.planfile import read_plan
 from tpdeploy.harness.measure.history import history
@@ -25,10 +25,10 @@ from tpdeploy.launcher.state import Deployment, deployments
 from tpdeploy.learning import calibrations as measured
 from tpdeploy.learning import corrections as learned
 from tpdeploy.learning.applied import with_engine_here
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.collectives import all_reduce, point_to_point
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate, evaluate
 from tpdeploy.planner.search.search import plan as make_plan
 from tpdeploy.planner.search.search import search
@@ -109,8 +109,8 @@ def as_document(plan: DeploymentPlan) -> object:
     return json.loads(plan.model_dump_json(exclude_none=True))
 
 
-def predicted(question: Question) -> object:
-    answer = evaluate(question, Parallelism(tensor=2))
+def predicted(inputs: PlanInputs) -> object:
+    answer = evaluate(inputs, Parallelism(tensor=2))
     return answer.prediction if isinstance(answer, Candidate) else answer.reason
 
 
@@ -180,7 +180,7 @@ def test_a_lesson(document: object) -> None:
     planned_here(path)
 
 
-def ask_on(cluster: Cluster) -> Question:
+def ask_on(cluster: Cluster) -> PlanInputs:
     return replace(ask("smollm2-135m", "2xCPU", workload=ASKED.workload), cluster=cluster)
 
 

@@ -39,16 +39,16 @@ def test_a_plain_row_is_read_as_it_stands() -> None:
     case = case_of(run(tp="2", dp="2", gpu_count="4", concurrency="8.0"))
     first = case.readings[0]
     assert first.parallelism == Parallelism(tensor=2, replicas=2)
-    assert first.question.cluster.count == 4
-    assert first.question.workload.concurrency == 8
-    assert first.question.kv_cache_dtype is Dtype.BF16
+    assert first.inputs.cluster.count == 4
+    assert first.inputs.workload.concurrency == 8
+    assert first.inputs.kv_cache_dtype is Dtype.BF16
     assert first.assumed == ("steps of at most 2,528 tokens",)
     assert (case.ttft_ms, case.tpot_ms) == (60, 8)
 
 
 def test_engines_are_known_by_their_names() -> None:
     """Each engine's own name reaches the planner, with its rule for memory."""
-    rules = [case_of(run(engine=name)).readings[0].question.engine for name in ENGINES_WRITTEN]
+    rules = [case_of(run(engine=name)).readings[0].inputs.engine for name in ENGINES_WRITTEN]
     assert [rule.name for rule in rules] == ["vllm", "tensorrt-llm", "tensorrt-llm", "sglang"]
     assert rules[1].fraction_of == "free after weights"
 
@@ -97,7 +97,7 @@ def test_tokens_in_a_step(tokens: tuple[str, str], stated: str, budget: int | No
     """As stated; else the engine's default, or what aiconfigurator gives at other lengths."""
     row = run(input_tokens=tokens[0], output_tokens=tokens[1], concurrency="8", tp="1", dp="2")
     first = case_of({**row, "max_num_batched_tokens": stated}).readings[0]
-    assert first.question.max_num_batched_tokens == budget
+    assert first.inputs.max_num_batched_tokens == budget
     assert any("steps of at most" in words for words in first.assumed) == bool(budget)
 
 
@@ -105,7 +105,7 @@ def test_an_engine_may_have_been_measured_alone() -> None:
     """Without a server nothing is spent on a token or a request but in the engine."""
     alone = case_of({**run(), "server": "no", "output_tokens_per_s": "900"})
     assert (alone.served, alone.output_tokens_per_s) == (False, 900)
-    serving = alone.readings[0].question.cluster.efficiency.serving
+    serving = alone.readings[0].inputs.cluster.efficiency.serving
     assert (serving.sequence_s, serving.request_s) == (0, 0)
     assert serving.step_s > 0
     assert case_of(run()).served
@@ -115,18 +115,18 @@ def test_requests_and_memory_may_be_stated() -> None:
     """All at once, 12 requests of equal lengths over 8 clients; the engine's share of memory."""
     (first, *_) = case_of({**run(), "requests": "12", "memory_fraction": "0.5"}).readings
     asked = Protocol(requests_per_client=1.5, fewest_requests=1, warm_up=0, together=True)
-    assert first.question.protocol == asked
-    assert first.question.engine.memory_fraction == 0.5
+    assert first.inputs.protocol == asked
+    assert first.inputs.engine.memory_fraction == 0.5
 
 
 def test_what_a_row_does_not_state_is_said() -> None:
     """The KV cache's format, and GPUs that the split leaves idle."""
     first = case_of(run(precision="fp8", gpu_count="4")).readings[0]
-    assert first.question.kv_cache_dtype is Dtype.FP8
+    assert first.inputs.kv_cache_dtype is Dtype.FP8
     steps = "steps of at most 2,532 tokens"
     assert first.assumed == ("fp8 KV cache assumed", "tp x pp x dp uses 1 of the 4 GPUs", steps)
     mxfp4 = case_of(run(model="openai/gpt-oss-120b", precision="fp4")).readings[0]
-    assert mxfp4.question.kv_cache_dtype is Dtype.BF16
+    assert mxfp4.inputs.kv_cache_dtype is Dtype.BF16
 
 
 def test_experts_are_not_replicated_with_attention() -> None:
@@ -164,7 +164,7 @@ def test_prompts_wait_for_other_data_ranks_where_the_benchmark_says_so(
 ) -> None:
     """InferenceMAX tells TensorRT-LLM to; its lengths are known, and no column says it."""
     row = run(engine=engine, input_tokens=tokens, output_tokens=tokens)
-    assert case_of(row).readings[0].question.engine.prompt_wait_steps == steps
+    assert case_of(row).readings[0].inputs.engine.prompt_wait_steps == steps
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_gpus_are_counted_once(tensor: int, copies: int, ranks: int) -> None:
 def test_a_run_that_did_fit_may_have_had_more_memory() -> None:
     """The last reading gives the engine nearly all of it, and says so."""
     last = case_of(run()).readings[-1]
-    assert last.question.engine.memory_fraction == MOST_MEMORY
+    assert last.inputs.engine.memory_fraction == MOST_MEMORY
     assert "97% of the memory assumed for vllm" in last.assumed
 
 
@@ -265,7 +265,7 @@ def test_lengths_that_nobody_sets_were_drawn(inputs: str, outputs: str, spread: 
 def test_a_named_workload_gives_lengths_their_shape() -> None:
     """In proportion, with the means of the row."""
     row = run(input_tokens="217", output_tokens="202", concurrency="8", tp="1", dp="1")
-    load = case_of({**row, "workload": "chat"}).readings[0].question.workload
+    load = case_of({**row, "workload": "chat"}).readings[0].inputs.workload
     assert load.lengths
     assert load.input_tokens == pytest.approx(217, abs=2)
     assert load.output_tokens == pytest.approx(202, abs=2)
@@ -278,7 +278,7 @@ def test_a_named_workload_gives_lengths_their_shape() -> None:
 def test_sequences_in_a_step(stated: str, most: int | None) -> None:
     """As stated; else as many as are in flight."""
     row = run(input_tokens="217", output_tokens="202", concurrency="1000", tp="1", dp="1")
-    assert case_of({**row, "max_num_seqs": stated}).readings[0].question.max_num_seqs == most
+    assert case_of({**row, "max_num_seqs": stated}).readings[0].inputs.max_num_seqs == most
 
 
 @pytest.mark.parametrize(
@@ -297,4 +297,4 @@ def test_who_starts_vllm_by_hand_gets_its_default(
 ) -> None:
     """256 sequences a step on A100, on small GPUs and in old releases; not in generated runs."""
     row = run(**{"requests": "1000", "concurrency": "1000", **changed})
-    assert case_of(row).readings[0].question.max_num_seqs == most
+    assert case_of(row).readings[0].inputs.max_num_seqs == most

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness.sweeps import measured
-from tests.planner.questions import VLLM, ask
-from tpdeploy.backends.question import question_of
+from tests.planner.inputs import VLLM, ask
+from tpdeploy.backends.inputs import inputs_of
 from tpdeploy.cli.commands.learn import in_words
 from tpdeploy.errors import InputError
 from tpdeploy.harness.measure import relearning as learning
@@ -34,7 +34,7 @@ LOAD = Workload(input_tokens=1024, output_tokens=8, concurrency=2)
 GPU, GPUS, MODEL = "H100-SXM-80GB", "1xH100", "llama-8b"
 SLOW = Factors(memory=0.5, compute=0.6)
 BEGUN = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-uncorrected = partial(question_of, corrected=False)
+uncorrected = partial(inputs_of, corrected=False)
 
 
 @pytest.fixture(autouse=True)
@@ -55,8 +55,8 @@ def known_factors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @cache
 def planned() -> DeploymentPlan:
-    question = ask(MODEL, GPUS, workload=LOAD, engine=replace(VLLM, memory_fraction=0.9))
-    return plan(question, search(question))
+    inputs = ask(MODEL, GPUS, workload=LOAD, engine=replace(VLLM, memory_fraction=0.9))
+    return plan(inputs, search(inputs))
 
 
 def keep(home: Path, report: ValidationReport, minute: int = 0, **changes: object) -> None:
@@ -72,10 +72,10 @@ def run_of(
     made: DeploymentPlan, load: float, factors: Factors, times: float = 1.0
 ) -> ValidationReport:
     """Measured where `factors` hold, in that run some `times` slower."""
-    question = uncorrected(made)
-    efficiency = corrected(question.cluster.efficiency, factors)
-    cluster = question.cluster.model_copy(update={"efficiency": efficiency})
-    found = replay(replace(question, cluster=cluster), made, at_load(LOAD, load))
+    inputs = uncorrected(made)
+    efficiency = corrected(inputs.cluster.efficiency, factors)
+    cluster = inputs.cluster.model_copy(update={"efficiency": efficiency})
+    found = replay(replace(inputs, cluster=cluster), made, at_load(LOAD, load))
     ttft, tpot = found.ttft_distribution.mean * times, found.tpot_distribution.mean * times
     report = measured(load, ttft / 1000, 50.0, made)
     assert report.measured.tpot_ms is not None
@@ -104,9 +104,7 @@ def test_plans_are_corrected_by_what_was_measured(home: Path) -> None:
     taught = learned_from(home, made, 1, 2, 4)
     assert taught.kept == "new"
     assert (taught.correction.runs, taught.correction.models) == (3, (made.model.id,))
-    before, after = (
-        replay(question, made, LOAD) for question in (uncorrected(made), question_of(made))
-    )
+    before, after = (replay(inputs, made, LOAD) for inputs in (uncorrected(made), inputs_of(made)))
     true = slow_run(made).measured.ttft_ms.mean
     wrong, right = (abs(told.ttft_distribution.mean / true - 1) for told in (before, after))
     assert wrong > 0.25
@@ -121,7 +119,7 @@ def test_one_run_narrows_no_range(home: Path) -> None:
     made = planned()
     learned_from(home, made, 2)
     known = uncorrected(made).cluster.efficiency.errors
-    found = question_of(made).cluster.efficiency.errors
+    found = inputs_of(made).cluster.efficiency.errors
     assert found.ttft >= known.ttft - 1e-9
     assert found.tpot >= known.tpot - 1e-9
 
@@ -134,7 +132,7 @@ def test_ranges_cover_the_spread_that_was_seen(home: Path) -> None:
         keep(home, slow_run(made, load, times), minute)
     relearn("vllm", GPU, uncorrected)
     for load, times in spread:
-        found = replay(question_of(made), made, at_load(LOAD, load)).ttft_ms
+        found = replay(inputs_of(made), made, at_load(LOAD, load)).ttft_ms
         assert found.low <= slow_run(made, load, times).measured.ttft_ms.mean <= found.high
 
 
@@ -158,8 +156,8 @@ def test_the_correction_before_stays_where_the_new_fit_is_no_better(
     (taught,) = relearn("vllm", GPU, uncorrected)
     assert taught.kept == "old"
     assert "the correction before it stays" in in_words(taught)
-    question = uncorrected(made)
-    assert learned.find(question.cluster, question.shape) == before
+    inputs = uncorrected(made)
+    assert learned.find(inputs.cluster, inputs.shape) == before
 
 
 def no_better(runs: Sequence[Run]) -> Learned:

@@ -12,15 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.launcher.downloads import seem_downloaded
-from tests.planner.questions import VLLM
+from tests.planner.inputs import VLLM
 from tpdeploy.files import write_whole
 from tpdeploy.launcher.environments import MARKER
 from tpdeploy.launcher.runtimes.ports import free_ports, is_free
 from tpdeploy.launcher.runtimes.processes import is_alive, members
 from tpdeploy.launcher.seen import Seen
 from tpdeploy.launcher.state import Deployment
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.model.precision import served_shape
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -72,7 +72,7 @@ class Machine:
 
     def plan(self, replicas: int = 1, dtype: Dtype = Dtype.BF16) -> None:
         cluster = parse_gpus(f"{replicas}xCPU")
-        question = Question(
+        inputs = PlanInputs(
             shape=served_shape(load_model("smollm2"), cluster.accelerator, dtype, None),
             cluster=cluster,
             workload=Workload(concurrency=replicas),
@@ -81,7 +81,7 @@ class Machine:
             tensor=1,
             replicas=replicas,
         )
-        text = dump_record(plan(question, search(question)))
+        text = dump_record(plan(inputs, search(inputs)))
         write_whole(self.home / "plan.yaml", text)
 
     def launch(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:

@@ -1,8 +1,8 @@
 """Plans for machines that are stated, and for this one's CPU."""
 
-from tests.planner.questions import VLLM
+from tests.planner.inputs import VLLM
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -13,5 +13,5 @@ def plan_for(gpus: str, *, tensor: int = 1, model: str = "llama-8b") -> Deployme
     """The plan that fills these devices with replicas of `tensor` ranks."""
     shape, cluster = load_model(model), parse_gpus(gpus)
     load, replicas = Workload(concurrency=4), cluster.count // tensor
-    question = Question(shape, cluster, load, VLLM, shape.dtype, replicas=replicas, tensor=tensor)
-    return plan(question, search(question))
+    inputs = PlanInputs(shape, cluster, load, VLLM, shape.dtype, replicas=replicas, tensor=tensor)
+    return plan(inputs, search(inputs))

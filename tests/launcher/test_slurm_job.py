@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.launcher.plans import plan_for
-from tests.planner.questions import VLLM, ask
+from tests.planner.inputs import VLLM, ask
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.commands import Order, replica_commands
@@ -77,8 +77,8 @@ def test_a_layer_over_machines_is_started_as_stages_are() -> None:
     assert {"#SBATCH --nodes=2", "#SBATCH --gres=gpu:4"} <= set(wide)
     assert sum("--tensor-parallel-size 8" in line for line in wide) == 2
     engine = replace(VLLM, data_parallel=True)
-    question = ask("deepseek-r1", "2x8xH200", data=16, engine=engine)
-    ranks = script(plan(question, search(question)), order("vllm"))
+    inputs = ask("deepseek-r1", "2x8xH200", data=16, engine=engine)
+    ranks = script(plan(inputs, search(inputs)), order("vllm"))
     assert sum("--data-parallel-size 16" in line for line in ranks) == 2
     assert sum('--node-rank "$SLURM_NODEID"' in line for line in ranks) == 2
 

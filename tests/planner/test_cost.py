@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.planner.search.cost import cost_of, dollars_per_million_tokens
 from tpdeploy.planner.search.search import search
 
@@ -15,9 +15,9 @@ def test_a_million_tokens_cost_the_hours_they_take() -> None:
 @pytest.mark.slow
 def test_the_range_of_the_cost_is_that_of_the_throughput() -> None:
     """The dearest is at the lowest throughput; without a price there is no cost."""
-    question = ask("llama-8b", "2xH100", gpu_price_per_hour=3)
-    best = search(question).ranked[0]
-    cost = cost_of(question, best)
+    inputs = ask("llama-8b", "2xH100", gpu_price_per_hour=3)
+    best = search(inputs).ranked[0]
+    cost = cost_of(inputs, best)
     assert cost
     rate, tokens = best.prediction.output_tokens_per_s, cost.per_million_output_tokens
     devices = best.parallelism.devices

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 import tpdeploy
 from tests.planner.days import day
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.errors import InputError
 from tpdeploy.planner.daily import (
     HELD_S,
@@ -23,8 +23,8 @@ from tpdeploy.planner.daily import (
     replica_hours,
     replicas_needed,
 )
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search import daily as searching
 from tpdeploy.planner.search.daily import search_day
 from tpdeploy.planner.search.evaluation import Candidate, evaluate
@@ -107,16 +107,16 @@ def test_stretches_are_in_order_and_within_the_span(starts: tuple[float, float])
         )
 
 
-def found_at(question: Question, rates: Mapping[int, float]) -> Solved:
+def found_at(inputs: PlanInputs, rates: Mapping[int, float]) -> Solved:
     """What the search for the highest rate finds, of these requests/s a replica by width."""
     found = []
     for tensor, each in rates.items():
-        split = Parallelism(tensor=tensor, replicas=question.cluster.count // tensor)
-        load = question.workload.at_rate(each * split.replicas)
-        candidate = evaluate(replace(question, workload=load, optimize="goodput"), split)
+        split = Parallelism(tensor=tensor, replicas=inputs.cluster.count // tensor)
+        load = inputs.workload.at_rate(each * split.replicas)
+        candidate = evaluate(replace(inputs, workload=load, optimize="goodput"), split)
         assert isinstance(candidate, Candidate)
         found.append(candidate)
-    return question, Outcome(tuple(found), ())
+    return inputs, Outcome(tuple(found), ())
 
 
 ASKED = ask(

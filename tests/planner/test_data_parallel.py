@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.planner.questions import VLLM, ask
+from tests.planner.inputs import VLLM, ask
 from tpdeploy.errors import InputError
 from tpdeploy.planner.engine_rules import EngineRules
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.layouts import splits
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.search.turning_points import turning_points
@@ -18,21 +18,21 @@ ABLE = replace(VLLM, data_parallel=True)
 MANY = Workload(concurrency=1024)
 
 
-def kinds(question: Question) -> set[tuple[int, int]]:
+def kinds(inputs: PlanInputs) -> set[tuple[int, int]]:
     """Tensor ranks of a data rank, and data ranks, of every split with more than one of these."""
-    found = splits(question)
+    found = splits(inputs)
     return {(s.tensor, s.data) for s in found if s.data_parallel}
 
 
-def answer(question: Question) -> DeploymentPlan:
-    return plan(question, search(question))
+def answer(inputs: PlanInputs) -> DeploymentPlan:
+    return plan(inputs, search(inputs))
 
 
 def test_it_is_looked_at_on_all_gpus_of_a_machine_and_their_even_parts() -> None:
     """Every even division of eight GPUs into data ranks and their tensor ranks, experts whole."""
-    question = ask("deepseek-v3", "8xH200", engine=ABLE)
-    assert kinds(question) == {(1, 2), (1, 4), (1, 8), (2, 2), (2, 4), (4, 2)}
-    assert all(s.expert == s.stage_ranks for s in splits(question) if s.data_parallel)
+    inputs = ask("deepseek-v3", "8xH200", engine=ABLE)
+    assert kinds(inputs) == {(1, 2), (1, 4), (1, 8), (2, 2), (2, 4), (4, 2)}
+    assert all(s.expert == s.stage_ranks for s in splits(inputs) if s.data_parallel)
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,8 @@ def test_it_is_chosen_under_a_load_that_fills_the_kv_cache_and_says_why() -> Non
 
 def test_the_answer_tells_up_to_which_load_tensor_parallelism_is_better() -> None:
     """From the comparison of both at lighter and heavier loads."""
-    question = ask("deepseek-v3", "8xH200", workload=MANY, engine=ABLE)
-    (words,) = turning_points(question, search(question).ranked)
+    inputs = ask("deepseek-v3", "8xH200", workload=MANY, engine=ABLE)
+    (words,) = turning_points(inputs, search(inputs).ranked)
     assert words.startswith("Up to")
     assert words.index("TP 8 x 1") < words.index("attention DP")
 

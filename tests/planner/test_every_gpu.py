@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.accelerator import Accelerator
@@ -15,8 +15,8 @@ GPUS = [device for device in accelerators() if device.platform != "cpu"]
 @pytest.mark.parametrize("device", GPUS, ids=lambda d: d.name)
 def test_a_small_model_fits_and_is_predicted(device: Accelerator) -> None:
     """One of each serves SmolLM2, and reads its weights no faster than its memory allows."""
-    question = ask("smollm2-360m", f"1x{device.name}", workload=FEW, tensor=1)
-    made = plan(question, search(question))
+    inputs = ask("smollm2-360m", f"1x{device.name}", workload=FEW, tensor=1)
+    made = plan(inputs, search(inputs))
     assert made.cluster.gpu == device.name
     least_ms = 1e3 * made.memory_per_gpu.weights_bytes / device.peaks.memory_bytes_per_s
     assert made.prediction.tpot_ms.value > least_ms

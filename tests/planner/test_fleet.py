@@ -5,7 +5,7 @@ from functools import cache
 
 import pytest
 
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.errors import InfeasibleError
 from tpdeploy.planner.search.evaluation import Candidate, evaluate
 from tpdeploy.planner.search.fleet import Fleet, fewest_devices
@@ -29,7 +29,7 @@ def test_one_replica_fewer_would_not_carry_the_load() -> None:
     assert best
     assert not best.missed
     fewer = best.parallelism.model_copy(update={"replicas": best.replicas - 1})
-    less = evaluate(fleet.question, fewer)
+    less = evaluate(fleet.inputs, fewer)
     assert isinstance(less, Candidate)
     assert less.missed
 
@@ -37,7 +37,7 @@ def test_one_replica_fewer_would_not_carry_the_load() -> None:
 def test_the_others_need_more_devices_or_miss_a_target() -> None:
     """Every other split says how many devices it needs, or which target it misses."""
     fleet = busy()
-    chosen = plan(fleet.question, fleet.outcome)
+    chosen = plan(fleet.inputs, fleet.outcome)
     for other in chosen.alternatives:
         words = ("needs", "misses", "serves", "does not fit", "cannot")
         assert any(word in other.reason for word in words), other.reason
@@ -59,9 +59,9 @@ def test_the_cluster_is_the_smallest_that_holds_the_replicas() -> None:
     """Up to a machine exactly as many devices; beyond, whole machines, and idle devices named."""
     small = fewest_devices(ask("llama-8b", "H100", workload=Workload(rate=1)))
     assert small.outcome.best
-    assert small.question.cluster.count == small.outcome.best.parallelism.devices
+    assert small.inputs.cluster.count == small.outcome.best.parallelism.devices
     large = fewest_devices(ask("llama-70b", "H100", workload=replace_rate(60)))
-    chosen = plan(large.question, large.outcome)
+    chosen = plan(large.inputs, large.outcome)
     assert chosen.cluster.count == chosen.cluster.nodes * MACHINE
     assert len(chosen.placement) == chosen.parallelism.replicas
 
@@ -89,14 +89,14 @@ def test_a_load_beyond_the_most_devices_says_what_comes_closest() -> None:
     fleet = fewest_devices(ask("llama-8b", "H100", workload=load))
     most = MACHINE * MOST_MACHINES
     with pytest.raises(InfeasibleError, match=rf"of up to {most} GPUs .* closest is TP .* misses"):
-        plan(fleet.question, fleet.outcome)
+        plan(fleet.inputs, fleet.outcome)
 
 
 def test_a_model_that_fits_no_machines_says_so() -> None:
     """A trillion parameters do not fit 64 T4 with 14 GiB each."""
     fleet = fewest_devices(ask("kimi-k2", "T4", workload=Workload(rate=1)))
     with pytest.raises(InfeasibleError, match=r"does not run on 64xT4"):
-        plan(fleet.question, fleet.outcome)
+        plan(fleet.inputs, fleet.outcome)
 
 
 def test_a_fixed_number_of_replicas_is_kept() -> None:
@@ -113,8 +113,8 @@ def replace_rate(rate: float) -> Workload:
 
 def test_the_question_keeps_what_the_user_fixed() -> None:
     """A width that is asked for is the only one looked at."""
-    question = replace(ask("llama-70b", "H100", workload=BUSY), tensor=8)
-    fleet = fewest_devices(question)
+    inputs = replace(ask("llama-70b", "H100", workload=BUSY), tensor=8)
+    fleet = fewest_devices(inputs)
     assert {c.parallelism.tensor for c in fleet.outcome.ranked} == {8}
 
 

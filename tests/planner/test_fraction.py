@@ -5,11 +5,11 @@ from typing import Literal
 
 import pytest
 
-from tests.planner.questions import VLLM
+from tests.planner.inputs import VLLM
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.memory.footprint import fraction_for, room_for_kv
 from tpdeploy.planner.memory.sizing import step_size, tightest_stage, usable_bytes
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -26,11 +26,11 @@ def test_the_kv_cache_is_the_plans_by_either_rule(
     """vLLM's fraction and TensorRT-LLM's are different numbers for one and the same cache."""
     shape, cluster = load_model("llama-70b"), parse_gpus("8xH100")
     rules = replace(VLLM, memory_fraction=0.88, fraction_of=made_for)
-    question = Question(shape, cluster, Workload(concurrency=8), rules, shape.dtype, tensor=4)
-    made = plan(question, search(question))
+    inputs = PlanInputs(shape, cluster, Workload(concurrency=8), rules, shape.dtype, tensor=4)
+    made = plan(inputs, search(inputs))
     split = Parallelism(tensor=4, replicas=2)
-    needs = tightest_stage(question, split, step_size(question, split)).needs
+    needs = tightest_stage(inputs, split, step_size(inputs, split)).needs
     fraction = fraction_for(made.memory_per_gpu, told)
-    room = room_for_kv(needs, usable_bytes(question), fraction, told)
+    room = room_for_kv(needs, usable_bytes(inputs), fraction, told)
     assert room == pytest.approx(made.memory_per_gpu.kv_cache_bytes, rel=0.005)
     assert (told == made_for) == (fraction == pytest.approx(0.88, abs=0.0011))

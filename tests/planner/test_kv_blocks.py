@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from tests.planner.questions import VLLM, ask
+from tests.planner.inputs import VLLM, ask
 from tests.planner.test_serving import LinearModel, closed
 from tpdeploy.planner.engine_rules import KvAllocation
 from tpdeploy.planner.parallelism import Parallelism
@@ -72,12 +72,12 @@ def test_a_question_that_is_short_of_cache_says_what_is_simulated() -> None:
     load = Workload(input_tokens=1000, output_tokens=3000, concurrency=200)
     words = []
     for kv in (VLLM.kv_allocation, KvAllocation(whole_requests=True)):
-        question = ask("qwen3-30b-a3b", "1xH100", workload=load)
-        question = replace(question, engine=replace(VLLM, kv_allocation=kv))
-        found = evaluate(question, Parallelism(tensor=1))
+        inputs = ask("qwen3-30b-a3b", "1xH100", workload=load)
+        inputs = replace(inputs, engine=replace(VLLM, kv_allocation=kv))
+        found = evaluate(inputs, Parallelism(tensor=1))
         assert isinstance(found, Candidate)
         limit = found.replica.running_limit(load)
-        told = overload(question, found)
+        told = overload(inputs, found)
         assert told and told.startswith(f"{limit:,} of your 200 requests")
         words.append(limit)
     assert words[0] > 1.3 * words[1]

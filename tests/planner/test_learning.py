@@ -7,7 +7,7 @@ from math import exp, log
 
 import pytest
 
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tests.tiers import tiered
 from tpdeploy.learning.corrections import Factors, corrected
 from tpdeploy.learning.fit import Errors, Run, gains, learn
@@ -27,14 +27,14 @@ def runs(
     """Runs that measured what the model says with `true` factors."""
     found = []
     for workload in (SHORT, LONG):
-        question = ask("llama-8b", gpus, workload=workload, tensor=tensor)
-        made = plan(question, search(question))
-        efficiency = corrected(question.cluster.efficiency, true)
-        cluster = question.cluster.model_copy(update={"efficiency": efficiency})
+        inputs = ask("llama-8b", gpus, workload=workload, tensor=tensor)
+        made = plan(inputs, search(inputs))
+        efficiency = corrected(inputs.cluster.efficiency, true)
+        cluster = inputs.cluster.model_copy(update={"efficiency": efficiency})
         for load in loads:
-            told = replay(replace(question, cluster=cluster), made, at_load(workload, load))
+            told = replay(replace(inputs, cluster=cluster), made, at_load(workload, load))
             means = told.ttft_distribution.mean, told.tpot_distribution.mean
-            found.append(Run(question, made, at_load(workload, load), *means))
+            found.append(Run(inputs, made, at_load(workload, load), *means))
     return found
 
 
@@ -96,9 +96,9 @@ def test_what_runs_show_when_left_out_is_what_a_fit_to_the_others_shows() -> Non
 
 
 def predicted_ttft(run: Run, factors: Factors) -> float:
-    efficiency = corrected(run.question.cluster.efficiency, factors)
-    cluster = run.question.cluster.model_copy(update={"efficiency": efficiency})
-    found = replay(replace(run.question, cluster=cluster), run.plan, run.workload)
+    efficiency = corrected(run.inputs.cluster.efficiency, factors)
+    cluster = run.inputs.cluster.model_copy(update={"efficiency": efficiency})
+    found = replay(replace(run.inputs, cluster=cluster), run.plan, run.workload)
     return found.ttft_distribution.mean
 
 

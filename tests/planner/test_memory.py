@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.planner.questions import VLLM, ask
+from tests.planner.inputs import VLLM, ask
 from tpdeploy.planner.engine_rules import EngineRules
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.memory.footprint import (
     GIB,
     MemoryNeeds,
@@ -22,7 +23,6 @@ from tpdeploy.planner.memory.sizing import DoesNotFit, Sized, size, usable_bytes
 from tpdeploy.planner.model.precision import served_shape
 from tpdeploy.planner.model.stages import stage_weight_bytes, stages
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.profiles.models.library import load_model
@@ -81,7 +81,7 @@ def sized(
     """One replica under a load of single requests of `tokens`."""
     cluster = parse_gpus(gpus)
     shape = served_shape(load_model(model), cluster.accelerator, None, quantization)
-    question = Question(
+    inputs = PlanInputs(
         shape,
         cluster,
         Workload(input_tokens=tokens - 256, output_tokens=256, concurrency=1),
@@ -90,7 +90,7 @@ def sized(
         quantization=quantization,
     )
     expert = tp if expert_parallel else 1
-    return size(question, Parallelism(tensor=tp, pipeline=pp, expert=expert))
+    return size(inputs, Parallelism(tensor=tp, pipeline=pp, expert=expert))
 
 
 @pytest.mark.parametrize(
@@ -261,9 +261,9 @@ def test_fewer_sequences_leave_more_kv_cache() -> None:
 
 def test_each_data_rank_has_a_kv_cache_of_its_own() -> None:
     """MLA's latent is whole on every tensor rank: eight data ranks hold far more requests."""
-    question = ask("deepseek-v3", "8xH200", workload=Workload(concurrency=256))
-    wide = size(question, Parallelism.of(8, expert_parallel=True))
-    data = size(question, Parallelism.of(1, data=8, expert_parallel=True))
+    inputs = ask("deepseek-v3", "8xH200", workload=Workload(concurrency=256))
+    wide = size(inputs, Parallelism.of(8, expert_parallel=True))
+    data = size(inputs, Parallelism.of(1, data=8, expert_parallel=True))
     each = data.memory.kv_cache_bytes / wide.memory.kv_cache_bytes
     assert data.memory.kv_cache_tokens == pytest.approx(8 * each * wide.memory.kv_cache_tokens)
     assert data.held == pytest.approx(8 * each * wide.held)
@@ -284,6 +284,6 @@ def test_experts_hold_the_tokens_of_all_data_ranks() -> None:
 
 def test_the_limits_of_a_step_are_those_of_a_data_rank() -> None:
     """1,024 clients are 512 of each of two data ranks, and so are the sequences of a step."""
-    question = ask("qwen3-30b-a3b", "2xH200", workload=Workload(concurrency=1024))
-    sized = size(question, Parallelism.of(1, data=2, expert_parallel=True))
+    inputs = ask("qwen3-30b-a3b", "2xH200", workload=Workload(concurrency=1024))
+    sized = size(inputs, Parallelism.of(1, data=2, expert_parallel=True))
     assert sized.limits.max_num_seqs == 512

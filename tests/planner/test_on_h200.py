@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import tpdeploy.profiles
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.harness.backtest.prediction import Predicted, predict_row
 from tpdeploy.harness.backtest.table import Row, read_rows
 from tpdeploy.planner.parallelism import Parallelism

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.planner.questions import VLLM, ask
+from tests.planner.inputs import VLLM, ask
 from tpdeploy.backends.deepspeed_mii import DeepSpeedMiiBackend
 from tpdeploy.backends.rules import rules_on
 from tpdeploy.errors import InputError
@@ -25,8 +25,8 @@ SPARK = {1: (57.5, 69.0), 4: (107.9, 155.3), 16: (218.5, 342.1), 32: (318.7, 471
 
 def test_trays_of_a_rack_share_a_layer() -> None:
     """llama-405b, too large for the four GPUs of a tray, takes two trays and no stages."""
-    question = ask("llama-405b", "2x4xGB200")
-    found = plan(question, search(question))
+    inputs = ask("llama-405b", "2x4xGB200")
+    found = plan(inputs, search(inputs))
     assert (found.parallelism.tensor, found.parallelism.pipeline) == (8, 1)
     assert found.answer.startswith("Use one group of all 8 GPUs over 2 machines: tensor parallel")
     assert found.placement[0].machines == (0, 1)
@@ -61,16 +61,16 @@ def test_a_group_that_the_kernels_are_not_built_for_is_reduced_by_nccl() -> None
 @pytest.mark.parametrize("gpus", ["2x8xH100", "4x4xA100", "2x8xL40S"])
 def test_no_layer_waits_for_an_ordinary_network_unasked(gpus: str) -> None:
     """Wide machines keep groups to themselves, and the plan says what tries another."""
-    question = ask("llama-70b", gpus)
-    assert max(s.tensor for s in splits(question)) == question.cluster.per_machine
-    found = plan(question, search(question))
+    inputs = ask("llama-70b", gpus)
+    assert max(s.tensor for s in splits(inputs)) == inputs.cluster.per_machine
+    found = plan(inputs, search(inputs))
     assert any("--tp" in each and "was tried" in each for each in found.reasons)
 
 
 def test_a_group_over_a_network_is_planned_when_asked_for() -> None:
     """With what its layers wait for; it is far behind two groups of eight."""
-    question = ask("llama-70b", "2x8xH100", tensor=16)
-    found = plan(question, search(question))
+    inputs = ask("llama-70b", "2x8xH100", tensor=16)
+    found = plan(inputs, search(inputs))
     assert found.placement[0].machines == (0, 1)
     assert "over 2 machines" in found.answer
     assert "are communication, over infiniband-ndr" in found.why[0]
@@ -89,13 +89,13 @@ def test_machines_with_one_gpu_are_compared_in_all_three_ways() -> None:
 
 def test_a_network_that_was_measured_may_be_waited_for() -> None:
     """Then groups over it are compared with the others, on wide machines, too."""
-    question = ask("llama-70b", "2x8xH100")
-    cluster = question.cluster
+    inputs = ask("llama-70b", "2x8xH100")
+    cluster = inputs.cluster
     assert cluster.network is not None
     own = cluster.model_copy(
         update={"network": cluster.network.model_copy(update={"name": "ours"})}
     )
-    assert {s.tensor for s in splits(replace(question, cluster=own))} == {*range(1, 9), 16}
+    assert {s.tensor for s in splits(replace(inputs, cluster=own))} == {*range(1, 9), 16}
 
 
 def test_the_fewest_machines_of_one_gpu_share_each_layer() -> None:
@@ -103,7 +103,7 @@ def test_the_fewest_machines_of_one_gpu_share_each_layer() -> None:
     fleet = fewest_devices(ask("llama-70b", "DGX-Spark", workload=Workload(concurrency=2)))
     best = fleet.outcome.best
     assert best is not None
-    assert (best.parallelism.words, fleet.question.cluster.machines) == ("TP 2", 2)
+    assert (best.parallelism.words, fleet.inputs.cluster.machines) == ("TP 2", 2)
 
 
 @pytest.mark.parametrize("requests", sorted(SPARK))
@@ -111,8 +111,8 @@ def test_two_sparks_gain_about_what_was_measured(requests: int) -> None:
     """By TP 2 over their network: TPOT falls by at most a quarter more or less than it did."""
     load = Workload(input_tokens=1024, output_tokens=128, concurrency=requests)
     tpots = [
-        plan(question, search(question)).prediction.tpot_ms.value
-        for question in (
+        plan(inputs, search(inputs)).prediction.tpot_ms.value
+        for inputs in (
             ask("gpt-oss-120b", "DGX-Spark", workload=load),
             ask("gpt-oss-120b", "2xDGX-Spark", workload=load, tensor=2, expert_parallel=False),
         )
@@ -125,8 +125,8 @@ def test_data_ranks_go_over_a_network_only_where_nothing_else_fits() -> None:
     """deepseek-r1: on H200 each machine holds it, on H100 two machines have to."""
 
     def widest(gpus: str) -> int:
-        question = ask("deepseek-r1", gpus, engine=DATA_PARALLEL)
-        fitting = [p for p in prepare_all(question, splits(question)) if isinstance(p, Prepared)]
+        inputs = ask("deepseek-r1", gpus, engine=DATA_PARALLEL)
+        fitting = [p for p in prepare_all(inputs, splits(inputs)) if isinstance(p, Prepared)]
         return max(p.parallelism.stage_ranks for p in fitting)
 
     assert [widest(gpus) for gpus in ("2x8xH200", "2x8xH100")] == [8, 16]
@@ -134,8 +134,8 @@ def test_data_ranks_go_over_a_network_only_where_nothing_else_fits() -> None:
 
 def test_data_ranks_over_machines_are_planned_when_asked_for() -> None:
     """As many on each machine, and no group of tensor ranks torn apart."""
-    question = ask("deepseek-r1", "2x8xH200", data=16, engine=DATA_PARALLEL)
-    found = plan(question, search(question))
+    inputs = ask("deepseek-r1", "2x8xH200", data=16, engine=DATA_PARALLEL)
+    found = plan(inputs, search(inputs))
     assert found.parallelism.words == "attention DP 16 + EP"
     assert found.placement[0].nodes == (0,) * 8 + (1,) * 8
     with pytest.raises(InputError, match="--tp 4 --dp 3: 16 devices"):

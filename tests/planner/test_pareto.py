@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import ParetoPoint
 from tpdeploy.planner.search.pareto import LOADS, frontier, not_beaten, sweep
@@ -39,10 +39,10 @@ def test_no_point_is_beaten_and_every_other_is(values: list[tuple[float, float]]
 
 def test_the_plan_holds_the_frontier_of_its_load() -> None:
     """The quickest split is on it, and all points are of the stated load."""
-    question = ask("llama-8b", "4xH100")
-    outcome = search(question)
-    chosen = plan(question, outcome)
-    assert chosen.pareto == frontier(question, outcome.ranked)
+    inputs = ask("llama-8b", "4xH100")
+    outcome = search(inputs)
+    chosen = plan(inputs, outcome)
+    assert chosen.pareto == frontier(inputs, outcome.ranked)
     assert {p.load for p in chosen.pareto} == {"32 requests in flight"}
     quickest = min(c.prediction.tpot_ms.value for c in outcome.ranked)
     assert chosen.pareto[0].tpot_ms == quickest
@@ -50,10 +50,10 @@ def test_the_plan_holds_the_frontier_of_its_load() -> None:
 
 def test_a_sweep_reaches_from_one_request_to_many() -> None:
     """Over several loads the frontier is longer, and its throughput spans a wide range."""
-    question = ask("llama-8b", "4xH100")
-    outcome = search(question)
-    wide = sweep(question, outcome.ranked)
-    assert len(wide) > len(frontier(question, outcome.ranked))
+    inputs = ask("llama-8b", "4xH100")
+    outcome = search(inputs)
+    wide = sweep(inputs, outcome.ranked)
+    assert len(wide) > len(frontier(inputs, outcome.ranked))
     assert wide[0].load == f"{LOADS[0]} request in flight"
     first, last = wide[0], wide[-1]
     assert last.output_tokens_per_s_per_device > 10 * first.output_tokens_per_s_per_device

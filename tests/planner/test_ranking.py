@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.harness.plans import estimate
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.search.evaluation import Candidate
 from tpdeploy.planner.search.ranking import rank
@@ -64,12 +64,12 @@ def test_between_equals_the_simpler_split_wins(other: Parallelism) -> None:
 def test_for_cost_each_device_counts() -> None:
     """Half the tokens on an eighth of the devices are cheaper."""
     few, all_of_them = candidate(Parallelism(tensor=1), tokens=500), candidate(WIDE)
-    question = replace(QUESTION, optimize="cost")
-    assert rank(question, [all_of_them, few]) == [few, all_of_them]
+    inputs = replace(QUESTION, optimize="cost")
+    assert rank(inputs, [all_of_them, few]) == [few, all_of_them]
 
 
 def test_for_latency_throughput_does_not_count() -> None:
     """The quicker answer wins whatever the others serve."""
     more, quicker = candidate(NARROW, tokens=5000), candidate(WIDE, tpot_ms=9)
-    question = replace(QUESTION, optimize="latency")
-    assert rank(question, [more, quicker]) == [quicker, more]
+    inputs = replace(QUESTION, optimize="latency")
+    assert rank(inputs, [more, quicker]) == [quicker, more]

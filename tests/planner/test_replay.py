@@ -2,19 +2,19 @@
 
 import pytest
 
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.errors import InputError
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.replay import at_load, curve, load_of, predict_plan, predict_split
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 
 
-def planned(load: Workload, gpus: str = "2xH100") -> tuple[Question, DeploymentPlan]:
-    question = ask("llama-8b", gpus, workload=load)
-    return question, plan(question, search(question))
+def planned(load: Workload, gpus: str = "2xH100") -> tuple[PlanInputs, DeploymentPlan]:
+    inputs = ask("llama-8b", gpus, workload=load)
+    return inputs, plan(inputs, search(inputs))
 
 
 def test_a_curve_goes_from_one_request_to_four_times_the_load() -> None:
@@ -37,45 +37,43 @@ def test_the_requests_stay_what_they_were() -> None:
 
 def test_at_its_own_load_a_plan_does_what_it_says() -> None:
     """The prediction in the plan is the one at its load; others differ."""
-    question, made = planned(Workload(concurrency=8))
-    light, own = predict_plan(question, made, curve(made.workload)[2:4])
+    inputs, made = planned(Workload(concurrency=8))
+    light, own = predict_plan(inputs, made, curve(made.workload)[2:4])
     assert own == made.prediction
     assert light.output_tokens_per_s.value < own.output_tokens_per_s.value
 
 
 def test_all_loads_of_a_plan_are_predicted_from_one_source() -> None:
     """Whatever the plan said when it was made: its own load has the source of the others."""
-    question, made = planned(Workload(concurrency=8))
+    inputs, made = planned(Workload(concurrency=8))
     doubled = {"value": 2 * made.prediction.ttft_ms.value, "high": 1e9, "source": "an older one"}
     older = made.prediction.ttft_ms.model_copy(update=doubled)
     said = made.prediction.model_copy(update={"ttft_ms": older})
-    found = predict_plan(
-        question, made.model_copy(update={"prediction": said}), curve(made.workload)
-    )
+    found = predict_plan(inputs, made.model_copy(update={"prediction": said}), curve(made.workload))
     assert {each.ttft_ms.source for each in found} == {made.prediction.ttft_ms.source}
     assert found[3].ttft_ms == made.prediction.ttft_ms
 
 
 def test_limits_edited_into_a_plan_are_kept_to() -> None:
     """With one sequence a step, a replica serves 64 clients as slowly as one."""
-    question, made = planned(Workload(concurrency=2, output_tokens=4096), "1xH100")
+    inputs, made = planned(Workload(concurrency=2, output_tokens=4096), "1xH100")
     limits = made.limits.model_copy(update={"max_num_seqs": 1})
     edited = made.model_copy(update={"limits": limits})
-    one, many = predict_plan(question, edited, [at_load(made.workload, n) for n in (1, 64)])
+    one, many = predict_plan(inputs, edited, [at_load(made.workload, n) for n in (1, 64)])
     assert many.output_tokens_per_s.value == pytest.approx(one.output_tokens_per_s.value, rel=0.05)
 
 
 def test_a_split_that_cannot_run_is_refused() -> None:
     """A plan edited to a width that cuts a head is one clear line."""
-    question, made = planned(Workload(concurrency=2), "3xH100")
+    inputs, made = planned(Workload(concurrency=2), "3xH100")
     edited = made.model_copy(update={"parallelism": Parallelism(tensor=3)})
     with pytest.raises(InputError, match="TP 3 x 1: 32 attention heads cannot be divided by 3"):
-        predict_plan(question, edited, curve(made.workload))
+        predict_plan(inputs, edited, curve(made.workload))
 
 
 def test_another_split_is_predicted_up_to_where_it_fits() -> None:
     """Every load has its prediction; a split that never fits has none."""
-    question = ask("llama-70b", "8xH100")
+    inputs = ask("llama-70b", "8xH100")
     loads = curve(Workload(concurrency=4))
-    assert len(predict_split(question, Parallelism(tensor=4, replicas=2), loads)) == len(loads)
-    assert predict_split(question, Parallelism(tensor=1, replicas=8), loads) == ()
+    assert len(predict_split(inputs, Parallelism(tensor=4, replicas=2), loads)) == len(loads)
+    assert predict_split(inputs, Parallelism(tensor=1, replicas=8), loads) == ()

@@ -5,9 +5,9 @@ from math import log2
 
 import pytest
 
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search import replicas
 from tpdeploy.planner.search.evaluation import Candidate, Prepared, evaluate, prepare
 from tpdeploy.planner.search.search import is_met, search
@@ -24,7 +24,7 @@ class Replicas:
         self.needed, self.growing, self.one = needed, growing, one
         self.tried: list[int] = []
 
-    def evaluate(self, _: Question, split: Parallelism, *__: object) -> Candidate:
+    def evaluate(self, _: PlanInputs, split: Parallelism, *__: object) -> Candidate:
         """The candidate with as many replicas as `split` has."""
         self.tried.append(split.replicas)
         missed, full = split.replicas < self.needed, None
@@ -42,15 +42,15 @@ def test_the_fewest_are_found_in_few_tries(
     needed: int, guess: int, growing: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whether the queue grows with fewer or a target is missed, and wherever it begins."""
-    question = ask("llama-8b", "1xH100", workload=Workload(rate=RATE))
-    shape = prepare(question, Parallelism(tensor=1))
+    inputs = ask("llama-8b", "1xH100", workload=Workload(rate=RATE))
+    shape = prepare(inputs, Parallelism(tensor=1))
     assert isinstance(shape, Prepared)
-    light = replace(question, workload=Workload(concurrency=1))
+    light = replace(inputs, workload=Workload(concurrency=1))
     one = evaluate(light, shape.parallelism)
     assert isinstance(one, Candidate)
     fake = Replicas(needed, growing, one)
     monkeypatch.setattr(replicas, "evaluate", fake.evaluate)
-    found = replicas.with_fewest_replicas(question, shape, guess, MOST)
+    found = replicas.with_fewest_replicas(inputs, shape, guess, MOST)
     assert isinstance(found, Candidate)
     assert found.replicas == needed
     assert len(fake.tried) <= 2 * log2(MOST), fake.tried
@@ -62,5 +62,5 @@ def test_the_fewest_are_found_in_few_tries(
 def test_a_load_is_met_where_the_search_finds_a_plan(rate: float, ttft: float | None) -> None:
     """The first split that meets every target says so, without the others."""
     target = Target(ms=ttft) if ttft else None
-    question = ask("llama-8b", "2xH100", workload=Workload(rate=rate, ttft=target))
-    assert is_met(question) == bool(search(question).best)
+    inputs = ask("llama-8b", "2xH100", workload=Workload(rate=rate, ttft=target))
+    assert is_met(inputs) == bool(search(inputs).best)

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.planner.questions import VLLM, ask
+from tests.planner.inputs import VLLM, ask
 from tpdeploy.errors import InfeasibleError, InputError
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Prepared, prepare, simulate
 from tpdeploy.planner.search.layouts import splits
 from tpdeploy.planner.search.search import Outcome, plan, search
@@ -19,8 +19,8 @@ from tpdeploy.planner.search.steady_state import steady_state
 from tpdeploy.planner.workload import Speculation, Target, Workload
 
 
-def answer(question: Question) -> DeploymentPlan:
-    return plan(question, search(question))
+def answer(inputs: PlanInputs) -> DeploymentPlan:
+    return plan(inputs, search(inputs))
 
 
 def reason_at(outcome: Outcome, tensor: int) -> str:
@@ -33,15 +33,15 @@ def reason_at(outcome: Outcome, tensor: int) -> str:
 
 def test_70b_in_bf16_needs_more_than_one_h100() -> None:
     """At TP 1 the weights alone exceed the card; the plan uses a wider group."""
-    question = ask("llama-70b", "8xH100")
-    assert "the weights alone take 131" in reason_at(search(question), 1)
-    assert answer(question).parallelism.tensor > 1
+    inputs = ask("llama-70b", "8xH100")
+    assert "the weights alone take 131" in reason_at(search(inputs), 1)
+    assert answer(inputs).parallelism.tensor > 1
 
 
 def test_70b_in_fp8_barely_fits_one_h100() -> None:
     """FP8 weights of 70B leave room on one H100-80GB for little KV: it fits, with few tokens."""
-    question = ask("llama-70b", "1xH100", quantization="fp8", max_model_len=2048)
-    memory = answer(question).memory_per_gpu
+    inputs = ask("llama-70b", "1xH100", quantization="fp8", max_model_len=2048)
+    memory = answer(inputs).memory_per_gpu
     assert 62e9 < memory.weights_bytes < 75e9
     assert memory.kv_cache_bytes < 8e9
 
@@ -73,15 +73,15 @@ def test_context_above_the_models_is_bad_input() -> None:
 def test_drafts_beyond_a_step_are_bad_input() -> None:
     """Five drafts and a token of the model do not go through a step of four."""
     load = Workload(concurrency=1, speculation=Speculation(tokens=5, acceptance=0.7))
-    question = replace(ask("llama-8b", "1xH100", workload=load), max_num_batched_tokens=4)
+    inputs = replace(ask("llama-8b", "1xH100", workload=load), max_num_batched_tokens=4)
     with pytest.raises(InputError, match="a step verifies 6 tokens of a sequence"):
-        search(question)
+        search(inputs)
 
 
 def test_an_asked_step_is_kept() -> None:
     """64 tokens in a step leave at most 64 sequences."""
-    question = replace(ask("llama-8b", "1xH100"), max_num_batched_tokens=64)
-    limits = answer(question).limits
+    inputs = replace(ask("llama-8b", "1xH100"), max_num_batched_tokens=64)
+    limits = answer(inputs).limits
     assert (limits.max_num_batched_tokens, limits.max_num_seqs) == (64, 64)
 
 
@@ -133,11 +133,11 @@ def test_devices_that_are_left_over_are_named() -> None:
 
 def test_the_requests_a_kv_cache_holds_are_of_the_loads_length() -> None:
     """Windows do not shorten requests that fit them: fewer than tokens over length says."""
-    question = ask("gemma-3-27b", "1xH100")
-    chosen = search(question).ranked[0]
-    by_tokens = chosen.memory.kv_cache_tokens // question.workload.context_tokens
+    inputs = ask("gemma-3-27b", "1xH100")
+    chosen = search(inputs).ranked[0]
+    by_tokens = chosen.memory.kv_cache_tokens // inputs.workload.context_tokens
     assert 0 < chosen.kv_requests < by_tokens
-    fit = next(r for r in answer(question).reasons if "GiB of weights" in r)
+    fit = next(r for r in answer(inputs).reasons if "GiB of weights" in r)
     assert f"{chosen.kv_requests:,} requests of 1,280 tokens" in fit
 
 
@@ -252,13 +252,13 @@ def test_what_was_not_simulated_says_how_far_behind_it_is() -> None:
 @pytest.mark.parametrize("clients", [1, 16, 128])
 def test_the_steady_state_ranks_as_the_simulation_does(model: str, clients: int) -> None:
     """Where the simulation sees a split far ahead, its closed form does too."""
-    question = ask(model, "8xH100", workload=Workload(concurrency=clients))
+    inputs = ask(model, "8xH100", workload=Workload(concurrency=clients))
     found = []
-    for split in splits(question):
-        prepared = prepare(question, split)
+    for split in splits(inputs):
+        prepared = prepare(inputs, split)
         if isinstance(prepared, Prepared) and split.pipeline == 1:
-            simulated = simulate(question, prepared).tokens_per_s
-            found.append((simulated, steady_state(question, prepared).tokens_per_s))
+            simulated = simulate(inputs, prepared).tokens_per_s
+            found.append((simulated, steady_state(inputs, prepared).tokens_per_s))
     for one, other in combinations(sorted(found), 2):
         assert other[0] < 1.5 * one[0] or other[1] > one[1]
 

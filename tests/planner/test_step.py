@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.planner.questions import VLLM
+from tests.planner.inputs import VLLM
 from tpdeploy.learning.corrections import Factors, corrected
 from tpdeploy.planner.engine_rules import OwnKernels
 from tpdeploy.planner.parallelism import Parallelism

@@ -4,7 +4,7 @@ from time import process_time
 
 import pytest
 
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tpdeploy.api.decision import leaves_count_open
 from tpdeploy.errors import InputError
 from tpdeploy.planner.search.search import plan, search
@@ -84,8 +84,8 @@ def test_a_slice_is_planned_slower_than_its_gpu() -> None:
     """Tokens take longer on 2g.20gb than on the whole A100."""
     times = []
     for gpu in ("1xA100", "1xA100-2g.20gb"):
-        question = ask("qwen3-1.7b", gpu, workload=Workload(concurrency=2), tensor=1)
-        times.append(plan(question, search(question)).prediction.tpot_ms.value)
+        inputs = ask("qwen3-1.7b", gpu, workload=Workload(concurrency=2), tensor=1)
+        times.append(plan(inputs, search(inputs)).prediction.tpot_ms.value)
     assert 1.5 < times[1] / times[0] < 4
 
 

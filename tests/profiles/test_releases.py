@@ -11,8 +11,8 @@ from tpdeploy.profiles.devices.releases import earlier_releases
 
 def serving_of(**columns: str) -> Serving:
     """What a run of the columns is predicted with."""
-    question = case_of({**run(), **columns}).readings[0].question
-    return question.cluster.efficiency.serving
+    inputs = case_of({**run(), **columns}).readings[0].inputs
+    return inputs.cluster.efficiency.serving
 
 
 def test_a_run_of_an_earlier_release_takes_its_times() -> None:

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.planner.questions import VLLM, ask
+from tests.planner.inputs import VLLM, ask
 from tests.simulator.plain import Engine, EngineLimits, Lengths
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Prepared, prepare
 from tpdeploy.planner.serving.scheduler import Engine as PlannedEngine
 from tpdeploy.planner.workload import Workload
@@ -33,7 +33,7 @@ class Replica:
         kinds = {"prefill priority": self.prefill_priority, "async": self.async_scheduling}
         return ", ".join([f"{self.model} TP {self.tensor}", *(k for k, on in kinds.items() if on)])
 
-    def question(self, workload: Workload, gpus: str | None = None) -> Question:
+    def inputs(self, workload: Workload, gpus: str | None = None) -> PlanInputs:
         """What the planner is asked."""
         rules = replace(
             VLLM,
@@ -44,7 +44,7 @@ class Replica:
 
     def engine(self, workload: Workload) -> PlannedEngine:
         """The replica as the planner simulates it."""
-        found = prepare(self.question(workload), Parallelism(tensor=self.tensor))
+        found = prepare(self.inputs(workload), Parallelism(tensor=self.tensor))
         assert isinstance(found, Prepared), found
         return found.replica
 

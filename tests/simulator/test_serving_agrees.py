@@ -176,7 +176,7 @@ def planned_replicas(rate: float, tpot_ms: float | None) -> int:
     """Replicas of one GPU in the planner's answer to an open count."""
     target = Target(ms=tpot_ms, at="mean") if tpot_ms else None
     workload = load(rate=rate, tpot=target)
-    question = replace(SMALL.question(workload, "H100"), tensor=1, pipeline=1)
-    best = fewest_devices(question).outcome.best
+    inputs = replace(SMALL.inputs(workload, "H100"), tensor=1, pipeline=1)
+    best = fewest_devices(inputs).outcome.best
     assert best
     return best.replicas

@@ -8,7 +8,7 @@ import pytest
 
 import tpdeploy as library
 from tests.cli.commands import answered, refused
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tests.traces.recordings import mooncake, recorded, written
 from tpdeploy.api.trace import as_recorded
 from tpdeploy.cli.planfile import read_plan
@@ -70,11 +70,11 @@ def test_bursts_need_more_replicas_than_their_mean(tmp_path: Path) -> None:
     (tmp_path / "trace.jsonl").write_text(mooncake(BURST))
     trace = read_trace(tmp_path / "trace.jsonl")
     load = as_recorded(Workload(concurrency=1, ttft=Target(ms=2500, at="p99")), trace)
-    question = ask("llama-3.1-8b", "4xH100", workload=load, tensor=1, optimize="cost")
-    one = evaluate(question, Parallelism(tensor=1))
+    inputs = ask("llama-3.1-8b", "4xH100", workload=load, tensor=1, optimize="cost")
+    one = evaluate(inputs, Parallelism(tensor=1))
     assert isinstance(one, Candidate)
     assert not one.missed
-    outcome = under_recording(question, Outcome((one,), ()), trace)
+    outcome = under_recording(inputs, Outcome((one,), ()), trace)
     assert outcome.best is not None
     assert outcome.best.replicas > 1
 

@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from tests.planner.questions import ask
+from tests.planner.inputs import ask
 from tests.traces.recordings import BLOCK, recorded, trace_of
 from tpdeploy.api.trace import as_recorded
 from tpdeploy.planner.parallelism import Parallelism
@@ -27,8 +27,8 @@ TARGETS = Workload(concurrency=1, ttft=Target(ms=200, at="p99"), tpot=Target(ms=
 
 
 def engine_of(load: Workload, tensor: int = 1, replicas: int = 1) -> Engine:
-    question = ask("llama-3.1-8b", "8xH100", workload=load)
-    ready = prepare(question, Parallelism(tensor=tensor, replicas=replicas))
+    inputs = ask("llama-3.1-8b", "8xH100", workload=load)
+    ready = prepare(inputs, Parallelism(tensor=tensor, replicas=replicas))
     assert isinstance(ready, Prepared)
     return ready.replica
 
@@ -193,9 +193,9 @@ def test_windows_add_up_to_what_was_answered() -> None:
 def test_the_best_splits_at_the_mean_are_ranked_by_the_recording(tmp_path: Path) -> None:
     """At most MOST_REPLAYED have figures; the others are told as not simulated, none is lost."""
     trace = trace_of(tmp_path, recorded(30))
-    question = ask("llama-3.1-8b", "8xH100", workload=as_recorded(TARGETS, trace))
-    before = search(question)
-    after = under_recording(question, before, trace)
+    inputs = ask("llama-3.1-8b", "8xH100", workload=as_recorded(TARGETS, trace))
+    before = search(inputs)
+    after = under_recording(inputs, before, trace)
     assert 1 < len(after.ranked) <= MOST_REPLAYED
     assert all(c.prediction.timeline for c in after.ranked)
     assert len(after.ranked) + len(after.estimated) == len(before.ranked) + len(before.estimated)

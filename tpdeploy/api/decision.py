@@ -6,12 +6,12 @@ from functools import cached_property, partial
 
 from tpdeploy.backends.base import Backend
 from tpdeploy.backends.choice import Choice, ask_one, choose
-from tpdeploy.backends.question import pose
+from tpdeploy.backends.inputs import pose
 from tpdeploy.backends.registry import load_backend, load_backends
 from tpdeploy.errors import InfeasibleError, InputError
 from tpdeploy.planner.daily import DailyLoad
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan, Refused
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.search.daily import search_day
 from tpdeploy.planner.search.goodput import search_goodput
@@ -37,14 +37,14 @@ class Decision:
     """The engine that was chosen, its answer, and how it was searched for."""
 
     choice: Choice
-    solve: Callable[[Question], Solved]
+    solve: Callable[[PlanInputs], Solved]
     trace: Trace | None = None  # as which requests come; None: in the load's own way
 
     @cached_property
     def outcome(self) -> Outcome:
         """The splits as they are ranked, under the requests of the trace if there is one."""
-        question, outcome = self.choice.solved
-        return under_recording(question, outcome, self.trace) if self.trace else outcome
+        inputs, outcome = self.choice.solved
+        return under_recording(inputs, outcome, self.trace) if self.trace else outcome
 
     def plan(self, *, assumed: str = "", pareto: bool = False) -> DeploymentPlan:
         """The plan, with the loads at which it turns, and `assumed`, which nobody stated.
@@ -52,27 +52,27 @@ class Decision:
         Raises:
             InfeasibleError: there is none.
         """
-        question, outcome = self.choice.solved[0], self.outcome
-        made = make_plan(question, outcome)
-        lengths, recording = question.workload.lengths, question.workload.recording
+        inputs, outcome = self.choice.solved[0], self.outcome
+        made = make_plan(inputs, outcome)
+        lengths, recording = inputs.workload.lengths, inputs.workload.recording
         # Recorded requests are one load: there are no others to turn at.
-        turns = () if recording else turning_points(question, outcome.ranked)
+        turns = () if recording else turning_points(inputs, outcome.ranked)
         source = recording or lengths
-        caches = cache_words(question, outcome.ranked)
+        caches = cache_words(inputs, outcome.ranked)
         told = (source.words if source else "", caches, assumed)
         depends_on = (*turns, *(words for words in told if words))
         made = made.changed(engines=self.choice.engines, depends_on=depends_on)
-        return made.changed(pareto=sweep(question, outcome.ranked)) if pareto else made
+        return made.changed(pareto=sweep(inputs, outcome.ranked)) if pareto else made
 
     def refused(self, refusal: InfeasibleError) -> Refused:
         """What each split came to, and what was found to work instead."""
-        question, outcome = self.choice.solved[0], self.outcome
+        inputs, outcome = self.choice.solved[0], self.outcome
         told = self.trace or outcome.daily
-        found = [] if told else remedies(question, outcome, self.solve)
+        found = [] if told else remedies(inputs, outcome, self.solve)
         works = f"; what would work: {', or '.join(found)}" if found else ""
         return Refused(
             reason=f"{refusal}{works}",
-            alternatives=alternatives(question, outcome),
+            alternatives=alternatives(inputs, outcome),
             daily=outcome.daily,
         )
 
@@ -103,7 +103,7 @@ def decide(
     if trace and count_is_open:
         raise InputError("--trace: give the number of GPUs, as 8xH100; it is not searched for")
 
-    def ask(engine: Backend) -> Question:
+    def ask(engine: Backend) -> PlanInputs:
         return pose(request, stored, cluster, load, engine)
 
     solve = _search(request, load, day, count_is_open=count_is_open)
@@ -114,7 +114,7 @@ def decide(
 
 def _search(
     request: Request, load: Workload, day: DailyLoad | None, *, count_is_open: bool
-) -> Callable[[Question], Solved]:
+) -> Callable[[PlanInputs], Solved]:
     if day or request.optimize == "goodput":
         what = "--daily" if day else "optimize goodput"
         if load.ttft is None and load.tpot is None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tpdeploy.api.measuring import measure_here
 from tpdeploy.api.running import Running
 from tpdeploy.api.trace import StatedTrace, as_recorded
-from tpdeploy.backends.question import question_of
+from tpdeploy.backends.inputs import inputs_of
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError, plainly, shown
 from tpdeploy.harness.load.requests import Draw
@@ -191,8 +191,8 @@ def _expected(plan: DeploymentPlan, load: Workload, trace: Trace | None) -> Pred
         return None
     try:
         if trace:
-            return predict_recorded(question_of(plan), plan, load, trace)
-        (prediction,) = predict_plan(question_of(plan), plan, [load])
+            return predict_recorded(inputs_of(plan), plan, load, trace)
+        (prediction,) = predict_plan(inputs_of(plan), plan, [load])
     except InputError:
         return None
     return prediction

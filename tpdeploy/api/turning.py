@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from tpdeploy.backends.question import question_of
+from tpdeploy.backends.inputs import inputs_of
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.planner.search.ranking import TIE
 from tpdeploy.planner.search.replay import predict_plan
@@ -44,5 +44,5 @@ def _told(names: Sequence[str], tokens_per_s: Sequence[float]) -> str:
 def _served(plan: DeploymentPlan, clients: Sequence[int]) -> list[float]:
     """Tokens/s with so many requests in flight."""
     loads = [plan.workload.at_concurrency(each) for each in clients]
-    predictions = predict_plan(question_of(plan), plan, loads)
+    predictions = predict_plan(inputs_of(plan), plan, loads)
     return [each.output_tokens_per_s.value for each in predictions]

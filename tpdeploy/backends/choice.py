@@ -7,8 +7,8 @@ from tpdeploy.backends.base import Backend
 from tpdeploy.backends.rules import NotHereError
 from tpdeploy.errors import InfeasibleError, InputError, TpdeployError
 from tpdeploy.numbers import change
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan, EngineAnswer
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Objective
 from tpdeploy.planner.search.search import Solved, plan
 from tpdeploy.planner.search.squeeze import solve_tightly
@@ -33,8 +33,8 @@ class _Tried:
 
 def choose(
     engines: Sequence[Backend],
-    ask: Callable[[Backend], Question],
-    solve: Callable[[Question], Solved],
+    ask: Callable[[Backend], PlanInputs],
+    solve: Callable[[PlanInputs], Solved],
 ) -> Choice:
     """The best engine for a question, by the prediction for each.
 
@@ -66,7 +66,7 @@ def choose(
 
 
 def ask_one(
-    engine: Backend, ask: Callable[[Backend], Question], solve: Callable[[Question], Solved]
+    engine: Backend, ask: Callable[[Backend], PlanInputs], solve: Callable[[PlanInputs], Solved]
 ) -> Choice:
     """The answer of one engine; a line about it only where there is something to warn of.
 
@@ -86,7 +86,7 @@ def ask_one(
 
 
 def _try(
-    engine: Backend, ask: Callable[[Backend], Question], solve: Callable[[Question], Solved]
+    engine: Backend, ask: Callable[[Backend], PlanInputs], solve: Callable[[PlanInputs], Solved]
 ) -> _Tried:
     solved = None
     try:
@@ -102,12 +102,12 @@ def _try(
     return _Tried(engine, solved, made)
 
 
-def _solved(asked: Question, solve: Callable[[Question], Solved]) -> Solved:
+def _solved(asked: PlanInputs, solve: Callable[[PlanInputs], Solved]) -> Solved:
     """The answer, with a note in its question of what was left open and had to be filled."""
-    question, outcome = solve_tightly(asked, solve)
-    before, after = dict(asked.request), dict(question.request)
+    inputs, outcome = solve_tightly(asked, solve)
+    before, after = dict(asked.request), dict(inputs.request)
     settled = tuple(name for name in after if after[name] != before[name])
-    return replace(question, settled=settled), outcome
+    return replace(inputs, settled=settled), outcome
 
 
 def _nothing(tried: Sequence[_Tried]) -> Choice:

@@ -12,8 +12,8 @@ import yaml
 
 from tpdeploy.backends.base import Backend, Command, Site
 from tpdeploy.backends.rules import engine_rules
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.catalog import with_engine
@@ -57,9 +57,9 @@ def example_plan(engine: Backend, model: str = "llama-70b", gpus: str = "8xH100"
     shape = load_model(model)
     rules = engine_rules(engine, shape, cluster)
     load = Workload(concurrency=32)
-    question = Question(shape, cluster, load, rules, shape.dtype, tensor=4, replicas=1)
-    question = replace(question, native_dtype=shape.dtype)
-    return plan(question, search(question))
+    inputs = PlanInputs(shape, cluster, load, rules, shape.dtype, tensor=4, replicas=1)
+    inputs = replace(inputs, native_dtype=shape.dtype)
+    return plan(inputs, search(inputs))
 
 
 def told(

@@ -13,8 +13,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from tpdeploy.learning.corrections import MOST_OFF, Factors, corrected
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.replay import replay
 from tpdeploy.planner.workload import Workload
 
@@ -38,9 +38,9 @@ NEARLY = 1e-9
 
 @dataclass(frozen=True)
 class Run:
-    """One measured load of one plan; `question` is without any correction."""
+    """One measured load of one plan; `inputs` is without any correction."""
 
-    question: Question
+    inputs: PlanInputs
     plan: DeploymentPlan
     workload: Workload
     ttft_ms: float  # mean
@@ -128,10 +128,10 @@ def _spreads(run: Run) -> list[float]:
 
 def _predicted(run: Run, factors: Factors) -> tuple[float, float]:
     """Mean TTFT and TPOT in ms with `factors`."""
-    cluster = run.question.cluster
+    cluster = run.inputs.cluster
     efficiency = corrected(cluster.efficiency, factors)
     changed = cluster.changed(efficiency=efficiency)
-    prediction = replay(replace(run.question, cluster=changed), run.plan, run.workload)
+    prediction = replay(replace(run.inputs, cluster=changed), run.plan, run.workload)
     return prediction.ttft_distribution.mean, prediction.tpot_distribution.mean
 
 

@@ -15,7 +15,7 @@ DEFAULT_ROUTER: Router = "least-in-flight"
 class Request(Record):
     """The options of a plan besides its model, devices, load and engine; None: left open.
 
-    Each field is one of `Question` by the same name, so that a plan can be asked for again.
+    Each field is one of `PlanInputs` by the same name, so that a plan can be asked for again.
     """
 
     tensor: int | None = Field(default=None, gt=0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import typer
 
-from tpdeploy.backends.question import question_of
+from tpdeploy.backends.inputs import inputs_of
 from tpdeploy.cli.commands.sweep import run_one
 from tpdeploy.errors import InputError
 from tpdeploy.harness.imported.report import imported_report
@@ -45,5 +45,5 @@ def run_imported(plan: DeploymentPlan, file: Path, html: Path | None) -> Validat
         return run_one(plan, report.workload, lambda *_: report, html)
     if report.workload == plan.workload:
         return report
-    (prediction,) = predict_plan(question_of(plan), plan, [report.workload])
+    (prediction,) = predict_plan(inputs_of(plan), plan, [report.workload])
     return predicted(report, prediction)

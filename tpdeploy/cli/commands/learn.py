@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from tpdeploy.backends.question import question_of
+from tpdeploy.backends.inputs import inputs_of
 from tpdeploy.cli.output import err
 from tpdeploy.harness.measure.relearning import Taught, relearn
 
@@ -12,7 +12,7 @@ OTHERWISE = {"old": "the correction before it stays", "none": "plans use no corr
 def learn_and_tell(engine: str, device: str) -> None:
     """Learn from every run kept of `engine` on `device`, and say what came of it on stderr."""
     with err.status("Learning from the runs kept here"):
-        lessons = relearn(engine, device, partial(question_of, corrected=False))
+        lessons = relearn(engine, device, partial(inputs_of, corrected=False))
     for lesson in lessons:
         err.print(in_words(lesson), style="dim", soft_wrap=True)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tpdeploy.backends.question import question_of
+from tpdeploy.backends.inputs import inputs_of
 from tpdeploy.cli.output import err
 from tpdeploy.cli.report.write import write_report
 from tpdeploy.errors import InputError
@@ -31,15 +31,15 @@ def run_sweep(
         InputError: the plan's model or devices are not known here.
         TpdeployError: a load of which not one request succeeded; what was measured before is kept.
     """
-    question = question_of(plan)
-    predictions = predict_plan(question, plan, loads)
+    inputs = inputs_of(plan)
+    predictions = predict_plan(inputs, plan, loads)
     reports = []
     for number, (load, prediction) in enumerate(zip(loads, predictions, strict=True)):
         reports.append(predicted(measure(load, prediction, number), prediction))
         keep(reports[-1], None)
     sweep = sweep_report(reports, predictions)
     if html:
-        write_report(html, question, plan, sweep)
+        write_report(html, inputs, plan, sweep)
     return sweep
 
 
@@ -59,19 +59,19 @@ def run_one(
         TpdeployError: not one request succeeded.
     """
     try:
-        question = question_of(plan)
+        inputs = inputs_of(plan)
     except InputError as error:
         if html:
             raise
         err.print(f"No prediction under this load: {error}", soft_wrap=True)
         return measure(load, plan.prediction, 0)
     if trace:
-        prediction = predict_recorded(question, plan, load, trace)
+        prediction = predict_recorded(inputs, plan, load, trace)
     else:
-        (prediction,) = predict_plan(question, plan, [load])
+        (prediction,) = predict_plan(inputs, plan, [load])
     report = predicted(measure(load, prediction, 0), prediction)
     if html:
-        write_report(html, question, plan, sweep_report([report], [prediction]))
+        write_report(html, inputs, plan, sweep_report([report], [prediction]))
     return report
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tpdeploy.harness.measure.sweep import Point, SweepReport
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.communication import WidthCost, cost_by_width
 from tpdeploy.planner.plan import DeploymentPlan, Prediction
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.replay import curve, load_of, predict_plan, predict_split
 from tpdeploy.planner.workload import Workload
 
@@ -71,11 +71,11 @@ class Content:
         return "Requests in flight" if self.plan.workload.rate is None else "Requests/s offered"
 
 
-def gather(question: Question, plan: DeploymentPlan, sweep: SweepReport | None = None) -> Content:
-    """Everything about `plan`, which answers `question`, and about its `sweep`."""
+def gather(inputs: PlanInputs, plan: DeploymentPlan, sweep: SweepReport | None = None) -> Content:
+    """Everything about `plan`, which answers `inputs`, and about its `sweep`."""
     loads, closed = _loads(plan.workload, sweep), plan.workload.rate is None
     axis = tuple(load_of(load) for load in loads)
-    whole = Curve(plan.parallelism, axis, predict_plan(question, plan, loads), closed)
+    whole = Curve(plan.parallelism, axis, predict_plan(inputs, plan, loads), closed)
     measured = [load_of(point.workload) for point in sweep.points] if sweep else []
     needed = max([load_of(plan.workload), *measured])
     chosen = whole.until(max(whole.served, sum(load <= needed for load in axis)))
@@ -83,8 +83,8 @@ def gather(question: Question, plan: DeploymentPlan, sweep: SweepReport | None =
     return Content(
         plan=plan,
         chosen=chosen,
-        others=tuple(_other(question, split, loads) for split in _simulated(plan)),
-        widths=cost_by_width(question, plan),
+        others=tuple(_other(inputs, split, loads) for split in _simulated(plan)),
+        widths=cost_by_width(inputs, plan),
         sweep=sweep,
         most=heaviest if len(chosen.loads) < len(axis) else None,
     )
@@ -106,7 +106,7 @@ def _simulated(plan: DeploymentPlan) -> list[Parallelism]:
     ]
 
 
-def _other(question: Question, split: Parallelism, loads: Sequence[Workload]) -> Curve:
-    predictions = predict_split(question, split, loads)
+def _other(inputs: PlanInputs, split: Parallelism, loads: Sequence[Workload]) -> Curve:
+    predictions = predict_split(inputs, split, loads)
     axis = tuple(load_of(load) for load in loads[: len(predictions)])
-    return Curve(split, axis, predictions, question.workload.rate is None)
+    return Curve(split, axis, predictions, inputs.workload.rate is None)

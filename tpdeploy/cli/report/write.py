@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from tpdeploy.errors import InputError
 from tpdeploy.files import kind_of, write_whole
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.model.layer_split import LayerSplit
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 
 if TYPE_CHECKING:
     from tpdeploy.harness.measure.sweep import SweepReport
@@ -54,9 +54,9 @@ def _check(option: str, path: Path, needed: Sequence[str], example: str) -> None
 
 
 def write_report(
-    path: Path, question: Question, plan: DeploymentPlan, sweep: "SweepReport | None" = None
+    path: Path, inputs: PlanInputs, plan: DeploymentPlan, sweep: "SweepReport | None" = None
 ) -> None:
-    """Write `plan`, which answers `question`, and what was measured of it as one HTML file.
+    """Write `plan`, which answers `inputs`, and what was measured of it as one HTML file.
 
     Raises:
         TpdeployError: the file cannot be written.
@@ -65,11 +65,11 @@ def write_report(
     from tpdeploy.cli.report.content import gather  # noqa: PLC0415
     from tpdeploy.cli.report.page import render  # noqa: PLC0415
 
-    write_whole(path, render(gather(question, plan, sweep), datetime.now(UTC)))
+    write_whole(path, render(gather(inputs, plan, sweep), datetime.now(UTC)))
 
 
-def write_plot(path: Path, question: Question, plan: DeploymentPlan) -> None:
-    """Write the day of `plan`, which answers `question`, or its throughput against TPOT.
+def write_plot(path: Path, inputs: PlanInputs, plan: DeploymentPlan) -> None:
+    """Write the day of `plan`, which answers `inputs`, or its throughput against TPOT.
 
     Raises:
         TpdeployError: the file cannot be written.
@@ -77,7 +77,7 @@ def write_plot(path: Path, question: Question, plan: DeploymentPlan) -> None:
     from tpdeploy.cli.report.content import gather  # noqa: PLC0415 - as above
     from tpdeploy.cli.report.plots import save_plot  # noqa: PLC0415
 
-    save_plot(gather(question, plan), path)
+    save_plot(gather(inputs, plan), path)
 
 
 def write_layer(path: Path, split: LayerSplit) -> None:

@@ -76,7 +76,7 @@ def predict_case(case: Case) -> Result:
     """The mean TTFT and TPOT of the first reading that can be predicted; else why none can."""
     reasons = []
     for reading in case.readings:
-        answer = evaluate(reading.question, reading.parallelism)
+        answer = evaluate(reading.inputs, reading.parallelism)
         if isinstance(answer, Candidate):
             return _predicted(case, reading, answer)
         reasons.append(answer.reason)

@@ -15,11 +15,11 @@ from tpdeploy.errors import InputError, nearest, shown
 from tpdeploy.harness.backtest.gpu_names import find_gpu
 from tpdeploy.harness.backtest.table import Row, measured, number, stated, whole
 from tpdeploy.planner.engine_rules import EngineRules
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.lengths import named
 from tpdeploy.planner.model.precision import stored_shape
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.protocol import Protocol
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.workload import Workload, fields_of
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import (
@@ -77,7 +77,7 @@ MOST_MEMORY = 0.97
 class Reading:
     """One possible reading of a run: a row does not state everything."""
 
-    question: Question
+    inputs: PlanInputs
     parallelism: Parallelism
     assumed: tuple[str, ...] = ()
 
@@ -117,7 +117,7 @@ def case_of(row: Row) -> Case:
         cluster = cluster.changed(efficiency=alone)
     cluster = _as_of(row, cluster)
     shape = shape_of(row["model"], cluster.accelerator, row["precision"])
-    question = Question(
+    inputs = PlanInputs(
         shape=shape,
         cluster=cluster,
         workload=workload,
@@ -128,7 +128,7 @@ def case_of(row: Row) -> Case:
         max_num_seqs=_sequences(row, cluster.accelerator),
     )
     return Case(
-        tuple(_readings(question, split, gpus)),
+        tuple(_readings(inputs, split, gpus)),
         measured(row, "ttft_ms"),
         measured(row, "tpot_ms"),
         measured(row, "output_tokens_per_s"),
@@ -364,35 +364,35 @@ def _kv_cache_dtype(row: Row, shape: ModelShape) -> Dtype:
     return Dtype.FP8 if narrow and stored and stored.method != "mxfp4" else shape.dtype
 
 
-def _readings(question: Question, split: Parallelism, gpus: int) -> Iterator[Reading]:
+def _readings(inputs: PlanInputs, split: Parallelism, gpus: int) -> Iterator[Reading]:
     """The row as it stands, then with more memory for the engine: the run did fit."""
     assumed = []
-    if question.kv_cache_dtype is not question.shape.dtype:
-        assumed.append(f"{question.kv_cache_dtype} KV cache assumed")
+    if inputs.kv_cache_dtype is not inputs.shape.dtype:
+        assumed.append(f"{inputs.kv_cache_dtype} KV cache assumed")
     if gpus != split.devices:
         assumed.append(f"tp x pp x dp uses {split.devices} of the {gpus} GPUs")
-    if question.max_num_batched_tokens:
-        assumed.append(f"steps of at most {question.max_num_batched_tokens:,} tokens")
-    generous = replace(question.engine, memory_fraction=MOST_MEMORY)
-    roomy = replace(question, engine=generous)
+    if inputs.max_num_batched_tokens:
+        assumed.append(f"steps of at most {inputs.max_num_batched_tokens:,} tokens")
+    generous = replace(inputs.engine, memory_fraction=MOST_MEMORY)
+    roomy = replace(inputs, engine=generous)
     for used, more in (
-        (question, ()),
+        (inputs, ()),
         (roomy, (f"{MOST_MEMORY:.0%} of the memory assumed for {generous.name}",)),
     ):
-        for parallelism, how in _splits(question, split):
+        for parallelism, how in _splits(inputs, split):
             yield Reading(used, parallelism, (*assumed, *more, *how))
 
 
 def _splits(
-    question: Question, split: Parallelism
+    inputs: PlanInputs, split: Parallelism
 ) -> Iterator[tuple[Parallelism, tuple[str, ...]]]:
     """Data parallelism of a model with experts: attention alone is replicated, experts are not.
 
     As replicas where that cannot be split so.
     """
     copies = split.replicas
-    if copies > 1 and question.shape.experts:
-        wide = _sharing_experts(question.engine, split)
+    if copies > 1 and inputs.shape.experts:
+        wide = _sharing_experts(inputs.engine, split)
         yield wide, (f"dp {copies} with experts taken as {wide.words}",)
         yield split, (f"dp {copies} with experts taken as {copies} replicas",)
     else:

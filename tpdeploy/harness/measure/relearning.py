@@ -12,8 +12,8 @@ from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.learning.calibrations import shares_of
 from tpdeploy.learning.corrections import Correction, ModelClass, find, forget, keep, model_class
 from tpdeploy.learning.fit import Learned, Run, gains, learn, median_errors
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question
 from tpdeploy.records import read_json_record
 
 # The newest two of each load and split, of the same engine: together they show how much a machine
@@ -22,7 +22,7 @@ REPEATS = 2
 MOST_RUNS = 12
 MOST_FILES = 200
 
-Ask = Callable[[DeploymentPlan], Question]
+Ask = Callable[[DeploymentPlan], PlanInputs]
 Lesson = tuple[ValidationReport, Run]
 
 
@@ -52,12 +52,12 @@ def relearn(engine: str, device: str, ask: Ask) -> list[Taught]:
     groups: dict[tuple[ModelClass, tuple[int, ...]], list[Lesson]] = defaultdict(list)
     for report in _teaching(engine, device):
         try:
-            question = ask(report.plan)
+            inputs = ask(report.plan)
         except InputError:
             continue
-        group = groups[model_class(question.shape), shares_of(question.cluster)]
+        group = groups[model_class(inputs.shape), shares_of(inputs.cluster)]
         if len(group) < MOST_RUNS:
-            group.append((report, _run(report, question)))
+            group.append((report, _run(report, inputs)))
     return [_taught(kind, lessons) for (kind, _), lessons in groups.items()]
 
 
@@ -88,37 +88,37 @@ def _read(path: Path) -> ValidationReport | None:
         return None
 
 
-def _run(report: ValidationReport, question: Question) -> Run:
+def _run(report: ValidationReport, inputs: PlanInputs) -> Run:
     measured = report.measured
     tpot = measured.tpot_ms.mean if measured.tpot_ms else None
-    return Run(question, report.plan, report.workload, measured.ttft_ms.mean, tpot)
+    return Run(inputs, report.plan, report.workload, measured.ttft_ms.mean, tpot)
 
 
 def _taught(kind: ModelClass, lessons: list[Lesson]) -> Taught:
     """Keep the fit if it is nearer than no correction, else the one before if that is."""
     runs = [run for _, run in lessons]
-    learned, question = learn(runs), runs[0].question
+    learned, inputs = learn(runs), runs[0].inputs
     correction = _correction(kind, lessons, learned)
     if gains(learned.before, learned.after):
         keep(correction)
         return Taught(correction, "new")
-    old = _known(question)
+    old = _known(inputs)
     if old and gains(learned.before, median_errors(runs, old.factors)):
         return Taught(correction, "old")
     forget(correction)
     return Taught(correction, "none")
 
 
-def _known(question: Question) -> Correction | None:
+def _known(inputs: PlanInputs) -> Correction | None:
     try:
-        return find(question.cluster, question.shape)
+        return find(inputs.cluster, inputs.shape)
     except InputError:  # a broken file; what is learned replaces it
         return None
 
 
 def _correction(kind: ModelClass, lessons: list[Lesson], learned: Learned) -> Correction:
     runs, times = [run for _, run in lessons], [report.started_at for report, _ in lessons]
-    cluster = runs[0].question.cluster
+    cluster = runs[0].inputs.cluster
     return Correction(
         engine=cluster.efficiency.engine,
         device=cluster.accelerator.name,

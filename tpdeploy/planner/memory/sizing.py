@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from math import ceil, copysign, inf
 from operator import itemgetter
 
+from tpdeploy.planner.inputs import PlanInputs, share_of_load
 from tpdeploy.planner.memory.footprint import (
     DRIVER_BYTES,
     GIB,
@@ -17,7 +18,6 @@ from tpdeploy.planner.model.kv_cache import request_bytes
 from tpdeploy.planner.model.stages import Stage, encoder_bytes, stage_request_bytes, stages
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Limits, MemoryPerGpu
-from tpdeploy.planner.question import Question, share_of_load
 
 # vLLM's own defaults by card, passed explicitly so that a plan means the same everywhere.
 BATCHED_TOKENS_BY_MEMORY = ((160 * GIB, 16384), (70 * GIB, 8192), (0, 2048))
@@ -69,62 +69,60 @@ class Tightest:
 
 
 def step_size(
-    question: Question, parallelism: Parallelism, most_sequences: int = MOST_SEQUENCES
+    inputs: PlanInputs, parallelism: Parallelism, most_sequences: int = MOST_SEQUENCES
 ) -> StepSize:
     """The largest step of a data rank: enough sequences for its load, tokens as asked or by memory.
 
     Engines refuse a step of fewer tokens than sequences: the tokens that were asked for count.
     """
-    memory = question.cluster.accelerator.peaks.memory_bytes
+    memory = inputs.cluster.accelerator.peaks.memory_bytes
     fitting = next(tokens for least, tokens in BATCHED_TOKENS_BY_MEMORY if memory >= least)
-    tokens = question.max_num_batched_tokens or fitting
-    of_replica = share_of_load(question.workload, parallelism.replicas).concurrency or 0
+    tokens = inputs.max_num_batched_tokens or fitting
+    of_replica = share_of_load(inputs.workload, parallelism.replicas).concurrency or 0
     clients = ceil(of_replica / parallelism.data)
     most = min(clients, most_sequences, MOST_SEQUENCES)
-    usual = max(most, CPU_SEQUENCES if question.on_cpu else SEQUENCES)
-    sequences = question.max_num_seqs or usual
-    if question.max_num_batched_tokens:
+    usual = max(most, CPU_SEQUENCES if inputs.on_cpu else SEQUENCES)
+    sequences = inputs.max_num_seqs or usual
+    if inputs.max_num_batched_tokens:
         return StepSize(tokens, min(tokens, sequences))
     return StepSize(max(tokens, sequences), sequences)
 
 
-def size(question: Question, parallelism: Parallelism) -> Sized:
+def size(inputs: PlanInputs, parallelism: Parallelism) -> Sized:
     """Limits of a replica, the memory of a rank of its tightest stage, and its KV cache.
 
     Raises:
         DoesNotFit: no room for the weights and one request of the workload.
     """
-    step = _step_held(question, parallelism)
-    tightest = tightest_stage(question, parallelism, step)
-    wanted = question.max_model_len or question.workload.longest_tokens
-    least = kv_bytes_of(question, parallelism, tightest.stage, wanted)
+    step = _step_held(inputs, parallelism)
+    tightest = tightest_stage(inputs, parallelism, step)
+    wanted = inputs.max_model_len or inputs.workload.longest_tokens
+    least = kv_bytes_of(inputs, parallelism, tightest.stage, wanted)
     if tightest.room < least:
-        raise DoesNotFit(_shortage(question, tightest, least))
+        raise DoesNotFit(_shortage(inputs, tightest, least))
     kv_bytes = tightest.room
-    if question.on_cpu:
-        kv_bytes = _kv_on_cpu(question, parallelism, step, tightest.room)
-    shape, stage = question.shape, tightest.stage
-    longest = longest_context(
-        shape, stage, parallelism.kv_shards, question.kv_cache_dtype, kv_bytes
-    )
+    if inputs.on_cpu:
+        kv_bytes = _kv_on_cpu(inputs, parallelism, step, tightest.room)
+    shape, stage = inputs.shape, tightest.stage
+    longest = longest_context(shape, stage, parallelism.kv_shards, inputs.kv_cache_dtype, kv_bytes)
     limits = Limits(
-        max_model_len=question.max_model_len or longest,
+        max_model_len=inputs.max_model_len or longest,
         max_num_seqs=step.sequences,
         max_num_batched_tokens=step.batched_tokens,
-        memory_fraction=question.memory_share,
+        memory_fraction=inputs.memory_share,
         kv_cache_bytes=int(kv_bytes),
-        enforce_eager=question.enforce_eager,
+        enforce_eager=inputs.enforce_eager,
     )
-    one = kv_bytes_of(question, parallelism, stage, question.workload.context_tokens)
+    one = kv_bytes_of(inputs, parallelism, stage, inputs.workload.context_tokens)
     held = parallelism.data * kv_bytes / one
-    memory = _memory(question, parallelism, tightest, kv_bytes)
-    return Sized(limits, memory, held, _kv_room(question, parallelism, stage, kv_bytes))
+    memory = _memory(inputs, parallelism, tightest, kv_bytes)
+    return Sized(limits, memory, held, _kv_room(inputs, parallelism, stage, kv_bytes))
 
 
-def _kv_room(question: Question, parallelism: Parallelism, stage: Stage, room: float) -> KvRoom:
-    workload = question.workload
+def _kv_room(inputs: PlanInputs, parallelism: Parallelism, stage: Stage, room: float) -> KvRoom:
+    workload = inputs.workload
     whole, prompt = (
-        kv_bytes_of(question, parallelism, stage, tokens)
+        kv_bytes_of(inputs, parallelism, stage, tokens)
         for tokens in (workload.context_tokens, workload.input_tokens)
     )
     # States alone never grow: a token is then worth next to nothing.
@@ -133,79 +131,79 @@ def _kv_room(question: Question, parallelism: Parallelism, stage: Stage, room: f
     return KvRoom(room / token, round(whole / token) - workload.context_tokens)
 
 
-def _step_held(question: Question, parallelism: Parallelism) -> StepSize:
+def _step_held(inputs: PlanInputs, parallelism: Parallelism) -> StepSize:
     """The largest step; more sequences than usual only where the KV cache holds so many.
 
     Every sequence of a step takes memory from the cache: beyond what it holds they only shrink it.
     """
-    asked = step_size(question, parallelism)
-    usual = step_size(question, parallelism, SEQUENCES)
-    if asked.sequences <= usual.sequences or question.on_cpu:
+    asked = step_size(inputs, parallelism)
+    usual = step_size(inputs, parallelism, SEQUENCES)
+    if asked.sequences <= usual.sequences or inputs.on_cpu:
         return asked
-    tightest = tightest_stage(question, parallelism, usual)
-    one = kv_bytes_of(question, parallelism, tightest.stage, question.workload.context_tokens)
-    return step_size(question, parallelism, max(usual.sequences, int(tightest.room / one)))
+    tightest = tightest_stage(inputs, parallelism, usual)
+    one = kv_bytes_of(inputs, parallelism, tightest.stage, inputs.workload.context_tokens)
+    return step_size(inputs, parallelism, max(usual.sequences, int(tightest.room / one)))
 
 
-def tightest_stage(question: Question, parallelism: Parallelism, step: StepSize) -> Tightest:
+def tightest_stage(inputs: PlanInputs, parallelism: Parallelism, step: StepSize) -> Tightest:
     """The stage whose ranks have room for the fewest requests; every stage holds as many tokens."""
-    device, found = question.cluster.accelerator, []
-    tokens = question.workload.context_tokens
-    for stage in set(stages(question.shape, parallelism.pipeline)):
+    device, found = inputs.cluster.accelerator, []
+    tokens = inputs.workload.context_tokens
+    for stage in set(stages(inputs.shape, parallelism.pipeline)):
         needs = memory_needs(
-            question.shape,
+            inputs.shape,
             parallelism,
             stage,
             step,
             device,
-            overheads=question.engine.overheads,
-            eager=question.enforce_eager,
+            overheads=inputs.engine.overheads,
+            eager=inputs.enforce_eager,
         )
         room = room_for_kv(
             needs,
-            usable_bytes(question),
-            question.memory_share,
-            question.engine.fraction_of,
+            usable_bytes(inputs),
+            inputs.memory_share,
+            inputs.engine.fraction_of,
         )
-        one = kv_bytes_of(question, parallelism, stage, tokens)
+        one = kv_bytes_of(inputs, parallelism, stage, tokens)
         found.append((room / one if one else copysign(inf, room), Tightest(stage, needs, room)))
     return min(found, key=itemgetter(0))[1]
 
 
-def usable_bytes(question: Question) -> int:
+def usable_bytes(inputs: PlanInputs) -> int:
     """Device memory that the driver makes available, in bytes."""
-    device = question.cluster.accelerator
+    device = inputs.cluster.accelerator
     kept = DRIVER_BYTES if device.platform == "cuda" else 0
     return device.peaks.memory_bytes - kept
 
 
-def kv_bytes_of(question: Question, parallelism: Parallelism, stage: Stage, tokens: float) -> float:
+def kv_bytes_of(inputs: PlanInputs, parallelism: Parallelism, stage: Stage, tokens: float) -> float:
     """Bytes one request of `tokens` holds on a rank of `stage`."""
-    shards, dtype = parallelism.kv_shards, question.kv_cache_dtype
-    return stage_request_bytes(question.shape, stage, tokens, shards, dtype)
+    shards, dtype = parallelism.kv_shards, inputs.kv_cache_dtype
+    return stage_request_bytes(inputs.shape, stage, tokens, shards, dtype)
 
 
-def _kv_on_cpu(question: Question, parallelism: Parallelism, step: StepSize, room: float) -> float:
+def _kv_on_cpu(inputs: PlanInputs, parallelism: Parallelism, step: StepSize, room: float) -> float:
     """On a CPU the KV cache has a stated size: what the load needs, in whole GiB."""
-    tokens = question.max_model_len or question.workload.context_tokens
-    one = request_bytes(question.shape, tokens, parallelism.kv_shards, question.kv_cache_dtype)
+    tokens = inputs.max_model_len or inputs.workload.context_tokens
+    one = request_bytes(inputs.shape, tokens, parallelism.kv_shards, inputs.kv_cache_dtype)
     wanted = ceil(step.sequences * one / GIB) * GIB
     return float(max(GIB, min(wanted, room // GIB * GIB)))
 
 
 def _memory(
-    question: Question, parallelism: Parallelism, tightest: Tightest, kv_bytes: float
+    inputs: PlanInputs, parallelism: Parallelism, tightest: Tightest, kv_bytes: float
 ) -> MemoryPerGpu:
-    needs, longest = tightest.needs, question.shape.max_context
-    total = question.cluster.accelerator.peaks.memory_bytes
+    needs, longest = tightest.needs, inputs.shape.max_context
+    total = inputs.cluster.accelerator.peaks.memory_bytes
     used = [int(part) for part in (needs.weights, kv_bytes, needs.activations)]
     fixed = [int(part) for part in (needs.graphs, needs.communicators)]
     fixed.append(int(needs.libraries + needs.context))
-    one = kv_bytes_of(question, parallelism, tightest.stage, longest)
+    one = kv_bytes_of(inputs, parallelism, tightest.stage, longest)
     return MemoryPerGpu(
         total_bytes=total,
         weights_bytes=used[0],
-        encoder_bytes=int(encoder_bytes(question.shape, parallelism)),
+        encoder_bytes=int(encoder_bytes(inputs.shape, parallelism)),
         kv_cache_bytes=used[1],
         activation_bytes=used[2],
         graph_bytes=fixed[0],
@@ -216,14 +214,14 @@ def _memory(
     )
 
 
-def _shortage(question: Question, tightest: Tightest, least: float) -> str:
+def _shortage(inputs: PlanInputs, tightest: Tightest, least: float) -> str:
     needs = tightest.needs
-    share = question.memory_share if question.engine.fraction_of == "total" else 1
-    usable = usable_bytes(question) * share
-    have = f"{usable / GIB:.1f} GiB per {question.device} may be used"
+    share = inputs.memory_share if inputs.engine.fraction_of == "total" else 1
+    usable = usable_bytes(inputs) * share
+    have = f"{usable / GIB:.1f} GiB per {inputs.device} may be used"
     if needs.weights > usable:
         return f"does not fit: the weights alone take {needs.weights / GIB:.1f} GiB, {have}"
-    tokens = question.max_model_len or question.workload.longest_tokens
+    tokens = inputs.max_model_len or inputs.workload.longest_tokens
     left = max(0.0, tightest.room) / GIB
     return (
         f"does not fit: {have}; weights take {needs.weights / GIB:.1f} and the engine "

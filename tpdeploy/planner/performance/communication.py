@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from math import ceil
 
+from tpdeploy.planner.inputs import PlanInputs, share_of_load
 from tpdeploy.planner.model.sharding import legal_widths
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.assembly import step_model
 from tpdeploy.planner.performance.step import Step, StepTime
 from tpdeploy.planner.plan import DeploymentPlan
-from tpdeploy.planner.question import Question, share_of_load
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def decoding(plan: DeploymentPlan) -> int:
     return max(1, min(running, plan.parallelism.data * plan.limits.max_num_seqs))
 
 
-def cost_by_width(question: Question, plan: DeploymentPlan) -> tuple[WidthCost, ...]:
+def cost_by_width(inputs: PlanInputs, plan: DeploymentPlan) -> tuple[WidthCost, ...]:
     """Step times at every width worth trying, memory aside, all with the plan's batch."""
     load, prompt = plan.workload, plan.workload.computed_tokens
     decode = Step(
@@ -40,16 +40,16 @@ def cost_by_width(question: Question, plan: DeploymentPlan) -> tuple[WidthCost, 
     cached = load.input_tokens - prompt
     prefill = Step(prefill_tokens=prompt, prefill_context=cached + prompt / 2, prefills_done=1)
     found = []
-    for width in legal_widths(question.shape, question.cluster.widest):
-        if width in question.engine.refused_widths:
+    for width in legal_widths(inputs.shape, inputs.cluster.widest):
+        if width in inputs.engine.refused_widths:
             continue
         model = step_model(
-            question.shape,
-            question.cluster,
+            inputs.shape,
+            inputs.cluster,
             Parallelism(tensor=width),
-            question.kv_cache_dtype,
-            eager=question.graphless,
-            own=question.engine.own_kernels,
+            inputs.kv_cache_dtype,
+            eager=inputs.graphless,
+            own=inputs.engine.own_kernels,
         )
         found.append(WidthCost(width, model.time(decode), model.time(prefill)))
     return tuple(found)

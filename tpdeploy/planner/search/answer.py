@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from tpdeploy.numbers import MOST_MORE, number
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.memory.footprint import GIB
 from tpdeploy.planner.parallelism import Parallelism
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate, Refusal
 from tpdeploy.planner.search.ranking import TIE, end_to_end_s, ties
 from tpdeploy.planner.search.reasons import name, network_wait, reason_for_loser
@@ -14,21 +14,21 @@ from tpdeploy.planner.search.reasons import name, network_wait, reason_for_loser
 NO_CHANGE = 0.005
 
 
-def answer_of(question: Question, best: Candidate) -> str:
+def answer_of(inputs: PlanInputs, best: Candidate) -> str:
     """What to do, with each kind of parallelism spelled out."""
-    split, device = best.parallelism, question.device
-    idle = question.cluster.count - split.devices
+    split, device = best.parallelism, inputs.device
+    idle = inputs.cluster.count - split.devices
     verb = "is" if idle == 1 else "are"
-    spare = "not needed" if question.optimize in {"cost", "daily"} else "left idle"
+    spare = "not needed" if inputs.optimize in {"cost", "daily"} else "left idle"
     left = f"; {_count(idle, device)} {verb} {spare}" if idle else ""
-    groups = _groups(split, device, whole=question.cluster.count)
-    over = -(-split.stage_ranks // question.cluster.per_machine)
+    groups = _groups(split, device, whole=inputs.cluster.count)
+    over = -(-split.stage_ranks // inputs.cluster.per_machine)
     each = f" over {over} machines{' each' if split.replicas > 1 else ''}" if over > 1 else ""
     return f"Use {groups}{each}: {', '.join(_ways(split))}{left}."
 
 
 def why(
-    question: Question, best: Candidate, ranked: Sequence[Candidate], refused: Sequence[Refusal]
+    inputs: PlanInputs, best: Candidate, ranked: Sequence[Candidate], refused: Sequence[Refusal]
 ) -> tuple[str, ...]:
     """Why `best`: against the next best split, and what does not fit; else what it leaves room for.
 
@@ -36,11 +36,11 @@ def why(
     """
     other = next((c for c in ranked if c is not best and c.served.keeps_up), None)
     lacking = _lacking(best, refused, reasoned=other is None)
-    waits = network_wait(question, best)
+    waits = network_wait(inputs, best)
     if other is None:
-        return (*waits, *(lacking or (_room(question, best),)))
-    compared = _compared(question, other, best)
-    return (*waits, compared, *_tied(question, best, ranked), *lacking)
+        return (*waits, *(lacking or (_room(inputs, best),)))
+    compared = _compared(inputs, other, best)
+    return (*waits, compared, *_tied(inputs, best, ranked), *lacking)
 
 
 def _groups(split: Parallelism, device: str, *, whole: int) -> str:
@@ -71,13 +71,13 @@ def _ways(split: Parallelism) -> list[str]:
     return [*found, "1 replica" if split.replicas == 1 else f"{split.replicas} replicas"]
 
 
-def _compared(question: Question, other: Candidate, best: Candidate) -> str:
+def _compared(inputs: PlanInputs, other: Candidate, best: Candidate) -> str:
     """What `other` would do instead, of what the question asks for first, and from what steps."""
-    if other.missed or question.optimize in {"cost", "goodput", "fewest", "daily"}:
-        return f"{name(other)} instead: {reason_for_loser(question, other, best)}."
+    if other.missed or inputs.optimize in {"cost", "goodput", "fewest", "daily"}:
+        return f"{name(other)} instead: {reason_for_loser(inputs, other, best)}."
     slower = _longer("TPOT", other.prediction.tpot_ms.value, best.prediction.tpot_ms.value)
-    if question.optimize == "latency":
-        whole = _longer("requests", end_to_end_s(question, other), end_to_end_s(question, best))
+    if inputs.optimize == "latency":
+        whole = _longer("requests", end_to_end_s(inputs, other), end_to_end_s(inputs, best))
         return f"{name(other)} instead would make {whole}, {slower}: {_steps(other, best)}."
     share = other.tokens_per_s / best.tokens_per_s - 1
     served = "as many"
@@ -115,12 +115,10 @@ def _requests(candidate: Candidate) -> int:
     return max(1, round(candidate.served.decode_sequences))
 
 
-def _tied(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
+def _tied(inputs: PlanInputs, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
     """Which others are as good within the error of a comparison."""
     others = (
-        []
-        if question.optimize in {"fewest", "daily"}
-        else [name(c) for c in ties(question, ranked)]
+        [] if inputs.optimize in {"fewest", "daily"} else [name(c) for c in ties(inputs, ranked)]
     )
     if not others:
         return []
@@ -146,13 +144,13 @@ def _lacking(best: Candidate, refused: Sequence[Refusal], *, reasoned: bool) -> 
     return [f"TP {widths} {'lacks' if len(narrower) == 1 else 'lack'} the memory."]
 
 
-def _room(question: Question, best: Candidate) -> str:
+def _room(inputs: PlanInputs, best: Candidate) -> str:
     """What the chosen split leaves room for."""
     memory = best.memory
     return (
-        f"The weights take {number(memory.weights_bytes / GIB)} GiB of each {question.device}; "
+        f"The weights take {number(memory.weights_bytes / GIB)} GiB of each {inputs.device}; "
         f"{number(memory.kv_cache_bytes / GIB)} GiB of KV cache hold "
-        f"{_count(best.kv_requests, 'request')} of {question.workload.context_tokens:,} tokens."
+        f"{_count(best.kv_requests, 'request')} of {inputs.workload.context_tokens:,} tokens."
     )
 
 

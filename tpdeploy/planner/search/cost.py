@@ -1,7 +1,7 @@
 """Cost: what output tokens cost at the price of a device."""
 
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import Cost, Estimate
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate
 
 SECONDS_PER_HOUR = 3600
@@ -18,9 +18,9 @@ def dollars_per_million_tokens(
     return devices * dollars_per_device_hour / SECONDS_PER_HOUR / tokens_per_s * 1e6
 
 
-def cost_of(question: Question, candidate: Candidate) -> Cost | None:
+def cost_of(inputs: PlanInputs, candidate: Candidate) -> Cost | None:
     """Cost of the split's tokens, without idle devices; None without a price."""
-    price = question.gpu_price_per_hour
+    price = inputs.gpu_price_per_hour
     if price is None:
         return None
     devices, rate = candidate.parallelism.devices, candidate.prediction.output_tokens_per_s

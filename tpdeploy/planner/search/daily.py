@@ -14,7 +14,7 @@ from tpdeploy.planner.daily import (
     replica_hours,
     replicas_needed,
 )
-from tpdeploy.planner.question import Question
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.search.evaluation import Candidate, evaluate
 from tpdeploy.planner.search.highest_rate import three_digits
 from tpdeploy.planner.search.search import Solved
@@ -23,7 +23,7 @@ from tpdeploy.planner.search.token_budget import search_steps
 MOST_OTHERS = 3  # widths that are told beside the chosen one
 
 
-def search_day(question: Question, load: DailyLoad) -> Solved:
+def search_day(inputs: PlanInputs, load: DailyLoad) -> Solved:
     """The search at the peak of `load`, and the question of it; fewest GPU-hours of a day first.
 
     Widths of which the devices hold too few replicas come last, and say how many are needed.
@@ -31,9 +31,9 @@ def search_day(question: Question, load: DailyLoad) -> Solved:
     Raises:
         InputError: as `search` does; or no number of devices is enough.
     """
-    most = question.workload.at_rate(MOST_RATE)
-    asked, outcome = search_steps(replace(question, optimize="goodput", workload=most))
-    peak = question.workload.at_rate(load.peak.requests_per_s)
+    most = inputs.workload.at_rate(MOST_RATE)
+    asked, outcome = search_steps(replace(inputs, optimize="goodput", workload=most))
+    peak = inputs.workload.at_rate(load.peak.requests_per_s)
     answered = replace(asked, optimize="daily", workload=peak)
     able = [candidate for candidate in outcome.ranked if not candidate.missed]
     if not able:
@@ -43,7 +43,7 @@ def search_day(question: Question, load: DailyLoad) -> Solved:
     if not days:
         raise InputError(
             f"--daily: {load.peak.requests_per_s:g} requests/s need more than {MOST_DEVICES:,} "
-            f"{question.device}s"
+            f"{inputs.device}s"
         )
     days.sort(key=lambda day: day[0].gpu_hours)
     found = [(width, _at_peak(answered, load, width, c)) for width, c in days]
@@ -73,24 +73,24 @@ def _width(load: DailyLoad, candidate: Candidate) -> DailyWidth:
 
 
 def _at_peak(
-    question: Question, load: DailyLoad, width: DailyWidth, candidate: Candidate
+    inputs: PlanInputs, load: DailyLoad, width: DailyWidth, candidate: Candidate
 ) -> Candidate:
     """The width with the replicas of the peak; with what it lacks where they do not fit."""
     split, here = width.parallelism, candidate.parallelism
     if split.replicas <= here.replicas:
-        found = evaluate(question, split, candidate.replica.model)
+        found = evaluate(inputs, split, candidate.replica.model)
         if isinstance(found, Candidate):
             return found
     lacks = (
         f"the peak of {load.peak.requests_per_s:.3g} requests/s with {load.headroom:.0%} headroom "
-        f"needs {split.replicas} replicas, {split.devices} {question.device}s; there is room for "
+        f"needs {split.replicas} replicas, {split.devices} {inputs.device}s; there is room for "
         f"{here.replicas}"
     )
     return replace(candidate, missed=(lacks,))
 
 
 def _plan(
-    question: Question,
+    inputs: PlanInputs,
     load: DailyLoad,
     candidate: Candidate,
     widths: tuple[DailyWidth, ...],
@@ -104,8 +104,8 @@ def _plan(
     return DailyPlan(
         load=load,
         requests_per_s=highest,
-        most_in_flight=_in_flight(question, candidate, highest),
-        in_flight=_least_in_flight(question, candidate, highest, max(needed)),
+        most_in_flight=_in_flight(inputs, candidate, highest),
+        in_flight=_least_in_flight(inputs, candidate, highest, max(needed)),
         replicas=needed,
         peak_gpus=width.parallelism.devices,
         mean_gpus=width.mean_gpus,
@@ -118,9 +118,9 @@ def _plan(
     )
 
 
-def _in_flight(question: Question, candidate: Candidate, rate: float) -> float:
+def _in_flight(inputs: PlanInputs, candidate: Candidate, rate: float) -> float:
     """Requests in flight in one replica at `rate`: requests/s times how long one takes (Little)."""
-    one = replace(question, workload=question.workload.at_rate(rate))
+    one = replace(inputs, workload=inputs.workload.at_rate(rate))
     split = candidate.parallelism.with_replicas(1)
     found = evaluate(one, split, candidate.replica.model)
     assert isinstance(found, Candidate)  # noqa: S101 - it fitted under the highest rate
@@ -128,7 +128,7 @@ def _in_flight(question: Question, candidate: Candidate, rate: float) -> float:
 
 
 def _least_in_flight(
-    question: Question, candidate: Candidate, highest: float, replicas: int
+    inputs: PlanInputs, candidate: Candidate, highest: float, replicas: int
 ) -> float:
     """Requests in flight in a replica at which taking others away never overloads it.
 
@@ -137,7 +137,7 @@ def _least_in_flight(
     again. If all `replicas` share the highest rate of one, as many are in flight as are safe in
     one. Fewer replicas lie between, since requests in flight grow faster than the rate.
     """
-    return replicas * _in_flight(question, candidate, three_digits(highest / replicas))
+    return replicas * _in_flight(inputs, candidate, three_digits(highest / replicas))
 
 
 def _fewest(daily: DailyPlan) -> str:

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 from tpdeploy.numbers import duration
 from tpdeploy.planner.engine_rules import OwnKernels
+from tpdeploy.planner.inputs import PlanInputs, share_of_load
 from tpdeploy.planner.memory.sizing import DoesNotFit, Sized, size
 from tpdeploy.planner.model.stages import split_problem
 from tpdeploy.planner.parallelism import Parallelism
@@ -12,7 +13,6 @@ from tpdeploy.planner.performance.assembly import step_model
 from tpdeploy.planner.performance.step import Step, StepTime
 from tpdeploy.planner.performance.step_model import StepModel
 from tpdeploy.planner.plan import Limits, MemoryPerGpu, Prediction
-from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.serving.prediction import predict
 from tpdeploy.planner.serving.scheduler import Engine
 from tpdeploy.planner.serving.simulation import Served, serve
@@ -80,28 +80,28 @@ class Refusal:
 
 
 def evaluate(
-    question: Question, parallelism: Parallelism, model: StepModel | None = None
+    inputs: PlanInputs, parallelism: Parallelism, model: StepModel | None = None
 ) -> Candidate | Refusal:
     """Size and predict one split; `model` is the replica's step model if it exists already."""
-    prepared = prepare(question, parallelism, model)
-    return prepared if isinstance(prepared, Refusal) else simulate(question, prepared)
+    prepared = prepare(inputs, parallelism, model)
+    return prepared if isinstance(prepared, Refusal) else simulate(inputs, prepared)
 
 
 def prepare(
-    question: Question, parallelism: Parallelism, model: StepModel | None = None
+    inputs: PlanInputs, parallelism: Parallelism, model: StepModel | None = None
 ) -> Prepared | Refusal:
     """Size one split; `model` is the replica's step model if it exists already."""
-    problem = engine_problem(question, parallelism) or split_problem(question.shape, parallelism)
+    problem = engine_problem(inputs, parallelism) or split_problem(inputs.shape, parallelism)
     if problem:
         return Refusal(parallelism, problem)
     try:
-        sized = size(question, parallelism)
+        sized = size(inputs, parallelism)
     except DoesNotFit as shortage:
         return Refusal(parallelism, str(shortage), does_not_fit=True)
-    serving = question.cluster.efficiency.serving
-    engine, kv = question.engine, question.engine.kv_allocation
+    serving = inputs.cluster.efficiency.serving
+    engine, kv = inputs.engine, inputs.engine.kv_allocation
     replica = Engine(
-        model or _step_model(question, parallelism),
+        model or _step_model(inputs, parallelism),
         sized.limits.max_num_seqs,
         sized.limits.max_num_batched_tokens,
         kv_tokens=sized.kv_room.tokens,
@@ -115,7 +115,7 @@ def prepare(
         kv_fixed_tokens=sized.kv_room.fixed_tokens,
         block_tokens=kv.block_tokens,
         whole_requests=kv.whole_requests,
-        reuses_blocks=kv.reuses and question.shape.linear is None,
+        reuses_blocks=kv.reuses and inputs.shape.linear is None,
     )
     return Prepared(parallelism, sized, replica)
 
@@ -133,11 +133,11 @@ class _Serving:
     cluster: Cluster = field(hash=False)
 
 
-def _step_model(question: Question, parallelism: Parallelism) -> StepModel:
+def _step_model(inputs: PlanInputs, parallelism: Parallelism) -> StepModel:
     one = parallelism.with_replicas(1)
-    kernels, eager = question.engine.own_kernels, question.graphless
+    kernels, eager = inputs.engine.own_kernels, inputs.graphless
     return _known(
-        _Serving(one, question.kv_cache_dtype, eager, kernels, question.shape, question.cluster)
+        _Serving(one, inputs.kv_cache_dtype, eager, kernels, inputs.shape, inputs.cluster)
     )
 
 
@@ -153,11 +153,11 @@ def _known(serving: _Serving) -> StepModel:
     )
 
 
-def simulate(question: Question, prepared: Prepared) -> Candidate:
+def simulate(inputs: PlanInputs, prepared: Prepared) -> Candidate:
     """Predict one split that fits."""
     replica, replicas = prepared.replica, prepared.parallelism.replicas
-    served = serve(replica, share_of_load(question.workload, replicas), question.protocol)
-    prediction = predict(question, replica.model, served, replicas)
+    served = serve(replica, share_of_load(inputs.workload, replicas), inputs.protocol)
+    prediction = predict(inputs, replica.model, served, replicas)
     return Candidate(
         parallelism=prepared.parallelism,
         replica=replica,
@@ -167,7 +167,7 @@ def simulate(question: Question, prepared: Prepared) -> Candidate:
         prediction=prediction,
         served=served,
         decode=replica.model.time(mean_decode(served, prepared.parallelism.data)),
-        missed=tuple(missed(question, prediction, served, replicas)),
+        missed=tuple(missed(inputs, prediction, served, replicas)),
     )
 
 
@@ -178,9 +178,9 @@ def _overrun(rate: float, capacity: float) -> str:
     return f"{rate:g} requests/s are {rate / capacity:.0%} of what it serves at most: waits grow"
 
 
-def engine_problem(question: Question, parallelism: Parallelism) -> str | None:
+def engine_problem(inputs: PlanInputs, parallelism: Parallelism) -> str | None:
     """Why the engine of the question cannot run such a split, in words; None if it can."""
-    engine = question.engine
+    engine = inputs.engine
     if parallelism.pipelined and not engine.pipeline:
         return f"{engine.name} runs no pipeline stages here"
     if parallelism.data_parallel and not engine.data_parallel:
@@ -200,9 +200,9 @@ def mean_decode(served: Served, data: int) -> Step:
     return Step(sequences, served.decode_context, elsewhere=(data - 1) * sequences)
 
 
-def missed(question: Question, prediction: Prediction, served: Served, replicas: int) -> list[str]:
+def missed(inputs: PlanInputs, prediction: Prediction, served: Served, replicas: int) -> list[str]:
     """The targets `prediction` misses, in words."""
-    workload = question.workload
+    workload = inputs.workload
     found = []
     for name, target, estimate in (
         ("TTFT", workload.ttft, prediction.ttft_ms),
@@ -214,7 +214,7 @@ def missed(question: Question, prediction: Prediction, served: Served, replicas:
             )
     if served.full_per_s is not None:
         found.append(_overrun(workload.rate or 0.0, served.full_per_s * replicas))
-    elif question.optimize in LEAST_DEVICES and served.waits_longest:
+    elif inputs.optimize in LEAST_DEVICES and served.waits_longest:
         found.append(
             f"requests wait {served.waiting_s:,.1f} s to be begun, longer than the "
             f"{served.running_s:,.1f} s they run"

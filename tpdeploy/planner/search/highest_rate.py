@@ -7,7 +7,7 @@ rate at which it does goodput.
 from dataclasses import replace
 from math import floor, log10, sqrt
 
-from tpdeploy.planner.question import Question
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.search.evaluation import Candidate, Prepared, simulate
 from tpdeploy.planner.serving.simulation import saturated
 
@@ -17,18 +17,18 @@ LEAST_SHARE = 0.02
 PRECISION = 0.03
 
 
-def at_highest_rate(question: Question, prepared: Prepared) -> Candidate:
+def at_highest_rate(inputs: PlanInputs, prepared: Prepared) -> Candidate:
     """The split at the highest rate that it keeps up with and that meets every target.
 
     Where no rate does, at one so low that its latencies are those of requests alone.
     """
-    full = saturated(prepared.replica, question.workload).requests_per_s
+    full = saturated(prepared.replica, inputs.workload).requests_per_s
     highest = full * prepared.parallelism.replicas
     lowest = LEAST_SHARE * highest
-    found = at_rate(question, prepared, lowest)
+    found = at_rate(inputs, prepared, lowest)
     while not found.missed and highest > (1 + PRECISION) * lowest:
         between = sqrt(lowest * highest)
-        tried = at_rate(question, prepared, between)
+        tried = at_rate(inputs, prepared, between)
         if tried.missed:
             highest = between
         else:
@@ -36,11 +36,11 @@ def at_highest_rate(question: Question, prepared: Prepared) -> Candidate:
     return found
 
 
-def at_rate(question: Question, prepared: Prepared, rate: float) -> Candidate:
+def at_rate(inputs: PlanInputs, prepared: Prepared, rate: float) -> Candidate:
     """The split under `rate` requests/s, of which three digits count."""
-    load = question.workload.at_rate(three_digits(rate))
-    roughly = replace(question.protocol, settled=PRECISION)
-    return simulate(replace(question, workload=load, protocol=roughly), prepared)
+    load = inputs.workload.at_rate(three_digits(rate))
+    roughly = replace(inputs.protocol, settled=PRECISION)
+    return simulate(replace(inputs, workload=load, protocol=roughly), prepared)
 
 
 def three_digits(rate: float) -> float:

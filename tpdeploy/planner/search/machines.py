@@ -1,6 +1,6 @@
 """Machines: clusters of other sizes with the same devices."""
 
-from tpdeploy.planner.question import Question
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.profiles.devices.catalog import assemble
 from tpdeploy.profiles.devices.cluster import Cluster
 
@@ -17,9 +17,9 @@ def per_machine(cluster: Cluster) -> int:
     )
 
 
-def assembled(question: Question, machines: int, each: int) -> Cluster:
+def assembled(inputs: PlanInputs, machines: int, each: int) -> Cluster:
     """`machines` machines with `each` of the devices, on the same fabric and network."""
-    cluster = question.cluster
-    network = question.network if machines > 1 else None
+    cluster = inputs.cluster
+    network = inputs.network if machines > 1 else None
     built = assemble(cluster.accelerator, cluster.fabric.name, machines, each, network=network)
     return built.changed(efficiency=cluster.efficiency)

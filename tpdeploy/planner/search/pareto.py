@@ -3,25 +3,25 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import ParetoPoint
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate, Refusal, evaluate
 
 # Requests in flight at which `sweep` looks at every split, beside the load that was asked about.
 LOADS = (1, 4, 16, 64, 256)
 
 
-def frontier(question: Question, candidates: Sequence[Candidate]) -> tuple[ParetoPoint, ...]:
+def frontier(inputs: PlanInputs, candidates: Sequence[Candidate]) -> tuple[ParetoPoint, ...]:
     """The Pareto-optimal `candidates` under the request's load, lowest latency first."""
-    return not_beaten([_point(question, candidate) for candidate in candidates])
+    return not_beaten([_point(inputs, candidate) for candidate in candidates])
 
 
-def sweep(question: Question, candidates: Sequence[Candidate]) -> tuple[ParetoPoint, ...]:
+def sweep(inputs: PlanInputs, candidates: Sequence[Candidate]) -> tuple[ParetoPoint, ...]:
     """The Pareto-optimal splits at the request's load and at LOADS."""
-    points = [_point(question, candidate) for candidate in candidates]
+    points = [_point(inputs, candidate) for candidate in candidates]
     for clients in LOADS:
-        load = question.workload.at_concurrency(clients)
-        asked = replace(question, workload=load)
+        load = inputs.workload.at_concurrency(clients)
+        asked = replace(inputs, workload=load)
         for candidate in candidates:
             found = evaluate(asked, candidate.parallelism, candidate.replica.model)
             if not isinstance(found, Refusal):
@@ -39,10 +39,10 @@ def not_beaten(points: Sequence[ParetoPoint]) -> tuple[ParetoPoint, ...]:
     return tuple(kept)
 
 
-def _point(question: Question, candidate: Candidate) -> ParetoPoint:
+def _point(inputs: PlanInputs, candidate: Candidate) -> ParetoPoint:
     return ParetoPoint(
         parallelism=candidate.parallelism,
-        load=question.workload.arriving,
+        load=inputs.workload.arriving,
         output_tokens_per_s_per_device=candidate.tokens_per_s_per_device,
         tpot_ms=candidate.prediction.tpot_ms.value,
         ttft_ms=candidate.prediction.ttft_ms.value,

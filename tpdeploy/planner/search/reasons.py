@@ -7,8 +7,8 @@ against the chosen one.
 from collections.abc import Iterator, Sequence
 
 from tpdeploy.numbers import MOST_MORE, change
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.memory.footprint import GIB
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Candidate, Prepared, Refusal
 from tpdeploy.planner.search.placement import place
 from tpdeploy.planner.search.ranking import TIE, end_to_end_s, ties
@@ -28,62 +28,60 @@ MOST_MACHINES_NAMED = 4
 
 
 def reasons_for(
-    question: Question,
+    inputs: PlanInputs,
     best: Candidate,
     ranked: Sequence[Candidate],
     refused: Sequence[Refusal],
 ) -> list[str]:
     """Why `best` was chosen: memory, the next narrower and wider split, and equal splits."""
-    reasons = [_fit(question, best), *_release(question, best), *_too_narrow(refused)]
-    reasons += network_wait(question, best)
+    reasons = [_fit(inputs, best), *_release(inputs, best), *_too_narrow(refused)]
+    reasons += network_wait(inputs, best)
     told = list(_neighbours(best, ranked))
-    reasons += [
-        f"{name(c)} instead: {_changes(question, c, best)}. {_steps(c, best)}" for c in told
-    ]
-    reasons += _deepening(question, best, ranked)
-    reasons += _attention(question, best, ranked, told)
-    reasons += _tied(question, best, ranked)
+    reasons += [f"{name(c)} instead: {_changes(inputs, c, best)}. {_steps(c, best)}" for c in told]
+    reasons += _deepening(inputs, best, ranked)
+    reasons += _attention(inputs, best, ranked, told)
+    reasons += _tied(inputs, best, ranked)
     runner_up = next((c for c in ranked if c is not best and not c.missed), None)
     if runner_up and runner_up not in told:
         reasons.append(
-            f"Next best: {name(runner_up)}, {reason_for_loser(question, runner_up, best)}."
+            f"Next best: {name(runner_up)}, {reason_for_loser(inputs, runner_up, best)}."
         )
-    ranked_by = RANKED_BY[question.optimize].format(device=question.device)
+    ranked_by = RANKED_BY[inputs.optimize].format(device=inputs.device)
     reasons.append(f"Ranked by {ranked_by}; targets come first, the simplest split of a tie next.")
-    return reasons + _not_tried(question) + _idle(question, best)
+    return reasons + _not_tried(inputs) + _idle(inputs, best)
 
 
-def reason_for_loser(question: Question, loser: Candidate, best: Candidate | None) -> str:
+def reason_for_loser(inputs: PlanInputs, loser: Candidate, best: Candidate | None) -> str:
     """Why `loser` was not chosen."""
     if loser.missed:
         return "; ".join(loser.missed)
     if best is None:
         return "not chosen"
-    return _changes(question, loser, best)
+    return _changes(inputs, loser, best)
 
 
 def reason_not_simulated(
-    question: Question, prepared: Prepared, steady: SteadyState, best: Candidate | None
+    inputs: PlanInputs, prepared: Prepared, steady: SteadyState, best: Candidate | None
 ) -> str:
     """Why a split that fits was not simulated."""
-    if question.optimize == "fewest":
-        return f"needs about {prepared.parallelism.devices} {question.device}s: not simulated"
-    if question.optimize == "latency":
+    if inputs.optimize == "fewest":
+        return f"needs about {prepared.parallelism.devices} {inputs.device}s: not simulated"
+    if inputs.optimize == "latency":
         words = f"about {steady.latency_s:,.1f} s per request"
-        behind = best and steady.latency_s / end_to_end_s(question, best) - 1
-    elif question.optimize in {"throughput", "goodput"}:
+        behind = best and steady.latency_s / end_to_end_s(inputs, best) - 1
+    elif inputs.optimize in {"throughput", "goodput"}:
         words = f"about {steady.tokens_per_s:,.0f} tokens/s"
         behind = best and steady.tokens_per_s / best.tokens_per_s - 1
     else:
         each = steady.tokens_per_s / prepared.parallelism.devices
-        words = f"about {each:,.0f} tokens/s per {question.device}"
+        words = f"about {each:,.0f} tokens/s per {inputs.device}"
         behind = best and each / best.tokens_per_s_per_device - 1
     return f"{words} ({change(behind)}): not simulated" if behind else f"{words}: not simulated"
 
 
-def network_wait(question: Question, best: Candidate) -> list[str]:
+def network_wait(inputs: PlanInputs, best: Candidate) -> list[str]:
     """What a decode step waits for, if a layer's ranks talk over a network."""
-    cluster, ranks = question.cluster, best.parallelism.stage_ranks
+    cluster, ranks = inputs.cluster, best.parallelism.stage_ranks
     if not cluster.on_network(ranks):
         return []
     link = cluster.network.name if cluster.network else cluster.fabric.name
@@ -95,11 +93,11 @@ def network_wait(question: Question, best: Candidate) -> list[str]:
     ]
 
 
-def _not_tried(question: Question) -> list[str]:
+def _not_tried(inputs: PlanInputs) -> list[str]:
     """That no layer was divided over machines, and what tries it."""
-    cluster, each = question.cluster, question.cluster.per_machine
-    several = cluster.machines > 1 and question.engine.several_machines
-    if question.tensor or not several or cluster.widest > each or cluster.network is None:
+    cluster, each = inputs.cluster, inputs.cluster.per_machine
+    several = cluster.machines > 1 and inputs.engine.several_machines
+    if inputs.tensor or not several or cluster.widest > each or cluster.network is None:
         return []
     return [
         f"No tensor-parallel group over several machines was tried: every layer would wait for "
@@ -113,22 +111,22 @@ def name(candidate: Candidate) -> str:
     return f"{candidate.parallelism.words} x {candidate.replicas}"
 
 
-def _changes(question: Question, other: Candidate, best: Candidate) -> str:
+def _changes(inputs: PlanInputs, other: Candidate, best: Candidate) -> str:
     """How `other` differs, the objective first."""
     mine, theirs = other.prediction, best.prediction
     slower = mine.tpot_ms.value / theirs.tpot_ms.value - 1 if theirs.tpot_ms.value else 0.0
     first = mine.ttft_ms.value / theirs.ttft_ms.value - 1
     latency = f"{_latency('TPOT', slower)}, {_latency('TTFT', first)}"
-    if question.optimize == "fewest":
+    if inputs.optimize == "fewest":
         more = other.parallelism.devices - best.parallelism.devices
-        unit = question.device if abs(more) == 1 else f"{question.device}s"
+        unit = inputs.device if abs(more) == 1 else f"{inputs.device}s"
         count = f"{abs(more)} {'more' if more > 0 else 'fewer'}" if more else "as many"
         return f"{count} {unit}, {latency}"
-    if question.optimize == "goodput":
+    if inputs.optimize == "goodput":
         return change(other.tokens_per_s / best.tokens_per_s - 1, "requests/s within the targets")
-    if question.optimize in {"cost", "daily"}:
+    if inputs.optimize in {"cost", "daily"}:
         fewer = other.tokens_per_s_per_device / best.tokens_per_s_per_device - 1
-        unit = f"tokens/s per {question.device}"
+        unit = f"tokens/s per {inputs.device}"
     else:
         fewer = other.tokens_per_s / best.tokens_per_s - 1
         unit = "tokens/s"
@@ -163,11 +161,11 @@ def _step_words(candidate: Candidate) -> str:
     )
 
 
-def _tied(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
+def _tied(inputs: PlanInputs, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
     """The splits that are equal within the error of a comparison."""
-    if question.optimize in {"fewest", "daily"}:
+    if inputs.optimize in {"fewest", "daily"}:
         return []
-    others = [name(c) for c in ties(question, ranked)]
+    others = [name(c) for c in ties(inputs, ranked)]
     if not others:
         return []
     verb = "is" if len(others) == 1 else "are"
@@ -177,13 +175,13 @@ def _tied(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> l
     ]
 
 
-def _fit(question: Question, best: Candidate) -> str:
+def _fit(inputs: PlanInputs, best: Candidate) -> str:
     memory = best.memory
     deep = " of the fullest stage" if best.parallelism.pipelined else ""
     return (
-        f"Each {question.device}{deep} holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
+        f"Each {inputs.device}{deep} holds {memory.weights_bytes / GIB:.1f} GiB of weights and "
         f"{memory.kv_cache_bytes / GIB:.1f} GiB of KV cache: {memory.kv_cache_tokens:,} tokens per "
-        f"replica, {best.kv_requests:,} requests of {question.workload.context_tokens:,} tokens "
+        f"replica, {best.kv_requests:,} requests of {inputs.workload.context_tokens:,} tokens "
         "at once."
     )
 
@@ -196,45 +194,45 @@ def _too_narrow(refused: Sequence[Refusal]) -> list[str]:
     return [f"Does not fit: TP {', '.join(map(str, widths))} without pipeline stages."]
 
 
-def _release(question: Question, best: Candidate) -> list[str]:
+def _release(inputs: PlanInputs, best: Candidate) -> list[str]:
     """What the width needs of the engine's release; whole experts are not cut."""
     split = best.parallelism
     cut = split.expert == 1 and not split.data_parallel
-    needs = question.engine.width_needs.get(split.tensor) if cut else None
+    needs = inputs.engine.width_needs.get(split.tensor) if cut else None
     return [f"TP {split.tensor} needs {needs}."] if needs else []
 
 
-def _deepening(question: Question, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
+def _deepening(inputs: PlanInputs, best: Candidate, ranked: Sequence[Candidate]) -> list[str]:
     """The effect of pipeline stages and expert parallelism against the best split without them."""
     found = []
     split = best.parallelism
     if split.pipelined:
         flat = next((c for c in ranked if not c.parallelism.pipelined), None)
-        why = "as asked" if question.pipeline else "no split without them fits"
+        why = "as asked" if inputs.pipeline else "no split without them fits"
         if flat:
-            why = f"without them, as {name(flat)}, {reason_for_loser(question, flat, best)}"
+            why = f"without them, as {name(flat)}, {reason_for_loser(inputs, flat, best)}"
         found.append(
             f"{split.pipeline} pipeline stages of TP {split.tensor}: {why}. Each stage holds "
-            f"about {question.shape.layers / split.pipeline:.0f} of {question.shape.layers} layers."
+            f"about {inputs.shape.layers / split.pipeline:.0f} of {inputs.shape.layers} layers."
         )
-    if split.expert_parallel and question.shape.experts:
+    if split.expert_parallel and inputs.shape.experts:
         cut = next((c for c in ranked if _same_but_for_experts(c, best)), None)
-        count = question.shape.experts.count / split.expert
-        lost = f"; {name(cut)} instead: {reason_for_loser(question, cut, best)}" if cut else ""
+        count = inputs.shape.experts.count / split.expert
+        lost = f"; {name(cut)} instead: {reason_for_loser(inputs, cut, best)}" if cut else ""
         found.append(
-            f"Each {question.device} holds {count:.0f} of {question.shape.experts.count} experts "
+            f"Each {inputs.device} holds {count:.0f} of {inputs.shape.experts.count} experts "
             f"whole instead of a slice of each{lost}."
         )
     return found
 
 
 def _attention(
-    question: Question, best: Candidate, ranked: Sequence[Candidate], told: Sequence[Candidate]
+    inputs: PlanInputs, best: Candidate, ranked: Sequence[Candidate], told: Sequence[Candidate]
 ) -> list[str]:
     """The effect of data-parallel attention against the best split of the other kind."""
     data = best.parallelism.data_parallel
     other = next((c for c in ranked if c.parallelism.data_parallel != data), None)
-    compared = f"{name(other)} instead: {reason_for_loser(question, other, best)}" if other else ""
+    compared = f"{name(other)} instead: {reason_for_loser(inputs, other, best)}" if other else ""
     if not data:
         return [f"{compared}. {_steps(other, best)}"] if other and other not in told else []
     found = (
@@ -244,9 +242,9 @@ def _attention(
     return [f"{found}; {compared}. {_steps(other, best)}" if other else f"{found}."]
 
 
-def _idle(question: Question, best: Candidate) -> list[str]:
+def _idle(inputs: PlanInputs, best: Candidate) -> list[str]:
     """Which devices no replica uses."""
-    cluster = question.cluster
+    cluster = inputs.cluster
     if cluster.count == best.parallelism.devices:
         return []
     used = {rank for placed in place(cluster, best.parallelism) for rank in placed.ranks}
@@ -261,7 +259,7 @@ def _idle(question: Question, best: Candidate) -> list[str]:
     if len(found) > MOST_MACHINES_NAMED:
         where += f"; and of {len(found) - MOST_MACHINES_NAMED} machines more"
     stay, which = ("stays", "number") if idle == 1 else ("stay", "numbers")
-    return [f"{idle} of {cluster.count} {question.device}s {stay} idle: {which} {where}."]
+    return [f"{idle} of {cluster.count} {inputs.device}s {stay} idle: {which} {where}."]
 
 
 def _same_but_for_width(one: Candidate, other: Candidate) -> bool:

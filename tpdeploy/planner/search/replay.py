@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tpdeploy.errors import InputError
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import DeploymentPlan, Limits, Prediction
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.search.evaluation import Prepared, Refusal, evaluate, prepare, simulate
 from tpdeploy.planner.workload import Workload
 
@@ -39,37 +39,37 @@ def load_of(workload: Workload) -> float:
 
 
 def predict_plan(
-    question: Question, plan: DeploymentPlan, loads: Sequence[Workload]
+    inputs: PlanInputs, plan: DeploymentPlan, loads: Sequence[Workload]
 ) -> tuple[Prediction, ...]:
-    """The prediction for `plan` under each of `loads`; `question` is the request behind it.
+    """The prediction for `plan` under each of `loads`; `inputs` is the request behind it.
 
     All from the same source: at the plan's own load, too, it is predicted as it would be now.
 
     Raises:
         InputError: its split cannot run, which only a plan edited by hand can say.
     """
-    return tuple(replay(question, plan, load) for load in loads)
+    return tuple(replay(inputs, plan, load) for load in loads)
 
 
-def replay(question: Question, plan: DeploymentPlan, load: Workload) -> Prediction:
+def replay(inputs: PlanInputs, plan: DeploymentPlan, load: Workload) -> Prediction:
     """The prediction for `plan` under `load` with today's planner.
 
     Raises:
         InputError: its split cannot run, which only a plan edited by hand can say.
     """
-    stated, ready = prepared_as(question, plan)
+    stated, ready = prepared_as(inputs, plan)
     return simulate(replace(stated, workload=load), ready).prediction
 
 
-def prepared_as(question: Question, plan: DeploymentPlan) -> tuple[Question, Prepared]:
-    """The split of `plan` with its limits, and `question` as it answers it.
+def prepared_as(inputs: PlanInputs, plan: DeploymentPlan) -> tuple[PlanInputs, Prepared]:
+    """The split of `plan` with its limits, and `inputs` as it answers it.
 
     Raises:
         InputError: its split cannot run, which only a plan edited by hand can say.
     """
     limits = plan.limits
     stated = replace(
-        question,
+        inputs,
         max_num_seqs=limits.max_num_seqs,
         max_num_batched_tokens=limits.max_num_batched_tokens,
         memory_fraction=limits.memory_fraction,
@@ -82,7 +82,7 @@ def prepared_as(question: Question, plan: DeploymentPlan) -> tuple[Question, Pre
 
 
 def predict_split(
-    question: Question, parallelism: Parallelism, loads: Sequence[Workload]
+    inputs: PlanInputs, parallelism: Parallelism, loads: Sequence[Workload]
 ) -> tuple[Prediction, ...]:
     """What another split would do under each of `loads`, up to the first for which it is too small.
 
@@ -90,7 +90,7 @@ def predict_split(
     """
     found = []
     for load in loads:
-        candidate = evaluate(replace(question, workload=load), parallelism)
+        candidate = evaluate(replace(inputs, workload=load), parallelism)
         if isinstance(candidate, Refusal):
             break
         found.append(candidate.prediction)

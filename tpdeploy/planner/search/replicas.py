@@ -2,7 +2,7 @@
 
 from math import floor
 
-from tpdeploy.planner.question import Question
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.search.evaluation import Candidate, Prepared, Refusal, evaluate
 from tpdeploy.planner.serving.simulation import KEEPS_UP
 
@@ -11,23 +11,23 @@ FINE = 16
 
 
 def with_fewest_replicas(
-    question: Question, shape: Prepared, guess: int, most: int
+    inputs: PlanInputs, shape: Prepared, guess: int, most: int
 ) -> Candidate | Refusal:
     """The split of `shape` with the fewest replicas that meet the load, else with `most` of them.
 
     More replicas never have more load each. From the `guess` on more are tried while the load is
     not met; once it is, what lies between is halved.
     """
-    found = _evaluate(question, shape, most)
+    found = _evaluate(inputs, shape, most)
     if isinstance(found, Refusal) or found.missed:
         return found
     failing, enough, tried, step = 0, most, min(guess, most - 1), 0
     while enough - failing > 1:
-        fewer = _evaluate(question, shape, tried)
+        fewer = _evaluate(inputs, shape, tried)
         if isinstance(fewer, Candidate) and not fewer.missed:
             found, enough, tried = fewer, tried, (failing + tried) // 2
             continue
-        overloaded = _overloaded(question, fewer)
+        overloaded = _overloaded(inputs, fewer)
         if overloaded == tried:
             step = 2 * step or max(1, tried // FINE)
         failing = max(tried, overloaded)
@@ -36,14 +36,14 @@ def with_fewest_replicas(
     return found
 
 
-def _overloaded(question: Question, tried: Candidate | Refusal) -> int:
+def _overloaded(inputs: PlanInputs, tried: Candidate | Refusal) -> int:
     """The most replicas for which the queue grows, at least those tried; 0 if it does not."""
     if isinstance(tried, Refusal) or not tried.served.full_per_s:
         return 0
-    most = floor((question.workload.rate or 0.0) / (KEEPS_UP * tried.served.full_per_s))
+    most = floor((inputs.workload.rate or 0.0) / (KEEPS_UP * tried.served.full_per_s))
     return max(tried.replicas, most)
 
 
-def _evaluate(question: Question, shape: Prepared, replicas: int) -> Candidate | Refusal:
+def _evaluate(inputs: PlanInputs, shape: Prepared, replicas: int) -> Candidate | Refusal:
     split = shape.parallelism.with_replicas(replicas)
-    return evaluate(question, split, shape.replica.model)
+    return evaluate(inputs, split, shape.replica.model)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tpdeploy.errors import InfeasibleError, InputError
 from tpdeploy.planner.daily import DailyPlan
+from tpdeploy.planner.inputs import PlanInputs, share_of_load
 from tpdeploy.planner.model.sharding import legal_widths, parameter_count
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import (
@@ -13,7 +14,6 @@ from tpdeploy.planner.plan import (
     PlannedCluster,
     PlannedModel,
 )
-from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.search.answer import answer_of, why
 from tpdeploy.planner.search.cost import cost_of
 from tpdeploy.planner.search.evaluation import (
@@ -66,68 +66,68 @@ class Outcome:
 
 
 # What was answered may differ from what was asked: the devices, or the tokens of a step.
-Solved = tuple[Question, Outcome]
+Solved = tuple[PlanInputs, Outcome]
 
 
-def search(question: Question) -> Outcome:
+def search(inputs: PlanInputs) -> Outcome:
     """Evaluate and rank every split that the stated options allow.
 
     Raises:
         InputError: a width, replica count or context that cannot be had here.
     """
-    estimated, refused = _estimates(question)
-    chosen = worth_simulating(question, estimated)
-    candidates = [_simulated(question, e.prepared) for e in chosen]
+    estimated, refused = _estimates(inputs)
+    chosen = worth_simulating(inputs, estimated)
+    candidates = [_simulated(inputs, e.prepared) for e in chosen]
     rest = [e for e in estimated if e not in chosen]
     if rest and all(c.missed for c in candidates):
         # A target that the likely ones miss may be met by one of the others.
         more = _quickest(rest)
-        candidates += [_simulated(question, e.prepared) for e in more]
+        candidates += [_simulated(inputs, e.prepared) for e in more]
         rest = [e for e in rest if e not in more]
-    rest.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
-    return Outcome(tuple(rank(question, candidates)), refused, tuple(rest))
+    rest.sort(key=lambda e: score(inputs, e.prepared, e.steady), reverse=True)
+    return Outcome(tuple(rank(inputs, candidates)), refused, tuple(rest))
 
 
-def is_met(question: Question) -> bool:
+def is_met(inputs: PlanInputs) -> bool:
     """Whether a split that `search` looks at meets every target; the first that does is enough.
 
     Raises:
         InputError: as `search` does.
     """
-    estimated, _ = _estimates(question)
-    chosen = worth_simulating(question, estimated)
+    estimated, _ = _estimates(inputs)
+    chosen = worth_simulating(inputs, estimated)
     rest = [e for e in estimated if e not in chosen]
     chosen.sort(key=lambda e: e.steady.latency_s)
     likely = chosen + _quickest(rest)
-    return any(not simulate(question, e.prepared).missed for e in likely)
+    return any(not simulate(inputs, e.prepared).missed for e in likely)
 
 
-def _estimates(question: Question) -> tuple[list[Estimated], tuple[Refusal, ...]]:
+def _estimates(inputs: PlanInputs) -> tuple[list[Estimated], tuple[Refusal, ...]]:
     """Every split that fits with its steady state, and those that cannot run."""
-    check_context(question)
-    prepared = prepare_all(question, splits(question))
+    check_context(inputs)
+    prepared = prepare_all(inputs, splits(inputs))
     refused = tuple(p for p in prepared if isinstance(p, Refusal))
     fitting = [p for p in prepared if isinstance(p, Prepared)]
-    if question.tensor and refused and not fitting:
-        _refuse_width(question, refused[0])
-    return [Estimated(p, steady_state(question, p)) for p in fitting], refused
+    if inputs.tensor and refused and not fitting:
+        _refuse_width(inputs, refused[0])
+    return [Estimated(p, steady_state(inputs, p)) for p in fitting], refused
 
 
 def _quickest(estimated: list[Estimated]) -> list[Estimated]:
     return sorted(estimated, key=lambda e: e.steady.latency_s)[:MOST_SIMULATED]
 
 
-def _simulated(question: Question, prepared: Prepared) -> Candidate:
+def _simulated(inputs: PlanInputs, prepared: Prepared) -> Candidate:
     """`prepared`, for cost with the fewest replicas that do, for goodput at its highest rate."""
-    if question.optimize == "goodput":
-        return at_highest_rate(question, prepared)
-    if question.optimize != "cost" or question.replicas:
-        return simulate(question, prepared)
-    found = with_fewest_replicas(question, prepared, 1, prepared.parallelism.replicas)
-    return found if isinstance(found, Candidate) else simulate(question, prepared)
+    if inputs.optimize == "goodput":
+        return at_highest_rate(inputs, prepared)
+    if inputs.optimize != "cost" or inputs.replicas:
+        return simulate(inputs, prepared)
+    found = with_fewest_replicas(inputs, prepared, 1, prepared.parallelism.replicas)
+    return found if isinstance(found, Candidate) else simulate(inputs, prepared)
 
 
-def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared | Refusal]:
+def prepare_all(inputs: PlanInputs, wanted: list[Parallelism]) -> list[Prepared | Refusal]:
     """Every split, sized, except those that cannot win.
 
     P stages of a width serve at best as P replicas of it do, and share one copy of the weights:
@@ -137,13 +137,13 @@ def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared 
     """
     alone: dict[tuple[int, int, int], Prepared | Refusal] = {}
     found = []
-    apart = question.cluster.on_network
+    apart = inputs.cluster.on_network
     for split in sorted(wanted, key=lambda p: (p.pipeline, apart(p.stage_ranks))):
-        if split.pipelined and not question.pipeline and _pipeline_loses(question, split, alone):
+        if split.pipelined and not inputs.pipeline and _pipeline_loses(inputs, split, alone):
             continue
-        if split.data_parallel and question.data is None and _waits_in_vain(question, split, alone):
+        if split.data_parallel and inputs.data is None and _waits_in_vain(inputs, split, alone):
             continue
-        prepared = prepare(question, split)
+        prepared = prepare(inputs, split)
         cut = alone.get((split.tensor, split.data, 1))
         if not split.pipelined:
             alone[split.tensor, split.data, split.expert] = prepared
@@ -154,31 +154,31 @@ def prepare_all(question: Question, wanted: list[Parallelism]) -> list[Prepared 
 
 
 def _pipeline_loses(
-    question: Question,
+    inputs: PlanInputs,
     split: Parallelism,
     alone: Mapping[tuple[int, int, int], Prepared | Refusal],
 ) -> bool:
     """Whether a split without stages uses the same devices better."""
     flat = alone.get((split.tensor, split.data, split.expert))
-    if flat and not _lacks(question, flat):
+    if flat and not _lacks(inputs, flat):
         return True
-    cluster = question.cluster
+    cluster = inputs.cluster
     direct = cluster.fabric.direct and split.ranks <= cluster.domain
     return direct and any(isinstance(other, Prepared) for other in alone.values())
 
 
 def _waits_in_vain(
-    question: Question,
+    inputs: PlanInputs,
     split: Parallelism,
     alone: Mapping[tuple[int, int, int], Prepared | Refusal],
 ) -> bool:
     """Whether data ranks would wait for a network though a split that does not wait fits."""
-    apart = question.cluster.on_network
+    apart = inputs.cluster.on_network
     nearer = (o for o in alone.values() if isinstance(o, Prepared))
     return apart(split.stage_ranks) and any(not apart(o.parallelism.stage_ranks) for o in nearer)
 
 
-def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Estimated]:
+def worth_simulating(inputs: PlanInputs, estimated: list[Estimated]) -> list[Estimated]:
     """Every plain split, and of the others those whose steady state comes near the best."""
     most: dict[int, int] = {}
     for e in estimated:
@@ -186,13 +186,13 @@ def worth_simulating(question: Question, estimated: list[Estimated]) -> list[Est
         most[split.tensor] = max(most.get(split.tensor, 0), split.replicas)
     plain = [e for e in estimated if _is_plain(e, most)]
     others = [e for e in estimated if not _is_plain(e, most)]
-    others.sort(key=lambda e: score(question, e.prepared, e.steady), reverse=True)
-    if question.data is None:
+    others.sort(key=lambda e: score(inputs, e.prepared, e.steady), reverse=True)
+    if inputs.data is None:
         others = _likely(others)
-    if question.pipeline or question.expert_parallel or not plain:
+    if inputs.pipeline or inputs.expert_parallel or not plain:
         return plain + others[:MOST_SIMULATED]
-    best = max(score(question, e.prepared, e.steady) for e in estimated)
-    near = [e for e in others if score(question, e.prepared, e.steady) >= best * (1 - MARGIN)]
+    best = max(score(inputs, e.prepared, e.steady) for e in estimated)
+    near = [e for e in others if score(inputs, e.prepared, e.steady) >= best * (1 - MARGIN)]
     return plain + near[:MOST_SIMULATED]
 
 
@@ -202,7 +202,7 @@ def _likely(others: list[Estimated]) -> list[Estimated]:
     return [e for e in others if e is first or not e.prepared.parallelism.data_parallel]
 
 
-def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
+def plan(inputs: PlanInputs, outcome: Outcome) -> DeploymentPlan:
     """The plan for the best split.
 
     Raises:
@@ -210,42 +210,42 @@ def plan(question: Question, outcome: Outcome) -> DeploymentPlan:
     """
     best = outcome.best
     if best is None:
-        raise InfeasibleError(_nothing_feasible(question, outcome))
-    waiting = overload(question, best)
+        raise InfeasibleError(_nothing_feasible(inputs, outcome))
+    waiting = overload(inputs, best)
     return DeploymentPlan(
-        model=_planned_model(question),
-        cluster=_planned_cluster(question),
-        workload=question.workload,
-        request=question.request,
-        backend=question.engine.name,
+        model=_planned_model(inputs),
+        cluster=_planned_cluster(inputs),
+        workload=inputs.workload,
+        request=inputs.request,
+        backend=inputs.engine.name,
         parallelism=best.parallelism,
-        placement=place(question.cluster, best.parallelism),
+        placement=place(inputs.cluster, best.parallelism),
         limits=best.limits,
         memory_per_gpu=best.memory,
         prediction=best.prediction,
         overload=waiting,
-        answer=answer_of(question, best),
-        why=(*outcome.remarks, *why(question, best, outcome.ranked, outcome.refused)),
+        answer=answer_of(inputs, best),
+        why=(*outcome.remarks, *why(inputs, best, outcome.ranked, outcome.refused)),
         reasons=(
             *((waiting,) if waiting else ()),
             *outcome.remarks,
-            *reasons_for(question, best, outcome.ranked, outcome.refused),
+            *reasons_for(inputs, best, outcome.ranked, outcome.refused),
         ),
-        alternatives=alternatives(question, outcome),
-        pareto=frontier(question, outcome.ranked),
-        cost=cost_of(question, best),
+        alternatives=alternatives(inputs, outcome),
+        pareto=frontier(inputs, outcome.ranked),
+        cost=cost_of(inputs, best),
         daily=outcome.daily,
     )
 
 
-def alternatives(question: Question, outcome: Outcome) -> tuple[Alternative, ...]:
+def alternatives(inputs: PlanInputs, outcome: Outcome) -> tuple[Alternative, ...]:
     """Every split that was not chosen, with its reason: those that run first, best first."""
     best = outcome.best
     losers = tuple(
         Alternative(
             **_split(c.parallelism),
             feasible=not c.missed,
-            reason=reason_for_loser(question, c, best),
+            reason=reason_for_loser(inputs, c, best),
             ttft_ms=c.prediction.ttft_ms.value if c.served.keeps_up else None,
             tpot_ms=c.prediction.tpot_ms.value,
             output_tokens_per_s=c.tokens_per_s,
@@ -257,7 +257,7 @@ def alternatives(question: Question, outcome: Outcome) -> tuple[Alternative, ...
         Alternative(
             **_split(e.prepared.parallelism),
             feasible=None,
-            reason=reason_not_simulated(question, e.prepared, e.steady, best),
+            reason=reason_not_simulated(inputs, e.prepared, e.steady, best),
         )
         for e in outcome.estimated
     )
@@ -277,13 +277,13 @@ def _split(parallelism: Parallelism) -> dict[str, int]:
     return parallelism.model_dump()
 
 
-def check_context(question: Question) -> None:
+def check_context(inputs: PlanInputs) -> None:
     """Raise InputError unless requests fit the model's context and their drafts fit one step.
 
     Raises:
         InputError: they are longer.
     """
-    workload, most = question.workload, question.shape.max_context
+    workload, most = inputs.workload, inputs.shape.max_context
     asked = workload.longest_tokens
     request = f"--input-tokens {workload.input_tokens} + --output-tokens {workload.output_tokens}"
     if workload.lengths:
@@ -291,22 +291,22 @@ def check_context(question: Question) -> None:
     elif workload.length_spread:
         request += f" with --length-spread {workload.length_spread:g}"
     if asked > most:
-        raise InputError(f"{request} = {asked}: the context of {question.shape.id} is {most}")
-    verified, tokens = workload.verified_tokens, question.max_num_batched_tokens
+        raise InputError(f"{request} = {asked}: the context of {inputs.shape.id} is {most}")
+    verified, tokens = workload.verified_tokens, inputs.max_num_batched_tokens
     if tokens and verified > tokens:
         raise InputError(
             f"--max-num-batched-tokens {tokens}: a step verifies {verified} tokens of a sequence; "
             f"give {verified} or more, or fewer --speculative-tokens"
         )
-    longest = question.max_model_len
+    longest = inputs.max_model_len
     if longest and longest > most:
-        raise InputError(f"--max-model-len {longest}: the context of {question.shape.id} is {most}")
+        raise InputError(f"--max-model-len {longest}: the context of {inputs.shape.id} is {most}")
     if longest and longest < asked:
         raise InputError(f"--max-model-len {longest}: too short for {request} = {asked}")
 
 
-def _planned_model(question: Question) -> PlannedModel:
-    shape = question.shape
+def _planned_model(inputs: PlanInputs) -> PlannedModel:
+    shape = inputs.shape
     return PlannedModel(
         id=shape.id,
         path=shape.path,
@@ -315,10 +315,10 @@ def _planned_model(question: Question) -> PlannedModel:
         parameters=parameter_count(shape),
         vocab=shape.vocab,
         dtype=shape.dtype,
-        native_dtype=question.native_dtype,
-        quantization=question.quantization,
-        stored_as=None if question.quantization else _method(shape),
-        kv_cache_dtype=question.kv_cache_dtype,
+        native_dtype=inputs.native_dtype,
+        quantization=inputs.quantization,
+        stored_as=None if inputs.quantization else _method(shape),
+        kv_cache_dtype=inputs.kv_cache_dtype,
     )
 
 
@@ -326,8 +326,8 @@ def _method(shape: ModelShape) -> str | None:
     return shape.quantization.method if shape.quantization else None
 
 
-def _planned_cluster(question: Question) -> PlannedCluster:
-    cluster = question.cluster
+def _planned_cluster(inputs: PlanInputs) -> PlannedCluster:
+    cluster = inputs.cluster
     return PlannedCluster(
         gpu=cluster.accelerator.name,
         platform=cluster.accelerator.platform,
@@ -343,48 +343,48 @@ def _planned_cluster(question: Question) -> PlannedCluster:
     )
 
 
-def _refuse_width(question: Question, refusal: Refusal) -> None:
+def _refuse_width(inputs: PlanInputs, refusal: Refusal) -> None:
     if refusal.does_not_fit:
         return
-    split, whole = refusal.parallelism, bool(question.expert_parallel)
-    widest = max(question.cluster.per_machine, question.cluster.widest)
-    legal = legal_widths(question.shape, widest, expert_parallel=whole)
-    legal = tuple(w for w in legal if whole or w not in question.engine.refused_widths)
+    split, whole = refusal.parallelism, bool(inputs.expert_parallel)
+    widest = max(inputs.cluster.per_machine, inputs.cluster.widest)
+    legal = legal_widths(inputs.shape, widest, expert_parallel=whole)
+    legal = tuple(w for w in legal if whole or w not in inputs.engine.refused_widths)
     asked = f"--tp {split.tensor}" + (f" --pp {split.pipeline}" if split.pipelined else "")
     if split.data_parallel:
         raise InputError(f"{asked} --dp {split.data}: {refusal.reason}; leave --tp or --dp out")
     raise InputError(
-        f"{asked}: {refusal.reason}; legal widths for {question.shape.id} here: "
+        f"{asked}: {refusal.reason}; legal widths for {inputs.shape.id} here: "
         f"{', '.join(map(str, legal))}"
     )
 
 
-def _nothing_feasible(question: Question, outcome: Outcome) -> str:
+def _nothing_feasible(inputs: PlanInputs, outcome: Outcome) -> str:
     if outcome.ranked:
         closest = outcome.ranked[0]
-        up_to = f" of up to {question.cluster.count} GPUs" if question.optimize == "fewest" else ""
-        tokens = question.max_num_batched_tokens
+        up_to = f" of up to {inputs.cluster.count} GPUs" if inputs.optimize == "fewest" else ""
+        tokens = inputs.max_num_batched_tokens
         steps = f" in steps of at most {tokens:,} tokens" if tokens else ""
         return (
             f"no split{up_to} meets the targets; closest is {closest.parallelism.words} x "
             f"{closest.replicas}{steps} ({'; '.join(closest.missed)})"
         )
-    cluster = question.cluster
+    cluster = inputs.cluster
     fits = [r for r in outcome.refused if r.does_not_fit] or list(outcome.refused)
     tightest = max(fits, key=lambda r: (r.parallelism.ranks, r.parallelism.tensor))
     return (
-        f"{question.shape.id} does not run on {cluster.count}x{cluster.accelerator.name}: "
+        f"{inputs.shape.id} does not run on {cluster.count}x{cluster.accelerator.name}: "
         f"at {tightest.parallelism.words} it {tightest.reason}"
     )
 
 
-def _lacks(question: Question, flat: Prepared | Refusal) -> bool:
+def _lacks(inputs: PlanInputs, flat: Prepared | Refusal) -> bool:
     """Whether a width without stages lacks memory for its weights or its share of the load."""
     if isinstance(flat, Refusal):
         return flat.does_not_fit
-    share = share_of_load(question.workload, flat.parallelism.replicas).concurrency
+    share = share_of_load(inputs.workload, flat.parallelism.replicas).concurrency
     most = flat.replica.max_num_seqs
-    wanted = 1 if question.optimize in LEAST_DEVICES else min(share or most, most)
+    wanted = 1 if inputs.optimize in LEAST_DEVICES else min(share or most, most)
     return flat.sized.kv_requests < wanted
 
 

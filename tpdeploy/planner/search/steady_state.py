@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import ceil
 
-from tpdeploy.planner.question import Question, share_of_load
+from tpdeploy.planner.inputs import PlanInputs, share_of_load
 from tpdeploy.planner.search.evaluation import Prepared
 from tpdeploy.planner.serving.simulation import rough_capacity, round_seconds
 
@@ -19,9 +19,9 @@ class SteadyState:
     latency_s: float  # of one request, from arrival to its last token
 
 
-def steady_state(question: Question, prepared: Prepared) -> SteadyState:
+def steady_state(inputs: PlanInputs, prepared: Prepared) -> SteadyState:
     """Every replica decodes its share of the load, and prefills one prompt for each that ends."""
-    workload, replica = question.workload, prepared.replica
+    workload, replica = inputs.workload, prepared.replica
     replicas = prepared.parallelism.replicas
     share, most = share_of_load(workload, replicas), replica.running_limit(workload)
     if share.concurrency is not None:
@@ -44,9 +44,9 @@ def steady_state(question: Question, prepared: Prepared) -> SteadyState:
     )
 
 
-def least_replicas(question: Question, prepared: Prepared) -> int:
+def least_replicas(inputs: PlanInputs, prepared: Prepared) -> int:
     """Replicas without which a rate is above what full replicas serve; one for a closed loop."""
-    rate = question.workload.rate
+    rate = inputs.workload.rate
     if rate is None:
         return 1
-    return ceil(rate / rough_capacity(prepared.replica, question.workload))
+    return ceil(rate / rough_capacity(prepared.replica, inputs.workload))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from tpdeploy.planner.question import Question
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.search.evaluation import Candidate, evaluate
 from tpdeploy.planner.search.ranking import TIE, rank
 from tpdeploy.planner.workload import Workload
@@ -20,15 +20,15 @@ SETTLED = TIE / 2
 CONTENDERS = 3
 
 
-def turning_points(question: Question, ranked: Sequence[Candidate]) -> tuple[str, ...]:
+def turning_points(inputs: PlanInputs, ranked: Sequence[Candidate]) -> tuple[str, ...]:
     """Which split is chosen up to which load, in words; none where only one can be.
 
     A split is looked at with the replicas that it has in `ranked`.
     """
     contenders = _contenders(ranked)
-    if question.optimize in {"cost", "goodput", "fewest", "daily"} or len(contenders) < 2:
+    if inputs.optimize in {"cost", "goodput", "fewest", "daily"} or len(contenders) < 2:
         return ()
-    chosen = [(load, _chosen(question, contenders, load)) for load in _loads(question.workload)]
+    chosen = [(load, _chosen(inputs, contenders, load)) for load in _loads(inputs.workload)]
     spans = [list(span) for _, span in groupby(chosen, key=lambda pair: pair[1])]
     if len(spans) == 1:
         (_, first), *_ = spans[0]
@@ -58,13 +58,13 @@ def _loads(workload: Workload) -> list[Workload]:
     return [workload.at_concurrency(each) for each in clients]
 
 
-def _chosen(question: Question, contenders: Sequence[Candidate], load: Workload) -> str:
+def _chosen(inputs: PlanInputs, contenders: Sequence[Candidate], load: Workload) -> str:
     """The split that is chosen under `load`, in words."""
-    if load == question.workload:
-        found = rank(question, contenders)
+    if load == inputs.workload:
+        found = rank(inputs, contenders)
     else:
-        roughly = replace(question.protocol, settled=SETTLED)
-        asked = replace(question, workload=load, protocol=roughly)
+        roughly = replace(inputs.protocol, settled=SETTLED)
+        asked = replace(inputs, workload=load, protocol=roughly)
         answers = [evaluate(asked, c.parallelism, c.replica.model) for c in contenders]
         found = rank(asked, [a for a in answers if isinstance(a, Candidate)])
     if not found or found[0].missed:

@@ -3,10 +3,10 @@
 from math import inf
 from statistics import fmean
 
+from tpdeploy.planner.inputs import PlanInputs, share_of_load
 from tpdeploy.planner.model.attention.kinds import main_attention
 from tpdeploy.planner.performance.step_model import StepModel
 from tpdeploy.planner.plan import Distribution, Estimate, Prediction
-from tpdeploy.planner.question import Question, share_of_load
 from tpdeploy.planner.serving.percentiles import requests_needed, statistics_ms
 from tpdeploy.planner.serving.simulation import Served
 from tpdeploy.planner.workload import Workload
@@ -17,15 +17,15 @@ from tpdeploy.profiles.models.shape import ModelShape
 EAGER_ERROR = 1.0
 
 
-def predict(question: Question, model: StepModel, served: Served, replicas: int) -> Prediction:
+def predict(inputs: PlanInputs, model: StepModel, served: Served, replicas: int) -> Prediction:
     """The prediction for all replicas from what one replica served."""
-    workload = question.workload
-    efficiency = question.cluster.efficiency
-    least = EAGER_ERROR if question.graphless else 0.0
-    known = efficiency.errors.of(kind_of_model(question.shape), joined=model.joined)
+    workload = inputs.workload
+    efficiency = inputs.cluster.efficiency
+    least = EAGER_ERROR if inputs.graphless else 0.0
+    known = efficiency.errors.of(kind_of_model(inputs.shape), joined=model.joined)
     first, error = max(known.ttft, least), max(known.tpot, least)
-    source = _source(question, model)
-    busy = _busy_replicas(question, replicas)
+    source = _source(inputs, model)
+    busy = _busy_replicas(inputs, replicas)
     ttft_at = workload.ttft.at if workload.ttft else "p50"
     tpot_at = workload.tpot.at if workload.tpot else "p50"
     return Prediction(
@@ -37,7 +37,7 @@ def predict(question: Question, model: StepModel, served: Served, replicas: int)
         ttft_distribution=distribution(served.ttft_s),
         tpot_distribution=distribution(served.tpot_s),
         e2e_distribution=distribution(served.e2e_s),
-        confidence="low" if question.graphless else question.cluster.efficiency.errors.confidence,
+        confidence="low" if inputs.graphless else inputs.cluster.efficiency.errors.confidence,
     )
 
 
@@ -92,29 +92,27 @@ def distribution(seconds: tuple[float, ...]) -> Distribution:
     return Distribution(**told, requests=len(seconds))
 
 
-def _busy_replicas(question: Question, replicas: int) -> float:
+def _busy_replicas(inputs: PlanInputs, replicas: int) -> float:
     """Replicas with as much load as the one simulated; a fraction when it does not divide."""
-    concurrency = question.workload.concurrency
+    concurrency = inputs.workload.concurrency
     if concurrency is None:
         return replicas
-    return concurrency / (share_of_load(question.workload, replicas).concurrency or 1)
+    return concurrency / (share_of_load(inputs.workload, replicas).concurrency or 1)
 
 
-def _source(question: Question, model: StepModel) -> str:
-    efficiency = question.cluster.efficiency
-    architecture = question.cluster.accelerator.architecture
+def _source(inputs: PlanInputs, model: StepModel) -> str:
+    efficiency = inputs.cluster.efficiency
+    architecture = inputs.cluster.accelerator.architecture
     parts = [
         f"model: roofline, {architecture} efficiencies ({efficiency.errors.confidence} confidence)"
     ]
-    if efficiency.engine != question.engine.name:
-        parts.append(
-            f"those of {efficiency.engine}, since there are none of {question.engine.name}"
-        )
+    if efficiency.engine != inputs.engine.name:
+        parts.append(f"those of {efficiency.engine}, since there are none of {inputs.engine.name}")
     kernels = efficiency.kernels.source
     if kernels.startswith("taken over") and efficiency.engine not in kernels:
         parts += [f"kernels {kernels}", f"host: {efficiency.serving.source}"]
-    parts += question.cluster.measured
-    if question.graphless:
+    parts += inputs.cluster.measured
+    if inputs.graphless:
         parts.append("without CUDA graphs: estimated (low confidence)")
     parts += model.sources
     return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""Question: everything a plan is decided from."""
+"""PlanInputs: everything a plan is decided from."""
 
 from dataclasses import dataclass
 from math import ceil
@@ -13,7 +13,7 @@ from tpdeploy.profiles.record import Dtype
 
 
 @dataclass(frozen=True)
-class Question:
+class PlanInputs:
     """A model as it will be served, the devices, the load, and what the user fixed."""
 
     shape: ModelShape

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.planner.questions import ask
-from tpdeploy.backends.question import question_of
+from tests.planner.inputs import ask
+from tpdeploy.backends.inputs import inputs_of
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.backends.rules import engine_rules
 from tpdeploy.errors import InputError
@@ -17,9 +17,9 @@ from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 
 
 def planned(model: str, gpus: str, load: Workload) -> DeploymentPlan:
-    question = ask(model, gpus, workload=load)
-    rules = engine_rules(load_backend("vllm"), question.shape, question.cluster)
-    asked = replace(question, engine=rules)
+    inputs = ask(model, gpus, workload=load)
+    rules = engine_rules(load_backend("vllm"), inputs.shape, inputs.cluster)
+    asked = replace(inputs, engine=rules)
     return plan(asked, search(asked))
 
 
@@ -35,7 +35,7 @@ def planned(model: str, gpus: str, load: Workload) -> DeploymentPlan:
 def test_the_same_question_has_the_same_answer(model: str, gpus: str, load: Workload) -> None:
     """A plan's own prediction comes out again, from the plan alone."""
     made = planned(model, gpus, load)
-    again = evaluate(question_of(made), made.parallelism)
+    again = evaluate(inputs_of(made), made.parallelism)
     assert isinstance(again, Candidate)
     assert again.prediction == made.prediction
 
@@ -43,10 +43,10 @@ def test_the_same_question_has_the_same_answer(model: str, gpus: str, load: Work
 def test_a_plan_keeps_its_network() -> None:
     """Another than such machines usually have is not forgotten."""
     cluster = parse_gpus("2x8xH100", network="tcpxo-200g")
-    question = replace(ask("llama-70b", "2x8xH100"), cluster=cluster)
-    made = plan(question, search(question))
+    inputs = replace(ask("llama-70b", "2x8xH100"), cluster=cluster)
+    made = plan(inputs, search(inputs))
     assert made.cluster.network == "tcpxo-200g"
-    rebuilt = question_of(made.model_copy(update={"backend": "vllm"})).cluster.network
+    rebuilt = inputs_of(made.model_copy(update={"backend": "vllm"})).cluster.network
     assert rebuilt == cluster.network
 
 
@@ -55,4 +55,4 @@ def test_a_model_that_is_not_known_here_is_refused() -> None:
     made = planned("llama-8b", "1xH100", Workload(concurrency=1))
     model = made.model.model_copy(update={"id": "gone", "path": "/nowhere/gone"})
     with pytest.raises(InputError, match="/nowhere/gone"):
-        question_of(made.model_copy(update={"model": model}))
+        inputs_of(made.model_copy(update={"model": model}))

@@ -6,9 +6,9 @@ from tpdeploy.backends.base import Backend
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.backends.rules import engine_rules
 from tpdeploy.learning.applied import with_engine_here, with_engine_measured
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.model.precision import kv_cache_dtype, served_shape
 from tpdeploy.planner.plan import DeploymentPlan, PlannedCluster
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.devices.catalog import assemble, find_accelerator
@@ -26,7 +26,7 @@ def pose(
     engine: Backend,
     *,
     corrected: bool = True,
-) -> Question:
+) -> PlanInputs:
     """The question whether and how `engine` serves the checkpoint `stored` on `cluster`.
 
     `corrected`: with what validations on this machine taught.
@@ -40,7 +40,7 @@ def pose(
     here = with_engine_measured(cluster, engine.name)
     if corrected:
         here = with_engine_here(cluster, engine.name, shape)
-    return Question(
+    return PlanInputs(
         shape=shape,
         cluster=here,
         workload=load,
@@ -51,7 +51,7 @@ def pose(
     )
 
 
-def question_of(plan: DeploymentPlan, *, corrected: bool = True) -> Question:
+def inputs_of(plan: DeploymentPlan, *, corrected: bool = True) -> PlanInputs:
     """The question that `plan` answers: its prediction under other loads follows.
 
     `corrected`: with what validations on this machine taught.
@@ -65,8 +65,8 @@ def question_of(plan: DeploymentPlan, *, corrected: bool = True) -> Question:
     engine = load_backend(plan.backend)
     # What was left open is as the plan says, even where the same words would mean another today.
     meant = request.changed(dtype=model.dtype, quantization=model.quantization)
-    question = pose(meant, stored, cluster, plan.workload, engine, corrected=corrected)
-    return replace(question, dtype=request.dtype, kv_cache_dtype=model.kv_cache_dtype)
+    inputs = pose(meant, stored, cluster, plan.workload, engine, corrected=corrected)
+    return replace(inputs, dtype=request.dtype, kv_cache_dtype=model.kv_cache_dtype)
 
 
 def request_behind(plan: DeploymentPlan) -> Request:

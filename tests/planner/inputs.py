@@ -2,8 +2,8 @@
 
 from tpdeploy.backends.vllm import VllmBackend
 from tpdeploy.planner.engine_rules import EngineRules
+from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.model.precision import served_shape
-from tpdeploy.planner.question import Question
 from tpdeploy.planner.request import Objective
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
@@ -32,10 +32,10 @@ def ask(
     optimize: Objective = "throughput",
     gpu_price_per_hour: float | None = None,
     engine: EngineRules = VLLM,
-) -> Question:
+) -> PlanInputs:
     """A question about `model` on `gpus`, the rest as the command line leaves it."""
     cluster = parse_gpus(gpus, interconnect)
-    return Question(
+    return PlanInputs(
         shape=served_shape(load_model(model), cluster.accelerator, None, quantization),
         cluster=cluster,
         workload=workload,
