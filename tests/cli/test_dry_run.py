@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.cli.commands import tpdeploy
 
 
+@pytest.mark.slow
 def test_a_file_has_what_would_be_printed(tmp_path: Path) -> None:
     """Whole, and nothing is on stdout; ports are drawn anew each time."""
     made = tpdeploy("plan", "smollm2", "--gpus", "1xCPU", "--backend", "vllm", home=tmp_path)

@@ -114,6 +114,7 @@ def test_short_help(option: str) -> None:
     assert "..." not in summaries.partition("Commands:")[2]
 
 
+@pytest.mark.slow
 def test_quiet_and_verbose(tmp_path: Path) -> None:
     """`-v` is `--all`; `-q` leaves the result and errors, and holds for one command."""
     asked = ("plan", "smollm2", "--backend", "vllm", "--gpus")

@@ -186,6 +186,7 @@ def test_without_a_count_the_answer_is_how_many(tmp_path: Path) -> None:
     assert "The count was left open" in answer["cluster"]["assumptions"][0]
 
 
+@pytest.mark.slow
 def test_a_load_that_no_count_carries_exits_with_3(tmp_path: Path) -> None:
     """As JSON too: what was looked at, and what comes closest."""
     args = ["llama-8b", "--gpus", "H100", "--rate", "1", "--tpot", "0.01", "--backend", "vllm"]
@@ -402,6 +403,7 @@ def test_one_token_has_no_further_ones(tmp_path: Path) -> None:
     assert "TPOT +0%" in found["alternatives"][0]["reason"]
 
 
+@pytest.mark.slow
 def test_a_large_change_is_a_factor(tmp_path: Path) -> None:
     """What is more than three times as much is not told in percent."""
     asked = ("llama-70b", "--gpus", "8xH100", "--concurrency", "1024", "--optimize", "latency")

@@ -76,6 +76,7 @@ def test_a_sweep_measures_each_load_and_keeps_all(tmp_path: Path) -> None:
     assert len(prompts) == len(server.seen)  # none that a prefix cache could know from before
 
 
+@pytest.mark.slow
 def test_a_target_missed_at_one_load_exits_with_1(tmp_path: Path) -> None:
     """The loads that missed it are named."""
     plan = plan_file(tmp_path, LOAD.model_copy(update={"ttft": Target(ms=0.001)}))

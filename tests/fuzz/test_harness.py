@@ -20,6 +20,8 @@ from tpdeploy.harness.load.requests import read_requests
 from tpdeploy.planner.workload import Target, Workload
 from tpdeploy.records import Dumper, dump_record
 
+pytestmark = pytest.mark.slow
+
 RESULTS = {
     path.name: json.loads(path.read_text())
     for path in sorted((Path(__file__).parents[1] / "harness" / "data").glob("*.json"))
@@ -40,7 +42,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @fuzzed(120)
 @given(st.dictionaries(st.sampled_from(sorted(ROW)), words(), min_size=1, max_size=2))
-@pytest.mark.slow
 def test_a_row_of_a_table(changes: dict[str, str]) -> None:
     """A bad cell loses its own row, for a reason; all others are predicted, finite."""
     found = kept(lambda: predict_row({**ROW, **changes}))
@@ -61,7 +62,6 @@ def test_a_table(place: Path, content: bytes) -> None:
     kept(lambda: read_rows(path))
 
 
-@pytest.mark.slow
 @fuzzed(200)
 @given(st.sampled_from(sorted(RESULTS)).flatmap(lambda name: mutants(RESULTS[name])))
 def test_a_result_of_another_tool(place: Path, result: object) -> None:
@@ -71,7 +71,6 @@ def test_a_result_of_another_tool(place: Path, result: object) -> None:
     kept(lambda: imported_report(path, PLAN))
 
 
-@pytest.mark.slow
 @fuzzed(25)
 @given(st.sampled_from(sorted(RESULTS)).flatmap(lambda name: mutants(RESULTS[name])))
 def test_validate_from(place: Path, result: object) -> None:
@@ -84,7 +83,6 @@ def test_validate_from(place: Path, result: object) -> None:
 
 @fuzzed(25)
 @given(mutants(json.loads(PLAN.model_dump_json(exclude_none=True))))
-@pytest.mark.slow
 def test_validate_a_plan(place: Path, plan: object) -> None:
     """A plan that was edited, against a run under a load that is not its own."""
     path = place / "plan.yaml"

@@ -18,6 +18,8 @@ from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.models.library import load_model, model_profiles
 from tpdeploy.profiles.models.shape import ModelShape
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = [profile.config for profile in model_profiles()]
 QUANTIZED = {
     "quantization": {
@@ -56,7 +58,6 @@ def planned(shape: ModelShape) -> object:
     return [answer.prediction for answer in answers if isinstance(answer, Candidate)]
 
 
-@pytest.mark.slow
 @fuzzed(250)
 @given(st.sampled_from(CONFIGS).flatmap(mutants))
 def test_config_json(place: Path, config: object) -> None:
@@ -69,7 +70,6 @@ def test_config_json(place: Path, config: object) -> None:
 
 @fuzzed(60)
 @given(mutants(QUANTIZED))
-@pytest.mark.slow
 def test_hf_quant_config_json(place: Path, quantized: object) -> None:
     """What stands beside config.json is checked as what stands in it."""
     name = folder(place, json.dumps(LLAMA).encode(), as_json(quantized).encode())

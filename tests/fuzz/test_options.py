@@ -10,6 +10,8 @@ from tests.fuzz.mutants import words
 from tests.fuzz.promise import fuzzed, kept, ran
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 
+pytestmark = pytest.mark.slow
+
 PLAN = ("plan", "smollm2-135m", "--gpus", "1xH100", "--backend", "vllm", "--json")
 PLANNED = (
     *("input-tokens", "output-tokens", "concurrency", "rate", "ttft", "tpot", "dtype", "tp", "pp"),
@@ -57,7 +59,6 @@ def option(name: str, value: str) -> str:
     return f"--{name}={value}"
 
 
-@pytest.mark.slow
 @fuzzed(100)
 @given(st.lists(st.builds(option, st.sampled_from(PLANNED), words()), min_size=1, max_size=2))
 def test_options_of_plan(home: Path, options: list[str]) -> None:

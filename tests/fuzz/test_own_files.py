@@ -39,6 +39,8 @@ from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.machine.gpus_spec import parse_gpus
 from tpdeploy.records import Dumper, dump_record
 
+pytestmark = pytest.mark.slow
+
 ASKED = ask("llama-8b", "2xH100", workload=Workload(output_tokens=64, concurrency=4))
 PLAN = make_plan(ASKED, search(ASKED))
 CLUSTER = with_engine(parse_gpus("2xCPU"), "vllm")
@@ -114,7 +116,6 @@ def predicted(inputs: PlanInputs) -> object:
     return answer.prediction if isinstance(answer, Candidate) else answer.reason
 
 
-@pytest.mark.slow
 @fuzzed(120)
 @given(mutants(as_document(PLAN)))
 def test_a_plan(place: Path, plan: object) -> None:
@@ -184,7 +185,6 @@ def ask_on(cluster: Cluster) -> PlanInputs:
     return replace(ask("smollm2-135m", "2xCPU", workload=ASKED.workload), cluster=cluster)
 
 
-@pytest.mark.slow
 @fuzzed(60)
 @given(mutants(json.loads(DEPLOYMENT.model_dump_json())))
 def test_a_deployment(home: Path, document: object) -> None:
@@ -205,7 +205,6 @@ LOOK = {
 }
 
 
-@pytest.mark.slow
 @fuzzed(60)
 @given(mutants(LOOK), mutants(LOOK))
 def test_what_engines_told(home: Path, first: object, second: object) -> None:
@@ -220,7 +219,6 @@ def test_what_engines_told(home: Path, first: object, second: object) -> None:
     ran("status", "--json", home=home)
 
 
-@pytest.mark.slow
 @fuzzed(60)
 @given(mutants(json.loads(run_of(2, 0.5, 50).model_dump_json())))
 def test_a_validation_that_was_kept(home: Path, document: object) -> None:

@@ -26,6 +26,7 @@ def exchange(url: str, output_tokens: int = 8, *, exact: bool = True) -> Exchang
     return asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_times_are_those_of_the_server() -> None:
     """TTFT, inter-token and end-to-end latency agree with what the server did when."""
     with serving(StandIn(ttft_s=0.05, itl_s=0.01)) as server:

@@ -104,6 +104,7 @@ def test_the_engine_is_found_or_its_absence_named(
     assert engine_python() == tmp_path / "environments" / "some-1.0" / "bin" / "python"
 
 
+@pytest.mark.slow
 def test_as_a_program_it_explains_itself_in_one_line(tmp_path: Path) -> None:
     """Without an engine: nothing on stdout, one line on stderr, exit code 2."""
     result = subprocess.run(

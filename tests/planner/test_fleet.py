@@ -22,6 +22,7 @@ def busy() -> Fleet:
     return fewest_devices(ask("llama-70b", "H100", workload=BUSY))
 
 
+@pytest.mark.slow
 def test_one_replica_fewer_would_not_carry_the_load() -> None:
     """The answer meets the rate and the targets; the same split with one replica less does not."""
     fleet = busy()
@@ -55,6 +56,7 @@ def test_more_load_never_needs_fewer_devices() -> None:
     assert counts[-1] > counts[0]
 
 
+@pytest.mark.slow
 def test_the_cluster_is_the_smallest_that_holds_the_replicas() -> None:
     """Up to a machine exactly as many devices; beyond, whole machines, and idle devices named."""
     small = fewest_devices(ask("llama-8b", "H100", workload=Workload(rate=1)))
@@ -75,6 +77,7 @@ def test_targets_at_a_concurrency_count_too() -> None:
     assert best.prediction.tpot_ms.value <= 25
 
 
+@pytest.mark.slow
 def test_a_model_larger_than_a_machine_spans_two() -> None:
     """405B in BF16 takes two machines as two stages."""
     best = fewest_devices(ask("llama-405b", "H100", workload=Workload(rate=0.1))).outcome.best
@@ -92,6 +95,7 @@ def test_a_load_beyond_the_most_devices_says_what_comes_closest() -> None:
         plan(fleet.inputs, fleet.outcome)
 
 
+@pytest.mark.slow
 def test_a_model_that_fits_no_machines_says_so() -> None:
     """A trillion parameters do not fit 64 T4 with 14 GiB each."""
     fleet = fewest_devices(ask("kimi-k2", "T4", workload=Workload(rate=1)))
@@ -111,6 +115,7 @@ def replace_rate(rate: float) -> Workload:
     return BUSY.model_copy(update={"rate": rate})
 
 
+@pytest.mark.slow
 def test_the_question_keeps_what_the_user_fixed() -> None:
     """A width that is asked for is the only one looked at."""
     inputs = replace(ask("llama-70b", "H100", workload=BUSY), tensor=8)

@@ -131,6 +131,7 @@ def test_as_many_replicas_are_counted_as_listed(
     assert group_capacity(cluster, tp) == len(device_groups(cluster, tp))
 
 
+@pytest.mark.slow
 def test_ten_thousand_machines_are_counted_at_once_and_listed_in_their_number() -> None:
     """Counting takes under 10 ms and listing under a second, where a look back takes minutes."""
     cluster = parse_gpus("10000x8xH100")

@@ -104,6 +104,7 @@ def test_without_blocks_no_two_prompts_begin_alike(tmp_path: Path) -> None:
     assert len(set(first)) == len(first)
 
 
+@pytest.mark.slow
 def test_failed_requests_are_counted_and_the_replay_goes_on(tmp_path: Path) -> None:
     trace = trace_of(tmp_path, REQUESTS)
     behaviours = first_then_answer("answer", "answer", "answer", "answer", "refuse", "cut")
@@ -161,6 +162,7 @@ def test_predicted_and_measured_stand_side_by_side(tmp_path: Path) -> None:
     assert rows
 
 
+@pytest.mark.slow
 def test_the_part_is_the_plans_unless_stated(tmp_path: Path) -> None:
     """From Python: of the plan's file, what the plan is for, and held against its prediction."""
     path = written(tmp_path, REQUESTS)
@@ -173,6 +175,7 @@ def test_the_part_is_the_plans_unless_stated(tmp_path: Path) -> None:
     assert report.rows[0].predicted is not None
 
 
+@pytest.mark.slow
 def test_another_window_is_not_held_against_the_plan(tmp_path: Path) -> None:
     """The same file at another speed is another load: nothing is predicted by the plan for it."""
     trace = trace_of(tmp_path, REQUESTS)

@@ -79,6 +79,7 @@ def test_no_token_is_none(behaviour: Any, capsys: pytest.CaptureFixture[str]) ->
     assert "no token within 0.4 s" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_who_is_busy_with_others_lives() -> None:
     """Tokens for them are a sign of life; without metrics nobody can tell."""
     with engine(delay_s=2.0, busy=True) as port:
