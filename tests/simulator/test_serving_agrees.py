@@ -24,6 +24,8 @@ REPLICAS = (
     Replica("qwen3-30b-a3b", "1xH100", 1),  # with room for 115 requests
 )
 CLIENTS = (1, 2, 8, 32, 100, 400)
+# Open loops take longest to simulate: one plan of each way to schedule.
+FEWER = (SMALL, REPLICAS[2], REPLICAS[4])
 # So many requests are in an open loop, and so many loops are run with other arrivals: of what
 # is served at most, at 80 % their mean TPOT still differs by 4 %, at 90 % their TTFT by a tenth.
 REQUESTS = 5000
@@ -110,7 +112,7 @@ def test_closed_loops_of_real_lengths_agree(name: str, clients: int) -> None:
 
 
 @pytest.mark.parametrize("share", [0.3, 0.8])
-@pytest.mark.parametrize("replica", REPLICAS, ids=str)
+@pytest.mark.parametrize("replica", FEWER, ids=str)
 def test_open_loops_agree(replica: Replica, share: float) -> None:
     """At shares of what is served at most that leave it room."""
     rate = share * most(replica)
@@ -121,7 +123,7 @@ def test_open_loops_agree(replica: Replica, share: float) -> None:
     assert fmean(told.ttft_s) == pytest.approx(fmean(fmean(r.ttft) for r in runs), rel=0.06)
 
 
-@pytest.mark.parametrize("replica", REPLICAS, ids=str)
+@pytest.mark.parametrize("replica", FEWER, ids=str)
 def test_open_loops_agree_near_the_most(replica: Replica) -> None:
     """At 91 % means differ from run to run: within what two of them span, and a tenth."""
     rate = 0.91 * most(replica)
@@ -151,7 +153,7 @@ def test_a_rate_below_what_is_served_is_kept_up_with(replica: Replica) -> None:
     assert planned(replica, rate=0.9 * most(replica)).keeps_up
 
 
-@pytest.mark.parametrize(("replicas", "share"), [(2, 0.85), (3, 0.9), (5, 0.9)])
+@pytest.mark.parametrize(("replicas", "share"), [(2, 0.85), (3, 0.9)])
 def test_the_same_fleet_carries_a_rate(replicas: int, share: float) -> None:
     """As many replicas of one GPU as the plain simulator needs, without and with a TPOT target."""
     rate = replicas * share * most(SMALL)
