@@ -1,9 +1,11 @@
 """TCP ports: whether one is free, and finding free ones."""
 
 import errno
+import random
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 
 import psutil
 
@@ -14,6 +16,8 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - to be told apart, not to listen on
 PORTS = range(1, 65536)
 # Of endpoints whose port nobody has stated.
 FIRST_PORT, PORTS_TRIED = 8000, 100
+# Below the range of connections (ip_local_port_range, from 32768) and of Kubernetes' NodePorts.
+DRAWN = range(20000, 30000)
 
 
 def is_free(host: str, port: int) -> bool:
@@ -27,15 +31,13 @@ def free_from(host: str, first: int = FIRST_PORT, tries: int = PORTS_TRIED) -> I
 
 
 def free_ports(host: str, count: int) -> list[int]:
-    """`count` different ports that are free now."""
-    probes = [socket.socket(socket.AF_INET, socket.SOCK_STREAM) for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind((host, 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
+    """`count` different ports that are free now, of those that no connection is given.
+
+    Engines listen a minute after their port was chosen: by then the kernel could have given one
+    of its own range to somebody else.
+    """
+    drawn = random.sample(DRAWN, len(DRAWN))
+    return list(islice((port for port in drawn if is_free(host, port)), count))
 
 
 def claim(port: int) -> socket.socket | None:
