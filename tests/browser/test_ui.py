@@ -19,7 +19,7 @@ WRONG = "?model=llama-8b&gpus=2xH1O0"
 def served() -> Iterator[str]:
     """The address of the page."""
     with ui.server("127.0.0.1", 0) as serving:
-        thread = Thread(target=serving.serve_forever)
+        thread = Thread(target=serving.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{serving.server_port}/"
         serving.shutdown()

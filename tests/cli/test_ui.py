@@ -25,7 +25,7 @@ FORM = {"model": "llama-8b", "gpus": "2xH100", "backend": "vllm", "concurrency":
 def page() -> Iterator[httpx.Client]:
     """A client of a page that is served."""
     with ui.server("127.0.0.1", 0) as serving:
-        thread = Thread(target=serving.serve_forever)
+        thread = Thread(target=serving.serve_forever, args=(0.01,))
         thread.start()
         address = f"http://127.0.0.1:{serving.server_port}"
         with httpx.Client(base_url=address, timeout=60) as client:

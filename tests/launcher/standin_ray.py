@@ -59,7 +59,7 @@ class StandInRay:
         self.states = ["RUNNING"]
         self.status, self.message = "RUNNING", ""
         self.completion, self.token = 200, ""
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def get(self, path: str) -> tuple[int, str]:
         asked = urlsplit(path)

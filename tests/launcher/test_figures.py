@@ -159,7 +159,7 @@ def test_an_engine_that_never_ends_its_answer_holds_nobody_up(
     """It is left out; who has only a Sampler to call does not even notice."""
     monkeypatch.setattr(figures, "TIMEOUT_S", 0.7)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-    Thread(target=server.serve_forever, daemon=True).start()
+    Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     deployment = deployed(server.server_port, 1)
     began = time.monotonic()
     assert figures.look(deployment, VllmBackend()).replicas == {}
