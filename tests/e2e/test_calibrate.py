@@ -1,26 +1,16 @@
 """Calibration with the kernels of the real engine."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.commands import tpdeploy
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.launcher.environments import find_environment
 from tpdeploy.learning.calibrations import MeasuredMachine
 
 pytestmark = pytest.mark.engine
-
-
-def tpdeploy(home: Path, *args: str) -> str:
-    command = [sys.executable, "-m", "tpdeploy", *args]
-    env = {**os.environ, "TPDEPLOY_HOME": str(home)}
-    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 def has_avx512() -> bool:
@@ -29,11 +19,14 @@ def has_avx512() -> bool:
 
 def test_the_engines_own_kernels_are_measured_and_used(tmp_path: Path) -> None:
     """Every kernel of vLLM's CPU build can be called alone; a plan then names the measurement."""
+    home = str(tmp_path)
     asked = ("calibrate", "--backend", "vllm", "--gpus", "2xCPU", "--quick", "--json")
     environment = find_environment(load_backend("vllm").environment("cpu"))
     assert environment is not None
     python = str(environment.python)
-    found = MeasuredMachine.model_validate_json(tpdeploy(tmp_path, *asked, "--python", python))
+    found = MeasuredMachine.model_validate_json(
+        tpdeploy(*asked, "--python", python, TPDEPLOY_HOME=home)
+    )
     assert not [remark for remark in found.remarks if "cannot be called" in remark]
     kernels = {sample.operation: sample.kernel for sample in found.samples}
     assert kernels == {
@@ -48,5 +41,7 @@ def test_the_engines_own_kernels_are_measured_and_used(tmp_path: Path) -> None:
     # A fit that follows its samples; how fast the machine is does not matter here.
     for kind in (found.matmul, found.prefill_attention, found.decode_attention):
         assert kind.error < 0.5
-    plan = json.loads(tpdeploy(tmp_path, "plan", "smollm2-135m", "--gpus", "2xCPU", "--json"))
+    plan = json.loads(
+        tpdeploy("plan", "smollm2-135m", "--gpus", "2xCPU", "--json", TPDEPLOY_HOME=home)
+    )
     assert "measured on this machine" in plan["prediction"]["tpot_ms"]["source"]

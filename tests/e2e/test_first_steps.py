@@ -2,13 +2,12 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.commands import stop, tpdeploy
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.small_model import engine_python, prepare_smollm2
 from tpdeploy.launcher.state import running_endpoint
@@ -19,18 +18,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "start" / "cpu.md"
 NAMED = "smollm2-135m-instruct"
 
 
-def tpdeploy(*args: str) -> str:
-    command = [sys.executable, "-m", "tpdeploy", *args]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @pytest.fixture
 def _stopped() -> Iterator[None]:
     yield
-    command = [sys.executable, "-m", "tpdeploy", "stop", "--name", "default"]
-    subprocess.run(command, capture_output=True, check=False)
+    stop("default")
 
 
 @pytest.mark.usefixtures("_stopped")

@@ -3,27 +3,19 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.commands import stop, tpdeploy
 from tests.e2e.tiny import make_tiny_model
 from tpdeploy.launcher.runtimes.ports import free_ports, is_free
 from tpdeploy.launcher.runtimes.processes import members
 from tpdeploy.launcher.state import Deployment, load, log_of, running_endpoint
 
 pytestmark = pytest.mark.engine
-
-
-def tpdeploy(*args: str, code: int = 0) -> str:
-    command = [sys.executable, "-m", "tpdeploy", *args]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == code, result.stderr
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +28,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def name(request: pytest.FixtureRequest) -> Iterator[str]:
     """A deployment's name that is stopped in any case."""
     yield (chosen := f"e2e-{request.node.name[:30].strip('_')}")
-    command = [sys.executable, "-m", "tpdeploy", "stop", "--name", chosen]
-    subprocess.run(command, capture_output=True, check=False)
+    stop(chosen)
 
 
 def launched(model: Path, name: str, folder: Path, *split: str) -> Deployment:

@@ -1,8 +1,6 @@
 """A trace replayed on real vLLM: lengths, arrivals, hits and the order in which requests end."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.e2e.commands import stop, tpdeploy
 from tests.e2e.tiny import make_tiny_model
 from tests.traces.recordings import recorded, written
 from tpdeploy.backends.inputs import inputs_of
@@ -46,13 +45,6 @@ class Replayed:
     found: float
 
 
-def tpdeploy(*args: str) -> str:
-    command = [sys.executable, "-m", "tpdeploy", *args]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
 def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replayed]:
     """A deployment that was planned for the trace, after the trace."""
@@ -70,8 +62,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replayed]:
         report = ValidationReport.model_validate_json(tpdeploy(*asked))
         yield Replayed(report, predicted_ends(plan), found_in_cache() - before)
     finally:
-        command = [sys.executable, "-m", "tpdeploy", "stop", "--name", NAME]
-        subprocess.run(command, capture_output=True, check=False)
+        stop(NAME)
 
 
 def found_in_cache() -> float:

@@ -4,13 +4,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.e2e.commands import stop, tpdeploy
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.launcher.environments import find_environment
@@ -28,13 +28,6 @@ SAME_AS_ENGINE = 0.10
 MOST_TURNS = 6
 
 
-def tpdeploy(*args: str) -> str:
-    command = [sys.executable, "-m", "tpdeploy", *args]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The small model's folder, with one replica of it running as NAME."""
@@ -47,11 +40,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         tpdeploy("launch", plan, "--detach", "--metrics", "--name", NAME)
         yield folder
     finally:
-        subprocess.run(
-            [sys.executable, "-m", "tpdeploy", "stop", "--name", NAME],
-            capture_output=True,
-            check=False,
-        )
+        stop(NAME)
 
 
 def validate(*options: str) -> ValidationReport:
