@@ -51,7 +51,7 @@ def query(
     if json:
         print_json(answer)
         return
-    sys.stdout.write("\n")
+    _write("\n")
     err.print(summary(answer), style="dim")
 
 
