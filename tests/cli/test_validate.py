@@ -32,19 +32,21 @@ TABLE = """\
 SmolLM2-135M-Instruct at http://127.0.0.1:8000
   16 tokens in, 4 out, 2 requests in flight
 
-                            predicted  measured  target  verdict    prediction
-  TTFT p90, ms     50.0 (25.0 to 100)       300     200  fail       above
-  TPOT p50, ms     10.0 (5.0 to 20.0)      20.0    25.0  pass       in range
-  output tokens/s   100 (50.0 to 200)       1.5       -  no target  below
-  requests/s       12.5 (6.2 to 25.0)      0.50       -  no target  below
-  good requests/s                   -      0.25       -  no target  -
+                            predicted  measured  target  verdict  prediction
+  TTFT p90, ms     50.0 (25.0 to 100)       300     200  fail     above
+  TPOT p50, ms     10.0 (5.0 to 20.0)      20.0    25.0  pass     in range
+  output tokens/s   100 (50.0 to 200)       1.5       -  -        below
+  requests/s       12.5 (6.2 to 25.0)      0.50       -  -        below
+  good requests/s                   -      0.25       -  -        -
 
 Measured, ms
-              mean   p50   p90   p95   p99
-  TTFT         201   201   300   300   300
-  TPOT        20.0  20.0  30.0  30.0  30.0
-  ITL         20.0  20.0  30.0  30.0  30.0
-  end-to-end   241   241   360   360   360
+               mean   p50   p90   p95   p99
+  TTFT          201   201   300   300   300
+    predicted   1.0   1.0   1.0   1.0   1.0
+  TPOT         20.0  20.0  30.0  30.0  30.0
+    predicted   1.0   1.0   1.0   1.0   1.0
+  ITL          20.0  20.0  30.0  30.0  30.0
+  end-to-end    241   241   360   360   360
 
   40 requests in 80.0 s after a warm-up of 4 (latency had settled); 1 failed.
   9.5 tokens/s, prompts included; requests were sent at most 2.0 ms late.
@@ -69,6 +71,7 @@ def report(load: Workload) -> ValidationReport:
         warm_up=WarmUp(requests=4, failed=0, stable=True),
         measured=measured,
         rows=rows,
+        expected=prediction(),
         verdict=overall(rows, measured.failed),
         requests=tuple(request_record(e, 0.0) for e in exchanges),
     )
@@ -111,7 +114,7 @@ def test_the_table_is_the_same_in_a_wide_terminal() -> None:
     """At 120 columns the figures stand where they stood, beside them the intervals there are."""
     narrow, wide = shown(80), shown(120)
     assert wide[3:10] == narrow[3:10]
-    assert all(w.startswith(n) for w, n in zip(wide[11:16], narrow[11:16], strict=True))
+    assert all(w.startswith(n) for w, n in zip(wide[11:18], narrow[11:18], strict=True))
     assert wide[12].endswith("102 to 300          -")
 
 

@@ -96,7 +96,8 @@ def test_every_request_is_sent_when_it_is_due(replayed: Replayed) -> None:
     late = [at - due.at for at, due in zip(sent, REQUESTS, strict=True)]
     assert min(late) > -0.01
     assert max(late) < MOST_LATE_S
-    told, seen = replayed.report.expected, replayed.report.measured.timeline
+    assert replayed.report.expected
+    told, seen = replayed.report.expected.timeline, replayed.report.measured.timeline
     assert told is not None
     assert seen is not None
     assert [w.arrivals for w in told.windows] == [w.arrivals for w in seen.windows]

@@ -92,3 +92,10 @@ def test_reports_of_earlier_versions_are_read_and_teach_nothing() -> None:
     content = measured(2, 0.1, 100).model_dump(mode="json", exclude={"not_learned"})
     found = ValidationReport.model_validate({**content, "learnable": True})
     assert found.not_learned == NOT_KNOWN
+
+
+def test_of_what_earlier_versions_expected_only_windows_are_known() -> None:
+    """They kept no distributions of it, so the report is read as one without a prediction."""
+    content = measured(2, 0.1, 100).model_dump(mode="json")
+    windows = {"window_s": 10, "windows": [], "e2e_ms": {}, "peak_in_flight": 3}
+    assert ValidationReport.model_validate({**content, "expected": windows}).expected is None

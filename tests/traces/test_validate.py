@@ -154,7 +154,8 @@ def test_predicted_and_measured_stand_side_by_side(tmp_path: Path) -> None:
     rows = result.stdout.partition("tokens/s\n")[2]
     (kept,) = (tmp_path / "validations").glob("*.json")
     report = ValidationReport.model_validate_json(kept.read_text())
-    assert report.expected == first.measured.timeline
+    assert report.expected
+    assert report.expected.timeline == first.measured.timeline
     assert report.measured.timeline is not None
     assert len(report.measured.timeline.windows) == len(first.measured.timeline.windows)  # type: ignore[union-attr]
     assert report.seed == 5

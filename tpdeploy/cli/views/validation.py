@@ -14,11 +14,13 @@ from tpdeploy.harness.measure.metrics import Measured, Spread
 from tpdeploy.harness.measure.report import ValidationReport, WarmUp
 from tpdeploy.harness.measure.teaching import NOT_KNOWN, Reason
 from tpdeploy.numbers import in_ms, in_unit, number
-from tpdeploy.planner.plan import Estimate
+from tpdeploy.planner.plan import Distribution, Estimate
 from tpdeploy.planner.workload import Workload
 
 INDENT = (0, 0, 0, 2)
 LONG_TAIL = 2.0  # a judgement: p90 / p50 from which it is pointed out
+LATENCIES = ("TTFT", "TPOT", "ITL", "end-to-end")
+STATISTICS = ("mean", "p50", "p90", "p95", "p99")
 WIDE = 100  # columns in which confidence intervals have room
 VERDICT_STYLES = {"pass": "green", "fail": "bold red", "unknown": "yellow", "no target": ""}
 
@@ -33,14 +35,14 @@ def show_report(
     console.print(_title(report), style="bold", soft_wrap=True)
     console.print(Padding(f"{load_in_words(report.workload)}\n", INDENT))
     console.print(Padding(_comparison(report.rows), INDENT))
-    if report.rows[0].predicted is None:
+    if report.expected is None:
         console.print(Padding("The prediction is left out: it was made for another load.", INDENT))
     console.print("\nMeasured, ms", style="bold")
     console.print(Padding(_distributions(report, wide=console.width >= WIDE), INDENT))
     if report.measured.timeline:
-        both = ", predicted / measured" if report.expected else ""
-        console.print(f"\nOver time{both}", style="bold")
-        show_timeline(console, report.expected, report.measured.timeline)
+        told = report.expected.timeline if report.expected else None
+        console.print(f"\nOver time{', predicted / measured' if told else ''}", style="bold")
+        show_timeline(console, told, report.measured.timeline)
     console.print()
     for line in facts(report):
         console.print(Padding(line, INDENT))
@@ -80,29 +82,35 @@ def _comparison(rows: Sequence[Row]) -> Table:
             _estimate(row.predicted, row.unit),
             in_unit(row.measured, row.unit),
             in_unit(row.target, row.unit),
-            row.verdict,
+            "-" if row.verdict == "no target" else row.verdict,
             row.place or "-",
         )
     return table
 
 
 def _distributions(report: ValidationReport, *, wide: bool) -> Table:
-    measured = report.measured
+    """Statistics of each latency; below them the predicted ones, if they are for what was sent."""
+    measured, told = report.measured, report.expected
     intervals = ("p50", "p99") if wide and measured.ttft_ms.confidence else ()
     titles = [f"{statistic}, 95 %" for statistic in intervals]
-    table = _table("", "mean", "p50", "p90", "p95", "p99", *titles)
-    rows: list[tuple[str, Spread | None]] = [
-        ("TTFT", measured.ttft_ms),
-        ("TPOT", measured.tpot_ms),
-        ("ITL", measured.itl_ms),
-        ("end-to-end", measured.e2e_ms),
-    ]
-    for name, values in rows:
+    table = _table("", *STATISTICS, *titles)
+    own = (measured.ttft_ms, measured.tpot_ms, measured.itl_ms, measured.e2e_ms)
+    expected = (
+        (told.ttft_distribution, told.tpot_distribution, None, told.e2e_distribution)
+        if told
+        else (None,) * 4
+    )
+    for name, values, predicted in zip(LATENCIES, own, expected, strict=True):
         if values is not None:
-            numbers = (values.mean, values.p50, values.p90, values.p95, values.p99)
             sure = [_between(values.confidence[statistic]) for statistic in intervals]
-            table.add_row(name, *map(in_ms, numbers), *sure)
+            table.add_row(name, *_statistics(values), *sure)
+            if predicted:
+                table.add_row("  predicted", *_statistics(predicted), style="dim")
     return table
+
+
+def _statistics(values: Spread | Distribution) -> list[str]:
+    return [in_ms(getattr(values, statistic)) for statistic in STATISTICS]
 
 
 def _between(interval: Interval) -> str:

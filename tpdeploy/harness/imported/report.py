@@ -46,6 +46,7 @@ def imported_report(path: Path, plan: DeploymentPlan) -> ValidationReport:
         warm_up=None,
         measured=run.measured,
         rows=rows,
+        expected=prediction,
         verdict=overall(rows, run.measured.failed),
         requests=run.requests,
     )

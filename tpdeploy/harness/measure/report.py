@@ -9,7 +9,7 @@ from tpdeploy.harness.load.exchange import Exchange, FailureKind
 from tpdeploy.harness.measure.comparison import Row, Verdict
 from tpdeploy.harness.measure.metrics import Measured
 from tpdeploy.harness.measure.teaching import NOT_KNOWN, Reason
-from tpdeploy.planner.plan import DeploymentPlan, Timeline
+from tpdeploy.planner.plan import DeploymentPlan, Prediction
 from tpdeploy.planner.workload import Workload
 from tpdeploy.profiles.record import Record, Text
 
@@ -61,8 +61,8 @@ class ValidationReport(Record):
         description="means of the engine's own clocks since the warm-up; empty: it does not tell",
     )
     rows: tuple[Row, ...]
-    expected: Timeline | None = Field(
-        default=None, description="the replay as predicted; None: nothing was predicted of one"
+    expected: Prediction | None = Field(
+        default=None, description="for what was sent; None: nothing was predicted for that"
     )
     verdict: Verdict
     requests: tuple[RequestRecord, ...]
@@ -70,10 +70,16 @@ class ValidationReport(Record):
     @model_validator(mode="before")
     @classmethod
     def _of_an_earlier_version(cls, content: object) -> object:
-        """Earlier versions wrote `learnable` without checking what ran: taken as not known."""
-        if isinstance(content, dict) and "learnable" in content:
-            return {name: value for name, value in content.items() if name != "learnable"}
-        return content
+        """Earlier versions wrote `learnable` without checking what ran: taken as not known.
+
+        What they expected was of replays, and their windows alone: left out.
+        """
+        if not isinstance(content, dict):
+            return content
+        expected = content.get("expected")
+        windows_alone = isinstance(expected, dict) and "windows" in expected
+        dropped = {"learnable", "expected" if windows_alone else ""}
+        return {name: value for name, value in content.items() if name not in dropped}
 
     @property
     def warming_up(self) -> bool:

@@ -74,7 +74,7 @@ def predicted(report: ValidationReport, prediction: Prediction) -> ValidationRep
     """`report` with the prediction for its own load."""
     comparable = report.not_comparable is None
     rows = compare(report.measured, prediction, report.workload, comparable=comparable)
-    return report.changed(rows=rows, expected=prediction.timeline)
+    return report.changed(rows=rows, expected=prediction)
 
 
 def sweep_report(

@@ -25,12 +25,11 @@ from tpdeploy.harness.load.requests import (
     read_requests,
     recorded_requests,
 )
-from tpdeploy.harness.measure.comparison import Row, compare, overall
+from tpdeploy.harness.measure.comparison import compare, overall
 from tpdeploy.harness.measure.metrics import DEFINITIONS, Measured, measure
 from tpdeploy.harness.measure.report import ValidationReport, WarmUp, request_record
 from tpdeploy.harness.measure.teaching import (
     Launched,
-    Reason,
     Sent,
     not_comparable,
     why_not_learned,
@@ -150,7 +149,9 @@ async def validate(
         versions = await _versions(client)
         await _drive(client, plan, how, recorder)
     measured = _measured(recorder, how.workload)
-    rows, other = _compared(plan, how, launched, measured)
+    prediction = plan.prediction if how.workload == plan.workload else None
+    other = not_comparable(how, launched)
+    rows = compare(measured, prediction, how.workload, comparable=other is None)
     return ValidationReport(
         started_at=started_at,
         endpoint=base_url,
@@ -164,7 +165,7 @@ async def validate(
         warm_up=_warm_up(recorder),
         measured=measured,
         rows=rows,
-        expected=plan.prediction.timeline if how.workload == plan.workload else None,
+        expected=prediction,
         verdict=overall(rows, measured.failed),
         requests=tuple(request_record(e, recorder.since) for e in recorder.measured),
     )
@@ -173,15 +174,6 @@ async def validate(
 def _recorder(how: Measurement, on_progress: Callable[[Progress], None]) -> Recorder:
     closed = how.workload.concurrency is not None
     return Recorder(how.warm_up, how.round_size, how.amount, on_progress, whole_rounds=closed)
-
-
-def _compared(
-    plan: DeploymentPlan, how: Measurement, launched: Launched | None, measured: Measured
-) -> tuple[tuple[Row, ...], Reason | None]:
-    """The rows of the report, and why they are not comparable, if they are not."""
-    prediction = plan.prediction if how.workload == plan.workload else None
-    other = not_comparable(how, launched)
-    return compare(measured, prediction, how.workload, comparable=other is None), other
 
 
 async def _drive(
