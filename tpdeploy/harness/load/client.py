@@ -77,7 +77,9 @@ def _transport(certificate: Path | None) -> httpx.AsyncBaseTransport:
         connector = TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S, ssl=trust)
         return ClientSession(connector=connector, trace_configs=[trace])
 
-    return AiohttpTransport(client=session, trust_env=False)
+    # The session has its own trust. Without a context httpx reads all certificates for another.
+    unused = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return AiohttpTransport(verify=unused, client=session, trust_env=False)
 
 
 def _trust(certificate: Path) -> ssl.SSLContext:

@@ -36,7 +36,7 @@ def find_accelerator(name: str) -> Accelerator:
     """
     path = _accelerator_keys().get(gpu_key(name))
     if path is not None:
-        return read_record(path, Accelerator)
+        return _accelerator_in(path)
     if slice_of := mig.parsed(name):
         return _slice(*slice_of)
     raise InputError(
@@ -72,13 +72,13 @@ def measured_curves(fabric: str, device: str) -> tuple[Curve, ...]:
     folder = DATA / "curves" / (link.base.name if link else fabric)
     own = folder / f"{device.lower()}.yaml"
     paths = [own] if own.exists() else sorted(folder.glob("*.yaml"))
-    return read_record(paths[0], Measurements).curves if paths else ()
+    return _curves_in(paths[0]) if paths else ()
 
 
 def measured_on(fabric: str) -> tuple[str, ...]:
     """The GPUs with which collectives were measured on `fabric`."""
     paths = sorted((DATA / "curves" / fabric).glob("*.yaml"))
-    found = [curve.gpu for path in paths for curve in read_record(path, Measurements).curves]
+    found = [curve.gpu for path in paths for curve in _curves_in(path)]
     return tuple(dict.fromkeys(found))
 
 
@@ -110,7 +110,7 @@ def with_engine(cluster: Cluster, engine: str) -> Cluster:
 
 def accelerators() -> tuple[Accelerator, ...]:
     """Every bundled accelerator."""
-    return tuple(read_record(path, Accelerator) for path in _files("accelerators"))
+    return tuple(map(_accelerator_in, _files("accelerators")))
 
 
 def accelerator_names() -> tuple[str, ...]:
@@ -242,7 +242,7 @@ def _slice(gpu: str, profile_name: str) -> Accelerator:
     """The slice `profile_name` of the GPU called `gpu`, else of its kind with other memory."""
     base = find_accelerator(gpu)
     kind = [
-        read_record(path, Accelerator)
+        _accelerator_in(path)
         for path in _files("accelerators")
         if gpu_key(path.stem).startswith(gpu_key(gpu))
     ]
@@ -273,6 +273,16 @@ def _accelerator_files() -> dict[str, Path]:
         for name in (content["name"], *content.get("aliases", ())):
             names[name] = path
     return names
+
+
+@cache
+def _accelerator_in(path: Path) -> Accelerator:
+    return read_record(path, Accelerator)
+
+
+@cache
+def _curves_in(path: Path) -> tuple[Curve, ...]:
+    return read_record(path, Measurements).curves
 
 
 @cache

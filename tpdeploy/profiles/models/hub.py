@@ -12,6 +12,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.files import decoded, kind_of
 from tpdeploy.profiles.models.hub_cache import hub_home, snapshot
 from tpdeploy.records import parse_json, read_json
+from tpdeploy.trust import trusted
 
 if TYPE_CHECKING:
     import httpx
@@ -171,7 +172,9 @@ def _get(url: str, headers: dict[str, str]) -> "httpx.Response":
 
     def run() -> None:
         try:
-            with httpx.Client(timeout=READ_TIMEOUT_S, follow_redirects=True) as client:
+            with httpx.Client(
+                timeout=READ_TIMEOUT_S, follow_redirects=True, verify=trusted()
+            ) as client:
                 answers.put(client.get(url, headers=headers, extensions={"trace": note}))
         except Exception as error:  # raised again by the caller
             answers.put(error)

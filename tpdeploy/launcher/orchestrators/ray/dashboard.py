@@ -14,6 +14,7 @@ from tpdeploy.errors import InputError, TpdeployError, shown
 from tpdeploy.files import home_of, kind_of, read_text
 from tpdeploy.launcher.orchestrators.ray.details import Details
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
+from tpdeploy.trust import trusted
 
 ADDRESS = "RAY_DASHBOARD_ADDRESS"  # the variable that `serve` reads
 # A cluster's token, as Ray itself finds it: in the one, or in the file that the other names.
@@ -107,7 +108,13 @@ class Dashboard:
         with (
             self._reached(),
             httpx.stream(
-                "GET", url, params=asked, headers=_headers(), timeout=WITHOUT_END, trust_env=False
+                "GET",
+                url,
+                params=asked,
+                headers=_headers(),
+                timeout=WITHOUT_END,
+                trust_env=False,
+                verify=trusted(),
             ) as answer,
         ):
             yield from answer.iter_lines()
@@ -116,7 +123,13 @@ class Dashboard:
         url = self.url + path
         with self._reached():
             answer = httpx.request(
-                method, url, headers=_headers(), timeout=TIMEOUT, trust_env=False, **content
+                method,
+                url,
+                headers=_headers(),
+                timeout=TIMEOUT,
+                trust_env=False,
+                verify=trusted(),
+                **content,
             )
         if answer.status_code in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
             raise TpdeployError(

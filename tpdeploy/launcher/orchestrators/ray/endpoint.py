@@ -9,6 +9,7 @@ from tpdeploy.launcher.orchestrators.ray.details import Details
 from tpdeploy.launcher.orchestrators.ray.reference import Reference
 from tpdeploy.launcher.runtimes.member import Phase
 from tpdeploy.launcher.runtimes.ports import LOOPBACK
+from tpdeploy.trust import trusted
 
 # One token takes a busy engine seconds; where no replica is left, Serve never answers.
 ANSWER_TIMEOUT_S = 20.0
@@ -47,7 +48,11 @@ def tried(url: str, model: str) -> tuple[Phase, str]:
     asked = {"model": model, "prompt": "1", "max_tokens": 1}
     try:
         answer = httpx.post(
-            f"{url}/v1/completions", json=asked, timeout=ANSWER_TIMEOUT_S, trust_env=False
+            f"{url}/v1/completions",
+            json=asked,
+            timeout=ANSWER_TIMEOUT_S,
+            trust_env=False,
+            verify=trusted(),
         )
     except httpx.HTTPError as error:
         return "down", f"no completion: {one_line(str(error) or type(error).__name__)}"

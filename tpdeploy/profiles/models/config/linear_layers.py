@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
+from fnmatch import translate
 
 from tpdeploy.errors import InputError
 from tpdeploy.profiles.models.config.families.family import Family
@@ -79,18 +79,20 @@ class LinearLayers:
         Raises:
             InputError: a regular expression that is none.
         """
-        everywhere, by_layer = _sorted(patterns)
+        anywhere, of_layers = _sorted(patterns)
+        everywhere = _compiled(anywhere, stored)
+        by_layer = {i: _compiled(own, stored) for i, own in of_layers.items()}
         covered: dict[str, int | None] = {}
         for name, module in self.modules.items():
             layers = list(self._layers_of(name))
             found = sum(
-                _covers(by_layer.get(i, ()), module, stored)
-                or _covers(everywhere, f"model.layers.{i}.{module}", stored)
+                _covers(by_layer.get(i, ()), module)
+                or _covers(everywhere, f"model.layers.{i}.{module}")
                 for i in layers
             )
             if found:
                 covered[name] = None if found == len(layers) else found
-        if _covers(everywhere, "lm_head", stored):
+        if _covers(everywhere, "lm_head"):
             covered[HEAD] = None
         return covered
 
@@ -122,17 +124,21 @@ def _sorted(patterns: Iterable[str]) -> tuple[list[str], dict[int, list[str]]]:
     return everywhere, by_layer
 
 
-def _covers(patterns: Iterable[str], module: str, stored: ConfigKeys) -> bool:
+def _compiled(patterns: Iterable[str], stored: ConfigKeys) -> list[re.Pattern[str]]:
+    """Each regular expression of `patterns`, and all globs as one."""
+    found, globs = list[re.Pattern[str]](), list[str]()
     for pattern in patterns:
         if pattern.startswith("re:"):
             try:
-                found = re.match(pattern[3:], module) is not None
+                found.append(re.compile(pattern[3:]))
             except re.error as error:
                 raise InputError(f"{stored.id}: {stored.where} has {pattern!r}: {error}") from error
         else:
             # A list may name a whole part, or one expert and mean all.
             forms = (pattern, f"{pattern}.*", f"*.{pattern}", f"*.{pattern}.*")
-            found = any(fnmatchcase(module, form) for form in forms)
-        if found:
-            return True
-    return False
+            globs += map(translate, forms)
+    return [*found, re.compile("|".join(globs))] if globs else found
+
+
+def _covers(patterns: Iterable[re.Pattern[str]], module: str) -> bool:
+    return any(pattern.match(module) for pattern in patterns)
