@@ -34,7 +34,7 @@ model=$(python -m tpdeploy.launcher.small_model)
 
 plan=$folder/plan.yaml
 run tpdeploy plan "$model" --gpus 2xCPU --replicas 2 --concurrency 4 \
-    --input-tokens 128 --output-tokens 64 --ttft 10000 --tpot 1000 --output "$plan"
+    --input-tokens 64 --output-tokens 32 --ttft 10000 --tpot 1000 --output "$plan"
 run tpdeploy launch "$plan" --backend vllm --detach --name demo
 run tpdeploy status --name demo
 run tpdeploy query "What is the capital of France?" --name demo

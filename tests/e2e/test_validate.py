@@ -20,7 +20,7 @@ from tpdeploy.launcher.state import running_endpoint
 pytestmark = pytest.mark.engine
 
 NAME = "e2e-validate"
-INPUT, OUTPUT, CONCURRENCY, REQUESTS = 128, 32, 4, 24
+INPUT, OUTPUT, CONCURRENCY, REQUESTS = 64, 24, 4, 16
 # The machine that runs this is shared and noisy; the two tools take turns for that reason.
 SAME_WITHIN = 0.25
 # The engine's clock sees the same requests at the same time: most noise cancels out.

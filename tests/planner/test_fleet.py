@@ -35,6 +35,7 @@ def test_one_replica_fewer_would_not_carry_the_load() -> None:
     assert less.missed
 
 
+@pytest.mark.slow
 def test_the_others_need_more_devices_or_miss_a_target() -> None:
     """Every other split says how many devices it needs, or which target it misses."""
     fleet = busy()

@@ -22,8 +22,8 @@ from tpdeploy.profiles.machine.cores import cores_in
 from tpdeploy.profiles.machine.nvml import driver_version
 
 PROGRAM = Path(backends.__file__).parent / "programs" / "measure.py"
-# Lines it prints: in each pass kernels, and small ones on CPUs; all-reduces of as many sizes.
-KERNEL_LINES, SMALL_LINES, REDUCE_LINES = 45, 12, 7
+# Lines it prints: in each pass kernels, on CPUs small ones and two products less; all-reduces of as many sizes.
+KERNEL_LINES, CPU_LINES, REDUCE_LINES = 45, 10, 7
 GRACE_S = 5.0
 # Of a quiet machine half of the repeats lie within a tenth of the median.
 BUSY_SPREAD = 0.2
@@ -60,7 +60,7 @@ def environment_for(
 
 def lines_expected(cluster: Cluster, effort: Effort) -> int:
     """How many lines there will be for 1 or 2 devices; for more there are a few more."""
-    kernels = KERNEL_LINES + (SMALL_LINES if cluster.cpus else 0)
+    kernels = KERNEL_LINES + (CPU_LINES if cluster.cpus else 0)
     return effort.passes * kernels + (REDUCE_LINES if cluster.per_machine > 1 else 0)
 
 

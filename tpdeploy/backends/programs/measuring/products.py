@@ -12,6 +12,7 @@ CPU_PRODUCTS = ((576, 1536), (1536, 576), (2048, 2048), (2048, 8192), (4096, 409
 GPU_PRODUCTS = ((4096, 4096), (4096, 14336), (14336, 4096), (8192, 8192), (8192, 28672))
 CPU_ROWS = (1, 4, 16, 64, 256, 1024)
 GPU_ROWS = (1, 16, 64, 256, 1024, 4096)
+CPU_FLOPS = 1e10  # of the largest product: a second where BF16 is emulated, 10 ms on many cores
 FEW_ROWS = 64  # with more, a product is bound by arithmetic, and one weight will do
 # Hidden size, width of the MLP, query heads, KV heads, head size.
 LAYERS = ((576, 1536, 9, 3, 64), (2048, 8192, 32, 8, 64), (4096, 14336, 32, 8, 128))
@@ -34,6 +35,8 @@ def products(machine: Machine) -> None:
     for inputs, outputs in shapes:
         runs, kernel = _layers(machine, inputs, outputs, uncached(inputs * outputs * 2))
         for rows in each:
+            if machine.on_cpu and 2 * rows * inputs * outputs > CPU_FLOPS:
+                continue
             given, used = machine.values(rows, inputs), runs if rows <= FEW_ROWS else runs[:1]
             found = machine.time([partial(run, given) for run in used])
             shape = {"rows": rows, "inputs": inputs, "outputs": outputs}
