@@ -22,7 +22,7 @@ from tpdeploy.profiles.machine.cores import cores_in
 from tpdeploy.profiles.machine.nvml import driver_version
 
 PROGRAM = Path(backends.__file__).parent / "programs" / "measure.py"
-# Lines it prints: in each pass kernels, on CPUs small ones and two products less; all-reduces of as many sizes.
+# Lines it prints: in each pass kernels, on CPUs small ones and two products less; then all-reduces.
 KERNEL_LINES, CPU_LINES, REDUCE_LINES = 45, 10, 7
 GRACE_S = 5.0
 # Of a quiet machine half of the repeats lie within a tenth of the median.
