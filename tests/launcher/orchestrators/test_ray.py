@@ -8,11 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.launcher.orchestrators.ray_tasks import (
-    RAY,
-    task_for,
-    two_groups,
-)
+from tests.launcher.orchestrators.ray_tasks import RAY, task_for, two_groups
 from tests.launcher.standin_ray import StandInRay
 from tpdeploy.backends.registry import load_backend
 from tpdeploy.errors import InputError, TpdeployError
