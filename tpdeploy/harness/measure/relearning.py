@@ -11,7 +11,14 @@ from tpdeploy.files import data_home
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.learning.calibrations import shares_of
 from tpdeploy.learning.corrections import Correction, ModelClass, find, forget, keep, model_class
-from tpdeploy.learning.fit import Learned, Run, gains, learn, median_errors
+from tpdeploy.learning.fit import (
+    Learned,
+    Run,
+    beyond_one_machine,
+    gains,
+    learn,
+    median_errors,
+)
 from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.records import read_json_record
@@ -95,11 +102,14 @@ def _run(report: ValidationReport, inputs: PlanInputs) -> Run:
 
 
 def _taught(kind: ModelClass, lessons: list[Lesson]) -> Taught:
-    """Keep the fit if it is nearer than no correction, else the one before if that is."""
+    """Keep the fit if one machine can be so and it is nearer than no correction.
+
+    Else the one before, if that is nearer.
+    """
     runs = [run for _, run in lessons]
     learned, inputs = learn(runs), runs[0].inputs
     correction = _correction(kind, lessons, learned)
-    if gains(learned.before, learned.after):
+    if gains(learned.before, learned.after) and not beyond_one_machine(learned.factors):
         keep(correction)
         return Taught(correction, "new")
     old = _known(inputs)
