@@ -38,6 +38,7 @@ def test_what_is_not_feasible_is_named_with_its_reason() -> None:
     assert none == "Error: none of these is feasible"
 
 
+@pytest.mark.slow
 def test_json_has_every_plan(tmp_path: Path) -> None:
     """By its name; and no plan is remembered for launch."""
     args = ("compare", "llama-8b", "--gpus", "2xH100", "--backend", "vllm,tensorrt-llm", "--json")

@@ -84,6 +84,7 @@ def test_bars_are_drawn_in_any_encoding() -> None:
     assert row.endswith("4  " + "#" * 40)
 
 
+@pytest.mark.slow
 def test_the_page_has_the_day_as_a_figure_and_in_words() -> None:
     """Who cannot see it is told the same."""
     content = Content(made(), None, (), (), None, None)  # type: ignore[arg-type]

@@ -211,6 +211,7 @@ def test_a_price_gives_what_tokens_cost(tmp_path: Path) -> None:
     assert f"${cost['value']:.2f} a million output tokens" in shown
 
 
+@pytest.mark.slow
 def test_the_frontier_is_shown_when_asked(tmp_path: Path) -> None:
     """`--pareto` adds a table over several loads, and its points to the JSON."""
     args = ["llama-8b", "--gpus", "2xH100", "--backend", "vllm"]

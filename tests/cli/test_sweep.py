@@ -105,6 +105,7 @@ def test_a_report_of_one_load_has_the_prediction_for_it(tmp_path: Path) -> None:
     assert page.read_text().startswith("<!DOCTYPE html>")
 
 
+@pytest.mark.slow
 def test_what_was_measured_before_a_load_failed_is_kept(tmp_path: Path) -> None:
     """The endpoint dies under the second load: one line, and the first load's report."""
     behaviours = iter([*[ANSWER] * 3, *[REFUSE] * 1000])

@@ -221,6 +221,7 @@ def test_a_missed_target_exits_with_1(tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-1] == "Verdict: fail, missed the target for TTFT p50"
 
 
+@pytest.mark.slow
 def test_a_target_that_so_few_requests_cannot_tell_exits_with_1(tmp_path: Path) -> None:
     """Far from missed, and yet not met: a gate that trusts the exit code stays shut."""
     plan = plan_file(tmp_path, LOAD.model_copy(update={"ttft": Target(ms=60_000, at="p99")}))
@@ -271,6 +272,7 @@ def test_json_and_another_load(tmp_path: Path) -> None:
     assert "No prediction under this load: cannot read" in result.stderr
 
 
+@pytest.mark.slow
 def test_no_success_at_all_is_an_error_with_the_kinds(tmp_path: Path) -> None:
     """Nothing to measure: how many failed of which kind, and the first reason."""
     server = StandIn(behaviours=iter(["refuse"] * 1000))

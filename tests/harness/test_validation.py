@@ -51,6 +51,7 @@ def test_reported_latencies_are_not_below_the_servers_schedule() -> None:
     assert measured.e2e_ms.p50 >= 20 + 4 * 4
 
 
+@pytest.mark.slow
 def test_all_prompts_differ() -> None:
     """No two requests, warm-up included, begin with the same token."""
     with serving(StandIn()) as server:
@@ -71,6 +72,7 @@ def test_the_planned_requests_are_sent_in_their_order() -> None:
     assert report.rows[0].predicted is not None
 
 
+@pytest.mark.slow
 def test_an_open_loop_measures_too() -> None:
     """With a rate instead of a concurrency the same report comes out."""
     load = Workload(input_tokens=16, output_tokens=5, rate=100)

@@ -77,6 +77,7 @@ def test_stages_of_data_ranks_are_planned_where_both_are_asked_for() -> None:
     assert len(made.placement[0].devices) == 8
 
 
+@pytest.mark.slow
 def test_it_is_chosen_under_a_load_that_fills_the_kv_cache_and_says_why() -> None:
     """Of DeepSeek's latent, tensor ranks hold a copy each, and data ranks their own requests."""
     heavy = answer(ask("deepseek-v3", "8xH200", workload=MANY, engine=ABLE))
@@ -87,6 +88,7 @@ def test_it_is_chosen_under_a_load_that_fills_the_kv_cache_and_says_why() -> Non
     assert light.parallelism.words == "TP 8"
 
 
+@pytest.mark.slow
 def test_the_answer_tells_up_to_which_load_tensor_parallelism_is_better() -> None:
     """From the comparison of both at lighter and heavier loads."""
     inputs = ask("deepseek-v3", "8xH200", workload=MANY, engine=ABLE)
@@ -102,6 +104,7 @@ def test_data_ranks_stay_on_one_machine() -> None:
     assert [p.machines for p in made.placement] == [(0,), (1,)]
 
 
+@pytest.mark.slow
 def test_a_rate_needs_as_few_replicas_of_it_as_carry_the_load() -> None:
     """An open loop, and a count left open, see it too."""
     rate = Workload(rate=4.0)

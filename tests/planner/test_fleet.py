@@ -69,6 +69,7 @@ def test_the_cluster_is_the_smallest_that_holds_the_replicas() -> None:
     assert len(chosen.placement) == chosen.parallelism.replicas
 
 
+@pytest.mark.slow
 def test_targets_at_a_concurrency_count_too() -> None:
     """A TPOT that one replica cannot hold for all clients is met by more of them."""
     load = Workload(concurrency=400, tpot=Target(ms=25))
