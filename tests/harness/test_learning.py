@@ -145,16 +145,6 @@ def test_a_fit_that_lowers_no_error_is_not_kept(home: Path) -> None:
     assert not list(home.glob("learned/**/*.json"))
 
 
-@pytest.mark.slow
-def test_runs_of_a_busy_machine_teach_nothing(home: Path) -> None:
-    """Twenty times slower in all: plans would be for a machine that nobody has."""
-    keep(home, slow_run(planned(), 2, times=20))
-    (taught,) = relearn("vllm", GPU, uncorrected)
-    assert taught.kept == "none"
-    assert "validate when the machine is quiet; plans use no correction" in in_words(taught)
-    assert not list(home.glob("learned/**/*.json"))
-
-
 @pytest.mark.usefixtures("known_factors")
 def test_the_correction_before_stays_where_the_new_fit_is_no_better(
     home: Path, monkeypatch: pytest.MonkeyPatch

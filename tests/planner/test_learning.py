@@ -10,7 +10,7 @@ import pytest
 from tests.planner.inputs import ask
 from tests.tiers import tiered
 from tpdeploy.learning.corrections import Factors, corrected
-from tpdeploy.learning.fit import Errors, Run, beyond_one_machine, gains, learn
+from tpdeploy.learning.fit import Errors, Run, gains, learn
 from tpdeploy.planner.search.replay import at_load, replay
 from tpdeploy.planner.search.search import plan, search
 from tpdeploy.planner.workload import Workload
@@ -117,17 +117,3 @@ def test_a_fit_gains_only_where_the_error_falls(
 ) -> None:
     """The sum by a tenth, and neither TTFT nor TPOT rises by more than a mean is off by."""
     assert gains(Errors(*before), Errors(*after)) == kept
-
-
-@pytest.mark.parametrize(
-    ("factors", "beyond"),
-    [
-        (Factors(compute=0.25), False),
-        (Factors(compute=0.25, memory=0.3), False),
-        (Factors(compute=0.25, overhead=4.0), True),
-        (Factors(compute=0.25000001, memory=0.25000001, overhead=3.9999999), True),
-    ],
-)
-def test_a_machine_that_is_slow_in_all_did_other_work(factors: Factors, beyond: bool) -> None:
-    """One factor at its limit of four is a catalog that is wrong; several are none of a machine."""
-    assert beyond_one_machine(factors) == beyond

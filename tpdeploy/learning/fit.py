@@ -102,15 +102,6 @@ def gains(before: Errors, after: Errors) -> bool:
     return before.ttft + before.tpot > 0 and falls and rises <= SPREAD
 
 
-def beyond_one_machine(factors: Factors) -> bool:
-    """Whether two factors or more lie at their limit: then the machine did other work meanwhile.
-
-    A catalog may be wrong about one, as about BF16 on a CPU that emulates it.
-    """
-    logs = [abs(log(getattr(factors, name))) for name in NAMES]
-    return sum(value > log(LARGEST_FACTOR) - PRECISION for value in logs) > 1
-
-
 def _factors(logs: Iterable[float]) -> Factors:
     return Factors(**{name: exp(value) for name, value in zip(NAMES, logs, strict=True)})
 

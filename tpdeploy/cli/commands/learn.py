@@ -5,7 +5,6 @@ from functools import partial
 from tpdeploy.backends.inputs import inputs_of
 from tpdeploy.cli.output import err
 from tpdeploy.harness.measure.relearning import Taught, relearn
-from tpdeploy.learning.fit import beyond_one_machine
 
 OTHERWISE = {"old": "the correction before it stays", "none": "plans use no correction"}
 
@@ -32,10 +31,7 @@ def in_words(lesson: Taught) -> str:
         f"median error TTFT {correction.ttft_error_before:.0%} to {correction.ttft_error:.0%}, "
         f"TPOT {correction.tpot_error_before:.0%} to {correction.tpot_error:.0%}"
     )
-    told = ", ".join(changed) or "nothing to correct"
     if lesson.kept == "new":
+        told = ", ".join(changed) or "nothing to correct"
         return f"Learned: {of}: {told}; {errors}; plans use it from now on"
-    why = f"{errors}, which is not enough"
-    if beyond_one_machine(correction.factors):
-        why = f"{told}, as if it did other work meanwhile; validate when the machine is quiet"
-    return f"Learned nothing: {of}: {why}; {OTHERWISE[lesson.kept]}"
+    return f"Learned nothing: {of}: {errors}, which is not enough; {OTHERWISE[lesson.kept]}"

@@ -11,14 +11,7 @@ from tpdeploy.files import data_home
 from tpdeploy.harness.measure.report import ValidationReport
 from tpdeploy.learning.calibrations import shares_of
 from tpdeploy.learning.corrections import Correction, ModelClass, find, forget, keep, model_class
-from tpdeploy.learning.fit import (
-    Learned,
-    Run,
-    beyond_one_machine,
-    gains,
-    learn,
-    median_errors,
-)
+from tpdeploy.learning.fit import Learned, Run, gains, learn, median_errors
 from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.plan import DeploymentPlan
 from tpdeploy.records import read_json_record
@@ -102,14 +95,11 @@ def _run(report: ValidationReport, inputs: PlanInputs) -> Run:
 
 
 def _taught(kind: ModelClass, lessons: list[Lesson]) -> Taught:
-    """Keep the fit if one machine can be so and it is nearer than no correction.
-
-    Else the one before, if that is nearer.
-    """
+    """Keep the fit if it is nearer than no correction, else the one before if that is."""
     runs = [run for _, run in lessons]
     learned, inputs = learn(runs), runs[0].inputs
     correction = _correction(kind, lessons, learned)
-    if gains(learned.before, learned.after) and not beyond_one_machine(learned.factors):
+    if gains(learned.before, learned.after):
         keep(correction)
         return Taught(correction, "new")
     old = _known(inputs)
