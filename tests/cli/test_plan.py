@@ -1,7 +1,10 @@
 """`tpdeploy plan` and `explain` as a user meets them: answers, files, errors and exit codes."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -420,3 +423,18 @@ def test_a_split_that_misses_a_target_on_fewer_gpus_says_fewer(tmp_path: Path) -
     shown = tpdeploy("plan", *asked, "--backend", "vllm", "--all", home=tmp_path, width=200).stdout
     assert re.search(r"\d fewer GPUs, TPOT", shown)
     assert "-" not in "".join(re.findall(r"\S+ more GPU", shown))
+
+
+@pytest.mark.slow
+def test_a_plan_of_a_known_model_loads_nothing_that_connects(tmp_path: Path) -> None:
+    """Certificates, clients and fits take longer to import than a plan to make."""
+    argv = ["tpdeploy", "plan", "llama-8b", "--gpus", "1xH100", "-o", str(tmp_path / "plan.yaml")]
+    program = (
+        f"import sys; sys.argv = {argv}\nfrom tpdeploy.cli.main import main\n"
+        "try: main()\nexcept SystemExit as end: assert not end.code\n"
+        "print({'ssl', 'httpx', 'scipy', 'aiohttp'} & set(sys.modules))"
+    )
+    environment = {**os.environ, "TPDEPLOY_HOME": str(tmp_path)}
+    argv = [sys.executable, "-c", program]
+    ran = subprocess.run(argv, capture_output=True, check=False, text=True, env=environment)
+    assert ran.stdout.endswith("set()\n"), ran.stdout + ran.stderr
