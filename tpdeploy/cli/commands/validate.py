@@ -109,25 +109,37 @@ def validate(
     most, before = deployed.limits.max_model_len, deployed.workload.recording
     recorded = stated.read(most, before) if stated else None
     load = _load(context.params, deployed.workload, recorded)
-    engine = load_backend(deployment.backend if deployment else deployed.backend)
+    run = _runner(context.params, endpoint, deployment, recorded)
+    found = _measured(deployed, load, sweep, run, report, trace=recorded)
+    _learn(found, deployed)
+    _tell(found, output, report, json=json, explained=verbose)
+
+
+def _runner(
+    params: Mapping[str, Any],
+    endpoint: Endpoint,
+    deployment: Deployment | None,
+    recorded: Trace | None,
+) -> Measure:
+    """What measures one load of the endpoint, as the options say."""
+    engine = load_backend(deployment.backend if deployment else endpoint.plan.backend)
     launched = _launched(deployment.name) if deployment else None
-    send = _sender(deployment, prompts, client_image, inside=inside)
+    inside, seed = params["inside"], params["seed"]
+    send = _sender(deployment, params["prompts"], params["client_image"], inside=inside)
     # Prompts of an earlier run may still be in the server's prefix cache.
     first_seed = secrets.randbelow(2**31) if seed is None else seed
 
     def run(sent: Workload, prediction: Prediction, number: int) -> ValidationReport:
         how = replace(
-            _measurement(context.params, sent, prediction, recorded),
-            draw=Draw(first_seed + number, shared_prefix),
+            _measurement(params, sent, prediction, recorded),
+            draw=Draw(first_seed + number, params["shared_prefix"]),
             exact=engine.fixes_output_length,
         )
         own = _own_metrics(deployment, engine)
         with nullcontext(endpoint) if inside else within_reach(endpoint, deployment) as reached:
             return _run(reached, how, own, launched, send)
 
-    found = _measured(deployed, load, sweep, run, report, trace=recorded)
-    _learn(found, deployed)
-    _tell(found, output, report, json=json, explained=verbose)
+    return run
 
 
 def _own_metrics(deployment: Deployment | None, engine: Backend) -> OwnMetrics | None:
