@@ -123,10 +123,13 @@ def test_an_unknown_product_is_named() -> None:
         found(["NVIDIA Z9000"])
 
 
-def test_mixed_gpus_are_refused() -> None:
-    """One plan is for equal devices."""
-    with pytest.raises(InputError, match="several kinds"):
-        found(["NVIDIA L40S", "NVIDIA L4"])
+def test_mixed_gpus_count_as_the_weakest() -> None:
+    """Each counts as the one with the least memory and the slowest; NVML's memory is taken."""
+    cluster = found(["NVIDIA L40S", "NVIDIA L4"])
+    assert (cluster.accelerator.name, cluster.count) == ("L4", 2)
+    assert cluster.kinds == ("L40S", "L4")
+    assert "ranks are equal" in cluster.assumptions[0]
+    assert "1 x NVIDIA L40S and 1 x NVIDIA L4 found in this machine" in cluster.assumptions[1]
 
 
 def test_detection_asks_the_driver_and_lets_it_go(monkeypatch: pytest.MonkeyPatch) -> None:

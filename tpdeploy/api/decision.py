@@ -130,5 +130,6 @@ def _search(
 def leaves_count_open(gpus: str, cluster: Cluster) -> bool:
     """Whether `gpus` names a GPU without saying how many, as H100."""
     stated = cluster.origin == "stated" and cluster.accelerator.platform != "cpu"
-    known = find_instance(gpus) is not None or bool(counts_and_name(gpus)[0])
+    several = "+" in gpus or bool(counts_and_name(gpus)[0])
+    known = several or find_instance(gpus) is not None
     return stated and not cluster.fabric.isolated and not known

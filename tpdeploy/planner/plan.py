@@ -83,6 +83,9 @@ class PlannedCluster(Record):
     domain: Whole = Field(gt=0, validation_alias=AliasChoices("domain", "island"))
     memory_bytes: Bytes = Field(gt=0, description="of one device, as the driver reports it")
     assumptions: tuple[str, ...] = ()
+    kinds: tuple[Text, ...] = Field(
+        default=(), description="where devices differ: all kinds, each counted as `gpu`"
+    )
     origin: Literal["stated", "detected"] = "stated"
 
     @model_validator(mode="after")

@@ -67,6 +67,11 @@ def warnings(plan: DeploymentPlan) -> Iterator[str]:
             f"Figures of {plan.cluster.gpu} are estimates (low confidence). What helps: tpdeploy "
             "calibrate on that machine."
         )
+    if plan.cluster.kinds:
+        yield (
+            f"{', '.join(plan.cluster.kinds)}: every GPU counts as the weakest, "
+            f"{plan.cluster.gpu}. What helps: a plan for each kind by itself."
+        )
     if plan.model.uncounted:
         yield (
             f"{', '.join(plan.model.uncounted)} of config.json is not counted in memory. What "

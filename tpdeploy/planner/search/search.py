@@ -339,6 +339,7 @@ def _planned_cluster(inputs: PlanInputs) -> PlannedCluster:
         domain=cluster.domain,
         memory_bytes=cluster.accelerator.peaks.memory_bytes,
         assumptions=cluster.assumptions,
+        kinds=cluster.kinds,
         origin=cluster.origin,
     )
 

@@ -34,6 +34,9 @@ class Cluster(Record):
         default=(), description="on CPUs: the cores of each device, as '0-3' or '0,2'"
     )
     assumptions: tuple[str, ...] = ()
+    kinds: tuple[Text, ...] = Field(
+        default=(), description="where devices differ: all kinds; `accelerator` is the weakest"
+    )
     origin: Literal["stated", "detected"] = "stated"
     measured: tuple[str, ...] = Field(default=(), description="what was measured on this machine")
 

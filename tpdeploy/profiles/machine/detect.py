@@ -9,6 +9,7 @@ from tpdeploy.errors import InputError
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import assemble, choose_fabric, find_accelerator, find_fabric
 from tpdeploy.profiles.devices.cluster import Cluster
+from tpdeploy.profiles.devices.mixed import as_weakest, weakest
 from tpdeploy.profiles.machine.cores import computes_in_bf16, memory_bytes, numa_nodes, usable_cores
 from tpdeploy.profiles.machine.nvml import opened, text, told
 from tpdeploy.profiles.record import Dtype
@@ -18,8 +19,8 @@ def detect(interconnect: str | None = None) -> Cluster:
     """This machine's GPUs, or its CPU when no NVIDIA driver answers.
 
     Raises:
-        InputError: GPUs of several kinds, of a kind that is not in the catalog, or hidden in
-            part by CUDA_VISIBLE_DEVICES.
+        InputError: GPUs of a kind that is not in the catalog, of kinds that no engine runs on
+            together, or hidden in part by CUDA_VISIBLE_DEVICES.
         TpdeployError: the driver answers and then fails.
     """
     with opened() as nvml:
@@ -53,29 +54,31 @@ def visible_count(installed: int) -> int:
 def gpu_cluster(nvml: ModuleType, count: int, interconnect: str | None) -> Cluster:
     """The first `count` GPUs that an initialized NVML shows, on the fabric that joins them."""
     handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(count)]
-    names = {text(nvml.nvmlDeviceGetName(handle)) for handle in handles}
-    if len(names) > 1:
-        raise InputError(
-            f"--gpus auto: this machine has GPUs of several kinds ({', '.join(sorted(names))}); "
-            "name those to use, as 4xL40S"
-        )
-    name = names.pop()
+    names = [text(nvml.nvmlDeviceGetName(handle)) for handle in handles]
+    kinds = [_known(name, count) for name in names]
+    known = weakest(kinds)
+    memory = min(int(nvml.nvmlDeviceGetMemoryInfo(handle).total) for handle in handles)
+    device = known.changed(peaks=known.peaks.changed(memory_bytes=memory))
+    fabric = choose_fabric(device, interconnect)
+    mixed = len(set(names)) > 1
+    remarks: tuple[str, ...] = ()
+    if interconnect is None and count > 1 and not mixed:
+        fabric, remarks = _found_fabric(nvml, handles, device)
+    name = " and ".join(f"{names.count(each)} x {each}" for each in dict.fromkeys(names))
+    found = f"{name} found in this machine, joined by {fabric}."
+    cluster = assemble(device, fabric, 1, count).changed(
+        assumptions=(found, *remarks), origin="detected"
+    )
+    return as_weakest(cluster, kinds)
+
+
+def _known(name: str, count: int) -> Accelerator:
     try:
-        known = find_accelerator(name)
+        return find_accelerator(name)
     except InputError as error:
         raise InputError(
             f"--gpus auto: {name} is not in the catalog; name the nearest one, as {count}xH100"
         ) from error
-    memory = min(int(nvml.nvmlDeviceGetMemoryInfo(handle).total) for handle in handles)
-    device = known.changed(peaks=known.peaks.changed(memory_bytes=memory))
-    fabric = choose_fabric(device, interconnect)
-    remarks: tuple[str, ...] = ()
-    if interconnect is None and count > 1:
-        fabric, remarks = _found_fabric(nvml, handles, device)
-    found = f"{count} x {name} found in this machine, joined by {fabric}."
-    return assemble(device, fabric, 1, count).changed(
-        assumptions=(found, *remarks), origin="detected"
-    )
 
 
 def cpu_cluster(shares: int | None, interconnect: str | None = None) -> Cluster:

@@ -1,4 +1,4 @@
-"""The short form of a cluster: `8xH100`, `2x8xH200`, `2xp5.48xlarge`, `2xCPU`, `auto`."""
+"""The short form of a cluster: `8xH100`, `2x8xH200`, `1x3090+1x3070`, `2xCPU`, `auto`."""
 
 import re
 
@@ -16,6 +16,7 @@ from tpdeploy.profiles.devices.catalog import (
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.fabric import Fabric
 from tpdeploy.profiles.devices.instances import Rented, find_instance, instance_names
+from tpdeploy.profiles.devices.mixed import as_weakest, weakest
 from tpdeploy.profiles.devices.networks import measured_with
 from tpdeploy.profiles.machine.detect import cpu_cluster, detect
 
@@ -65,6 +66,9 @@ def parse_gpus(
     if text.lower() == "auto":
         _refuse_network(spec, network)
         return detect(interconnect)
+    if "+" in text:
+        _refuse_network(spec, network)
+        return _mixed(spec, text.split("+"), interconnect)
     counts, name = counts_and_name(text)
     if COUNT_ALONE.fullmatch(name) or (not counts and text.isdecimal() and not is_known(text)):
         raise InputError(f"--gpus {spec!r}: give a count and a name, as {FORMS}")
@@ -84,6 +88,23 @@ def parse_gpus(
     if machines > 1:
         raise InputError(f"--gpus {spec}: CPU shares are of this machine; give {count}xCPU")
     return cpu_cluster(count, interconnect)
+
+
+def _mixed(spec: str, parts: list[str], interconnect: str | None) -> Cluster:
+    """Devices of several kinds in one machine."""
+    if not all(part.strip() for part in parts):
+        raise InputError(f"--gpus {spec}: need devices on both sides of +, as 1x3090+1x3070")
+    clusters = [parse_gpus(part) for part in parts]
+    if any(each.machines > 1 or each.accelerator.platform == "cpu" for each in clusters):
+        raise InputError(f"--gpus {spec}: + joins GPUs of one machine, as 1x3090+1x3070")
+    devices = [each.accelerator for each in clusters]
+    try:
+        device = weakest(devices)
+    except InputError as error:
+        raise InputError(f"--gpus {spec}: {error}") from error
+    count = sum(each.count for each in clusters)
+    cluster = _stated(device, 1, count, device.name, interconnect, network=None)
+    return as_weakest(cluster, devices)
 
 
 def _per_machine(spec: str, counts: list[int], rented: Rented | None) -> tuple[int, int]:
