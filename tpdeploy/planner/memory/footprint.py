@@ -4,17 +4,17 @@ What the engine itself takes comes with its rules, from its adapter. The two con
 CUDA's, from the logs that `backends/overheads.py` names.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
 
 from tpdeploy.planner.engine_rules import EngineOverheads
-from tpdeploy.planner.model.stages import Stage, stage_request_bytes, stage_weight_bytes
+from tpdeploy.planner.model.stages import Stage, stage_weight_bytes
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import MemoryPerGpu
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.models.shape import ModelShape
-from tpdeploy.profiles.record import Dtype
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -139,14 +139,12 @@ def captured_sizes(up_to: int) -> int:
     return small + min(up_to, 256) // 8 + max(0, min(up_to, 512) - 256) // 16
 
 
-def longest_context(
-    shape: ModelShape, stage: Stage, tp: int, kv_dtype: Dtype, kv_bytes: float
-) -> int:
-    """The longest request, in tokens, whose KV fits in `kv_bytes` on a rank; up to the model's."""
-    low, high = 0, shape.max_context
+def longest_context(most: int, needed: Callable[[int], float], kv_bytes: float) -> int:
+    """The longest request, up to `most` tokens, for which `kv_bytes` are as many as `needed`."""
+    low, high = 0, most
     while low < high:
         middle = (low + high + 1) // 2
-        if stage_request_bytes(shape, stage, middle, tp, kv_dtype) <= kv_bytes:
+        if needed(middle) <= kv_bytes:
             low = middle
         else:
             high = middle - 1

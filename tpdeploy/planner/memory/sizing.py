@@ -1,6 +1,8 @@
 """Engine-neutral limits: step size, sequences, context, and the KV cache they leave room for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import ceil, copysign, inf
 from operator import itemgetter
 
@@ -16,7 +18,13 @@ from tpdeploy.planner.memory.footprint import (
     room_for_kv,
 )
 from tpdeploy.planner.model.kv_cache import request_bytes
-from tpdeploy.planner.model.stages import Stage, encoder_bytes, stage_request_bytes, stages
+from tpdeploy.planner.model.stages import (
+    Stage,
+    encoder_bytes,
+    stage_in_flight_bytes,
+    stage_request_bytes,
+    stages,
+)
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.plan import Limits, MemoryPerGpu
 
@@ -102,36 +110,64 @@ def size(inputs: PlanInputs, parallelism: Parallelism) -> Sized:
     step = _step_held(inputs, parallelism)
     tightest = tightest_stage(inputs, parallelism, step)
     wanted = inputs.max_model_len or inputs.workload.longest_tokens
-    least = kv_bytes_of(inputs, parallelism, tightest.stage, wanted)
+    needed = partial(_needed, inputs, parallelism, tightest.stage, step)
+    least = needed(wanted)
     if tightest.room < least:
         raise DoesNotFit(_shortage(inputs, tightest, least))
     kv_bytes = tightest.room
     if inputs.on_cpu:
         kv_bytes = _kv_on_cpu(inputs, parallelism, step, tightest.room)
-    stage = tightest.stage
     limits = Limits(
-        max_model_len=inputs.max_model_len or _longest(inputs, parallelism, stage, kv_bytes),
+        max_model_len=inputs.max_model_len or _longest(inputs, needed, kv_bytes),
         max_num_seqs=step.sequences,
         max_num_batched_tokens=step.batched_tokens,
         memory_fraction=inputs.memory_share,
         kv_cache_bytes=int(kv_bytes),
         enforce_eager=inputs.enforce_eager,
     )
+    stage = tightest.stage
     one = kv_bytes_of(inputs, parallelism, stage, inputs.workload.context_tokens)
-    held = parallelism.data * kv_bytes / one
-    memory = _memory(inputs, parallelism, tightest, kv_bytes)
-    return Sized(limits, memory, held, _kv_room(inputs, parallelism, stage, kv_bytes))
+    in_flight = _in_flight(inputs, parallelism, stage, step, inputs.workload.longest_tokens)
+    room = max(one, kv_bytes - in_flight)
+    held = parallelism.data * room / one
+    longest = inputs.shape.max_context
+    memory = _memory(inputs, parallelism, tightest, kv_bytes, needed(longest) / longest)
+    return Sized(limits, memory, held, _kv_room(inputs, parallelism, stage, room))
 
 
-def _longest(inputs: PlanInputs, parallelism: Parallelism, stage: Stage, kv_bytes: float) -> int:
+def _needed(
+    inputs: PlanInputs, parallelism: Parallelism, stage: Stage, step: StepSize, tokens: int
+) -> float:
+    """Bytes of KV cache without which an engine refuses to start for requests of `tokens`."""
+    one = kv_bytes_of(inputs, parallelism, stage, tokens)
+    return one + _in_flight(inputs, parallelism, stage, step, tokens)
+
+
+def _in_flight(
+    inputs: PlanInputs, parallelism: Parallelism, stage: Stage, step: StepSize, tokens: int
+) -> float:
+    """Bytes that windows hold while a request of `tokens` is read.
+
+    vLLM gives back what left a window when a step has ended: as many steps are under way as there
+    are stages, and one more where the next is scheduled meanwhile. Without windows it is nothing.
+    """
+    rules = inputs.engine
+    if rules.kv_allocation.whole_requests:
+        return 0.0
+    steps = parallelism.pipeline + rules.async_scheduling
+    most = min(steps * step.batched_tokens, tokens)
+    shards, dtype = parallelism.kv_shards, inputs.kv_cache_dtype
+    return stage_in_flight_bytes(inputs.shape, stage, most, shards, dtype)
+
+
+def _longest(inputs: PlanInputs, needed: Callable[[int], float], kv_bytes: float) -> int:
     """The longest request, in tokens, that the cache holds with KV_MARGIN_BYTES to spare.
 
     Never less than the load's own longest one, and on a CPU, where the cache has a stated size,
     with nothing to spare.
     """
     spare = 0 if inputs.on_cpu else KV_MARGIN_BYTES
-    shards, dtype = parallelism.kv_shards, inputs.kv_cache_dtype
-    longest = longest_context(inputs.shape, stage, shards, dtype, kv_bytes - spare)
+    longest = longest_context(inputs.shape.max_context, needed, kv_bytes - spare)
     return max(longest, inputs.workload.longest_tokens)
 
 
@@ -208,14 +244,18 @@ def _kv_on_cpu(inputs: PlanInputs, parallelism: Parallelism, step: StepSize, roo
 
 
 def _memory(
-    inputs: PlanInputs, parallelism: Parallelism, tightest: Tightest, kv_bytes: float
+    inputs: PlanInputs,
+    parallelism: Parallelism,
+    tightest: Tightest,
+    kv_bytes: float,
+    token_bytes: float,
 ) -> MemoryPerGpu:
-    needs, longest = tightest.needs, inputs.shape.max_context
+    """What each part of a rank's memory takes; `token_bytes` of KV are one token's."""
+    needs = tightest.needs
     total = inputs.cluster.accelerator.peaks.memory_bytes
     used = [int(part) for part in (needs.weights, kv_bytes, needs.activations)]
     fixed = [int(part) for part in (needs.graphs, needs.communicators)]
     fixed.append(int(needs.libraries + needs.context))
-    one = kv_bytes_of(inputs, parallelism, tightest.stage, longest)
     return MemoryPerGpu(
         total_bytes=total,
         weights_bytes=used[0],
@@ -226,7 +266,7 @@ def _memory(
         communicator_bytes=fixed[1],
         context_bytes=fixed[2],
         reserved_bytes=max(0, total - sum(used) - sum(fixed)),
-        kv_cache_tokens=int(parallelism.data * kv_bytes / one * longest),
+        kv_cache_tokens=int(parallelism.data * kv_bytes / token_bytes),
     )
 
 

@@ -40,6 +40,17 @@ def _kv_parts(shape: ModelShape, tokens: float, tp: int, dtype: Dtype) -> dict[P
     return found
 
 
+def in_flight_parts(
+    shape: ModelShape, tokens: float, tp: int, dtype: Dtype
+) -> Mapping[Part, float]:
+    """Bytes that windows hold on one rank for `tokens` of unfinished steps, by kind of layer."""
+    found: dict[Part, float] = defaultdict(float)
+    for attention in attentions(shape):
+        for part, held in attention.in_flight_bytes(tokens, tp, dtype).items():
+            found[part] += held
+    return found
+
+
 def state_bytes(linear: LinearAttention, tp: int, dtype: Dtype) -> float:
     """Bytes of one layer's state for one sequence on one rank, however long its context.
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import accumulate
 from math import ceil
 
-from tpdeploy.planner.model.kv_cache import request_parts
+from tpdeploy.planner.model.kv_cache import in_flight_parts, request_parts
 from tpdeploy.planner.model.parts import Part, layers_with, parts_of
 from tpdeploy.planner.model.sharding import head_problem, rank_bytes
 from tpdeploy.planner.model.tensor import Tensor
@@ -113,6 +113,14 @@ def stage_request_bytes(
 ) -> float:
     """Bytes that one request of `tokens` of context holds on a rank of `stage`."""
     held = request_parts(shape, tokens, tp, dtype)
+    return sum(bytes_ * float(stage.share(part)) for part, bytes_ in held.items())
+
+
+def stage_in_flight_bytes(
+    shape: ModelShape, stage: Stage, tokens: float, tp: int, dtype: Dtype
+) -> float:
+    """Bytes that windows hold on a rank of `stage` for `tokens` of unfinished steps."""
+    held = in_flight_parts(shape, tokens, tp, dtype)
     return sum(bytes_ * float(stage.share(part)) for part, bytes_ in held.items())
 
 

@@ -5,14 +5,24 @@ from dataclasses import dataclass
 from math import ceil
 
 from tpdeploy.planner.model.attention.cost import ContextLayers
-from tpdeploy.planner.model.attention.mixer import ROPE_BYTES, AttentionMixer, Projections
+from tpdeploy.planner.model.attention.mixer import (
+    ROPE_BYTES,
+    SCALE_BYTES,
+    SCALED_VALUES,
+    AttentionMixer,
+    Projections,
+)
 from tpdeploy.planner.model.parts import Part
 from tpdeploy.planner.model.tensor import Split, Tensor, TensorMaker
-from tpdeploy.profiles.models.shape import CompressedAttention, Indexer
+from tpdeploy.profiles.models.shape import CompressedAttention, Indexer, ModelShape
 from tpdeploy.profiles.record import Dtype
 
 # An FP8 entry has a one-byte scale for so many values, and a byte of padding.
 ENTRY_VALUES = 64
+# Tokens of a block in vLLM 0.32 (models/deepseek_v4): of entries, of windows, and of what the
+# compressors of sparse and dense layers keep; and what a layer's share of a block is a multiple of.
+ENTRIES_BLOCK, WINDOW_BLOCK, SPARSE_BLOCK, DENSE_BLOCK = 256, 64, 4, 8
+PAGE_BYTES = 576
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +73,17 @@ class CompressedEntries(AttentionMixer):
         dense = attention.dense_layers * tokens / attention.dense_ratio
         return {"full": (windows + sparse + dense) * self._entry_bytes(dtype)}
 
+    def in_flight_bytes(self, tokens: float, tp: int, dtype: Dtype) -> Mapping[Part, float]:
+        """Blocks of windows, and of what compressors keep, for `tokens` of unfinished steps."""
+        blocks = sum(tokens / block for block, _ in self._windows())
+        return {"full": blocks * self._block_bytes(dtype)}
+
+    def state_bytes(self, shape: ModelShape, tp: int) -> float:
+        """Blocks of windows and of what compressors keep, less the windows themselves."""
+        blocks = sum(ceil((window - 1) / block) + 1 for block, window in self._windows())
+        windows = self.layers * self.attention.sliding_window * self._entry_bytes(Dtype.FP8)
+        return blocks * self._block_bytes(Dtype.FP8) - windows
+
     def context(self, tp: int, dtype: Dtype) -> Iterator[ContextLayers]:
         """The window of every layer, and the entries that some look at."""
         attention, read = self.attention, self._entry_bytes(dtype)
@@ -96,6 +117,35 @@ class CompressedEntries(AttentionMixer):
             inputs=attention.output_groups * attention.output_rank,
         )
 
+    def _windows(self) -> Iterator[tuple[int, int]]:
+        """Tokens of a block, and of the window, of each group of layers that has one.
+
+        Sparse layers' compressors keep two entries' tokens, which overlap, dense layers' one's.
+        """
+        attention = self.attention
+        groups = max(1, round(self.layers / max(1, attention.sparse_layers)))
+        yield from [(WINDOW_BLOCK, attention.sliding_window)] * groups
+        if attention.sparse_layers:
+            yield SPARSE_BLOCK, 2 * attention.sparse_ratio
+        if attention.dense_layers:
+            yield DENSE_BLOCK, attention.dense_ratio
+
+    def _block_bytes(self, dtype: Dtype) -> float:
+        """Bytes of one block, which is as large as the entries and keys of ENTRIES_BLOCK tokens.
+
+        Every group of layers takes its blocks from one pool, so that all are as large as the
+        largest one.
+        """
+        attention, entry = self.attention, self._entry_bytes(dtype)
+        parts = [
+            (attention.sparse_layers, entry, attention.sparse_ratio),
+            (attention.dense_layers, entry, attention.dense_ratio),
+        ]
+        if picks := self.indexer:
+            parts.append((picks.layers, key_bytes(picks), picks.tokens_per_key))
+        pages = [(n, ENTRIES_BLOCK // tokens * bytes_) for n, bytes_, tokens in parts]
+        return sum(n * ceil(bytes_ / PAGE_BYTES) * PAGE_BYTES for n, bytes_ in pages)
+
     def _entry_bytes(self, dtype: Dtype) -> float:
         """Bytes of one token, or of one entry, in one layer.
 
@@ -106,6 +156,11 @@ class CompressedEntries(AttentionMixer):
             return attention.head_size * dtype.bits / 8
         plain = attention.head_size - attention.rope_size
         return plain + attention.rope_size * ROPE_BYTES + ceil(plain / ENTRY_VALUES) + 1
+
+
+def key_bytes(indexer: Indexer) -> int:
+    """Bytes of one of an indexer's keys in one layer, in FP8 with its scales."""
+    return indexer.head_size + ceil(indexer.head_size / SCALED_VALUES) * SCALE_BYTES
 
 
 def compressor(

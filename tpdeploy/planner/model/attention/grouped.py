@@ -74,6 +74,11 @@ class GroupedAttention(AttentionMixer):
         full = self.layers - self._sliding - self.attention.borrowing
         return {"full": full * tokens * token, "sliding": sliding * inside * token}
 
+    def in_flight_bytes(self, tokens: float, tp: int, dtype: Dtype) -> Mapping[Part, float]:
+        """What leaves a window is kept until its step has ended."""
+        sliding = self._sliding - self.attention.borrowing_sliding
+        return {"sliding": sliding * tokens * self._token_bytes(tp, dtype)}
+
     def state_bytes(self, shape: ModelShape, tp: int) -> float:
         """What short convolutions saw last, if there are any."""
         return self.layers * convolution_bytes(self.attention, shape, tp)

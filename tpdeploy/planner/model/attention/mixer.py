@@ -57,6 +57,10 @@ class AttentionMixer(ABC):
     def kv_bytes(self, tokens: float, tp: int, dtype: Dtype) -> Mapping[Part, float]:
         """Bytes of `tokens` of context in all of its layers on one rank, by part."""
 
+    def in_flight_bytes(self, tokens: float, tp: int, dtype: Dtype) -> Mapping[Part, float]:
+        """Bytes that windows hold for `tokens` of unfinished steps beside those that they span."""
+        return {}
+
     def state_bytes(self, shape: ModelShape, tp: int) -> float:
         """Bytes that a sequence holds on one rank in all of its layers, whatever its context."""
         return 0.0

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import ceil
 
-from tpdeploy.planner.model.attention.compressed import compressor
+from tpdeploy.planner.model.attention.compressed import compressor, key_bytes
 from tpdeploy.planner.model.attention.cost import ContextLayers
-from tpdeploy.planner.model.attention.mixer import SCALE_BYTES, SCALED_VALUES
 from tpdeploy.planner.model.tensor import Split, Tensor, TensorMaker, kv_heads_per_rank
 from tpdeploy.profiles.models.shape import Indexer
 
@@ -50,8 +48,7 @@ class Picking:
         size = self.indexer.head_size
         if self.indexer.kind == "averaged":
             return 2 * size / self.indexer.tokens_per_key
-        key = size + ceil(size / SCALED_VALUES) * SCALE_BYTES
-        return key / self.indexer.tokens_per_key
+        return key_bytes(self.indexer) / self.indexer.tokens_per_key
 
     def kv_bytes(self, tokens: float) -> float:
         """Bytes of the keys of `tokens` of context in all layers."""
