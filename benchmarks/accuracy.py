@@ -18,6 +18,7 @@ from benchmarks.blind import usable
 from benchmarks.choice import Case, cases, ours, usable_runs
 from benchmarks.coverage import Covered, Pair, covered, lines, out_of_band
 from tpdeploy.files import write_whole
+from tpdeploy.harness.backtest.doubling import Doubling, doublings
 from tpdeploy.harness.backtest.prediction import Predicted, Result, predict_rows
 from tpdeploy.harness.backtest.summary import Errors, summarise
 from tpdeploy.harness.backtest.table import Row, read_rows
@@ -65,11 +66,20 @@ class Choice(Record):
     right_percent: float
 
 
+class Doubled(Record):
+    """Errors of the gain in tokens/s from a width to its double, predicted / measured - 1."""
+
+    pairs: int
+    median_percent: float
+    signed_percent: float
+
+
 class Shown(Record):
     """What one table shows: all rows and those of each engine and GPU, by name."""
 
     groups: dict[str, Figures]
     sample: dict[str, Figures]
+    doubled: Doubled | None = None
     choice: Choice | None = None
     choice_under_limit: Choice | None = None
 
@@ -136,6 +146,7 @@ def shown(rows: Sequence[Row], results: Sequence[Result], every: int) -> Shown:
     return Shown(
         groups=figures(rows, results),
         sample=figures(rows[::every], results[::every]),
+        doubled=_doubled(doublings(rows, results)),
         choice=_choice(free),
         choice_under_limit=_choice(limited),
     )
@@ -165,6 +176,10 @@ def figures(rows: Sequence[Row], results: Sequence[Result]) -> dict[str, Figures
 def worse_table(now: Shown, was: Shown) -> Iterator[str]:
     """Each figure of all rows of a table that is worse than it was."""
     yield from worse(now.groups, was.groups)
+    if was.doubled and now.doubled:
+        error, before = now.doubled.median_percent, was.doubled.median_percent
+        if error > before + ROUNDING_PERCENT:
+            yield f"gain from doubled TP: median error {error} %, was {before} %"
     for name in ("choice", "choice_under_limit"):
         share, before = getattr(now, name), getattr(was, name)
         right = share.right_percent if share else 0.0
@@ -195,7 +210,7 @@ def row(name: str, shown: Shown) -> str:
     """The line of docs/backtest.md for one table."""
     every = shown.groups["all"]
     errors = (every.ttft, every.tpot, every.output_tokens_per_s)
-    cells = [f"{error.median_percent:.0f} %" if error else "" for error in errors]
+    cells = [f"{e.median_percent:.0f} %" if e else "" for e in (*errors, shown.doubled)]
     picks = (("", shown.choice), (" under a limit", shown.choice_under_limit))
     right = (f"{c.right_percent:.0f} % of {c.cases}{words}" for words, c in picks if c)
     told = (f"`{name}`", *cells, ", ".join(right))
@@ -232,6 +247,16 @@ def _error(errors: Errors | None) -> Error | None:
     return Error(
         median_percent=round(errors.median_absolute_percent, DIGITS),
         in_range_percent=round(errors.in_range_percent, DIGITS),
+    )
+
+
+def _doubled(found: Sequence[Doubling]) -> Doubled | None:
+    if not found:
+        return None
+    return Doubled(
+        pairs=found[-1].pairs,
+        median_percent=round(found[-1].median_absolute_percent, DIGITS),
+        signed_percent=round(found[-1].median_signed_percent, DIGITS),
     )
 
 

@@ -5,10 +5,10 @@ Usage: python -m benchmarks.blind RUNS.csv [--apart NAME ...] [--record TITLE]
 RUNS.csv is what `tpdeploy backtest` reads. Rows whose `note` begins with "impossible" or "doubtful"
 are left out. Runs are compared by GPU and engine, and widths as `benchmarks/choice.py` does it,
 each with the source (column `family`) and version of its run: two widths are a case only if one
-source measured both. `scaling` is the predicted gain in tokens/s when the width doubles and the
-load of a group stays the same, divided by the measured one. `--apart` shows the rows of these
-families, models or GPUs by themselves: those that were kept out of a fit. `--record` adds the score
-to benchmarks/published/blind.yaml and prints its row for docs/backtest.md.
+source measured both. Scaling is what `tpdeploy backtest` calls the gain from doubled TP. `--apart`
+shows the rows of these families, models or GPUs by themselves: those that were kept out of a fit.
+`--record` adds the score to benchmarks/published/blind.yaml and prints its row for
+docs/backtest.md.
 """
 
 import argparse
@@ -17,15 +17,16 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
-from math import expm1, log
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.choice import SAME, TOLERANCE, Case, Run, cases, narrowest, ours, widest
+from benchmarks.choice import TOLERANCE, Case, Run, cases, narrowest, ours, widest
 from tpdeploy import __version__
 from tpdeploy.files import write_whole
+from tpdeploy.harness.backtest.doubling import SAME, doublings, is_group, tokens_per_s
+from tpdeploy.harness.backtest.doubling import errors as gains
 from tpdeploy.harness.backtest.prediction import Compared, Predicted, predict_rows
 from tpdeploy.harness.backtest.table import Row, is_of, read_rows, usable
 from tpdeploy.profiles.record import Record
@@ -122,10 +123,10 @@ def score(title: str, pairs: Sequence[Pair]) -> Score:
         date=date.today(),
         version=__version__,
         rows=len(pairs),
-        ttft=_median(_errors(told.ttft for _, told in pairs)),
-        tpot=_median(_errors(told.tpot for _, told in pairs)),
-        output_tokens_per_s=_median(_errors(_rate(told) for _, told in pairs)),
-        scaling=_median([expm1(gain) for group in scaling(found).values() for gain in group]),
+        ttft=median(_errors(told.ttft for _, told in pairs)),
+        tpot=median(_errors(told.tpot for _, told in pairs)),
+        output_tokens_per_s=median(_errors(_rate(told) for _, told in pairs)),
+        scaling=median([gain for _, gain in gains(pairs)]),
         cases=len(free),
         right=sum(case.right(ours) for case in free),
         too_wide=wide,
@@ -138,9 +139,7 @@ def runs(pairs: Iterable[Pair]) -> list[Run]:
     found = []
     for row, told in pairs:
         per_s = tokens_per_s(row, told)
-        if per_s is None or any(row[name].strip() not in {"", "1"} for name in ("pp", "dp")):
-            continue
-        if not row["concurrency"].strip():  # at a rate every width serves as much
+        if per_s is None or not is_group(row):
             continue
         found.append(
             Run(
@@ -156,30 +155,6 @@ def runs(pairs: Iterable[Pair]) -> list[Run]:
     return found
 
 
-def tokens_per_s(row: Row, told: Predicted) -> float | None:
-    """What was measured, from the latencies where only these are stated."""
-    ttft, tpot, stated = (each.measured for each in (told.ttft, told.tpot, _rate(told)))
-    if stated is not None or ttft is None or tpot is None or not row["concurrency"].strip():
-        return stated
-    clients, tokens = int(row["concurrency"]), int(row["output_tokens"])
-    return clients * tokens / (ttft + tpot * (tokens - 1)) * 1000
-
-
-def scaling(found: Iterable[Run]) -> dict[tuple[int, int], list[float]]:
-    """log(predicted gain / measured gain) of each doubling of a width under one load of a group."""
-    by_load: defaultdict[tuple[object, ...], dict[int, Run]] = defaultdict(dict)
-    for run in found:
-        by_load[(*run.same, run.clients)][run.width] = run
-    gains: defaultdict[tuple[int, int], list[float]] = defaultdict(list)
-    for widths in by_load.values():
-        for width, run in widths.items():
-            if wide := widths.get(2 * width):
-                gain = wide.predicted_per_s / run.predicted_per_s
-                was = wide.measured_per_s / run.measured_per_s
-                gains[width, 2 * width].append(log(gain / was))
-    return gains
-
-
 def misses(found: Sequence[Case]) -> tuple[int, int]:
     """How many wrong picks are wider, and how many narrower, than the best."""
     wrong = [(ours(case).width, case.best.width) for case in found if not case.right(ours)]
@@ -190,7 +165,8 @@ def _errors(compared: Iterable[Compared]) -> list[float]:
     return [each.relative_error for each in compared if each.relative_error is not None]
 
 
-def _median(errors: Sequence[float]) -> Median | None:
+def median(errors: Sequence[float]) -> Median | None:
+    """Both medians of `errors`; None if there are none."""
     if not errors:
         return None
     size, signed = statistics.median(map(abs, errors)), statistics.median(errors)
@@ -261,17 +237,14 @@ def _choice_line(pairs: Sequence[Pair]) -> str:
 
 
 def _scaling_line(pairs: Sequence[Pair]) -> str:
-    gains = scaling(runs(pairs))
-    every = [gain for group in gains.values() for gain in group]
-    if not every:
+    found = doublings([row for row, _ in pairs], [told for _, told in pairs])
+    if not found:
         return "No width was doubled."
-    parts = [
-        f"{a} to {b}: {statistics.median(group):+.1%} of {len(group)}"
-        for (a, b), group in sorted(gains.items())
-    ]
+    *widths, every = found
+    parts = [f"{w.name}: {w.median_signed_percent:+.1f}% of {w.pairs}" for w in widths]
     return (
-        f"Scaling a doubling, predicted/measured: {statistics.median(map(abs, every)):.1%} "
-        f"({statistics.median(every):+.1%}); {'; '.join(parts)}"
+        f"Scaling a doubling, predicted/measured: {every.median_absolute_percent:.1f}% "
+        f"({every.median_signed_percent:+.1f}%); {'; '.join(parts)}"
     )
 
 

@@ -26,12 +26,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tpdeploy.errors import InputError
+from tpdeploy.harness.backtest.doubling import SAME
 from tpdeploy.harness.backtest.prediction import Predicted, Result, predict_rows
 from tpdeploy.harness.backtest.table import Row, read_rows
 
 GPUS = 8
 TOLERANCE = 0.05
-SAME = ("engine", "model", "precision", "gpu", "input_tokens", "output_tokens")
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,11 @@ from datetime import date
 from math import exp, expm1, log
 from pathlib import Path
 
+from fit_ranges import COVERAGE
 from fit_releases import NOISE, PRIOR, Run, all_at_once, ratios
-from fit_serving import COVERAGE, save, with_efficiency
+from fit_serving import save
 from scipy.optimize import minimize
+from serving_runs import with_efficiency
 
 from tpdeploy.harness.backtest.prediction import Predicted, predict_case
 from tpdeploy.harness.backtest.rows import case_of

@@ -19,7 +19,7 @@ from math import expm1, log, log1p
 from pathlib import Path
 from statistics import fmean
 
-from fit_serving import COVERAGE, save
+from fit_serving import save
 
 from benchmarks.coverage import Kind, kind_of_run, of_today, source_of
 from tpdeploy.harness.backtest.prediction import Predicted, predict_rows
@@ -27,6 +27,8 @@ from tpdeploy.harness.backtest.table import read_rows, stated, usable
 from tpdeploy.profiles.devices.accelerator import Efficiency, Spread
 from tpdeploy.profiles.devices.catalog import DATA, efficiency_of
 
+# Share of runs whose truth lies within the recorded error.
+COVERAGE = 0.8
 # Of fewer runs, four of five is a guess; of still fewer, it is left out.
 FEW, FEWEST = 20, 5
 FIGURES = ("ttft", "tpot", "offline")

@@ -27,7 +27,7 @@ from itertools import pairwise
 from math import exp, expm1, log, sqrt
 from pathlib import Path
 
-from fit_serving import COVERAGE
+from fit_ranges import COVERAGE
 from scipy.optimize import minimize
 
 from tpdeploy.backends.base import Release

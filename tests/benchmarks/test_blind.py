@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.blind import SCORES, Scores, misses, runs, scaling, score
+from benchmarks.blind import SCORES, Scores, misses, runs, score
 from benchmarks.choice import cases
 from tpdeploy.harness.backtest.prediction import Compared, Predicted
 from tpdeploy.harness.backtest.table import Row, usable
@@ -39,7 +39,6 @@ def test_scaling_is_the_gain_predicted_over_that_measured() -> None:
     """Doubling at one load: a gain of 1.5 predicted for 1.2 measured is 25 % too much."""
     pairs = [(row(1, 16), told(100, 100)), (row(2, 16), told(120, 150))]
     found = score("two", pairs)
-    assert list(scaling(runs(pairs))) == [(1, 2)]
     assert found.scaling is not None
     assert found.scaling.signed_percent == pytest.approx(25.0)
 

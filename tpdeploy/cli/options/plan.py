@@ -21,8 +21,8 @@ ModelName = Annotated[
 Gpus = Annotated[
     str,
     typer.Option(
-        help="8xH100, 2x8xH200 (machines), p5.48xlarge, auto; H100: as few as the load needs; "
-        "kubernetes:CONTEXT, slurm:PARTITION: the GPUs that it has.",
+        help="8xH100, 2x8xH200 (machines), p5.48xlarge, 1x3090+1x3070, auto; H100: as few as the "
+        "load needs; kubernetes:CONTEXT, slurm:PARTITION: the GPUs that it has.",
         autocompletion=completion.gpus,
     ),
 ]

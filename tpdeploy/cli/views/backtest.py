@@ -1,14 +1,17 @@
 """A backtest as a person reads it."""
 
+from collections.abc import Sequence
 from itertools import groupby
 
 from rich.console import Console
 from rich.table import Table
 
+from tpdeploy.harness.backtest.doubling import Doubling
 from tpdeploy.harness.backtest.summary import Errors, Group, Summary
+from tpdeploy.planner.search.ranking import TIE
 
 TITLES = {"all": "", "engine": "Engine", "gpu": "GPU", "model": "Model", "tp": "TP"}
-FIGURES = ("median", "mean", "signed", "in range")
+FIGURES = ("median", "mean", "signed")
 REASONS_SHOWN = 5
 LONGEST_NAME = 26
 
@@ -23,21 +26,43 @@ def show_summary(console: Console, summary: Summary) -> None:
     for by, groups in groupby(summary.groups, key=lambda group: group.by):
         console.print()
         console.print(_table(TITLES[by], list(groups)))
+    if summary.doublings:
+        console.print()
+        console.print(_doublings(summary.doublings))
     _show_unpredicted(console, summary)
 
 
 def _table(title: str, groups: list[Group]) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
-    table.add_column(title, overflow="fold", width=LONGEST_NAME)
-    table.add_column("predicted", justify="right", no_wrap=True, min_width=12)
-    table.add_column("", min_width=5)
-    for figure in FIGURES:
-        table.add_column(figure, justify="right", no_wrap=True, min_width=7)
+    table = _columns(title, "predicted", "in range")
     for group in groups:
         name, counted = group.name, f"{group.predicted:,}/{group.rows:,}"
         for what, errors in _measured(group):
             table.add_row(name, counted, what, *_figures(errors))
             name = counted = ""
+    return table
+
+
+def _doublings(doublings: Sequence[Doubling]) -> Table:
+    """The errors of what a doubled width gains under the same load."""
+    table = _columns("Gain from doubled TP", "pairs", f"in {TIE:.0%}")
+    for each in doublings:
+        figures = (
+            f"{each.median_absolute_percent:,.0f}%",
+            f"{each.mean_absolute_percent:,.0f}%",
+            f"{each.median_signed_percent:+,.0f}%",
+            f"{each.within_tie_percent:.0f}%",
+        )
+        table.add_row(each.name, f"{each.pairs:,}", "tok/s", *figures)
+    return table
+
+
+def _columns(title: str, counted: str, last: str) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    table.add_column(title, overflow="fold", width=LONGEST_NAME)
+    table.add_column(counted, justify="right", no_wrap=True, min_width=12)
+    table.add_column("", min_width=5)
+    for figure in (*FIGURES, last):
+        table.add_column(figure, justify="right", no_wrap=True, min_width=7)
     return table
 
 
@@ -53,7 +78,7 @@ def _measured(group: Group) -> list[tuple[str, Errors | None]]:
 
 def _figures(errors: Errors | None) -> tuple[str, ...]:
     if errors is None:
-        return ("-",) * len(FIGURES)
+        return ("-",) * (len(FIGURES) + 1)
     return (
         f"{errors.median_absolute_percent:,.0f}%",
         f"{errors.mean_absolute_percent:,.0f}%",

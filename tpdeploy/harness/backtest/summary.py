@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tpdeploy.harness.backtest.doubling import Doubling, doublings
 from tpdeploy.harness.backtest.prediction import Compared, Failed, Predicted, Result
 from tpdeploy.harness.backtest.table import Row
 from tpdeploy.profiles.record import Record
@@ -51,6 +52,7 @@ class Summary(Record):
 
     file: str
     groups: tuple[Group, ...] = Field(description="all rows first")
+    doublings: tuple[Doubling, ...] = Field(description="by width, all pairs last")
     unpredicted: tuple[Unpredicted, ...] = Field(description="the most frequent reason first")
 
 
@@ -68,6 +70,7 @@ def summarise(file: str, rows: Sequence[Row], results: Sequence[Result]) -> Summ
     return Summary(
         file=file,
         groups=tuple(groups),
+        doublings=doublings(rows, results),
         unpredicted=tuple(
             Unpredicted(reason=reason, rows=count) for reason, count in reasons.most_common()
         ),
