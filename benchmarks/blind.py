@@ -53,10 +53,10 @@ class Score(Record):
     date: date
     version: str
     rows: int
-    ttft: Median | None
-    tpot: Median | None
-    output_tokens_per_s: Median | None
-    scaling: Median | None
+    ttft: Median | None = None
+    tpot: Median | None = None
+    output_tokens_per_s: Median | None = None
+    scaling: Median | None = None
     cases: int
     right: int
     too_wide: int
@@ -67,7 +67,7 @@ class Score(Record):
         """The line of docs/backtest.md."""
         errors = (self.ttft, self.tpot, self.output_tokens_per_s, self.scaling)
         cells = [f"{e.percent:.0f} % ({e.signed_percent:+.0f})" if e else "" for e in errors]
-        choice = f"{self.right} of {self.cases}, {self.too_wide} too wide"
+        choice = f"{self.right} of {self.cases}, {self.too_wide} too wide" if self.cases else ""
         told = (self.date.isoformat(), self.version, self.title, str(self.rows), *cells, choice)
         return f"| {' | '.join(told)} |"
 
