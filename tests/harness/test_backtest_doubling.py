@@ -16,7 +16,7 @@ def rate(measured: float, predicted: float) -> Predicted:
 
 def test_a_gain_is_held_against_the_one_measured() -> None:
     """1.5 predicted for 1.2 is 25 % too much, 1.2 for 1.25 is 4 % too little: a tie."""
-    rows = [run(tp="1"), run(tp="2"), run(tp="4")]
+    rows = [run(tp="1"), run(tp="2.0", dp=""), run(tp="4")]
     one_two, two_four, every = doublings(rows, [rate(100, 100), rate(120, 150), rate(150, 180)])
     assert (one_two.name, two_four.name, every.name) == ("1 to 2", "2 to 4", "all")
     assert one_two.median_signed_percent == pytest.approx(25)

@@ -7,7 +7,7 @@ from statistics import fmean, median
 from pydantic import Field
 
 from tpdeploy.harness.backtest.prediction import Predicted, Result
-from tpdeploy.harness.backtest.table import Row, number, stated
+from tpdeploy.harness.backtest.table import Row, number, stated, whole
 from tpdeploy.planner.search.ranking import TIE
 from tpdeploy.profiles.record import Record
 
@@ -43,7 +43,7 @@ def errors(pairs: Iterable[tuple[Row, Result]]) -> Iterator[tuple[int, float]]:
     for row, told in pairs:
         ratio = _ratio(row, told)
         if ratio is not None:
-            by_setting[tuple(stated(row, name) for name in SETTING)][int(row["tp"])] = ratio
+            by_setting[tuple(stated(row, name) for name in SETTING)][whole(row, "tp", 1)] = ratio
     for widths in by_setting.values():
         for width, ratio in widths.items():
             if 2 * width in widths:
@@ -62,7 +62,7 @@ def tokens_per_s(row: Row, told: Predicted) -> float | None:
 
 def is_group(row: Row) -> bool:
     """Whether a row is one group with a load of its own; at a rate every width serves as much."""
-    alone = all(stated(row, name) in {"", "1"} for name in ("pp", "dp"))
+    alone = all(whole(row, name, 0, default=1) == 1 for name in ("pp", "dp"))
     return alone and bool(stated(row, "concurrency")) and not stated(row, "request_rate")
 
 
