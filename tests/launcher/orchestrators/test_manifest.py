@@ -12,6 +12,7 @@ import yaml
 
 from tests.launcher.orchestrators.cluster import Cluster
 from tests.launcher.orchestrators.schemas import RefusedError, check, containers, pod_specs
+from tests.launcher.plans import plan_for
 from tpdeploy.planner.plan import DeploymentPlan
 
 Json = dict[str, Any]
@@ -104,6 +105,14 @@ def test_replicas_run_what_was_planned(cluster: Cluster) -> None:
     assert engine["resources"]["limits"] == {"nvidia.com/gpu": "8"}
     assert pod["nodeSelector"] == {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
     assert not any(each["name"] == "CUDA_VISIBLE_DEVICES" for each in engine["env"])
+
+
+def test_any_node_is_taken_for_gpus_of_several_kinds(cluster: Cluster) -> None:
+    """A node's label names one kind."""
+    cluster.plan(plan_for("1x3090+1x3070", model="qwen2.5-0.5b"))
+    (pod,) = pod_specs(only(manifest(cluster), "Deployment", "replica"))
+    assert "nodeSelector" not in pod
+    assert "affinity" not in pod
 
 
 def test_ranks_of_a_group_find_their_leader(wide: Cluster) -> None:

@@ -74,6 +74,13 @@ def test_trays_of_a_rack_need_a_channel_for_nvlink(plan: DeploymentPlan) -> None
     assert not any("IMEX" in note for note in RAY.render(task_for(over_two_machines(plan))).notes)
 
 
+def test_machines_with_gpus_of_several_kinds_are_asked_for_none() -> None:
+    """Ray knows a machine by one kind."""
+    model = model_in(RAY.render(task_for(plan_for("1x3090+1x3070", model="qwen2.5-0.5b"))))
+    assert "accelerator_type" not in model
+    assert model["placement_group_config"]["bundle_per_worker"] == {"GPU": 1}
+
+
 def test_cores_of_a_rank_are_reserved_and_used() -> None:
     """By itself Ray gives a replica one thread."""
     plan = plan_for("1xCPU", model="qwen2.5-0.5b")

@@ -126,7 +126,9 @@ def nodes(task: Task) -> Json:
 
 
 def values_of(task: Task) -> tuple[str, ...]:
-    """The product labels of nodes with the plan's device."""
+    """The product labels of nodes with the plan's device; none if a node has several kinds."""
+    if task.plan.cluster.kinds:
+        return ()
     try:
         return product_labels(find_accelerator(task.plan.cluster.gpu))
     except InputError:

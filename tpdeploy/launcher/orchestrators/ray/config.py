@@ -116,7 +116,7 @@ def _devices(task: Task) -> dict[str, Any]:
     if task.plan.cluster.platform == "cpu":
         each = {"bundle_per_worker": {"CPU": _cores(task)}, "strategy": strategy}
         return {"accelerator_config": {"kind": "cpu"}, "placement_group_config": each}
-    name = accelerator_type(task.plan.cluster.gpu)
+    name = None if task.plan.cluster.kinds else accelerator_type(task.plan.cluster.gpu)
     return {
         **({"accelerator_type": name} if name else {}),
         "placement_group_config": {"bundle_per_worker": {"GPU": 1}, "strategy": strategy},
