@@ -10,6 +10,7 @@ from benchmarks.accuracy import (
     TABLES,
     Accuracy,
     Choice,
+    Doubled,
     Error,
     Figures,
     Shown,
@@ -76,6 +77,17 @@ def test_wrong_picks_and_groups_without_rows_are_told() -> None:
         "all: no rows",
         "choice: 0.0 % right, were 88.0 %",
     ]
+
+
+def test_a_gain_from_doubled_width_that_is_missed_by_more_is_told() -> None:
+    """It decides between TP and replicas."""
+    known = Doubled(pairs=9, median_percent=3.4, signed_percent=0.4)
+    was = PICKED.model_copy(update={"doubled": known})
+    worse = known.model_copy(update={"median_percent": 4.1})
+    assert list(worse_table(PICKED.model_copy(update={"doubled": worse}), was)) == [
+        "gain from doubled TP: median error 4.1 %, was 3.4 %"
+    ]
+    assert list(worse_table(was, was)) == []
 
 
 def test_better_figures_and_narrower_ranges_pass() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.planner.inputs import VLLM, ask
-from tpdeploy.planner.engine_rules import EngineRules
+from tpdeploy.planner.engine_rules import EngineRules, KvAllocation
 from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.memory.footprint import (
     GIB,
@@ -163,6 +163,29 @@ def test_70b_in_fp8_barely_fits_one_h100() -> None:
     assert generous.memory.kv_cache_tokens == pytest.approx(22_096, rel=0.25)
     usual = sized("llama-70b", "1xH100", tp=1, quantization="fp8")
     assert 2048 < usual.memory.kv_cache_tokens < 12_000
+
+
+def test_a_context_that_the_cache_limits_is_planned_with_something_to_spare() -> None:
+    """vLLM itself fitted 20,272 tokens of Qwen3-8B on an A10 (kaito-project/kaito pull request
+    2156); a plan for more would not start. A context that is stated is kept."""
+    rules = replace(VLLM, memory_fraction=0.9)
+    found = sized("qwen3-8b", "1xA10", tp=1, rules=rules)
+    assert 15_000 < found.limits.max_model_len < 20_272 < found.memory.kv_cache_tokens
+    spare = found.memory.kv_cache_tokens - found.limits.max_model_len
+    assert spare * 147_456 == pytest.approx(GIB / 2, rel=0.01)
+
+
+def test_windows_take_room_while_a_prompt_is_read() -> None:
+    """18 of gpt-oss-120b's layers keep what leaves their windows for two steps of 8,192 tokens.
+
+    As many others keep every token, so that the context is shorter by as many tokens.
+    """
+    rules = replace(VLLM, async_scheduling=True)
+    whole = replace(rules, kv_allocation=KvAllocation(whole_requests=True))
+    usual, without = (sized("gpt-oss-120b", "1xH100", tp=1, rules=r) for r in (rules, whole))
+    assert usual.memory.kv_cache_bytes == without.memory.kv_cache_bytes
+    shorter = without.limits.max_model_len - usual.limits.max_model_len
+    assert shorter == pytest.approx(2 * 8192, abs=2)
 
 
 def test_70b_in_fp16_has_almost_no_kv_on_two_a100() -> None:

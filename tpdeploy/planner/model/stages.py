@@ -1,5 +1,6 @@
 """Stages: what each pipeline stage, and so each rank of it, holds of a model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -112,16 +113,19 @@ def stage_request_bytes(
     shape: ModelShape, stage: Stage, tokens: float, tp: int, dtype: Dtype
 ) -> float:
     """Bytes that one request of `tokens` of context holds on a rank of `stage`."""
-    held = request_parts(shape, tokens, tp, dtype)
-    return sum(bytes_ * float(stage.share(part)) for part, bytes_ in held.items())
+    return _held_by(stage, request_parts(shape, tokens, tp, dtype))
 
 
 def stage_in_flight_bytes(
     shape: ModelShape, stage: Stage, tokens: float, tp: int, dtype: Dtype
 ) -> float:
     """Bytes that windows hold on a rank of `stage` for `tokens` of unfinished steps."""
-    held = in_flight_parts(shape, tokens, tp, dtype)
-    return sum(bytes_ * float(stage.share(part)) for part, bytes_ in held.items())
+    return _held_by(stage, in_flight_parts(shape, tokens, tp, dtype))
+
+
+def _held_by(stage: Stage, parts: Mapping[Part, float]) -> float:
+    """What a stage has of bytes that are told by kind of layer."""
+    return sum(bytes_ * float(stage.share(part)) for part, bytes_ in parts.items())
 
 
 def padding(tensor: Tensor, shape: ModelShape, parallelism: Parallelism) -> float:

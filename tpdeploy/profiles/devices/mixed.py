@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from tpdeploy.errors import InputError
+from tpdeploy.numbers import in_gib
 from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.pcie import Pcie, parsed
-
-GIB = 1 << 30
 
 
 def weakest(devices: Sequence[Accelerator]) -> Accelerator:
@@ -48,7 +47,7 @@ def as_weakest(cluster: Cluster, devices: Sequence[Accelerator]) -> Cluster:
     kinds = tuple(dict.fromkeys(device.name for device in devices))
     if len(kinds) == 1:
         return cluster
-    memory = f"{cluster.accelerator.peaks.memory_bytes / GIB:.1f} GiB"
+    memory = in_gib(cluster.accelerator.peaks.memory_bytes)
     rate = f"{cluster.accelerator.peaks.memory_bytes_per_s / 1e9:,.0f} GB/s"
     meant = (
         f"{', '.join(kinds)} in one machine: ranks are equal, so each GPU counts as one with "
