@@ -14,8 +14,8 @@ from tpdeploy.harness.load.events import RequestError, _payload
 from tpdeploy.harness.load.exchange import Exchange
 from tpdeploy.harness.load.requests import Asked
 
-# How much later than the server wrote it a token may be seen on a busy machine.
-SLACK_S = 0.25
+# How much later than the server wrote it a token may be seen; a machine that was busy tries again.
+SLACK_S, TRIES = 0.25, 5
 
 
 def exchange(url: str, output_tokens: int = 8, *, exact: bool = True) -> Exchange:
@@ -29,16 +29,22 @@ def exchange(url: str, output_tokens: int = 8, *, exact: bool = True) -> Exchang
 @pytest.mark.slow
 def test_times_are_those_of_the_server() -> None:
     """TTFT, inter-token and end-to-end latency agree with what the server did when."""
-    with serving(StandIn(ttft_s=0.05, itl_s=0.01)) as server:
-        result = exchange(server.url, output_tokens=60)
-    seen = server.first
-    first, last = seen.token_times[0] - seen.received, seen.token_times[-1] - seen.received
-    assert result.failure is None
-    assert first <= result.ttft_s <= first + SLACK_S
-    assert last <= result.e2e_s <= last + SLACK_S
-    assert last - first - SLACK_S <= sum(result.gaps_s) <= last - first + SLACK_S
-    assert len(result.gaps_s) == 59
-    assert result.tpot_s == pytest.approx(sum(result.gaps_s) / 59)
+    late = []
+    for _ in range(TRIES):
+        with serving(StandIn(ttft_s=0.05, itl_s=0.01)) as server:
+            result = exchange(server.url, output_tokens=60)
+        seen = server.first
+        first, last = seen.token_times[0] - seen.received, seen.token_times[-1] - seen.received
+        assert result.failure is None
+        assert result.ttft_s >= first
+        assert result.e2e_s >= last
+        assert len(result.gaps_s) == 59
+        assert result.tpot_s == pytest.approx(sum(result.gaps_s) / 59)
+        assert result.ttft_s + sum(result.gaps_s) == pytest.approx(result.e2e_s)
+        late.append(max(result.ttft_s - first, result.e2e_s - last))
+        if late[-1] <= SLACK_S:
+            break
+    assert min(late) <= SLACK_S
 
 
 def test_the_answer_is_forced_to_its_length() -> None:
