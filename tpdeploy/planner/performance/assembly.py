@@ -86,6 +86,7 @@ def step_model(
         stages=parallelism.pipeline,
         stage_layers=(max((s.layers for s in before), default=0), last.layers),
         hand_on=point_to_point(cluster, parallelism.ranks),
+        latent_s=build.latent_seconds(),
         launch_s=shape.layers * (EAGER_LAYER_S if eager else kernels.launch_layer_s),
     )
 
@@ -217,6 +218,11 @@ class _Builder:
             plain = kernels.prefill_attention("bf16", latent=False)
             found.append(State(state, plain, kernels.decode_attention("bf16", latent=False)))
         return tuple(found)
+
+    def latent_seconds(self) -> float:
+        """Seconds that all layers with attention on a latent take longer."""
+        main = main_attention(self.shape)
+        return main.layers * self.kernels.latent_layer_s if main.on_latent else 0.0
 
     def small_kernels(self) -> float:
         """Seconds a token spends in norms and activations, all layers, bound by memory."""

@@ -89,6 +89,11 @@ class Workshop:
         return self.efficiency.serving.launch_layer_s
 
     @property
+    def latent_layer_s(self) -> float:
+        """Seconds that a layer takes longer whose attention is on a latent."""
+        return self.efficiency.latent.layer_s if self.efficiency.latent else 0.0
+
+    @property
     def small_bytes_per_s(self) -> float:
         """Rates of norms and activations; if not measured, those of products or attention."""
         if self.efficiency.kernels.small:

@@ -61,6 +61,7 @@ class StepModel:
     stages: int
     stage_layers: tuple[int, int]  # of the fullest pipeline stage before the last, and of the last
     hand_on: PointToPoint  # from one pipeline stage to the next
+    latent_s: float = 0.0  # seconds a step takes longer with attention on a latent
     launch_s: float = 0.0  # seconds a step's kernels take to be launched one by one
 
     @property
@@ -151,7 +152,7 @@ class StepModel:
         routed, brought = self._routed(tokens + elsewhere)
         sampling, gathers, _ = self._logits(sampled)
         exchanged = engine.communication * (exchanges + brought + gathers)
-        each = self.layers * engine.layer_s + sampled * engine.sequence_s
+        each = self.layers * engine.layer_s + self.latent_s + sampled * engine.sequence_s
         return (
             products + routed + sampling + tokens * self.small_kernels,
             exchanged + self._waited_s + (self.stages - 1) * hand_on,

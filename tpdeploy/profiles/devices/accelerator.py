@@ -108,6 +108,16 @@ class Serving(Provenance):
     )
 
 
+class LatentLayers(Provenance):
+    """What attention on a latent (MLA) adds to a layer, which no kernel timed alone shows."""
+
+    layer_s: float = Field(
+        ge=0,
+        description="per such layer and step: small kernels around the latent, and those of the "
+        "experts that come with it",
+    )
+
+
 ModelKind = Literal["dense", "experts", "latent"]
 
 
@@ -150,6 +160,9 @@ class Efficiency(Record):
     engine: Text
     kernels: Kernels
     serving: Serving
+    latent: LatentLayers | None = Field(
+        default=None, description="None: nothing beyond the kernels and `serving`"
+    )
     errors: Errors
 
     def without_server(self) -> "Efficiency":
