@@ -70,9 +70,9 @@ def read(path: Path, engine: str, architecture: str) -> list[Run]:
         inputs = case.readings[0].inputs
         asked = inputs.engine.name, inputs.cluster.accelerator.architecture
         few = 0 < (inputs.workload.concurrency or 0) <= FEW_REQUESTS
-        if asked == (engine, architecture) and few and case.tpot_ms:
-            if main_attention(inputs.shape).on_latent:
-                found.append((row, case))
+        latent = main_attention(inputs.shape).on_latent
+        if asked == (engine, architecture) and few and latent and case.tpot_ms:
+            found.append((row, case))
     return found
 
 

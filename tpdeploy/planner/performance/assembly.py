@@ -28,6 +28,7 @@ from tpdeploy.planner.performance.operators import Attention, Exchange, Linear, 
 from tpdeploy.planner.performance.step_model import StepModel
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.fabric import Algorithm
+from tpdeploy.profiles.models.shape import Attention as GroupedHeads
 from tpdeploy.profiles.models.shape import ModelShape
 from tpdeploy.profiles.record import Dtype
 
@@ -208,8 +209,9 @@ class _Builder:
         prompt = main.prompt_values / self.tp * self.activation_bytes
         heads = ceil(shape.attention.heads / self.tp)
         alone = kernels.alone_above(kind, latent=latent) / heads
+        beside = kernels.alone_beside_prompts(kind, latent=latent) and _is_plain(shape)
         found: list[Attention | State] = [
-            Attention(layers, prompt, prefill, decode, alone)
+            Attention(layers, prompt, prefill, decode, alone, beside)
             for layers in context_layers(shape, self.tp, kv_dtype)
         ]
         if index := index_layers(shape, self.tp):
@@ -230,6 +232,14 @@ class _Builder:
         wide = shape.mlp.intermediate if shape.mlp else 0
         values = small_values(shape.hidden, wide / self.tp)
         return shape.layers * values * self.activation_bytes / self.kernels.small_bytes_per_s
+
+
+def _is_plain(shape: ModelShape) -> bool:
+    """Whether every token attends to all before it, and to nothing else."""
+    heads = shape.attention
+    if not isinstance(heads, GroupedHeads) or shape.windowed:
+        return False
+    return not heads.sinks and heads.sliding_layers == 0
 
 
 def small_values(hidden: float, wide: float) -> float:

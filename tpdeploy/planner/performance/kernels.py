@@ -83,6 +83,10 @@ class Workshop:
         heads = _measured(self._decoding(latent=latent), kind).alone_above
         return inf if heads is None else heads
 
+    def alone_beside_prompts(self, kind: KernelFormat, *, latent: bool) -> bool:
+        """Whether heads of Q read K and V each alone in steps with prompts."""
+        return bool(_measured(self._decoding(latent=latent), kind).alone_beside_prompts)
+
     @property
     def launch_layer_s(self) -> float:
         """Seconds in which the kernels of a layer are launched, without CUDA graphs."""

@@ -79,6 +79,7 @@ class Attention:
     # With more sequences each head of Q reads its K and V alone: in 16 bits, 2 bytes of each value
     # that it multiplies and adds.
     alone_above: float = inf
+    alone_beside_prompts: bool = False  # with any number, in steps with prompts
 
     def seconds(self, step: Step) -> float:
         """Seconds of all of them in `step`."""
@@ -91,7 +92,7 @@ class Attention:
             entries, most = step.decode_context / cost.tokens_per_entry, cost.most_tokens
             contexts = sequences * (entries if most is None or entries < most else most)
             flops = contexts * step.verified * cost.decode_pair_flops
-            alone = sequences > self.alone_above
+            alone = sequences > self.alone_above or (self.alone_beside_prompts and tokens > 0)
             read = contexts * (cost.decode_pair_flops if alone else cost.token_bytes)
             kernel = self.decode
             alike = hypot(flops / kernel.flops_per_s, read / kernel.bytes_per_s)

@@ -33,6 +33,11 @@ class Kernel(Record):
         description="decode attention: with more heads of Q on a rank, over all sequences, each "
         "reads its K and V alone; None: those that share them always read them together",
     )
+    alone_beside_prompts: bool | None = Field(
+        default=None,
+        description="decode attention: each head of Q reads its K and V alone in steps with "
+        "prompts; not of models with sinks or windows, which run on other kernels",
+    )
     source: Text | None = Field(default=None, description="where it differs from the block's")
     confidence: Confidence | None = Field(default=None, description="likewise")
     note: Text | None = Field(
