@@ -21,6 +21,6 @@ for architecture in hopper blackwell; do
     fit tensorrt-llm "$architecture" "$published/serving.csv" "$published/tensorrt-llm-offline.csv"
 done
 python scripts/fit_beside.py "$published/deepspeed-mii.csv" --engine deepspeed-mii --kernels tensorrt-llm --architecture ampere --write
-python scripts/fit_ranges.py "$published"/*.csv "$@" --write
+python scripts/fit_ranges.py "$published/serving.csv" "$published/tensorrt-llm-offline.csv" "$published/tensorrt-llm-static.csv" "$published/deepspeed-mii.csv" "$@" --write
 python scripts/list_efficiencies.py
 python -m benchmarks.accuracy

@@ -85,7 +85,7 @@ def beside(engine: str, other: str, architecture: str) -> Efficiency:
 
 def kernels(engine: str, known: Kernels) -> Kernels:
     """The 16-bit kernels of `engine`, in decode attention with reads of each head."""
-    own = known.alone_above(0)
+    own = known.decoding(alone_above=0)
     plain = {
         name: {"bf16": getattr(own, name)["bf16"]}
         for name, field in Kernels.model_fields.items()

@@ -62,6 +62,10 @@ def _section(architecture: str, known: Efficiency) -> Iterator[str]:
     factors = [f"{getattr(serving, name):.3g}" for name in FACTORS]
     yield "| " + " | ".join(times + factors) + " |"
     yield ""
+    if latent := known.latent:
+        yield f"A layer with attention on a latent takes {latent.layer_s * 1e6:,.3g} us longer "
+        yield f"({latent.confidence} confidence): {latent.source} ({latent.note})."
+        yield ""
     yield f"Four of five runs within a factor of {1 + errors.tpot:.2f} (TPOT) and "
     yield f"{1 + errors.ttft:.2f} (TTFT), {errors.confidence} confidence: {errors.source}"
     if errors.note:

@@ -62,13 +62,10 @@ class Kernels(Provenance):
         description="share of the memory peak in norms and activations; None: as in the others",
     )
 
-    def alone_above(self, heads: int) -> "Kernels":
-        """The same with decode attention in which more heads of Q read K and V each alone."""
-        decode = {
-            form: kernel.changed(alone_above=heads)
-            for form, kernel in self.decode_attention.items()
-        }
-        return self.changed(decode_attention=decode)
+    def decoding(self, **changes: int | None) -> "Kernels":
+        """The same with `changes` to decode attention of every format."""
+        kernels = self.decode_attention.items()
+        return self.changed(decode_attention={form: k.changed(**changes) for form, k in kernels})
 
 
 class Serving(Provenance):

@@ -34,6 +34,9 @@ class Earlier(Provenance):
     alone_above: int | None = Field(
         default=None, ge=0, description="heads of Q in decode attention that read K and V together"
     )
+    apart: bool = Field(
+        default=False, description="attention of prompts and of decoding were calls of their own"
+    )
     error: float | None = Field(
         default=None,
         gt=0,
@@ -59,7 +62,9 @@ class Earlier(Provenance):
             ranges = {"tpot": self.error, "ttft": self.ttft_error or today.errors.ttft, "parts": ()}
             found = found.changed(errors=today.errors.changed(**ranges))
         if self.alone_above is not None:
-            found = found.changed(kernels=today.kernels.alone_above(self.alone_above))
+            found = found.changed(kernels=today.kernels.decoding(alone_above=self.alone_above))
+        if self.apart:
+            found = found.changed(kernels=found.kernels.decoding(alone_beside_prompts=None))
         return found
 
 
