@@ -20,6 +20,11 @@ for architecture in hopper blackwell; do
     fit sglang "$architecture" "$published/serving.csv"
     fit tensorrt-llm "$architecture" "$published/serving.csv" "$published/tensorrt-llm-offline.csv"
 done
+latent=benchmarks/unseen/2026-11-27-engines.csv
+python scripts/fit_latent.py "$latent" --engine vllm --architecture hopper --write
+python scripts/fit_latent.py "$latent" --engine tensorrt-llm --architecture hopper --write
+python scripts/fit_latent.py "$latent" --engine sglang --architecture cdna3 --write
+python scripts/fit_latent.py "$latent" --engine sglang --architecture cdna4 --write
 python scripts/fit_beside.py "$published/deepspeed-mii.csv" --engine deepspeed-mii --kernels tensorrt-llm --architecture ampere --write
 python scripts/fit_ranges.py "$published/serving.csv" "$published/tensorrt-llm-offline.csv" "$published/tensorrt-llm-static.csv" "$published/deepspeed-mii.csv" "$@" --write
 python scripts/list_efficiencies.py

@@ -316,3 +316,36 @@ def test_data_parallel_attention_wins_once_kv_is_read_more_than_weights() -> Non
     assert data.seconds(Step(1, 2000.0, elsewhere=7)) > wide.seconds(Step(8, 2000.0))
     many = Step(128, 2000.0, elsewhere=7 * 128)
     assert data.seconds(many) < wide.seconds(Step(1024, 2000.0))
+
+
+def test_a_layer_with_a_latent_takes_what_the_record_adds() -> None:
+    """Each of DeepSeek-V3's 61, in every step; none of a model with other attention."""
+    step = Step(decode_sequences=4, decode_context=1000)
+    for name, layers in (("deepseek-v3", 61), ("qwen3-235b-a22b", 0)):
+        cluster = parse_gpus("8xH200")
+        known = cluster.efficiency
+        assert known.latent is not None
+        split, shape = Parallelism(tensor=8), load_model(name)
+        plain = cluster.changed(efficiency=known.changed(latent=None))
+        both = [step_model(shape, each, split, Dtype.BF16) for each in (cluster, plain)]
+        longer = both[0].seconds(step) - both[1].seconds(step)
+        assert longer == pytest.approx(layers * known.latent.layer_s)
+        assert both[0].time(step).total == pytest.approx(both[0].seconds(step))
+
+
+def test_heads_read_alone_beside_prompts_where_the_kernel_is_flash_attention_2() -> None:
+    """On A100 each head of Q of Llama, of which four share a read; with sinks or windows none."""
+
+    def longer(name: str, gpus: str, prompt: int) -> float:
+        """Seconds of attention that 100 decoding sequences add to a step."""
+        model = step_model(load_model(name), parse_gpus(gpus), Parallelism(tensor=1), Dtype.BF16)
+        decoding, idle = (Step(n, 2000, prompt, prompt / 2) for n in (100, 0))
+        return model.time(decoding).attention - model.time(idle).attention
+
+    for name, gpus in (
+        ("gpt-oss-20b", "1xA100"),
+        ("gemma-3-27b", "1xA100"),
+        ("llama-8b", "1xH100"),
+    ):
+        assert longer(name, gpus, 512) == pytest.approx(longer(name, gpus, 0))
+    assert 3 < longer("llama-8b", "1xA100", 512) / longer("llama-8b", "1xA100", 0) < 4

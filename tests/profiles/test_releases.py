@@ -81,3 +81,19 @@ def test_factors_multiply_todays_rates() -> None:
     assert halved.serving.memory == pytest.approx(today.serving.memory / 2)
     assert halved.serving.step_s == pytest.approx(today.serving.step_s + before.step_s)
     assert (halved.kernels, halved.errors) == (today.kernels, today.errors)
+
+
+def test_heads_share_reads_beside_prompts_before_they_were_one_call() -> None:
+    """On A100 not since vLLM 0.8; before, prompts and decodes were calls of their own."""
+
+    def alone(version: str) -> bool | None:
+        row = {**run(), "gpu": "A100 SXM 80GB", "engine_version": version, "date": ""}
+        kernels = case_of(row).readings[0].inputs.cluster.efficiency.kernels
+        return kernels.decode_attention["bf16"].alone_beside_prompts
+
+    assert [alone(version) for version in ("0.5.4", "0.7.3", "0.8.0", "")] == [
+        None,
+        None,
+        True,
+        True,
+    ]
