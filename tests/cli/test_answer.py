@@ -66,6 +66,18 @@ def test_the_comparison_is_one() -> None:
     assert f"TP 4 x 2 instead: {share:+.0%} tokens/s" in " ".join(plan["reasons"])
 
 
+def test_a_worse_split_with_shorter_decode_steps_is_explained() -> None:
+    """What it loses by is told, and only then."""
+    decide = "; steps that also read prompts decide"
+    for args, told in (
+        (("qwen3-14b", "--gpus", "2xA100", "--concurrency", "200"), True),
+        (USUAL[1:], False),
+    ):
+        plan = json.loads(answered("plan", *args, "--json"))
+        assert (decide in plan["why"][0]) == told
+        assert (decide in " ".join(plan["reasons"])) == told
+
+
 def test_what_keeps_an_overload_away_does() -> None:
     """The load that the warning names fits."""
     args = ["Qwen/Qwen2.5-72B-Instruct-AWQ", "--gpus", "2x3090", "--tp", "2", "--backend", "vllm"]

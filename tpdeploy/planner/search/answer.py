@@ -8,7 +8,12 @@ from tpdeploy.planner.memory.footprint import GIB
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.search.evaluation import Candidate, Refusal
 from tpdeploy.planner.search.ranking import TIE, end_to_end_s, ties
-from tpdeploy.planner.search.reasons import name, network_wait, reason_for_loser
+from tpdeploy.planner.search.reasons import (
+    name,
+    network_wait,
+    prompts_decide,
+    reason_for_loser,
+)
 
 # Differences smaller than this are none.
 NO_CHANGE = 0.005
@@ -104,6 +109,7 @@ def _steps(other: Candidate, best: Candidate) -> str:
         f"({_ms(theirs.linear + theirs.attention)} in kernels, {_ms(theirs.communication)} in "
         f"communication), not {_ms(mine.total)} ms for {_requests(best):,} "
         f"({_ms(mine.linear + mine.attention)}, {_ms(mine.communication)})"
+        f"{prompts_decide(other, best)}"
     )
 
 

@@ -148,7 +148,15 @@ def _neighbours(best: Candidate, ranked: Sequence[Candidate]) -> Iterator[Candid
 
 def _steps(other: Candidate, best: Candidate) -> str:
     """The parts of each split's mean decode step."""
-    return f"{_step_words(other)}; with {name(best)}: {_step_words(best)}."
+    steps = f"{_step_words(other)}; with {name(best)}: {_step_words(best)}"
+    return f"{steps}{prompts_decide(other, best)}."
+
+
+def prompts_decide(other: Candidate, best: Candidate) -> str:
+    """What makes the TPOT of `other` longer though its decode step is shorter: else nothing."""
+    slower = other.prediction.tpot_ms.value > best.prediction.tpot_ms.value
+    shorter = other.decode.total < best.decode.total
+    return "; steps that also read prompts decide" if slower and shorter else ""
 
 
 def _step_words(candidate: Candidate) -> str:
