@@ -35,6 +35,10 @@ class Kind:
     model: ModelKind
     joined: bool
 
+    def beside(self, other: "Kind") -> bool:
+        """Whether both are of one engine on one class of device."""
+        return (self.engine, self.architecture) == (other.engine, other.architecture)
+
     @property
     def name(self) -> str:
         """Its class, in words."""

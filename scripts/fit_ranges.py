@@ -96,9 +96,15 @@ def with_ranges(known: Efficiency, runs: Sequence[Run], mine: Sequence[Run]) -> 
 
 
 def part(tpot: float, ttft: float, runs: Sequence[Run], kind: Kind) -> Spread:
-    """The ranges of one kind; where nothing tells, those of its class."""
+    """The ranges of one kind; where nothing tells, those of its class.
+
+    What other classes tell does not make that of TPOT narrower than a class's with few runs.
+    """
     found = {name: learned(name, runs, kind) for name in FIGURES}
     own = found["tpot"] or tpot
+    of_class = [run for run in runs if run.kind.beside(kind)]
+    if spread(of_class, "tpot", FEW) is None:
+        own = max(own, tpot)
     return Spread(
         model=kind.model,
         joined=kind.joined,
@@ -115,7 +121,7 @@ def learned(name: str, runs: Sequence[Run], kind: Kind) -> float | None:
     own = [run for run in same if run.kind == kind]
     if found := spread(own, name, FEW):
         return found
-    of_class = [run for run in same if run.kind.architecture == kind.architecture]
+    of_class = [run for run in same if run.kind.beside(kind)]
     alike = [r for r in same if (r.kind.model, r.kind.joined) == (kind.model, kind.joined)]
     wider = spread(own, name, FEWEST), spread(of_class, name, FEW), spread(alike, name, FEW)
     return max((each for each in wider if each), default=None)

@@ -85,6 +85,15 @@ def test_few_runs_take_the_widest_range_of_what_they_are_part_of() -> None:
     assert learned("tpot", own[:2], HERE) is None
 
 
+def test_a_class_with_few_runs_is_not_judged_better_than_it_was_found() -> None:
+    """By what other classes tell of its kind; with many runs of another kind, it is."""
+    alike = offs(Kind("vllm", "ampere", "dense", joined=True), "b", {0.1: 20})
+    few = offs(HERE, "a", {0.1: 2})
+    many = offs(Kind("vllm", "hopper", "experts", joined=True), "a", {0.05: 20})
+    assert fit_ranges.part(0.5, 1.0, few + alike, HERE).tpot == 0.5
+    assert fit_ranges.part(0.5, 1.0, many + alike, HERE).tpot == pytest.approx(0.105)
+
+
 def test_a_source_is_judged_by_the_ranges_of_the_others() -> None:
     """Twenty runs near, twenty far: the far ones are out of what the near ones tell."""
     near, far = offs(HERE, "a", {0.1: 20}), offs(HERE, "b", {0.9: 20})
