@@ -70,7 +70,7 @@ def test_a_worse_split_with_shorter_decode_steps_is_explained() -> None:
     """What it loses by is told, and only then."""
     decide = "; steps that also read prompts decide"
     for args, told in (
-        (("qwen3-14b", "--gpus", "2xA100", "--concurrency", "200"), True),
+        (("qwen3-14b", "--gpus", "2xA100", "--concurrency", "200", "--backend", "vllm"), True),
         (USUAL[1:], False),
     ):
         plan = json.loads(answered("plan", *args, "--json"))

@@ -245,6 +245,16 @@ def test_a_prime_count_of_gpus_is_one_machine_each() -> None:
     assert (cluster.count, cluster.machines) == (99_991, 99_991)
 
 
+def test_lengths_of_a_known_sample_are_shaped_like_it() -> None:
+    """Means that benchmarks report of ShareGPT; not where the row says how lengths spread."""
+    row = run(input_tokens="217", output_tokens="202")
+    (lengths,) = {reading.inputs.workload.lengths for reading in case_of(row).readings}
+    assert lengths is not None
+    assert (lengths.name, lengths.means) == ("sharegpt", (217, 202))
+    for stated in ({"length_spread": "0.2"}, {"output_tokens": "352"}):
+        assert case_of({**row, **stated}).readings[0].inputs.workload.lengths is None
+
+
 @pytest.mark.parametrize(
     ("inputs", "outputs", "spread"),
     [

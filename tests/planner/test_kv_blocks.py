@@ -8,14 +8,16 @@ import pytest
 from tests.planner.inputs import VLLM, ask
 from tests.planner.test_serving import LinearModel, closed
 from tpdeploy.planner.engine_rules import KvAllocation
+from tpdeploy.planner.lengths import Lengths
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.step_model import StepModel
+from tpdeploy.planner.protocol import Protocol
 from tpdeploy.planner.search.evaluation import Candidate, Prepared, evaluate, prepare
 from tpdeploy.planner.search.overload import overload
 from tpdeploy.planner.serving.lanes import Request
 from tpdeploy.planner.serving.scheduler import Engine, Scheduler
 from tpdeploy.planner.serving.simulation import follow, serve
-from tpdeploy.planner.workload import Target, Workload
+from tpdeploy.planner.workload import Target, Workload, fields_of
 
 LOAD = Workload(concurrency=1)
 
@@ -29,6 +31,17 @@ def after(replica: Engine, *requests: tuple[int, int]) -> tuple[Scheduler, list[
     scheduler = Scheduler(replica, LOAD)
     ended = follow(scheduler, [(n / 1e6, *request, 0.0) for n, request in enumerate(requests)])
     return scheduler, sorted(ended, key=lambda request: request.arrival)
+
+
+def test_requests_that_come_at_once_are_read_in_their_order() -> None:
+    """Not the short ones first: in a trace, and in the first burst of a closed loop."""
+    alone = replace(engine(1e6), max_num_seqs=1)
+    pairs = ((400, 5), (50, 5), (200, 5))
+    ended = follow(Scheduler(alone, LOAD), [(0.0, *pair, 0.0) for pair in pairs])
+    assert [request.prompt for request in ended] == [400, 50, 200]
+    burst = Workload(**fields_of(Lengths(name="x", source="x", pairs=pairs)), concurrency=3)
+    once = Protocol(requests_per_client=1, fewest_requests=1, warm_up=0, together=True)
+    assert min(serve(alone, burst, once).ttft_s) == pytest.approx(ended[0].first_token)
 
 
 def test_the_request_that_came_last_is_preempted() -> None:

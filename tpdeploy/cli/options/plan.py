@@ -48,8 +48,8 @@ WorkloadName = Annotated[
     str | None,
     typer.Option(
         "--workload",
-        help="Lengths of public data: chat, rag, summarize, code, agent, reasoning, batch; see "
-        "tpdeploy workloads.",
+        help="Lengths of public data: chat, sharegpt, rag, summarize, code, agent, reasoning, "
+        "batch; see tpdeploy workloads.",
         autocompletion=completion.workloads,
     ),
 ]

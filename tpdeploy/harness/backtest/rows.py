@@ -55,7 +55,10 @@ WITHOUT_ADAPTER = {
 GRID = {(1024, 1024), (1024, 8192), (8192, 1024)}
 GRID_MEAN, GRID_SPREAD = 0.9, 0.1 / 0.9
 COUNTED = Protocol(requests_per_client=10, warm_up=0, together=True)
-# Lengths drawn from real conversations, or evenly from 1 up, spread at least so far. A judgement.
+# Means of the requests that vLLM's and SGLang's benchmarks draw from ShareGPT, by tokenizer.
+SHAREGPT_INPUTS, SHAREGPT_OUTPUTS = range(205, 241), range(170, 221)
+# Other lengths drawn from real conversations, or evenly from 1 up, spread at least so far.
+# A judgement.
 DRAWN_SPREAD = 0.5
 # A text made for a length has up to so much fewer tokens.
 CUT = 0.007
@@ -344,6 +347,9 @@ def _workload(row: Row) -> Workload:
     if name := stated(row, "workload"):
         if stated(row, "length_spread"):
             raise InputError("length_spread and workload: both say how lengths differ; give one")
+    elif spread == DRAWN_SPREAD and inputs in SHAREGPT_INPUTS and outputs in SHAREGPT_OUTPUTS:
+        name = "" if stated(row, "length_spread") else "sharegpt"
+    if name:
         fields = fields_of(named(name).of_means(inputs, outputs))
     return Workload(
         **fields,

@@ -60,6 +60,33 @@ EVEN_DELAYS = 0.6180339887498949  # the golden ratio's, which belongs to neither
 Arrival = tuple[float, int, int, float]
 
 
+class Coming:
+    """Requests on their way; those that arrive at once, in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Arrival]] = []
+        self._added = 0
+        self.latest = 0.0  # when the one arrives that was added last
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    @property
+    def next_at(self) -> float:
+        """When the next one arrives; infinite if there is none."""
+        return self._heap[0][0] if self._heap else inf
+
+    def add(self, arrival: Arrival) -> None:
+        """One more."""
+        self.latest = arrival[0]
+        heappush(self._heap, (arrival[0], self._added, arrival))
+        self._added += 1
+
+    def take(self) -> Arrival:
+        """The next one."""
+        return heappop(self._heap)[2]
+
+
 @dataclass(frozen=True)
 class Served:
     """Result for one replica: latencies of the measured requests, and rates in steady state."""
@@ -109,13 +136,13 @@ def serve(engine: Engine, workload: Workload, protocol: Protocol = STEADY) -> Se
 
 def follow(scheduler: Scheduler, arrivals: Iterable[Arrival]) -> list[Request]:
     """Every one of `arrivals`, in order of time, once it has ended; they end in this order."""
-    coming, ended, left = list[Arrival](), list[Request](), iter(arrivals)
+    coming, ended, left = Coming(), list[Request](), iter(arrivals)
     while True:
-        while len(coming) < 2 or coming[-1][0] <= scheduler.ready:
+        while len(coming) < 2 or coming.latest <= scheduler.ready:
             following = next(left, None)
             if following is None:
                 break
-            coming.append(following)
+            coming.add(following)
         if not coming and scheduler.idle:
             return ended
         ended += _advance(scheduler, coming)
@@ -167,9 +194,9 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
         running = min(clients, engine.running_limit(workload))
         gap = round_seconds(engine, workload, running) / clients
     shares = outside_shares() if clients > 1 else repeat(1.0)
-    coming: list[Arrival] = [
-        (client * gap, *next(lengths), engine.request_s) for client in range(clients)
-    ]
+    coming = Coming()
+    for client in range(clients):
+        coming.add((client * gap, *next(lengths), engine.request_s))
     # Until the last client has begun the others wait for fewer than they will.
     all_begun = (clients - 1) * gap if protocol.warm_up else 0.0
     issued = clients
@@ -185,7 +212,7 @@ def _closed_loop(engine: Engine, workload: Workload, clients: int, protocol: Pro
             if protocol.warm_up or issued < total:
                 outside = engine.request_s * next(shares)
                 again = scheduler.now + engine.turnaround_s + outside
-                heappush(coming, (again, *next(lengths), outside))
+                coming.add((again, *next(lengths), outside))
                 issued += 1
     served = served_of(scheduler.seen, measured, scheduler.now - warm_at)
     return _by_littles_law(engine, served, clients) if protocol.warm_up else served
@@ -235,7 +262,7 @@ def _open_loop(engine: Engine, workload: Workload, rate: float, error: float) ->
 def _settled(engine: Engine, workload: Workload, rate: float, error: float) -> Served | None:
     """Results of as many arrivals as needed to settle; None if that would be too many."""
     arrivals = _arrivals(workload, rate, engine.request_s)
-    scheduler, pending = Scheduler(engine, workload), list[Arrival]()
+    scheduler, pending = Scheduler(engine, workload), Coming()
     before = len(_window(scheduler, arrivals, pending, _first_window(engine, workload, rate)))
     while True:
         began, scheduler.seen = scheduler.now, Seen()
@@ -249,13 +276,13 @@ def _settled(engine: Engine, workload: Workload, rate: float, error: float) -> S
 
 
 def _window(
-    scheduler: Scheduler, arrivals: Iterator[Arrival], pending: list[Arrival], requests: int
+    scheduler: Scheduler, arrivals: Iterator[Arrival], pending: Coming, requests: int
 ) -> list[Request]:
     """The next so many requests that end, while others arrive."""
     done: list[Request] = []
     while len(done) < requests:
-        while len(pending) < 2 or pending[-1][0] <= scheduler.ready:
-            pending.append(next(arrivals))
+        while len(pending) < 2 or pending.latest <= scheduler.ready:
+            pending.add(next(arrivals))
         done += _advance(scheduler, pending)
     return done
 
@@ -299,13 +326,13 @@ def _arrivals(workload: Workload, rate: float, outside: float) -> Iterator[Arriv
             yield clock, prompt, answer, outside
 
 
-def _advance(scheduler: Scheduler, coming: list[Arrival]) -> list[Request]:
-    """Queue what of `coming`, a heap, has arrived, and advance up to the next arrival."""
+def _advance(scheduler: Scheduler, coming: Coming) -> list[Request]:
+    """Queue what of `coming` has arrived, and advance up to the next arrival."""
     if scheduler.idle:
-        scheduler.skip_to(coming[0][0])
-    while coming and coming[0][0] <= scheduler.ready:
-        scheduler.arrive(*heappop(coming))
-    return scheduler.advance(coming[0][0] if coming else inf)
+        scheduler.skip_to(coming.next_at)
+    while coming.next_at <= scheduler.ready:
+        scheduler.arrive(*coming.take())
+    return scheduler.advance(coming.next_at)
 
 
 def drawn_lengths(workload: Workload) -> Iterator[tuple[int, int]]:
