@@ -20,7 +20,7 @@ from datetime import date
 from math import log
 from pathlib import Path
 
-from fit_serving import save
+from fit_serving import save, taking_over
 from scipy.optimize import minimize_scalar
 from serving_runs import with_efficiency
 
@@ -30,7 +30,7 @@ from tpdeploy.harness.backtest.rows import Case, case_of
 from tpdeploy.harness.backtest.table import Row, read_rows, usable
 from tpdeploy.planner.model.attention.kinds import main_attention
 from tpdeploy.profiles.devices.accelerator import Efficiency, LatentLayers
-from tpdeploy.profiles.devices.catalog import DATA, efficiency_of
+from tpdeploy.profiles.devices.catalog import efficiency_of
 
 FEW_REQUESTS = 16
 MOST_S = 1e-3
@@ -114,11 +114,9 @@ def hand_on(latent: LatentLayers, engine: str, architecture: str) -> None:
     """Give the time to the classes that take over the engine's other times from this one."""
     origin = f"taken over from {engine} on {architecture}"
     taken = latent.changed(source=f"{origin}: {latent.source}")
-    for path in sorted((DATA / "efficiency" / engine).glob("*.yaml")):
-        other = efficiency_of(path.stem, engine)
-        own = other.latent and not other.latent.source.startswith(origin)
-        if other.serving.source.startswith(origin) and not own:
-            save(other.changed(latent=taken), path.stem)
+    for name, other in taking_over(engine, architecture):
+        if other.latent is None or other.latent.source.startswith(origin):
+            save(other.changed(latent=taken), name)
 
 
 if __name__ == "__main__":

@@ -134,16 +134,21 @@ def hand_on(serving: Serving, engine: str, architecture: str) -> None:
 
     Where a class has measured kernels, factors on the rates of this one's do not concern it.
     """
-    origin = f"taken over from {engine} on {architecture}:"
-    for path in sorted((DATA / "efficiency" / engine).glob("*.yaml")):
-        other = efficiency_of(path.stem, engine)
-        if not other.serving.source.startswith(origin):
-            continue
+    for name, other in taking_over(engine, architecture):
         kept = other.serving.model_dump(include=set(Provenance.model_fields))
         if other.kernels.source.startswith("scripts/fit_kernels.py"):
             kept |= {"compute": 1.0, "experts": 1.0}
         taken = serving.model_copy(update=kept)
-        save(other.model_copy(update={"serving": taken}), path.stem)
+        save(other.model_copy(update={"serving": taken}), name)
+
+
+def taking_over(engine: str, architecture: str) -> Iterator[tuple[str, Efficiency]]:
+    """The classes without runs that have the engine's times of this one, with their names."""
+    origin = f"taken over from {engine} on {architecture}:"
+    for path in sorted((DATA / "efficiency" / engine).glob("*.yaml")):
+        other = efficiency_of(path.stem, engine)
+        if other.serving.source.startswith(origin):
+            yield path.stem, other
 
 
 def judge(problem: "Problem", most: int) -> tuple[Serving, tuple[LeftOut, ...]]:

@@ -344,18 +344,24 @@ def _workload(row: Row) -> Workload:
     inputs, outputs, spread = lengths_of(row)
     rate = measured(row, "request_rate")
     fields = {"input_tokens": inputs, "output_tokens": outputs, "length_spread": spread}
-    if name := stated(row, "workload"):
-        if stated(row, "length_spread"):
-            raise InputError("length_spread and workload: both say how lengths differ; give one")
-    elif spread == DRAWN_SPREAD and inputs in SHAREGPT_INPUTS and outputs in SHAREGPT_OUTPUTS:
-        name = "" if stated(row, "length_spread") else "sharegpt"
-    if name:
+    if name := _shape_of(row, inputs, outputs):
         fields = fields_of(named(name).of_means(inputs, outputs))
     return Workload(
         **fields,
         rate=rate,
         concurrency=None if rate else whole(row, "concurrency", 1, MOST_CLIENTS),
     )
+
+
+def _shape_of(row: Row, inputs: int, outputs: int) -> str:
+    """The bundled workload that the lengths of a run are like; empty if none is."""
+    name, spread = stated(row, "workload"), stated(row, "length_spread")
+    if name and spread:
+        raise InputError("length_spread and workload: both say how lengths differ; give one")
+    sample = inputs in SHAREGPT_INPUTS and outputs in SHAREGPT_OUTPUTS
+    if name or spread or not sample or _spread_of(inputs, outputs) == 0:
+        return name
+    return "sharegpt"
 
 
 def _kv_cache_dtype(row: Row, shape: ModelShape) -> Dtype:

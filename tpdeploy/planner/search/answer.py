@@ -8,12 +8,7 @@ from tpdeploy.planner.memory.footprint import GIB
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.search.evaluation import Candidate, Refusal
 from tpdeploy.planner.search.ranking import TIE, end_to_end_s, ties
-from tpdeploy.planner.search.reasons import (
-    name,
-    network_wait,
-    prompts_decide,
-    reason_for_loser,
-)
+from tpdeploy.planner.search.reasons import name, network_wait, prompts_decide, reason_for_loser
 
 # Differences smaller than this are none.
 NO_CHANGE = 0.005
