@@ -136,7 +136,7 @@ def hand_on(serving: Serving, engine: str, architecture: str) -> None:
     """
     for name, other in taking_over(engine, architecture):
         kept = other.serving.model_dump(include=set(Provenance.model_fields))
-        if other.kernels.source.startswith("scripts/fit_kernels.py"):
+        if other.kernels.source.startswith(("scripts/fit_kernels.py", "compute and start")):
             kept |= {"compute": 1.0, "experts": 1.0}
         taken = serving.model_copy(update=kept)
         save(other.model_copy(update={"serving": taken}), name)

@@ -64,14 +64,14 @@ EVERY: dict[tuple[str, str, int], Collective | PointToPoint] = {
 
 
 def test_pcie_widths_cost_what_was_measured_on_l40s() -> None:
-    """4 MB over PCIe takes 222, 1,235 and 5,149 us at 2, 4 and 8 GPUs (NCCL, L40S)."""
+    """4 MB through the host takes 222 and 1,235 us at 2 and 4 GPUs (NCCL, L40S)."""
     curves = [
         c
-        for c in CLUSTERS["8xL40S"].fabric.curves
+        for c in parse_gpus("8xL40S", "pcie-gen4-host").fabric.curves
         if (c.operation, c.algorithm) == ("all-reduce", "nccl")
     ]
     seconds = [Interpolation.through(curve.points).seconds(4 << 20) for curve in curves]
-    assert seconds == pytest.approx([222e-6, 1235e-6, 5149e-6], rel=0.01)
+    assert seconds == pytest.approx([222e-6, 1235e-6], rel=0.01)
 
 
 @given(case=st.sampled_from(sorted(EVERY)), small=SIZES, large=SIZES)
@@ -157,11 +157,10 @@ def test_own_kernels_are_not_made_for_odd_groups() -> None:
         assert all_reduce(h100, group, VLLM.graphs).curves == all_reduce(h100, group).curves
 
 
-def test_a_group_across_sockets_is_slower_than_inside_one() -> None:
-    """Eight L40S reach over the link between the CPUs, four do not: a fourth of the speed."""
-    l40s = CLUSTERS["8xL40S"]
-    inside, across = (all_reduce(l40s, n).seconds(4 << 20) for n in (4, 8))
-    assert across > 2 * inside
+def test_eight_through_the_host_lie_between_the_machines_that_were_measured() -> None:
+    """32 MiB: 5.7 ms on eight RTX 4090 without P2P, 38.9 ms on eight L40S of a cloud."""
+    cards = parse_gpus("8xRTX-4090")
+    assert 5.7e-3 < all_reduce(cards, 8).seconds(32 << 20) < 38.9e-3
 
 
 @pytest.mark.parametrize("name", ["8xA100-PCIe/nvlink", "8xRTX-3090/nvlink"])
@@ -235,13 +234,15 @@ def test_two_h100_machines_reduce_as_measured_over_infiniband() -> None:
     assert reduce.seconds(100 << 20) == pytest.approx(647e-6)
 
 
-def test_half_the_lanes_take_twice_as_long_beyond_the_start() -> None:
-    """By hand, on 4090s: PCIe 4.0 x8 beside x16."""
+def test_the_bytes_take_twice_as_long_over_half_the_lanes() -> None:
+    """By hand, on 4090s: PCIe 4.0 x8 beside x16; what NCCL takes beside the bytes stays."""
     whole, half = (
         all_reduce(parse_gpus("2xRTX-4090", interconnect), 2)
         for interconnect in ("pcie-gen4", "pcie-gen4-x8")
     )
-    start, long = whole.seconds(1024), whole.seconds(1 << 26)
-    assert half.seconds(1024) == pytest.approx(start)
-    assert half.seconds(1 << 26) == pytest.approx(start + 2 * (long - start))
+    assert half.seconds(1024) == pytest.approx(whole.seconds(1024))
+    long = whole.seconds(1 << 30)
+    assert half.seconds(1 << 30) == pytest.approx(2 * long, rel=1e-3)
+    bytes_s = long * (1 << 16) / (1 << 30)  # at the rate of the largest message
+    assert half.seconds(1 << 16) == pytest.approx(whole.seconds(1 << 16) + bytes_s, rel=0.05)
     assert half.source.endswith("on pcie-gen4-x8, measured on L40S, 0.5 of its bytes/s")

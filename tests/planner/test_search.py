@@ -99,8 +99,8 @@ def test_a_target_nothing_meets_names_the_closest() -> None:
 
 
 def test_a_small_model_is_not_spread_over_eight_cards_on_pcie() -> None:
-    """On PCIe eight ranks spend more in all-reduces than they save: a narrower width wins."""
-    chosen = answer(ask("llama-1b", "8xL40S"))
+    """Eight ranks over the host spend more in all-reduces than they save: a narrower width wins."""
+    chosen = answer(ask("llama-1b", "8xRTX-4090"))
     widest = next(a for a in chosen.alternatives if a.tensor == 8)
     assert chosen.parallelism.tensor < 8
     assert widest.tpot_ms is not None

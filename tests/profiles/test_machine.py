@@ -17,8 +17,12 @@ A100_PCIE = "NVIDIA A100 80GB PCIe"
 
 
 class FakeNvml(SimpleNamespace):
-    """NVML with the given product names; `bridged` pairs share NVLink, or every GPU has it up."""
+    """NVML with the given product names; `bridged` pairs share NVLink, or every GPU has it up.
 
+    `direct`: GPUs read each other's memory; None: this driver cannot tell.
+    """
+
+    NVML_P2P_CAPS_INDEX_READ = 0
     NVML_P2P_CAPS_INDEX_NVLINK = 2
     NVML_P2P_STATUS_OK = 0
 
@@ -32,8 +36,10 @@ class FakeNvml(SimpleNamespace):
         bridged: tuple[tuple[int, int], ...] = (),
         links_up: bool = False,
         driver: bool = True,
+        direct: bool | None = None,
     ) -> None:
         super().__init__(names=names, bridged=bridged, links_up=links_up, driver=driver, ended=0)
+        self.direct = direct
 
     def nvmlInit(self) -> None:  # noqa: N802 - NVML's name
         if not self.driver:
@@ -62,6 +68,10 @@ class FakeNvml(SimpleNamespace):
         return 1
 
     def nvmlDeviceGetP2PStatus(self, one: int, other: int, kind: int) -> int:  # noqa: N802
+        if kind == self.NVML_P2P_CAPS_INDEX_READ:
+            if self.direct is None:
+                raise self.NVMLError
+            return 0 if self.direct else 5
         return 0 if (one, other) in self.bridged else 5
 
 
@@ -88,6 +98,22 @@ def test_nvlink_that_is_down_is_told_and_not_counted() -> None:
 def test_cards_without_nvlink_are_on_pcie() -> None:
     """L40S have no NVLink; names may come as bytes."""
     assert found([b"NVIDIA L40S"] * 4).fabric.name == "pcie-gen4"
+
+
+@pytest.mark.parametrize(
+    ("name", "direct", "fabric"),
+    [
+        ("NVIDIA L40S", True, "pcie-gen4"),
+        ("NVIDIA L40S", False, "pcie-gen4-host"),
+        ("NVIDIA GeForce RTX 4090", False, "pcie-gen4"),
+        ("NVIDIA GeForce RTX 4090", True, "pcie-gen4-p2p"),
+    ],
+)
+def test_what_the_driver_tells_of_p2p_is_planned_with(
+    name: str, direct: bool, fabric: str
+) -> None:
+    """Cards that exchange otherwise than they usually do are planned as they do here."""
+    assert found([name] * 4, direct=direct).fabric.name == fabric
 
 
 def test_cards_without_a_bridge_are_on_pcie() -> None:

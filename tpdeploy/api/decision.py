@@ -15,6 +15,7 @@ from tpdeploy.planner.plan import DeploymentPlan, Refused
 from tpdeploy.planner.request import Request
 from tpdeploy.planner.search.daily import search_day
 from tpdeploy.planner.search.goodput import search_goodput
+from tpdeploy.planner.search.other_path import other_path
 from tpdeploy.planner.search.pareto import sweep
 from tpdeploy.planner.search.recorded import cache_words, under_recording
 from tpdeploy.planner.search.remedies import remedies
@@ -57,10 +58,11 @@ class Decision:
         lengths, recording = inputs.workload.lengths, inputs.workload.recording
         # Recorded requests are one load: there are no others to turn at.
         turns = () if recording else turning_points(inputs, outcome.ranked)
+        linked = () if recording else other_path(inputs, outcome.ranked)
         source = recording or lengths
         caches = cache_words(inputs, outcome.ranked)
         told = (source.words if source else "", caches, assumed)
-        depends_on = (*turns, *(words for words in told if words))
+        depends_on = (*turns, *linked, *(words for words in told if words))
         made = made.changed(engines=self.choice.engines, depends_on=depends_on)
         return made.changed(pareto=sweep(inputs, outcome.ranked)) if pareto else made
 

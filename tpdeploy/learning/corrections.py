@@ -122,6 +122,7 @@ def corrected(efficiency: Efficiency, factors: Factors) -> Efficiency:
         "compute": serving.compute * factors.compute,
         "experts": serving.experts * factors.compute,
         "communication": serving.communication * factors.communication,
+        "pcie_communication": serving.pcie_communication * factors.communication,
         "arrival_s": serving.arrival_s * factors.communication,
         "step_s": serving.step_s * slower,
         "prompt_step_s": serving.prompt_step_s * slower,

@@ -10,7 +10,6 @@ from functools import partial
 from math import ceil
 
 from tpdeploy.planner.performance.interpolation import (
-    SMALLEST_BYTES,
     Interpolation,
     Seconds,
     nearest,
@@ -46,7 +45,7 @@ class Collective:
     curves: tuple[Interpolation, ...]
     model: Seconds
     source: str
-    share: float = 1.0  # of the bytes/s that curves and model are of
+    over_pcie: bool = False
     most: tuple["Collective", ...] = ()  # the same on slower fabrics
     least: tuple["Collective", ...] = ()  # the same on faster ones
 
@@ -54,20 +53,12 @@ class Collective:
         """Seconds of one operation of `message_bytes`; nothing to do for a group of one."""
         if self.group == 1 or message_bytes <= 0:
             return 0.0
-        seconds = self._scaled(message_bytes)
+        seconds = self._alone(message_bytes)
         for slower in self.most:
             seconds = min(seconds, slower.seconds(message_bytes))
         for faster in self.least:
             seconds = max(seconds, faster.seconds(message_bytes))
         return seconds
-
-    def _scaled(self, message_bytes: float) -> float:
-        """The curve with its bandwidth part scaled by the link's; the start latency is kept."""
-        whole = self._alone(message_bytes)
-        if self.share == 1:
-            return whole
-        start = self._alone(min(message_bytes, SMALLEST_BYTES))
-        return start + (whole - start) / self.share
 
     def _alone(self, message_bytes: float) -> float:
         if not self.curves:
@@ -173,12 +164,14 @@ def _within(
     fabric, curves = _measured(cluster, operation, spanned)
     time = LINK_TIMES[operation]
     link = _link(fabric, group)
-    model = partial(time, link, group)
     far = _over_trays(curves, cluster, group, algorithms)
     found, how = _fitted(far or curves, time, link, group, algorithms, over_trays=bool(far))
+    model = partial(time, link.shared(fabric.share), group)
+    found = tuple(curve.over(fabric.share) for curve in found)
     scaled = "" if fabric.share == 1 else f", {fabric.share:g} of its bytes/s"
     source = f"{operation} on {fabric.name}, {how or 'link model'}{scaled}"
-    alone = Collective(operation, group, found, model, source, fabric.share)
+    pcie = parsed(fabric.name) is not None
+    alone = Collective(operation, group, found, model, source, over_pcie=pcie)
     if found and _own(cluster, fabric, curves):
         return alone
     same = partial(_within, operation, group=group, algorithms=algorithms, spanned=spanned)
@@ -246,8 +239,7 @@ def _link(fabric: Fabric, group: int) -> LinkModel:
     if not fabric.full_mesh:
         return fabric.link
     share = min(1.0, (group - 1) / (fabric.domain - 1))
-    bandwidth = share * fabric.link.ring_bytes_per_s
-    return fabric.link.model_copy(update={"ring_bytes_per_s": bandwidth})
+    return fabric.link.shared(share)
 
 
 def _fitted(
@@ -361,4 +353,4 @@ def _shared(link: LinkModel, cluster: Cluster, devices: int) -> LinkModel:
     """One device's part of the network's link when `devices` of its machine send at once."""
     if cluster.network is None or cluster.network.adapters == "gpu":
         return link
-    return link.model_copy(update={"ring_bytes_per_s": link.ring_bytes_per_s / devices})
+    return link.shared(1 / devices)

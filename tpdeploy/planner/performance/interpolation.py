@@ -46,6 +46,20 @@ class Interpolation:
         points = tuple((size, time * wanted(size) / measured(size)) for size, time in times)
         return Interpolation.through(points, self.limit)
 
+    def over(self, share: float) -> "Interpolation":
+        """This curve on a link with `share` of the bytes/s that it was measured on.
+
+        The bytes take longer, at the rate of the largest message; what a message takes beside them
+        is the library's, and stays.
+        """
+        if share == 1:
+            return self
+        start, slowest = self.times[0], self.times[-1] / self.sizes[-1]
+        points = zip(self.sizes, self.times, strict=True)
+        more = 1 / share - 1
+        longer = tuple((b, s + more * min(s - start, b * slowest)) for b, s in points)
+        return Interpolation.through(longer, self.limit)
+
     def begun(self, model: Seconds) -> "Interpolation":
         """This curve with a beginning below its first point, where it falls as the model does."""
         first, time = self.sizes[0], self.times[0]

@@ -151,7 +151,7 @@ class StepModel:
         (products, exchanges, hand_on), engine = self._rows(tokens), self.serving
         routed, brought = self._routed(tokens + elsewhere)
         sampling, gathers, _ = self._logits(sampled)
-        exchanged = engine.communication * (exchanges + brought + gathers)
+        exchanged = exchanges + brought + gathers
         each = self.layers * engine.layer_s + self.latent_s + sampled * engine.sequence_s
         return (
             products + routed + sampling + tokens * self.small_kernels,
@@ -164,21 +164,28 @@ class StepModel:
         moved = tokens * self.hidden_bytes
         return _Rows(
             products=sum([product.seconds(tokens) for product in self.products]),
-            exchanges=sum([e.seconds(tokens) for e in self.exchanges if not e.sampled]),
+            exchanges=sum([self._seconds_of(e, tokens) for e in self.exchanges if not e.sampled]),
             hand_on=self.hand_on.seconds(moved) if self.stages > 1 else 0.0,
         )
 
     def _routed_seconds(self, tokens: int) -> _Routed:
         return _Routed(
             products=self.experts.seconds(tokens) if self.experts else 0.0,
-            exchanges=sum(exchange.seconds(tokens) for exchange in self.expert_exchanges),
+            exchanges=sum(self._seconds_of(e, tokens) for e in self.expert_exchanges),
         )
 
     def _logits_seconds(self, sampled: int) -> _Logits:
         products = sum(product.seconds(sampled) for product in self.head)
-        gathered = sum(e.seconds(sampled) for e in self.exchanges if e.sampled)
-        each = products + self.serving.communication * gathered
+        gathered = sum(self._seconds_of(e, sampled) for e in self.exchanges if e.sampled)
+        each = products + gathered
         return _Logits(products, gathered, each + sampled * self.serving.sequence_s)
+
+    def _seconds_of(self, exchange: Exchange, tokens: int) -> float:
+        """Seconds of `exchange` between an engine's other kernels."""
+        engine = self.serving
+        over_pcie = exchange.collective.over_pcie
+        factor = engine.pcie_communication if over_pcie else engine.communication
+        return factor * exchange.seconds(tokens)
 
     @cached_property
     def _waited_s(self) -> float:

@@ -5,7 +5,9 @@ from dataclasses import replace
 from itertools import groupby
 
 from tpdeploy.planner.inputs import PlanInputs
-from tpdeploy.planner.search.evaluation import Candidate, evaluate
+from tpdeploy.planner.parallelism import Parallelism
+from tpdeploy.planner.performance.step_model import StepModel
+from tpdeploy.planner.search.evaluation import Candidate, Refusal, evaluate
 from tpdeploy.planner.search.ranking import TIE, rank
 from tpdeploy.planner.workload import Workload
 
@@ -25,7 +27,7 @@ def turning_points(inputs: PlanInputs, ranked: Sequence[Candidate]) -> tuple[str
 
     A split is looked at with the replicas that it has in `ranked`.
     """
-    contenders = _contenders(ranked)
+    contenders = best_of_each_width(ranked)[:CONTENDERS]
     if inputs.optimize in {"cost", "goodput", "fewest", "daily"} or len(contenders) < 2:
         return ()
     chosen = [(load, _chosen(inputs, contenders, load)) for load in _loads(inputs.workload)]
@@ -39,13 +41,13 @@ def turning_points(inputs: PlanInputs, ranked: Sequence[Candidate]) -> tuple[str
     return (words[0].upper() + words[1:] + ".",)
 
 
-def _contenders(ranked: Sequence[Candidate]) -> list[Candidate]:
+def best_of_each_width(ranked: Sequence[Candidate]) -> list[Candidate]:
     """The best split of each width, the best widths first."""
     best: dict[int, Candidate] = {}
     for candidate in ranked:
         kind = 0 if candidate.parallelism.data_parallel else candidate.tensor
         best.setdefault(kind, candidate)
-    return list(best.values())[:CONTENDERS]
+    return list(best.values())
 
 
 def _loads(workload: Workload) -> list[Workload]:
@@ -61,12 +63,25 @@ def _loads(workload: Workload) -> list[Workload]:
 def _chosen(inputs: PlanInputs, contenders: Sequence[Candidate], load: Workload) -> str:
     """The split that is chosen under `load`, in words."""
     if load == inputs.workload:
-        found = rank(inputs, contenders)
-    else:
-        roughly = replace(inputs.protocol, settled=SETTLED)
-        asked = replace(inputs, workload=load, protocol=roughly)
-        answers = [evaluate(asked, c.parallelism, c.replica.model) for c in contenders]
-        found = rank(asked, [a for a in answers if isinstance(a, Candidate)])
+        return _first(rank(inputs, contenders))
+    asked = replace(inputs, workload=load)
+    return chosen([roughly(asked, c.parallelism, c.replica.model) for c in contenders], asked)
+
+
+def roughly(
+    inputs: PlanInputs, parallelism: Parallelism, model: StepModel | None = None
+) -> Candidate | Refusal:
+    """One split, with figures that tell splits apart that are no tie."""
+    protocol = replace(inputs.protocol, settled=SETTLED)
+    return evaluate(replace(inputs, protocol=protocol), parallelism, model)
+
+
+def chosen(answers: Sequence[Candidate | Refusal], inputs: PlanInputs) -> str:
+    """The best of `answers`, in words."""
+    return _first(rank(inputs, [a for a in answers if isinstance(a, Candidate)]))
+
+
+def _first(found: Sequence[Candidate]) -> str:
     if not found or found[0].missed:
         return "none of these"
     return f"{found[0].parallelism.words} x {found[0].replicas}"

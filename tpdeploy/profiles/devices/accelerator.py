@@ -101,7 +101,14 @@ class Serving(Provenance):
     )
     experts: float = Field(default=1.0, gt=0, description="factor on the experts' compute rate")
     memory: float = Field(default=1.0, gt=0, description="factor on the memory rate of kernels")
-    communication: float = Field(default=1.0, gt=0, description="factor on collectives")
+    communication: float = Field(
+        default=1.0, gt=0, description="factor on collectives, but for those over PCIe"
+    )
+    pcie_communication: float = Field(
+        default=1.0,
+        gt=0,
+        description="factor on collectives over PCIe, whose link takes as long beside other kernels",
+    )
     arrival_s: float = Field(
         default=0.0, ge=0, description="per collective: its ranks do not arrive at once"
     )

@@ -1,5 +1,6 @@
 """The bundled accelerators, fabrics and efficiencies, found by name and put together."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,15 @@ from tpdeploy.profiles.devices.accelerator import Accelerator, Efficiency
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.fabric import Curve, Fabric, Measurements
 from tpdeploy.profiles.devices.networks import find_network, measured_network
-from tpdeploy.profiles.devices.pcie import DIRECT, FORMS, Pcie, direct_fabric, parsed, scaled_fabric
+from tpdeploy.profiles.devices.pcie import (
+    DIRECT,
+    FORMS,
+    MEASURED_BOTH,
+    Pcie,
+    direct_fabric,
+    parsed,
+    scaled_fabric,
+)
 from tpdeploy.profiles.naming import gpu_key
 from tpdeploy.records import Loader, read_record
 
@@ -209,14 +218,25 @@ def _measured_fabric(name: str, device: Accelerator) -> Fabric:
     PCIe devices that exchange directly take the curves of such ones, scaled to their link.
     """
     link = parsed(name)
-    if link and device.peer_to_peer and not _own_curves(link.base.name, device):
+    if link and link.is_direct(usually=device.peer_to_peer):
         direct = direct_fabric(find_fabric(DIRECT.name), link)
         return direct.changed(curves=measured_curves(DIRECT.name, device.name))
     return find_fabric(name).changed(curves=measured_curves(name, device.name))
 
 
-def _own_curves(fabric: str, device: Accelerator) -> bool:
-    return (DATA / "curves" / fabric / f"{device.name.lower()}.yaml").exists()
+def on_other_path(cluster: Cluster) -> Cluster | None:
+    """The devices of `cluster` with P2P if they are taken to have none, else without.
+
+    None where links are not PCIe of a generation that was measured with and without, or where
+    the machine itself was measured.
+    """
+    link, device = parsed(cluster.fabric.name), cluster.accelerator
+    if link is None or link.generation > MEASURED_BOTH or cluster.count == 1 or cluster.measured:
+        return None
+    direct = link.is_direct(usually=device.peer_to_peer)
+    name = replace(link, path="host" if direct else "p2p").name
+    other = assemble(device, name, cluster.machines, cluster.per_machine)
+    return cluster.changed(fabric=other.fabric, slower=other.slower, faster=other.faster)
 
 
 def _faster(fabric: str, device: Accelerator) -> list[str]:

@@ -59,6 +59,10 @@ class LinkModel(Provenance):
     hop_latency_s: Seconds
     ring_bytes_per_s: BytesPerS = Field(description="achieved bus bandwidth per device")
 
+    def shared(self, share: float) -> "LinkModel":
+        """`share` of this link: the same hop, and so much of its bytes/s."""
+        return self.model_copy(update={"ring_bytes_per_s": share * self.ring_bytes_per_s})
+
 
 class Fabric(Record):
     """One interconnect of GPUs. Groups wider than `domain` use `beyond`."""

@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from types import ModuleType
 
@@ -10,6 +12,7 @@ from tpdeploy.profiles.devices.accelerator import Accelerator
 from tpdeploy.profiles.devices.catalog import assemble, choose_fabric, find_accelerator, find_fabric
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.mixed import as_weakest, weakest
+from tpdeploy.profiles.devices.pcie import MEASURED_BOTH, parsed
 from tpdeploy.profiles.machine.cores import computes_in_bf16, memory_bytes, numa_nodes, usable_cores
 from tpdeploy.profiles.machine.nvml import opened, text, told
 from tpdeploy.profiles.record import Dtype
@@ -125,6 +128,7 @@ def _found_fabric(
     """The fabric that joins the GPUs, and what has to be said about it."""
     linked = next((name for name in device.fabrics if name.startswith("nv")), None)
     without = next((name for name in device.fabrics if name.startswith("pcie")), device.fabrics[0])
+    without = _as_they_exchange(nvml, handles, device, without)
     if linked is None:
         return without, ()
     if not linked.startswith("nvlink-bridge"):
@@ -145,6 +149,21 @@ def _found_fabric(
         f"NVLink bridges join GPUs {shown}, not every {domain} neighbours in number, as groups "
         f"are placed: {without} is counted.",
     )
+
+
+def _as_they_exchange(
+    nvml: ModuleType, handles: Sequence[object], device: Accelerator, fabric: str
+) -> str:
+    """PCIe with P2P or without, where the driver tells otherwise than such devices usually do."""
+    link = parsed(fabric)
+    ask = partial(told, nvml, nvml.nvmlDeviceGetP2PStatus)
+    reads = [ask(*pair, nvml.NVML_P2P_CAPS_INDEX_READ) for pair in combinations(handles, 2)]
+    if link is None or link.generation > MEASURED_BOTH or None in reads:
+        return fabric
+    direct = all(status == nvml.NVML_P2P_STATUS_OK for status in reads)
+    if direct == link.is_direct(usually=device.peer_to_peer):
+        return fabric
+    return replace(link, path="p2p" if direct else "host").name
 
 
 def _neighbours(count: int, domain: int) -> list[tuple[int, int]]:
