@@ -175,17 +175,19 @@ def _spread_of(*lengths: int) -> float:
 def is_set(tokens: int) -> bool:
     """Whether `tokens` is a length that is set: two digits and zeros, or 1, 3 or 5 times 2^n.
 
-    Or a few tokens less than one, which is what is counted of a text made for that length.
+    Of hundreds, those and fifties. Or a few tokens less than one, which is what is counted of a
+    text made for that length.
 
-    >>> [is_set(n) for n in (128, 1000, 1536, 1021, 352, 421)]
-    [True, True, True, True, False, False]
+    >>> [is_set(n) for n in (128, 250, 1000, 1536, 1021, 352, 421, 530)]
+    [True, True, True, True, True, False, False, False]
     """
     return any(_is_round(n) for n in range(tokens, tokens + max(1, int(tokens * CUT)) + 1))
 
 
 def _is_round(tokens: int) -> bool:
     odd = tokens // (tokens & -tokens)
-    return odd <= 5 or len(str(tokens).rstrip("0")) <= 2
+    few = tokens % 50 == 0 if 100 <= tokens < 1000 else len(str(tokens).rstrip("0")) <= 2
+    return odd <= 5 or few
 
 
 def _protocol(row: Row, workload: Workload) -> Protocol:
