@@ -25,6 +25,7 @@ class Earlier(Provenance):
     since: tuple[int, int] = Field(default=(0, 0), description="the first one that it concerns")
     platform: Literal["cuda", "rocm"]
     step_s: float = Field(default=0.0, ge=0, description="per step, more than today")
+    prompt_step_s: float = Field(default=0.0, ge=0, description="per step that reads prompts")
     group_step_s: float = Field(default=0.0, ge=0, description="per step of several ranks")
     sequence_s: float = Field(default=0.0, ge=0, description="per new token, within the engine")
     context_s: float = Field(default=0.0, ge=0, description="per step and token of context")
@@ -50,6 +51,7 @@ class Earlier(Provenance):
         serving = today.serving
         changed = {
             "step_s": serving.step_s + self.step_s,
+            "prompt_step_s": serving.prompt_step_s + self.prompt_step_s,
             "group_step_s": serving.group_step_s + self.group_step_s,
             "sequence_s": serving.sequence_s + self.sequence_s,
             "context_s": serving.context_s + self.context_s,
