@@ -109,9 +109,7 @@ def test_cards_without_nvlink_are_on_pcie() -> None:
         ("NVIDIA GeForce RTX 4090", True, "pcie-gen4-p2p"),
     ],
 )
-def test_what_the_driver_tells_of_p2p_is_planned_with(
-    name: str, direct: bool, fabric: str
-) -> None:
+def test_what_the_driver_tells_of_p2p_is_planned_with(name: str, direct: bool, fabric: str) -> None:
     """Cards that exchange otherwise than they usually do are planned as they do here."""
     assert found([name] * 4, direct=direct).fabric.name == fabric
 

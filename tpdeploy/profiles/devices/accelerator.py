@@ -105,9 +105,7 @@ class Serving(Provenance):
         default=1.0, gt=0, description="factor on collectives, but for those over PCIe"
     )
     pcie_communication: float = Field(
-        default=1.0,
-        gt=0,
-        description="factor on collectives over PCIe, whose link takes as long beside other kernels",
+        default=1.0, gt=0, description="factor on collectives over PCIe"
     )
     arrival_s: float = Field(
         default=0.0, ge=0, description="per collective: its ranks do not arrive at once"

@@ -10,9 +10,7 @@ from dataclasses import dataclass, replace
 
 from tpdeploy.profiles.devices.fabric import Fabric
 
-NAME = re.compile(
-    r"pcie-gen(?P<generation>[3-6])(?:-x(?P<lanes>16|8|4))?(?:-(?P<path>p2p|host))?"
-)
+NAME = re.compile(r"pcie-gen(?P<generation>[3-6])(?:-x(?P<lanes>16|8|4))?(?:-(?P<path>p2p|host))?")
 MOST_LANES = 16
 FORMS = "pcie-gen3 to pcie-gen6, each also with -x8 or -x4, and with -p2p or -host"
 # Records: generation 3 has a stated model, 4 and 5 were measured.
