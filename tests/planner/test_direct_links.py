@@ -67,8 +67,8 @@ def test_four_that_exchange_directly_take_about_what_was_measured(case: tuple[st
 
 
 def test_the_plan_tells_what_would_be_chosen_the_other_way() -> None:
-    """With P2P four 4090 are one group; without, as their driver has it, two are faster."""
-    inputs = ask("llama-8b", "4xRTX-4090", workload=Workload(concurrency=16))
+    """With P2P four 4090 are one group; without, as their driver has it, two stages of two."""
+    inputs = ask("qwen3-32b", "4xRTX-4090", workload=Workload(concurrency=32))
     ranked = search(inputs).ranked
     assert ranked[0].tensor == 2
     (words,) = other_path(inputs, ranked)

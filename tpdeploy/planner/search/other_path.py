@@ -16,8 +16,9 @@ def other_path(inputs: PlanInputs, ranked: Sequence[Candidate]) -> tuple[str, ..
     if other is None or inputs.optimize in {"cost", "goodput", "fewest", "daily"}:
         return ()
     there = replace(inputs, cluster=other)
-    found = chosen([roughly(there, each.parallelism) for each in contenders], there)
-    if found == chosen(contenders, inputs):
+    best = chosen(contenders, inputs)
+    found = chosen([roughly(there, each.parallelism) for each in contenders], there, best)
+    if found == best:
         return ()
     path = "With" if other.fabric.name.endswith("p2p") else "Without"
     return (f"{path} P2P between the GPUs (--interconnect {other.fabric.name}) {found}.",)

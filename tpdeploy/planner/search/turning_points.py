@@ -8,7 +8,7 @@ from tpdeploy.planner.inputs import PlanInputs
 from tpdeploy.planner.parallelism import Parallelism
 from tpdeploy.planner.performance.step_model import StepModel
 from tpdeploy.planner.search.evaluation import Candidate, Refusal, evaluate
-from tpdeploy.planner.search.ranking import TIE, rank
+from tpdeploy.planner.search.ranking import TIE, rank, ties
 from tpdeploy.planner.workload import Workload
 
 # Requests in flight that are looked at, up to a few times the load that was asked about.
@@ -30,7 +30,7 @@ def turning_points(inputs: PlanInputs, ranked: Sequence[Candidate]) -> tuple[str
     contenders = best_of_each_width(ranked)[:CONTENDERS]
     if inputs.optimize in {"cost", "goodput", "fewest", "daily"} or len(contenders) < 2:
         return ()
-    chosen = [(load, _chosen(inputs, contenders, load)) for load in _loads(inputs.workload)]
+    chosen = _over_loads(inputs, contenders)
     spans = [list(span) for _, span in groupby(chosen, key=lambda pair: pair[1])]
     if len(spans) == 1:
         (_, first), *_ = spans[0]
@@ -60,12 +60,27 @@ def _loads(workload: Workload) -> list[Workload]:
     return [workload.at_concurrency(each) for each in clients]
 
 
-def _chosen(inputs: PlanInputs, contenders: Sequence[Candidate], load: Workload) -> str:
-    """The split that is chosen under `load`, in words."""
-    if load == inputs.workload:
-        return _first(rank(inputs, contenders))
-    asked = replace(inputs, workload=load)
-    return chosen([roughly(asked, c.parallelism, c.replica.model) for c in contenders], asked)
+def _over_loads(inputs: PlanInputs, contenders: Sequence[Candidate]) -> list[tuple[Workload, str]]:
+    """Each load and the split that is chosen under it: from the requested load to either side."""
+    loads = _loads(inputs.workload)
+    at = loads.index(inputs.workload)
+    best = chosen(contenders, inputs)
+    lighter = _onwards(inputs, contenders, loads[:at][::-1], best)
+    heavier = _onwards(inputs, contenders, loads[at + 1 :], best)
+    return [*lighter[::-1], (inputs.workload, best), *heavier]
+
+
+def _onwards(
+    inputs: PlanInputs, contenders: Sequence[Candidate], loads: Sequence[Workload], best: str
+) -> list[tuple[Workload, str]]:
+    """The split of each of `loads`; the one before, at first `best`, while it is as good."""
+    found = []
+    for load in loads:
+        asked = replace(inputs, workload=load)
+        answers = [roughly(asked, c.parallelism, c.replica.model) for c in contenders]
+        best = chosen(answers, asked, best)
+        found.append((load, best))
+    return found
 
 
 def roughly(
@@ -76,12 +91,10 @@ def roughly(
     return evaluate(replace(inputs, protocol=protocol), parallelism, model)
 
 
-def chosen(answers: Sequence[Candidate | Refusal], inputs: PlanInputs) -> str:
-    """The best of `answers`, in words."""
-    return _first(rank(inputs, [a for a in answers if isinstance(a, Candidate)]))
-
-
-def _first(found: Sequence[Candidate]) -> str:
-    if not found or found[0].missed:
+def chosen(answers: Sequence[Candidate | Refusal], inputs: PlanInputs, before: str = "") -> str:
+    """The best of `answers`, in words, or `before` if it is as good within the error."""
+    ranked = rank(inputs, [a for a in answers if isinstance(a, Candidate)])
+    if not ranked or ranked[0].missed:
         return "none of these"
-    return f"{found[0].parallelism.words} x {found[0].replicas}"
+    names = [f"{c.parallelism.words} x {c.replicas}" for c in (ranked[0], *ties(inputs, ranked))]
+    return before if before in names else names[0]
