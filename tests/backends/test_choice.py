@@ -149,6 +149,16 @@ def test_a_named_engine_that_cannot_run_the_plan_refuses_it() -> None:
         ask_one(Unable(), ask, solve)
 
 
+def test_an_engine_whose_builds_do_not_run_there_warns() -> None:
+    """V100 are planned, but published builds of vLLM have no code for them; named or not."""
+    on_v100 = partial(ask, gpus="1xV100-SXM2-32GB")
+    for choice in (ask_one(VllmBackend(), on_v100, solve), choose([VllmBackend()], on_v100, solve)):
+        (line,) = choice.engines
+        assert line.unbuilt == (
+            "builds of vllm run on compute capability 7.5 or more, V100-SXM2-32GB has 7"
+        )
+
+
 def test_a_named_engine_that_is_not_maintained_warns() -> None:
     """One line; of others there is nothing to say."""
     (line,) = ask_one(Old(), ask, solve).engines

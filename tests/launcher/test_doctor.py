@@ -244,6 +244,18 @@ def test_a_missing_engine_fails_with_its_install_command(two_gpus: DeploymentPla
     assert finding.remedy == "tpdeploy backends install vllm --platform cuda"
 
 
+def test_builds_that_do_not_run_on_the_gpus_fail_unless_another_is_named() -> None:
+    """Published ones of vLLM lack V100; whoever names a build is taken to have one that does."""
+    on_v100 = plan_for("2xV100-SXM2-32GB", tensor=2)
+    published, *_ = engine.installed(case(on_v100))
+    assert (published.verdict, published.remedy) == (
+        "fail",
+        "name a build of your own: --executable PATH",
+    )
+    own = Case(Engine(load_backend("vllm"), "cuda", executable=Path(sys.executable)), on_v100)
+    assert all("builds of" not in finding.seen for finding in engine.installed(own))
+
+
 @pytest.mark.parametrize(("version", "expected"), [("0.26.1", "fail"), ("0.33.0", "ok")])
 def test_a_release_without_what_the_width_needs_fails(
     tmp_path: Path, version: str, expected: str

@@ -63,6 +63,9 @@ def test_counts_nodes_and_names_are_read(spec: str, name: str, count: int, nodes
         ("2x16xH100", "state the machines, as 4x8xH100"),
         ("2x8xGB200", "joins machines of 4; state the machines, as 4x4xGB200"),
         ("6xGB200", "state the machines, as 2x4xGB200"),
+        ("1xP40", "no engine here runs on P40: it has compute capability 6.1, vllm needs 7"),
+        ("2xTesla P100-PCIE-16GB", "compute capability 6.0.*all that are planned: tpdeploy gpus"),
+        ("4xMI50", "no engine here runs on MI50: it is gfx906"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_what_would_work(spec: str, words: str) -> None:

@@ -147,6 +147,12 @@ def test_an_unknown_product_is_named() -> None:
         found(["NVIDIA Z9000"])
 
 
+def test_a_product_that_no_engine_runs_on_is_refused_as_that() -> None:
+    """The nearest one would not help."""
+    with pytest.raises(InputError, match="--gpus auto: no engine here runs on Tesla P40: "):
+        found(["Tesla P40"] * 2)
+
+
 def test_mixed_gpus_count_as_the_weakest() -> None:
     """Each counts as the one with the least memory and the slowest; NVML's memory is taken."""
     cluster = found(["NVIDIA L40S", "NVIDIA L4"])

@@ -164,6 +164,7 @@ class Capability:
     dropped: Mapping[str, str] = field(default_factory=dict)  # and the last release that ran them
     casts: bool = True  # whether it computes in another dtype than the checkpoint's
     least_compute_capability: float = 0.0
+    built_for: float = 0.0  # the least that published builds run on; others need a build for them
     # The same for methods of quantization that need more than the engine itself.
     least_to_quantize: Mapping[str, float] = field(default_factory=dict)
     pipeline: bool = False

@@ -18,6 +18,17 @@ def problems(engine: Backend, plan: DeploymentPlan) -> Iterator[Problem]:
     yield from _split_problems(can, plan)
 
 
+def unbuilt(engine: Backend, plan: DeploymentPlan) -> str:
+    """Why published builds of the engine do not run on the plan's devices; "" where they do."""
+    can, has = engine.capability(plan.cluster.platform), plan.cluster.compute_capability
+    if can is None or has is None or has >= can.built_for:
+        return ""
+    return (
+        f"builds of {engine.name} run on compute capability {can.built_for:g} or more, "
+        f"{plan.cluster.gpu} has {has:g}"
+    )
+
+
 def _dropped(engine: Backend, can: Capability, plan: DeploymentPlan) -> Iterator[Problem]:
     architecture = plan.model.architecture
     if last := can.dropped.get(architecture):

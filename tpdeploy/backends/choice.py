@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tpdeploy.backends.base import Backend
+from tpdeploy.backends.capability import unbuilt
 from tpdeploy.backends.rules import NotHereError
 from tpdeploy.errors import InfeasibleError, InputError, TpdeployError
 from tpdeploy.numbers import change
@@ -81,8 +82,8 @@ def ask_one(
     problems = "; ".join(f"{problem.what}: {problem.remedy}" for problem in engine.check(made))
     if problems:
         raise InputError(f"{engine.name} cannot run this plan: {problems}")
-    tried = _Tried(engine, solved, made)
-    return Choice(solved, (_line(tried, "asked for"),) if engine.legacy else ())
+    line = _line(_Tried(engine, solved, made), "asked for")
+    return Choice(solved, (line,) if line.legacy or line.unbuilt else ())
 
 
 def _try(
@@ -156,6 +157,7 @@ def _line(tried: _Tried, reason: str) -> EngineAnswer:
         feasible=True,
         reason=f"{reason}; legacy: {legacy}" if legacy else reason,
         legacy=legacy,
+        unbuilt=unbuilt(tried.engine, made),
         parallelism=made.parallelism,
         ttft_ms=made.prediction.ttft_ms.value,
         tpot_ms=made.prediction.tpot_ms.value,

@@ -110,6 +110,8 @@ ON_GPU = Capability(
     eager=True,
     async_scheduling=True,  # not on CPUs
     async_since=Release(0, 14, "2026-01-17"),
+    # docs/getting_started/installation/gpu.cuda.inc.md since 0.21: CUDA 13 has no code for Volta.
+    built_for=7.5,
     least_to_quantize=LEAST_TO_QUANTIZE,
 )
 ON_CPU = Capability(

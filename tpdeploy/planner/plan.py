@@ -260,6 +260,7 @@ class EngineAnswer(Record):
     feasible: bool
     reason: Text
     legacy: str = Field(default="", description="why nobody should start with it today")
+    unbuilt: str = Field(default="", description="why its published builds do not run there")
     parallelism: Parallelism | None = None
     ttft_ms: Figure | None = None
     tpot_ms: Figure | None = None

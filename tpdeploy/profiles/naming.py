@@ -25,5 +25,7 @@ def gpu_key(name: str) -> str:
     True
     >>> gpu_key("rtx3090") == gpu_key("NVIDIA GeForce RTX 3090")
     True
+    >>> gpu_key("H20-141") == gpu_key("H20-141GB")
+    True
     """
-    return key_of(FORM.sub("sxm", BESIDES.sub("", name)))
+    return key_of(FORM.sub("sxm", BESIDES.sub("", name))).removesuffix("gb")

@@ -60,8 +60,12 @@ def _show_next(console: Console, path: Path, *, everything: bool) -> None:
 
 def warnings(plan: DeploymentPlan) -> Iterator[str]:
     """What a reader has to know first, each with what helps."""
+    chosen = plan.engines[0] if plan.engines else None
     if plan.overload:
         yield plan.overload
+    if chosen and chosen.unbuilt:
+        why = chosen.unbuilt[0].upper() + chosen.unbuilt[1:]
+        yield f"{why}. What helps: a build of your own (launch --executable), or other GPUs."
     if plan.prediction.confidence == "low":
         yield (
             f"Figures of {plan.cluster.gpu} are estimates (low confidence). What helps: tpdeploy "
@@ -84,7 +88,6 @@ def warnings(plan: DeploymentPlan) -> Iterator[str]:
             "cache-aware policy before the replicas, as those of SGLang, vLLM, NVIDIA Dynamo or "
             "llm-d."
         )
-    chosen = plan.engines[0] if plan.engines else None
     if chosen and chosen.legacy:
         yield f"{chosen.name} is legacy: {chosen.legacy}. What helps: --backend vllm."
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from tpdeploy.backends.base import Need
+from tpdeploy.backends.capability import unbuilt
 from tpdeploy.errors import InputError
 from tpdeploy.launcher.doctor.case import Case
 from tpdeploy.launcher.doctor.finding import Finding, fail, ok, warning
@@ -14,6 +15,9 @@ from tpdeploy.profiles.models.library import load_model
 def installed(case: Case) -> Iterator[Finding]:
     """The environment of the engine, and its version against what the plan needs."""
     backend, platform = case.engine.backend, case.engine.platform
+    named = case.engine.executable or case.engine.python or case.engine.image
+    if case.plan and not named and (why := unbuilt(backend, case.plan)):
+        yield fail("engine", why, "name a build of your own: --executable PATH")
     if case.engine.image:
         yield ok("engine", f"{backend.name} from the image {case.engine.image}")
         return

@@ -23,6 +23,7 @@ from tpdeploy.profiles.devices.pcie import (
     parsed,
     scaled_fabric,
 )
+from tpdeploy.profiles.devices.unserved import unserved
 from tpdeploy.profiles.naming import gpu_key
 from tpdeploy.records import Loader, read_record
 
@@ -41,13 +42,16 @@ def find_accelerator(name: str) -> Accelerator:
     its profile.
 
     Raises:
-        InputError: no such accelerator or slice; the nearest names are offered.
+        InputError: no such accelerator or slice; the nearest names are offered. Or one that no
+            engine here runs on.
     """
     path = _accelerator_keys().get(gpu_key(name))
     if path is not None:
         return _accelerator_in(path)
     if slice_of := mig.parsed(name):
         return _slice(*slice_of)
+    if why := unserved(name):
+        raise InputError(why)
     raise InputError(
         f"unknown GPU {shown(name)}; {nearest(name, accelerator_names())} (all: tpdeploy gpus)"
     )

@@ -13,6 +13,7 @@ from tpdeploy.profiles.devices.catalog import assemble, choose_fabric, find_acce
 from tpdeploy.profiles.devices.cluster import Cluster
 from tpdeploy.profiles.devices.mixed import as_weakest, weakest
 from tpdeploy.profiles.devices.pcie import MEASURED_BOTH, parsed
+from tpdeploy.profiles.devices.unserved import unserved
 from tpdeploy.profiles.machine.cores import computes_in_bf16, memory_bytes, numa_nodes, usable_cores
 from tpdeploy.profiles.machine.nvml import opened, text, told
 from tpdeploy.profiles.record import Dtype
@@ -79,9 +80,8 @@ def _known(name: str, count: int) -> Accelerator:
     try:
         return find_accelerator(name)
     except InputError as error:
-        raise InputError(
-            f"--gpus auto: {name} is not in the catalog; name the nearest one, as {count}xH100"
-        ) from error
+        nearest = f"{name} is not in the catalog; name the nearest one, as {count}xH100"
+        raise InputError(f"--gpus auto: {unserved(name) or nearest}") from error
 
 
 def cpu_cluster(shares: int | None, interconnect: str | None = None) -> Cluster:

@@ -18,6 +18,7 @@ from tpdeploy.profiles.devices.fabric import Fabric
 from tpdeploy.profiles.devices.instances import Rented, find_instance, instance_names
 from tpdeploy.profiles.devices.mixed import as_weakest, weakest
 from tpdeploy.profiles.devices.networks import measured_with
+from tpdeploy.profiles.devices.unserved import unserved
 from tpdeploy.profiles.machine.detect import cpu_cluster, detect
 
 FORMS = "8xH100, 2x8xH200 (two machines of eight), p5.48xlarge, GB200-NVL72, 2xCPU or auto"
@@ -121,7 +122,7 @@ def _per_machine(spec: str, counts: list[int], rented: Rented | None) -> tuple[i
 
 def _device(spec: str, name: str) -> Accelerator:
     """The device called `name`; where there is none machines of providers are offered, too."""
-    if not is_accelerator(name):
+    if not is_accelerator(name) and not unserved(name):
         near = nearest(name, (*accelerator_names(), *instance_names()), listed_by="tpdeploy gpus")
         raise InputError(f"--gpus {spec}: unknown GPU {shown(name)}; {near}")
     try:
