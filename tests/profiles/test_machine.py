@@ -229,8 +229,8 @@ def test_by_default_a_share_is_a_numa_node(
     assert cpu_cluster(None).count == shares
 
 
-@pytest.mark.parametrize(("native", "ratio"), [(True, 4.387), (False, 1.0)])
-def test_bf16_is_no_faster_than_fp32_without_its_instructions(
+@pytest.mark.parametrize(("native", "ratio"), [(True, 4.387), (False, 0.15)])
+def test_bf16_is_slower_than_fp32_without_its_instructions(
     monkeypatch: pytest.MonkeyPatch, native: bool, ratio: float
 ) -> None:
     """A CPU without AVX512-BF16 or AMX is not credited with their speed."""
