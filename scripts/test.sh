@@ -34,10 +34,17 @@ install_engines() {
 mkdir -p "$TPDEPLOY_HOME"
 install_engines >"$TPDEPLOY_HOME/install.log" 2>&1 &
 installing=$!
-trap 'kill "$installing" 2>/dev/null || true' EXIT
+trap 'kill "$installing" ${judging:-} 2>/dev/null || true' EXIT
 pytest -n 2 --dist worksteal -m slow tests
-python -m benchmarks.accuracy
+# One core each.
+python -m benchmarks.accuracy >"$TPDEPLOY_HOME/accuracy.log" 2>&1 &
+judging=$!
 pytest -m browser tests/browser
+if ! wait "$judging"; then
+    cat "$TPDEPLOY_HOME/accuracy.log" >&2
+    exit 1
+fi
+cat "$TPDEPLOY_HOME/accuracy.log"
 if ! wait "$installing"; then
     cat "$TPDEPLOY_HOME/install.log" >&2
     exit 1
